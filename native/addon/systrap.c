@@ -1,0 +1,622 @@
+/*
+ * The sentry's side of the slots (native/protocol.h): publishing replies, watching for requests, sleeping, and the
+ * few host calls that move descriptors and memory between the sentry and its stubs. What to say and when is decided
+ * in src/platform/systrap/.
+ */
+#include "caisson.h"
+
+#include <cpuid.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "../protocol.h"
+
+#define NUMBER(i) get_number(env, argv[i])
+
+/* libuv's own, exported by node; declared here because its headers are not among ours. */
+struct uv_loop_s;
+extern int uv_backend_fd(const struct uv_loop_s *loop);
+extern int uv_backend_timeout(const struct uv_loop_s *loop);
+
+/* Tokens in the epoll set beside those of Host.watch, which are below 2^32. */
+#define TOKEN_EVENT (1ull << 40)
+#define TOKEN_LOOP (2ull << 40)
+
+#define MAX_READY 64
+#define NEXT_TIMEOUT -1
+#define NEXT_READY -2
+
+static char *arena;
+static size_t slot_limit;
+static struct caisson_info *info_page;
+static int event_fd = -1;
+static int info_fd = -1;
+static struct uv_loop_s *loop;
+static uint64_t ticks_per_us = 1000;
+
+/* Slots whose thread runs guest code: only they can make a request. `place` is a slot's index in `running`, or -1. */
+static int32_t *running, *place;
+static size_t running_count;
+/* Tokens and events of the last wait, for JavaScript: pairs after a count. */
+static double ready[1 + 2 * MAX_READY];
+
+static struct caisson_slot *slot_at(int64_t index)
+{
+	if (index < 0 || (size_t)index >= slot_limit)
+		abort();
+	return (struct caisson_slot *)(arena + (size_t)index * CAISSON_SLOT_SIZE);
+}
+
+static _Atomic uint32_t *state_of(struct caisson_slot *slot)
+{
+	return (_Atomic uint32_t *)&slot->state;
+}
+
+static bool requested(struct caisson_slot *slot)
+{
+	uint32_t state = atomic_load_explicit(state_of(slot), memory_order_acquire);
+
+	return state == CAISSON_STATE_REQUEST || state == CAISSON_STATE_SLEEP;
+}
+
+static void run_add(int32_t index)
+{
+	if (place[index] >= 0)
+		return;
+	place[index] = (int32_t)running_count;
+	running[running_count++] = index;
+}
+
+static void run_remove(int32_t index)
+{
+	int32_t at = place[index];
+
+	if (at < 0)
+		return;
+	place[index] = -1;
+	running[at] = running[--running_count];
+	if ((size_t)at < running_count)
+		place[running[at]] = at;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+static void publish(struct caisson_slot *slot, uint32_t command)
+{
+	slot->command = command;
+	/* seq_cst: whether the stub went to sleep must be seen after the reply is. */
+	if (atomic_exchange_explicit(state_of(slot), CAISSON_STATE_REPLY, memory_order_seq_cst) == CAISSON_STATE_SLEEP)
+		syscall(SYS_futex, &slot->state, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+static int32_t scan(void)
+{
+	for (size_t i = 0; i < running_count; i++) {
+		int32_t index = running[i];
+
+		if (requested(slot_at(index))) {
+			run_remove(index);
+			return index;
+		}
+	}
+	return -1;
+}
+
+static void drain_event(void)
+{
+	uint64_t count;
+
+	if (read(event_fd, &count, sizeof count) < 0)
+		return;
+}
+
+/* One look at the epoll set; whether something for JavaScript is ready. */
+static bool collect(int64_t timeout_ns)
+{
+	struct epoll_event events[MAX_READY];
+	struct timespec timeout = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+	int pairs = 0, count;
+
+	count = (int)syscall(SYS_epoll_pwait2, caisson_epoll_fd(), events, MAX_READY, timeout_ns < 0 ? NULL : &timeout,
+			     NULL, 0);
+	ready[0] = 0;
+	for (int i = 0; i < count; i++) {
+		if (events[i].data.u64 == TOKEN_EVENT) {
+			drain_event();
+			continue;
+		}
+		ready[1 + 2 * pairs] = (double)events[i].data.u64;
+		ready[2 + 2 * pairs] = events[i].events;
+		pairs++;
+	}
+	ready[0] = pairs;
+	return pairs > 0;
+}
+
+/* resume(slot, command): publishes the reply; with RESUME the slot is watched again. */
+static napi_value systrap_resume(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(2);
+	int64_t index = NUMBER(0);
+	uint32_t command = (uint32_t)NUMBER(1);
+
+	publish(slot_at(index), command);
+	if (command == CAISSON_COMMAND_RESUME)
+		run_add((int32_t)index);
+	return NULL;
+}
+
+/* watchSlot(slot): a thread that was not resumed, but will make a request (it is being born). */
+static napi_value systrap_watch_slot(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	run_add((int32_t)NUMBER(0));
+	return NULL;
+}
+
+static napi_value systrap_forget_slot(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	run_remove((int32_t)NUMBER(0));
+	return NULL;
+}
+
+/*
+ * Waits for a slot's request: 0, or -EPIPE when the process died first, which `watched` tells: its pidfd (POLLIN) or
+ * the socket to it (no events: POLLHUP). What else happens meanwhile stays in the epoll set.
+ */
+static int64_t await_request(struct caisson_slot *slot, int watched, short events)
+{
+	uint64_t end = __rdtsc() + 50 * ticks_per_us;
+
+	for (;;) {
+		if (requested(slot))
+			return 0;
+		if (__rdtsc() < end) {
+			_mm_pause();
+			continue;
+		}
+		atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
+		if (!requested(slot)) {
+			struct pollfd fds[2] = { { .fd = event_fd, .events = POLLIN }, { .fd = watched, .events = events } };
+
+			poll(fds, 2, 100);
+			if (fds[0].revents & POLLIN)
+				drain_event();
+			if (fds[1].revents && !requested(slot)) {
+				info_page->sentry_sleeping = 0;
+				return -EPIPE;
+			}
+		}
+		info_page->sentry_sleeping = 0;
+		/* The eventfd is shared: others may have rung while this one was waited for. They are found by scan(). */
+	}
+}
+
+/* awaitRequest(slot, watched, events) */
+static napi_value systrap_await(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(3);
+	return make_number(env, await_request(slot_at(NUMBER(0)), (int)NUMBER(1), (short)NUMBER(2)));
+}
+
+/* exchange(slot, watched, events): has the stub do the slot's operations and report: 0 or -EPIPE. */
+static napi_value systrap_exchange(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(3);
+	struct caisson_slot *slot = slot_at(NUMBER(0));
+
+	publish(slot, CAISSON_COMMAND_REPORT);
+	return make_number(env, await_request(slot, (int)NUMBER(1), (short)NUMBER(2)));
+}
+
+/*
+ * next(spinNs, timeoutNs): the slot of a thread that stopped, -1 at the timeout (or when node's own event loop has
+ * work), -2 when watched descriptors are in `ready`. timeoutNs -1: no limit.
+ */
+static napi_value systrap_next(napi_env env, napi_callback_info info)
+{
+	static unsigned turn;
+	ARGUMENTS(2);
+	int64_t spin = NUMBER(0), timeout = NUMBER(1);
+	int32_t index;
+	int loop_timeout;
+	bool found;
+
+	/* Descriptors must not starve while guests keep the sentry busy. */
+	if ((++turn & 31) == 0 && collect(0))
+		return make_number(env, NEXT_READY);
+	index = scan();
+	if (index >= 0)
+		return make_number(env, index);
+	if (timeout == 0)
+		return make_number(env, collect(0) ? NEXT_READY : NEXT_TIMEOUT);
+	if (spin > 0 && running_count > 0) {
+		uint64_t end = __rdtsc() + (uint64_t)spin * ticks_per_us / 1000;
+
+		do {
+			for (int i = 0; i < 8; i++)
+				_mm_pause();
+			index = scan();
+			if (index >= 0)
+				return make_number(env, index);
+		} while (__rdtsc() < end);
+	}
+	loop_timeout = loop ? uv_backend_timeout(loop) : -1;
+	if (loop_timeout >= 0 && (timeout < 0 || loop_timeout * 1000000ll < timeout))
+		timeout = loop_timeout * 1000000ll;
+	/* seq_cst: a stub that does not see the flag has published before the scan below. */
+	atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
+	index = scan();
+	found = index < 0 && collect(timeout);
+	info_page->sentry_sleeping = 0;
+	if (index < 0)
+		index = found ? NEXT_READY : scan();
+	return make_number(env, index);
+}
+
+/* mapSlot(index, memfd, local): maps a process's slot into the arena. */
+static napi_value systrap_map_slot(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(3);
+	struct caisson_slot *slot = slot_at(NUMBER(0));
+	void *at = mmap(slot, CAISSON_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, (int)NUMBER(1),
+			NUMBER(2) * CAISSON_SLOT_SIZE);
+
+	return make_result(env, at == (void *)slot ? 0 : -1);
+}
+
+/* unmapSlot(index): the arena's place is empty again, and its memory is the host's. */
+static napi_value systrap_unmap_slot(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	struct caisson_slot *slot = slot_at(NUMBER(0));
+	void *at;
+
+	run_remove((int32_t)NUMBER(0));
+	at = mmap(slot, CAISSON_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		  -1, 0);
+	return make_result(env, at == (void *)slot ? 0 : -1);
+}
+
+static napi_value systrap_socketpair(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(2);
+	size_t length;
+	int32_t *out = get_bytes(env, argv[0], &length);
+	int fds[2], one = 1;
+
+	if (!out || length < 8)
+		return make_number(env, -EINVAL);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds))
+		return make_result(env, -1);
+	if (NUMBER(1))
+		setsockopt(fds[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof one);
+	out[0] = fds[0];
+	out[1] = fds[1];
+	return make_number(env, 0);
+}
+
+/* sendFds(socket, bytes, fd0, fd1): one message; an fd of -1 is none. */
+static napi_value systrap_send_fds(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(4);
+	size_t length;
+	char *bytes = get_bytes(env, argv[1], &length);
+	int fds[2] = { (int)NUMBER(2), (int)NUMBER(3) };
+	int count = fds[0] < 0 ? 0 : fds[1] < 0 ? 1 : 2;
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(2 * sizeof(int))];
+	} control = { .header = { .cmsg_len = CMSG_LEN(count * sizeof(int)), .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { .iov_base = bytes, .iov_len = length };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (count > 0) {
+		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+	}
+	return make_result(env, sendmsg((int)NUMBER(0), &message, MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+/* receiveSender(socket): takes one message and tells the sender's pid as the host's kernel vouches for it. */
+static napi_value systrap_receive_sender(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	char byte;
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(16 * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+				  .msg_controllen = sizeof control };
+	pid_t pid = -ESRCH;
+
+	if (recvmsg((int)NUMBER(0), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+		return make_result(env, -1);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS)
+			pid = ((struct ucred *)CMSG_DATA(c))->pid;
+		/* A hostile guest may send descriptors along. */
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++)
+				close(((int *)CMSG_DATA(c))[i]);
+	}
+	return make_number(env, pid);
+}
+
+static napi_value systrap_receive_bytes(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(2);
+	size_t length;
+	char *bytes = get_bytes(env, argv[1], &length);
+
+	return make_result(env, recv((int)NUMBER(0), bytes, length, 0));
+}
+
+/* startZygote(path, socket): runs the program with the socket as descriptor 3: its pid. */
+static napi_value systrap_start_zygote(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(2);
+	char path[PATH_MAX];
+	char *args[] = { "caisson-zygote", NULL };
+	/* The children unmap the memory that glibc would have registered for restartable sequences. */
+	char *environment[] = { "GLIBC_TUNABLES=glibc.pthread.rseq=0", NULL };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	sigset_t none;
+	pid_t pid = 0;
+	int error;
+
+	napi_get_value_string_utf8(env, argv[0], path, sizeof path, NULL);
+	sigemptyset(&none);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, (int)NUMBER(1), 3);
+	posix_spawn_file_actions_adddup2(&actions, 2, 2);
+	error = posix_spawn(&pid, path, &actions, &attributes, args, environment);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attributes);
+	return make_number(env, error ? -error : pid);
+}
+
+static napi_value systrap_pidfd_open(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	return make_result(env, syscall(SYS_pidfd_open, (pid_t)NUMBER(0), 0));
+}
+
+static napi_value systrap_pidfd_kill(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	return make_result(env, syscall(SYS_pidfd_send_signal, (int)NUMBER(0), SIGKILL, NULL, 0));
+}
+
+/* kick(slot, pid, tid): asks a running thread to stop. */
+static napi_value systrap_kick(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(3);
+	struct caisson_slot *slot = slot_at(NUMBER(0));
+
+	atomic_store_explicit((_Atomic uint32_t *)&slot->interrupt, 1, memory_order_seq_cst);
+	return make_result(env, syscall(SYS_tgkill, (pid_t)NUMBER(1), (pid_t)NUMBER(2), CAISSON_KICK_SIGNAL));
+}
+
+/* slotTid(slot): 0 once the slot's host thread is gone. */
+static napi_value systrap_slot_tid(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	return make_number(env, atomic_load_explicit((_Atomic uint32_t *)&slot_at(NUMBER(0))->tid, memory_order_acquire));
+}
+
+static napi_value vm_transfer(napi_env env, napi_callback_info info, bool write)
+{
+	ARGUMENTS(3);
+	size_t length;
+	struct iovec local, remote;
+
+	local.iov_base = get_bytes(env, argv[2], &length);
+	local.iov_len = length;
+	remote.iov_base = (void *)NUMBER(1);
+	remote.iov_len = length;
+	if (length == 0)
+		return make_number(env, 0);
+	if (write)
+		return make_result(env, process_vm_writev((pid_t)NUMBER(0), &local, 1, &remote, 1, 0));
+	return make_result(env, process_vm_readv((pid_t)NUMBER(0), &local, 1, &remote, 1, 0));
+}
+
+static napi_value systrap_vm_read(napi_env env, napi_callback_info info)
+{
+	return vm_transfer(env, info, false);
+}
+
+static napi_value systrap_vm_write(napi_env env, napi_callback_info info)
+{
+	return vm_transfer(env, info, true);
+}
+
+/* mapShared(fd, length): an ArrayBuffer over a memfd of the sentry's, never unmapped. */
+static napi_value make_buffer(napi_env env, void *at, size_t length)
+{
+	napi_value buffer = NULL;
+
+	napi_create_external_arraybuffer(env, at, length, NULL, NULL, &buffer);
+	return buffer;
+}
+
+static napi_value systrap_map_shared(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(2);
+	size_t length = (size_t)NUMBER(1);
+	void *at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, (int)NUMBER(0), 0);
+
+	return at == MAP_FAILED ? make_result(env, -1) : make_buffer(env, at, length);
+}
+
+static void calibrate(void)
+{
+	int64_t start = now_ns(), now;
+	uint64_t ticks = __rdtsc();
+
+	while ((now = now_ns()) - start < 200000)
+		;
+	ticks_per_us = (__rdtsc() - ticks) * 1000 / (uint64_t)(now - start);
+	if (ticks_per_us == 0)
+		ticks_per_us = 1;
+}
+
+static napi_value property(napi_env env, napi_value object, const char *name, napi_value value)
+{
+	napi_set_named_property(env, object, name, value);
+	return value;
+}
+
+/* The extended state that user space can have: XCR0, and the size of its standard format. */
+static void extended_state(void)
+{
+	uint32_t lo, hi, a, b, c, d;
+
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	__cpuid_count(0xd, 0, a, b, c, d);
+	info_page->xstate_mask_lo = lo;
+	info_page->xstate_mask_hi = hi;
+	info_page->xstate_size = b;
+}
+
+/* systrapStart(slots): makes the arena, the info page and the eventfd, and returns what JavaScript needs of them. */
+static napi_value systrap_start(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TOKEN_EVENT };
+	napi_value result, ready_array, buffer;
+
+	slot_limit = (size_t)NUMBER(0);
+	arena = mmap(NULL, slot_limit * CAISSON_SLOT_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	running = calloc(slot_limit, sizeof *running);
+	place = malloc(slot_limit * sizeof *place);
+	info_fd = memfd_create("caisson-info", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (arena == MAP_FAILED || !running || !place || info_fd < 0 || event_fd < 0 ||
+	    ftruncate(info_fd, CAISSON_INFO_SIZE))
+		return make_result(env, -1);
+	memset(place, 0xff, slot_limit * sizeof *place);
+	info_page = mmap(NULL, CAISSON_INFO_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, info_fd, 0);
+	if (info_page == MAP_FAILED)
+		return make_result(env, -1);
+	/* From now on nobody else can map it writable, whatever a guest tries with mprotect. */
+	if (fcntl(info_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL))
+		return make_result(env, -1);
+	if (epoll_ctl(caisson_epoll_fd(), EPOLL_CTL_ADD, event_fd, &event))
+		return make_result(env, -1);
+	calibrate();
+	extended_state();
+
+	napi_create_object(env, &result);
+	property(env, result, "arena", make_buffer(env, arena, slot_limit * CAISSON_SLOT_SIZE));
+	property(env, result, "info", make_buffer(env, info_page, CAISSON_INFO_SIZE));
+	buffer = make_buffer(env, ready, sizeof ready);
+	napi_create_typedarray(env, napi_float64_array, sizeof ready / sizeof ready[0], buffer, 0, &ready_array);
+	property(env, result, "ready", ready_array);
+	property(env, result, "infoFd", make_number(env, info_fd));
+	property(env, result, "eventFd", make_number(env, event_fd));
+	property(env, result, "hwcap", make_number(env, (int64_t)getauxval(AT_HWCAP)));
+	property(env, result, "hwcap2", make_number(env, (int64_t)getauxval(AT_HWCAP2)));
+	property(env, result, "minSignalStack", make_number(env, (int64_t)getauxval(AT_MINSIGSTKSZ)));
+	return result;
+}
+
+/* followLoop(): node's event loop counts as a watched descriptor from now on. Token: loopToken. */
+static napi_value systrap_follow_loop(napi_env env, napi_callback_info info)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TOKEN_LOOP };
+
+	(void)info;
+	if (napi_get_uv_event_loop(env, (void *)&loop) != napi_ok)
+		return make_number(env, -EINVAL);
+	return make_result(env, epoll_ctl(caisson_epoll_fd(), EPOLL_CTL_ADD, uv_backend_fd(loop), &event));
+}
+
+/* processClock(pid): CPU time of a process in ns; clock ids of processes as in clock_getcpuclockid(3). */
+static napi_value systrap_process_clock(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	struct timespec time;
+
+	if (clock_gettime((clockid_t)(~(uint32_t)NUMBER(0) << 3 | 2), &time))
+		return make_number(env, 0);
+	return make_number(env, time.tv_sec * 1000000000ll + time.tv_nsec);
+}
+
+static napi_value systrap_cpu_count(napi_env env, napi_callback_info info)
+{
+	cpu_set_t set;
+
+	(void)info;
+	if (sched_getaffinity(0, sizeof set, &set))
+		return make_number(env, 1);
+	return make_number(env, CPU_COUNT(&set));
+}
+
+napi_value systrap_init(napi_env env, napi_value exports)
+{
+	static const struct caisson_call calls[] = {
+		{ "systrapStart", systrap_start },
+		{ "resume", systrap_resume },
+		{ "watchSlot", systrap_watch_slot },
+		{ "forgetSlot", systrap_forget_slot },
+		{ "awaitRequest", systrap_await },
+		{ "exchange", systrap_exchange },
+		{ "next", systrap_next },
+		{ "mapSlot", systrap_map_slot },
+		{ "unmapSlot", systrap_unmap_slot },
+		{ "socketpair", systrap_socketpair },
+		{ "sendFds", systrap_send_fds },
+		{ "receiveSender", systrap_receive_sender },
+		{ "receiveBytes", systrap_receive_bytes },
+		{ "startZygote", systrap_start_zygote },
+		{ "pidfdOpen", systrap_pidfd_open },
+		{ "pidfdKill", systrap_pidfd_kill },
+		{ "kick", systrap_kick },
+		{ "slotTid", systrap_slot_tid },
+		{ "vmRead", systrap_vm_read },
+		{ "vmWrite", systrap_vm_write },
+		{ "mapShared", systrap_map_shared },
+		{ "followLoop", systrap_follow_loop },
+		{ "processClock", systrap_process_clock },
+		{ "cpuCount", systrap_cpu_count },
+	};
+
+	caisson_export(env, exports, calls, sizeof calls / sizeof calls[0]);
+	return exports;
+}

@@ -1,0 +1,155 @@
+/*
+ * The protocol between the sentry and the stubs: shared memory layout, states and commands.
+ * TypeScript's copy (src/abi/protocol.ts) is generated from this file.
+ *
+ * Each guest address space is one host process; each guest thread one host thread with one slot. The slots of
+ * a process lie in one memfd, mapped at CAISSON_SLOTS in the process; the sentry maps each slot singly into an
+ * arena of its own. A slot:
+ *
+ *   0x00000  header: state, registers, operations        (struct caisson_slot)
+ *   0x02000  stack of the stub's C code
+ *   0x04000  alternate signal stack: SIGSYS, faults and kicks arrive here
+ *   0x10000  bounce buffer: bytes on their way between guest memory and the sentry
+ *
+ * State machine; the stub moves RUN -> REQUEST -> SLEEP, the sentry REQUEST|SLEEP -> REPLY, the stub REPLY -> RUN
+ * (or, when the command is REPORT, back to REQUEST). The sentry believes nothing it reads here.
+ */
+#ifndef CAISSON_PROTOCOL_H
+#define CAISSON_PROTOCOL_H
+
+/* Addresses in every stub process. The guest's end at CAISSON_STUB_TEXT. */
+#define CAISSON_STUB_TEXT 0x7fffc0000000
+#define CAISSON_STUB_TEXT_SIZE 0x10000
+#define CAISSON_INFO_PAGE 0x7fffc0010000
+#define CAISSON_INFO_SIZE 0x8000
+#define CAISSON_SLOTS 0x7fffc0100000
+#define CAISSON_SLOT_SIZE 0x20000
+#define CAISSON_SLOT_COUNT 4096
+
+#define CAISSON_SLOT_STACK_TOP 0x4000
+#define CAISSON_SLOT_ALTSTACK 0x4000
+#define CAISSON_SLOT_ALTSTACK_SIZE 0xc000
+#define CAISSON_SLOT_BOUNCE 0x10000
+#define CAISSON_SLOT_BOUNCE_SIZE 0x10000
+/* Extended state of a thread that stopped by the fast path, saved on demand into the bounce area's end. */
+#define CAISSON_SLOT_XSTATE 0x1c000
+#define CAISSON_SLOT_XSTATE_SIZE 0x4000
+
+/* Descriptors in a stub process. */
+#define CAISSON_FD_SOCKET 0
+#define CAISSON_FD_EVENT 1
+
+#define CAISSON_STATE_RUN 0
+#define CAISSON_STATE_REQUEST 1
+#define CAISSON_STATE_SLEEP 2
+#define CAISSON_STATE_REPLY 3
+
+/* reason */
+#define CAISSON_STOP_SYSCALL_FAST 1
+#define CAISSON_STOP_SYSCALL_TRAP 2
+#define CAISSON_STOP_FAULT 3
+#define CAISSON_STOP_KICK 4
+#define CAISSON_STOP_BORN 5
+
+/* command */
+#define CAISSON_COMMAND_RESUME 0
+#define CAISSON_COMMAND_REPORT 1
+#define CAISSON_COMMAND_EXIT 2
+
+/* The host signal that makes a running thread stop. */
+#define CAISSON_KICK_SIGNAL 10
+
+/* Operations that the stub does before it resumes or reports. */
+#define CAISSON_OP_SYSCALL 1    /* a0.. of number nr; result */
+#define CAISSON_OP_COPY_OUT 2   /* a0 guest address, a1 bounce offset, a2 length; result 0 or -EFAULT */
+#define CAISSON_OP_COPY_IN 3    /* the other way; result is the count of bytes read before a fault */
+#define CAISSON_OP_RECEIVE_FD 4 /* receives descriptors over the socket; result is the first one's number */
+#define CAISSON_OP_XSAVE 5
+#define CAISSON_OP_XRSTOR 6     /* at resume; result -EINVAL if the CPU refuses the image */
+#define CAISSON_OP_FORK 7       /* a0 the slots memfd, a1 the new socket: both as received; result is the pid */
+#define CAISSON_OP_CLONE 8      /* a0 local index of the new slot; result is the tid */
+#define CAISSON_OP_SET_FS 9
+#define CAISSON_OP_GET_FS 10
+#define CAISSON_OP_SET_GS 11
+#define CAISSON_OP_GET_GS 12
+#define CAISSON_OP_STORE8 13    /* a0 address, a1 value: one aligned 8-byte store */
+/* In a0, a1 and a4 of OP_SYSCALL: replaced by the descriptors that the last OP_RECEIVE_FD brought. */
+#define CAISSON_FD_RECEIVED 0x7fffffff
+#define CAISSON_FD_RECEIVED_SECOND 0x7ffffffe
+#define CAISSON_OP_COUNT 48
+
+/* Prefetch kinds, one byte an argument in the info page's table. */
+#define CAISSON_PREFETCH_NONE 0
+#define CAISSON_PREFETCH_STRING 1
+#define CAISSON_PREFETCH_BUFFER 2 /* length in another argument: the second byte */
+#define CAISSON_PREFETCH_STRUCT 3 /* fixed size: the second and third byte */
+#define CAISSON_PREFETCH_MAX 512  /* system call numbers in the table */
+#define CAISSON_PREFETCH_BUFFER_LIMIT 0x4000
+#define CAISSON_PREFETCH_STRING_LIMIT 0x400
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+struct caisson_op {
+	uint32_t kind;
+	uint32_t nr;
+	uint64_t a0;
+	uint64_t a1;
+	uint64_t a2;
+	uint64_t a3;
+	uint64_t a4;
+	uint64_t a5;
+	int64_t result;
+};
+
+struct caisson_prefetched {
+	uint64_t address;
+	uint32_t length;
+	uint32_t offset;
+};
+
+struct caisson_slot {
+	uint32_t state;
+	/* Spins before sleeping, set by the sentry; 0 parks the thread at once. */
+	uint32_t spin;
+	uint32_t interrupt;
+	uint32_t command;
+	uint32_t reason;
+	/* Where the registers are: offset in the slot of the first one (r8). */
+	uint32_t registers;
+	/* Where the extended state is, 0 if it isn't saved. */
+	uint32_t xstate;
+	uint32_t op_count;
+	/* Kernel-cleared when the host thread is gone (CLONE_CHILD_CLEARTID). */
+	uint32_t tid;
+	uint32_t prefetched_count;
+	uint64_t self;
+	uint64_t stack_top;
+	/* struct sigcontext's order: r8-r15 rdi rsi rbp rbx rdx rax rcx rsp rip eflags */
+	uint64_t fast_registers[18];
+	uint32_t fault_signo;
+	uint32_t fault_code;
+	uint64_t fault_address;
+	uint64_t fault_trapno;
+	uint64_t fault_error;
+	struct caisson_prefetched prefetched[6];
+	struct caisson_op ops[CAISSON_OP_COUNT];
+};
+
+/* One byte triple an argument, see CAISSON_PREFETCH_*. */
+struct caisson_prefetch_row {
+	uint8_t args[24];
+};
+
+/* Read-only in the stubs, written by the sentry. */
+struct caisson_info {
+	uint32_t sentry_sleeping;
+	uint32_t spin;
+	uint32_t xstate_mask_lo;
+	uint32_t xstate_mask_hi;
+	uint32_t xstate_size;
+	uint32_t reserved[11];
+	struct caisson_prefetch_row prefetch[CAISSON_PREFETCH_MAX];
+};
+#endif
+#endif

@@ -1,0 +1,193 @@
+/*
+ * Entries and exits of the stub. The guest's registers are in the slot (GS base) in struct sigcontext's order.
+ *
+ *   stub_entry   a patched call site jumps here by way of its trampoline: rax number, rcx return address,
+ *                arguments as for `syscall`. r11 is free, as after a system call. Nothing is pushed on the guest's
+ *                stack (red zone).
+ *   stub_exit    back to guest code from the registers in the slot. Between stub_exit and stub_exit_end nothing is
+ *                lost by starting over, so a kick that arrives there is moved back to stub_exit, which looks at
+ *                `interrupt` again: no kick falls between the look and the jump.
+ */
+#include "../build/offsets.h"
+
+	.text
+	.globl stub_entry
+	.type stub_entry, @function
+stub_entry:
+	movq	%r8, %gs:REGS+0*8
+	movq	%r9, %gs:REGS+1*8
+	movq	%r10, %gs:REGS+2*8
+	movq	%r11, %gs:REGS+3*8
+	movq	%r12, %gs:REGS+4*8
+	movq	%r13, %gs:REGS+5*8
+	movq	%r14, %gs:REGS+6*8
+	movq	%r15, %gs:REGS+7*8
+	movq	%rdi, %gs:REGS+8*8
+	movq	%rsi, %gs:REGS+9*8
+	movq	%rbp, %gs:REGS+10*8
+	movq	%rbx, %gs:REGS+11*8
+	movq	%rdx, %gs:REGS+12*8
+	movq	%rax, %gs:REGS+13*8
+	movq	%rcx, %gs:REGS+14*8
+	movq	%rsp, %gs:REGS+15*8
+	movq	%rcx, %gs:REGS+16*8
+	movq	%gs:SLOT_STACK, %rsp
+	pushfq
+	popq	%r11
+	movq	%r11, %gs:REGS+17*8
+	movq	%r11, %gs:REGS+3*8
+	cld
+	movq	%gs:SLOT_SELF, %rdi
+	call	stub_fast_call
+
+	.globl stub_exit
+stub_exit:
+	cmpl	$0, %gs:SLOT_INTERRUPT
+	jne	1f
+	movq	%gs:SLOT_STACK, %rsp
+	pushq	%gs:REGS+17*8
+	popfq
+	movq	%gs:REGS+0*8, %r8
+	movq	%gs:REGS+1*8, %r9
+	movq	%gs:REGS+2*8, %r10
+	movq	%gs:REGS+3*8, %r11
+	movq	%gs:REGS+4*8, %r12
+	movq	%gs:REGS+5*8, %r13
+	movq	%gs:REGS+6*8, %r14
+	movq	%gs:REGS+7*8, %r15
+	movq	%gs:REGS+8*8, %rdi
+	movq	%gs:REGS+9*8, %rsi
+	movq	%gs:REGS+10*8, %rbp
+	movq	%gs:REGS+11*8, %rbx
+	movq	%gs:REGS+12*8, %rdx
+	movq	%gs:REGS+13*8, %rax
+	movq	%gs:REGS+14*8, %rcx
+	movq	%gs:REGS+15*8, %rsp
+	jmpq	*%gs:REGS+16*8
+	.globl stub_exit_end
+stub_exit_end:
+1:	movq	%gs:SLOT_STACK, %rsp
+	movq	%gs:SLOT_SELF, %rdi
+	call	stub_kicked
+	jmp	stub_exit
+
+/* Bytes up to a fault: rdi target, rsi source, rdx count. Returns the count not copied. */
+	.globl stub_copy
+	.type stub_copy, @function
+stub_copy:
+	movq	%rdx, %rcx
+	.globl stub_copy_fault
+stub_copy_fault:
+	rep movsb
+	.globl stub_copy_fixup
+stub_copy_fixup:
+	movq	%rcx, %rax
+	ret
+
+/* One byte: rdi address. Returns it, or -1 where there is no memory. */
+	.globl stub_load_byte
+	.type stub_load_byte, @function
+stub_load_byte:
+	.globl stub_load_fault
+stub_load_fault:
+	movzbl	(%rdi), %eax
+	ret
+	.globl stub_load_fixup
+stub_load_fixup:
+	movl	$-1, %eax
+	ret
+
+/* xrstor of a hostile image: rdi image, esi/edx mask. Returns 0, or -1 if the CPU refuses it. */
+	.globl stub_xrstor
+	.type stub_xrstor, @function
+stub_xrstor:
+	movl	%esi, %eax
+	.globl stub_xrstor_fault
+stub_xrstor_fault:
+	xrstor64 (%rdi)
+	xorl	%eax, %eax
+	ret
+	.globl stub_xrstor_fixup
+stub_xrstor_fixup:
+	movl	$-1, %eax
+	ret
+
+/*
+ * fork: rdi flags, rsi the received slots memfd, rdx the received socket. The child runs on memory that it shares
+ * with the parent until it has mapped its own slots, so it must not touch the stack: registers only.
+ */
+	.globl stub_fork
+	.type stub_fork, @function
+stub_fork:
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	movq	%rsi, %r12
+	movq	%rdx, %r13
+	xorl	%esi, %esi
+	xorl	%edx, %edx
+	xorl	%r10d, %r10d
+	xorl	%r8d, %r8d
+	movl	$NR_clone, %eax
+	syscall
+	testq	%rax, %rax
+	jz	1f
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	ret
+1:	movq	%r13, %rdi		/* the new socket takes the old one's place */
+	movl	$FD_SOCKET, %esi
+	xorl	%edx, %edx
+	movl	$NR_dup3, %eax
+	syscall
+	movq	%r13, %rdi
+	movl	$NR_close, %eax
+	syscall
+	movabsq	$SLOTS, %rdi
+	movabsq	$SLOTS_SIZE, %rsi
+	movl	$3, %edx		/* PROT_READ | PROT_WRITE */
+	movl	$0x11, %r10d		/* MAP_SHARED | MAP_FIXED */
+	movq	%r12, %r8
+	xorl	%r9d, %r9d
+	movl	$NR_mmap, %eax
+	syscall
+	movq	%r12, %rdi
+	movl	$NR_close, %eax
+	syscall
+	movabsq	$SLOTS, %rdi
+	jmp	stub_born
+
+/* A new host thread: rdi flags, rsi its slot. Returns the tid in the parent. */
+	.globl stub_clone
+	.type stub_clone, @function
+stub_clone:
+	pushq	%r12
+	movq	%rsi, %r12
+	movq	SLOT_STACK(%rsi), %rsi
+	xorl	%edx, %edx
+	leaq	SLOT_TID(%r12), %r10	/* child_tid, cleared when it ends */
+	xorl	%r8d, %r8d
+	movl	$NR_clone, %eax
+	syscall
+	testq	%rax, %rax
+	jz	1f
+	popq	%r12
+	ret
+1:	movq	%r12, %rdi
+
+/* The start of every thread: rdi its slot, whose registers the sentry has filled. */
+	.globl stub_born
+stub_born:
+	wrgsbase %rdi
+	movq	%gs:SLOT_STACK, %rsp
+	call	stub_thread_start
+	jmp	stub_exit
+
+	.globl stub_restorer
+	.type stub_restorer, @function
+stub_restorer:
+	movl	$NR_rt_sigreturn, %eax
+	syscall
+	ud2
+	.section .note.GNU-stack,"",@progbits

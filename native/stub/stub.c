@@ -1,0 +1,352 @@
+/*
+ * The stub: the few KiB of code that live in every guest process and carry its stops to the sentry and the
+ * sentry's operations back. It decides nothing. The guest can read it, jump anywhere into it and scribble over its
+ * slot: what keeps the host safe is the seccomp filter on the addresses of this code, not the code.
+ */
+#include <asm/unistd.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/mman.h>
+#include <signal.h>
+#include <ucontext.h>
+#include <errno.h>
+#include <sched.h>
+#include "stub.h"
+
+#define INFO ((volatile const struct caisson_info *)CAISSON_INFO_PAGE)
+#define STATE(slot) ((_Atomic uint32_t *)&(slot)->state)
+
+_Static_assert(sizeof(struct caisson_slot) <= 0x2000 - 256, "the slot's header fits before its stack");
+_Static_assert(sizeof(struct caisson_info) <= CAISSON_INFO_SIZE, "the info page's size");
+
+static inline slot_t *slot_of(const void *address)
+{
+	return (slot_t *)((unsigned long)address & ~(unsigned long)(CAISSON_SLOT_SIZE - 1));
+}
+
+/* Sets the request, wakes a sleeping sentry, and waits for the reply. */
+static void publish_and_wait(slot_t *slot)
+{
+	uint32_t spins = 0;
+
+	/* seq_cst: the state must be visible before the look at `sentry_sleeping` (which the sentry sets before it looks). */
+	atomic_exchange_explicit(STATE(slot), CAISSON_STATE_REQUEST, memory_order_seq_cst);
+	if (INFO->sentry_sleeping) {
+		uint64_t one = 1;
+
+		stub_syscall(__NR_write, CAISSON_FD_EVENT, (unsigned long)&one, sizeof one, 0, 0, 0);
+	}
+	for (;;) {
+		uint32_t state = atomic_load_explicit(STATE(slot), memory_order_acquire);
+
+		if (state == CAISSON_STATE_REPLY)
+			return;
+		if (spins++ < *(volatile uint32_t *)&slot->spin) {
+			__builtin_ia32_pause();
+			continue;
+		}
+		if (state == CAISSON_STATE_REQUEST &&
+		    !atomic_compare_exchange_strong(STATE(slot), &state, CAISSON_STATE_SLEEP))
+			continue;
+		stub_syscall(__NR_futex, (unsigned long)&slot->state, FUTEX_WAIT, CAISSON_STATE_SLEEP, 0, 0, 0);
+	}
+}
+
+/* One message of one byte with one or two descriptors into fds: the first one's number, or a negative errno. */
+static long receive_fd(int *fds)
+{
+	char byte;
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+				  .msg_controllen = sizeof control };
+	long n = stub_syscall(__NR_recvmsg, CAISSON_FD_SOCKET, (unsigned long)&message, 0, 0, 0, 0);
+
+	if (n < 0)
+		return n;
+	if (message.msg_controllen < sizeof(struct cmsghdr))
+		return -EBADF;
+	fds[0] = ((int *)CMSG_DATA(&control.header))[0];
+	if (message.msg_controllen >= CMSG_LEN(2 * sizeof(int)))
+		fds[1] = ((int *)CMSG_DATA(&control.header))[1];
+	return fds[0];
+}
+
+static unsigned long with_fd(uint64_t argument, const int *fds)
+{
+	if (argument == CAISSON_FD_RECEIVED)
+		return (unsigned long)fds[0];
+	return argument == CAISSON_FD_RECEIVED_SECOND ? (unsigned long)fds[1] : argument;
+}
+
+static long copy_checked(void *to, const void *from, uint64_t length)
+{
+	return (long)stub_copy(to, from, length);
+}
+
+/* Bounce offsets come from the sentry; they are clipped all the same, so that a bug there shows here. */
+static char *bounce_at(slot_t *slot, uint64_t offset)
+{
+	return (char *)slot + CAISSON_SLOT_BOUNCE + (offset & (CAISSON_SLOT_BOUNCE_SIZE - 1));
+}
+
+static void xsave(slot_t *slot)
+{
+	char *area = (char *)slot + CAISSON_SLOT_XSTATE;
+
+	/* xsave leaves the header's unused words alone: they must be zero. */
+	for (int i = 512; i < 576; i++)
+		((volatile char *)area)[i] = 0;
+	__asm__ volatile("xsave64 (%0)"
+			 : : "r"(area), "a"(INFO->xstate_mask_lo), "d"(INFO->xstate_mask_hi) : "memory");
+	slot->xstate = CAISSON_SLOT_XSTATE;
+}
+
+static long run_op(slot_t *slot, struct caisson_op *op, int *fds)
+{
+	switch (op->kind) {
+	case CAISSON_OP_SYSCALL:
+		return stub_syscall(op->nr, with_fd(op->a0, fds), with_fd(op->a1, fds), op->a2, op->a3,
+				    with_fd(op->a4, fds), op->a5);
+	case CAISSON_OP_COPY_OUT:
+		return copy_checked((void *)op->a0, bounce_at(slot, op->a1), op->a2) ? -EFAULT : 0;
+	case CAISSON_OP_COPY_IN:
+		return (long)op->a2 - copy_checked(bounce_at(slot, op->a1), (void *)op->a0, op->a2);
+	case CAISSON_OP_RECEIVE_FD:
+		return receive_fd(fds);
+	case CAISSON_OP_XSAVE:
+		xsave(slot);
+		return 0;
+	case CAISSON_OP_XRSTOR:
+		return stub_xrstor((char *)slot + CAISSON_SLOT_XSTATE, INFO->xstate_mask_lo, INFO->xstate_mask_hi) ?
+			-EINVAL : 0;
+	case CAISSON_OP_FORK:
+		return stub_fork(CLONE_PARENT | SIGCHLD, fds[0], fds[1]);
+	case CAISSON_OP_CLONE:
+		return stub_clone(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+				  CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID,
+				  (slot_t *)(CAISSON_SLOTS + (op->a0 % CAISSON_SLOT_COUNT) * CAISSON_SLOT_SIZE));
+	case CAISSON_OP_SET_FS:
+		__asm__ volatile("wrfsbase %0" : : "r"(op->a0));
+		return 0;
+	case CAISSON_OP_GET_FS: {
+		long base;
+
+		__asm__ volatile("rdfsbase %0" : "=r"(base));
+		return base;
+	}
+	case CAISSON_OP_SET_GS:
+		__asm__ volatile("wrgsbase %0" : : "r"(op->a0));
+		return 0;
+	case CAISSON_OP_GET_GS: {
+		long base;
+
+		__asm__ volatile("rdgsbase %0" : "=r"(base));
+		return base;
+	}
+	case CAISSON_OP_STORE8:
+		atomic_store_explicit((_Atomic uint64_t *)op->a0, op->a1, memory_order_seq_cst);
+		return 0;
+	}
+	return -ENOSYS;
+}
+
+/* Carries one stop to the sentry and does as it says until the guest may go on. */
+static void serve(slot_t *slot)
+{
+	for (;;) {
+		int fds[2] = { -1, -1 };
+		uint32_t count, command;
+
+		publish_and_wait(slot);
+		count = slot->op_count;
+		command = slot->command;
+		for (uint32_t i = 0; i < count && i < CAISSON_OP_COUNT; i++) {
+			long result = run_op(slot, &slot->ops[i], fds);
+
+			slot->ops[i].result = result;
+			/* A reply that was to resume has failed: the sentry must hear of it. */
+			if (result < 0 && command == CAISSON_COMMAND_RESUME && slot->ops[i].kind == CAISSON_OP_COPY_OUT)
+				command = CAISSON_COMMAND_REPORT;
+		}
+		if (command == CAISSON_COMMAND_EXIT)
+			stub_syscall(__NR_exit, 0, 0, 0, 0, 0, 0);
+		if (command == CAISSON_COMMAND_RESUME)
+			break;
+	}
+	atomic_store_explicit(STATE(slot), CAISSON_STATE_RUN, memory_order_release);
+}
+
+/* Copies what a call's pointers point to into the bounce buffer, as the table says, so that one round trip does. */
+static void prefetch(slot_t *slot, uint64_t nr, const uint64_t *args)
+{
+	uint32_t at = 0, count = 0;
+
+	slot->prefetched_count = 0;
+	if (nr >= CAISSON_PREFETCH_MAX)
+		return;
+	for (int i = 0; i < 6; i++) {
+		const volatile uint8_t *rule = &INFO->prefetch[nr].args[i * 4];
+		uint64_t length = 0, done;
+		char *to = bounce_at(slot, at);
+
+		if (rule[0] == CAISSON_PREFETCH_NONE || args[i] == 0 || args[i] >= CAISSON_STUB_TEXT)
+			continue;
+		if (rule[0] == CAISSON_PREFETCH_STRING) {
+			const char *from = (const char *)args[i];
+
+			for (done = 0; done < CAISSON_PREFETCH_STRING_LIMIT; done++) {
+				int byte = stub_load_byte(from + done);
+
+				if (byte < 0)
+					break;
+				to[done] = (char)byte;
+				if (byte == 0) {
+					done++;
+					break;
+				}
+			}
+		} else {
+			if (rule[0] == CAISSON_PREFETCH_BUFFER)
+				length = rule[1] < 6 ? args[rule[1]] : 0;
+			else
+				length = rule[1] | (uint64_t)rule[2] << 8;
+			if (length > CAISSON_PREFETCH_BUFFER_LIMIT)
+				continue;
+			done = length - stub_copy(to, (const void *)args[i], length);
+		}
+		if (done == 0)
+			continue;
+		slot->prefetched[count].address = args[i];
+		slot->prefetched[count].length = (uint32_t)done;
+		slot->prefetched[count].offset = at;
+		count++;
+		at = (at + (uint32_t)done + 15) & ~15u;
+		if (at > CAISSON_SLOT_XSTATE - CAISSON_SLOT_BOUNCE - CAISSON_PREFETCH_BUFFER_LIMIT)
+			break;
+	}
+	slot->prefetched_count = count;
+}
+
+/* From entry.S: a patched call site. */
+void stub_fast_call(slot_t *slot)
+{
+	const uint64_t *regs = slot->fast_registers;
+	const uint64_t args[6] = { regs[8], regs[9], regs[12], regs[2], regs[0], regs[1] };
+
+	slot->reason = CAISSON_STOP_SYSCALL_FAST;
+	slot->registers = offsetof(slot_t, fast_registers);
+	slot->xstate = 0;
+	prefetch(slot, regs[13], args);
+	serve(slot);
+}
+
+/* From entry.S: a kick arrived while the thread was on its way back. */
+void stub_kicked(slot_t *slot)
+{
+	slot->reason = CAISSON_STOP_KICK;
+	slot->registers = offsetof(slot_t, fast_registers);
+	slot->xstate = 0;
+	slot->prefetched_count = 0;
+	serve(slot);
+}
+
+static void set_altstack(slot_t *slot)
+{
+	stack_t stack = { .ss_sp = (char *)slot + CAISSON_SLOT_ALTSTACK, .ss_size = CAISSON_SLOT_ALTSTACK_SIZE };
+
+	stub_syscall(__NR_sigaltstack, (unsigned long)&stack, 0, 0, 0, 0, 0);
+}
+
+/* From entry.S: the first code of a thread. The sentry learns that it is there and has it wait. */
+void stub_thread_start(slot_t *slot)
+{
+	uint64_t none = 0;
+
+	set_altstack(slot);
+	stub_syscall(__NR_rt_sigprocmask, SIG_SETMASK, (unsigned long)&none, 0, sizeof none, 0, 0);
+	slot->reason = CAISSON_STOP_BORN;
+	slot->registers = offsetof(slot_t, fast_registers);
+	slot->prefetched_count = 0;
+	serve(slot);
+}
+
+static int in(const void *address, const char *from, const char *to)
+{
+	return (const char *)address >= from && (const char *)address < to;
+}
+
+/* Every signal: SIGSYS (a call from unpatched text), faults, kicks. On the thread's alternate stack. */
+void stub_signal(int signo, siginfo_t *info, void *context)
+{
+	slot_t *slot = slot_of(__builtin_frame_address(0));
+	ucontext_t *uc = context;
+	greg_t *regs = uc->uc_mcontext.gregs;
+	const void *ip = (const void *)regs[REG_RIP];
+	const char *text = (const char *)CAISSON_STUB_TEXT;
+
+	if (in(ip, text, text + CAISSON_STUB_TEXT_SIZE)) {
+		if (signo == CAISSON_KICK_SIGNAL) {
+			if (in(ip, stub_exit, stub_exit_end))
+				regs[REG_RIP] = (greg_t)stub_exit;
+			return;
+		}
+		if (ip == stub_copy_fault) {
+			regs[REG_RIP] = (greg_t)stub_copy_fixup;
+			return;
+		}
+		if (ip == stub_load_fault) {
+			regs[REG_RIP] = (greg_t)stub_load_fixup;
+			return;
+		}
+		if (ip == stub_xrstor_fault) {
+			regs[REG_RIP] = (greg_t)stub_xrstor_fixup;
+			return;
+		}
+	}
+	if (signo == CAISSON_KICK_SIGNAL && !*(volatile uint32_t *)&slot->interrupt)
+		return;
+	slot->registers = (uint32_t)((char *)regs - (char *)slot);
+	slot->xstate = (uint32_t)((char *)uc->uc_mcontext.fpregs - (char *)slot);
+	slot->prefetched_count = 0;
+	if (signo == SIGSYS) {
+		const uint64_t args[6] = { regs[REG_RDI], regs[REG_RSI], regs[REG_RDX], regs[REG_R10], regs[REG_R8],
+					   regs[REG_R9] };
+
+		slot->reason = CAISSON_STOP_SYSCALL_TRAP;
+		/* A 32-bit entry (int $0x80) has another table: no number of ours. */
+		slot->fault_code = info->si_arch;
+		prefetch(slot, regs[REG_RAX], args);
+	} else if (signo == CAISSON_KICK_SIGNAL) {
+		slot->reason = CAISSON_STOP_KICK;
+	} else {
+		slot->reason = CAISSON_STOP_FAULT;
+		slot->fault_signo = signo;
+		slot->fault_code = info->si_code;
+		slot->fault_address = (uint64_t)info->si_addr;
+		slot->fault_trapno = regs[REG_TRAPNO];
+		slot->fault_error = regs[REG_ERR];
+	}
+	serve(slot);
+	/* The kick signal is blocked here: what the sentry asks from now on arrives right after the return. */
+	while (*(volatile uint32_t *)&slot->interrupt) {
+		slot->reason = CAISSON_STOP_KICK;
+		slot->registers = (uint32_t)((char *)regs - (char *)slot);
+		slot->xstate = (uint32_t)((char *)uc->uc_mcontext.fpregs - (char *)slot);
+		slot->prefetched_count = 0;
+		serve(slot);
+	}
+}
+
+/* What the zygote needs of the image: at its start. */
+__attribute__((section(".table"), used)) static const void *const stub_table[] = {
+	(void *)stub_signal,
+	(void *)stub_restorer,
+	(void *)stub_exit,
+	(void *)stub_born,
+	(void *)stub_entry,
+};

@@ -1,0 +1,1178 @@
+/**
+ * Writes src/abi/{errno,constants,syscall-numbers,layout,protocol}.ts from the C headers of this machine.
+ *
+ *   node scripts/generate-abi.ts [--out DIR] [--only errno,constants,...] [--protocol HEADER] [--verbose]
+ *
+ * Constants: `cc -dM -E` (and the enumerators in the preprocessed text) give the candidate names of a
+ * family's headers; those that match the family's patterns go into one C program, the lines the compiler
+ * refuses (strings, types, ioctls of unknown structs) are dropped, and the rest is printed by running it.
+ * Kernel headers come first; glibc's serve only where the kernel exports none (AF_*, ELF relocations).
+ * `extra` gives what the headers don't have or are too old for (up to Linux 6.12), each behind #ifndef;
+ * `set` overrides. Numbers that a double can't hold are left out (--verbose names all that is).
+ * Layouts: offsetof and sizeof, printed by a C program too.
+ *
+ * The values are those of x86-64, so the script refuses to run elsewhere.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const LAST_SYSCALL = 466
+
+/** One block of constants: names from `from` that match `names`; the order of `names` orders the output. */
+interface Family {
+  about: string
+  from?: string[]
+  names?: RegExp[]
+  /** 'NAME value' pairs, used where the headers lack NAME. */
+  extra?: string
+  /** 'NAME value' pairs which replace what the headers say. */
+  set?: string
+  octal?: boolean
+}
+
+type Values = Map<string, bigint>
+
+// ---- families ------------------------------------------------------------------------------------------
+
+const FAMILIES: Family[] = [
+  { about: 'open(2) flags', from: ['linux/fcntl.h'], names: [/^O_/, /^FASYNC$/] },
+  { about: 'access(2) modes', extra: 'F_OK 0, X_OK 1, W_OK 2, R_OK 4' },
+  {
+    about: 'fcntl(2) commands, seals, locks, leases, owners and dnotify',
+    from: ['linux/fcntl.h'],
+    names: [/^FD_CLOEXEC$/, /^F_SEAL/, /^F_/, /^LOCK_/, /^DN_/, /^RWH_/],
+    extra: `F_SEAL_EXEC 0x0020, F_DUPFD_QUERY (1024+3), F_CREATED_QUERY (1024+4), RWH_WRITE_LIFE_NOT_SET 0,
+      RWH_WRITE_LIFE_NONE 1, RWH_WRITE_LIFE_SHORT 2, RWH_WRITE_LIFE_MEDIUM 3, RWH_WRITE_LIFE_LONG 4,
+      RWH_WRITE_LIFE_EXTREME 5`,
+  },
+  {
+    about: '*at(2) flags',
+    from: ['linux/fcntl.h'],
+    names: [/^AT_/],
+    extra: 'AT_HANDLE_FID 0x200, AT_HANDLE_MNT_ID_UNIQUE 0x001, AT_EACCESS 0x200, AT_REMOVEDIR 0x200',
+  },
+  { about: 'openat2(2)', from: ['linux/openat2.h'], names: [/^RESOLVE_/], extra: 'OPEN_HOW_SIZE_VER0 24' },
+  { about: 'close_range(2)', from: ['linux/close_range.h'], names: [/^CLOSE_RANGE_/] },
+  {
+    about: 'lseek(2), renameat2(2), preadv2(2)',
+    from: ['linux/fs.h', 'linux/fcntl.h'],
+    names: [/^SEEK_/, /^RENAME_/, /^RWF_/],
+    extra: 'RWF_NOAPPEND 0x20, RWF_ATOMIC 0x40',
+  },
+  { about: 'file modes', from: ['linux/stat.h'], names: [/^S_/], octal: true },
+  {
+    about: 'statx(2)',
+    from: ['linux/stat.h'],
+    names: [/^STATX_/],
+    extra: `STATX_MNT_ID_UNIQUE 0x4000, STATX_SUBVOL 0x8000, STATX_WRITE_ATOMIC 0x10000,
+      STATX_ATTR_WRITE_ATOMIC 0x00400000`,
+  },
+  {
+    about: 'directory entry types',
+    extra:
+      'DT_UNKNOWN 0, DT_FIFO 1, DT_CHR 2, DT_DIR 4, DT_BLK 6, DT_REG 8, DT_LNK 10, DT_SOCK 12, DT_WHT 14',
+  },
+  {
+    about: 'extended attributes and ACLs',
+    from: ['linux/xattr.h', 'linux/limits.h', 'linux/posix_acl.h', 'linux/posix_acl_xattr.h'],
+    names: [/^XATTR_/, /^ACL_/, /^POSIX_ACL_/],
+  },
+  {
+    about: 'fallocate(2), fadvise64(2)',
+    from: ['linux/falloc.h', 'linux/fadvise.h'],
+    names: [/^FALLOC_FL_/, /^POSIX_FADV_/],
+  },
+  { about: 'utimensat(2)', extra: 'UTIME_NOW ((1l<<30)-1), UTIME_OMIT ((1l<<30)-2)' },
+  {
+    about: 'splice(2), tee(2), vmsplice(2)',
+    extra: 'SPLICE_F_MOVE 1, SPLICE_F_NONBLOCK 2, SPLICE_F_MORE 4, SPLICE_F_GIFT 8',
+  },
+  {
+    about: 'mount(2), umount2(2) and the fd-based mount calls',
+    from: ['linux/mount.h', 'linux/fcntl.h'],
+    names: [
+      /^MS_/,
+      /^MNT_/,
+      /^OPEN_TREE_/,
+      /^MOVE_MOUNT_/,
+      /^FSOPEN_/,
+      /^FSMOUNT_/,
+      /^FSPICK_/,
+      /^FSCONFIG_/,
+      /^MOUNT_ATTR_/,
+      /^STATMOUNT_/,
+      /^L(SMT|ISTMOUNT)_/,
+    ],
+    extra: `MS_SUBMOUNT (1<<26), MS_NOREMOTELOCK (1<<27), MS_NOSEC (1<<28), MS_BORN (1<<29),
+      MS_ACTIVE (1<<30),
+      MS_NOUSER (1<<31), MNT_FORCE 1, MNT_DETACH 2, MNT_EXPIRE 4, UMOUNT_NOFOLLOW 8, MOVE_MOUNT_BENEATH 0x200,
+      FSCONFIG_CMD_CREATE_EXCL 8, MNT_ID_REQ_SIZE_VER0 24, MNT_ID_REQ_SIZE_VER1 32, STATMOUNT_SB_BASIC 1,
+      STATMOUNT_MNT_BASIC 2, STATMOUNT_PROPAGATE_FROM 4, STATMOUNT_MNT_ROOT 8, STATMOUNT_MNT_POINT 0x10,
+      STATMOUNT_FS_TYPE 0x20, STATMOUNT_MNT_NS_ID 0x40, STATMOUNT_MNT_OPTS 0x80, LISTMOUNT_REVERSE 1`,
+  },
+  {
+    about: 'statfs(2): file system magics and flags',
+    from: ['linux/magic.h'],
+    names: [/_MAGIC$/, /_MAGIC_/, /_MAGIC\w*$/, /^ST_/],
+    extra: `MQUEUE_MAGIC 0x19800202, BPF_FS_MAGIC 0xcafe4a11, FUSE_SUPER_MAGIC 0x65735546,
+      PID_FS_MAGIC 0x50494446,
+      ST_RDONLY 1, ST_NOSUID 2, ST_NODEV 4, ST_NOEXEC 8, ST_SYNCHRONOUS 0x10, ST_VALID 0x20, ST_MANDLOCK 0x40,
+      ST_NOATIME 0x400, ST_NODIRATIME 0x800, ST_RELATIME 0x1000, ST_NOSYMFOLLOW 0x2000`,
+  },
+  {
+    about: 'file and block device ioctls, inode flags',
+    from: ['linux/fs.h', 'linux/fiemap.h', 'linux/hdreg.h', 'linux/fscrypt.h', 'linux/fsverity.h'],
+    names: [
+      /^FS_IOC/,
+      /^FS_/,
+      /^FICLONE/,
+      /^FIDEDUPERANGE/,
+      /^(FIBMAP|FIGETBSZ|FIFREEZE|FITHAW|FITRIM)$/,
+      /^FIEMAP_/,
+      /^FILE_DEDUPE_/,
+      /^BLK[A-Z]/,
+      /^HDIO_GET/,
+    ],
+    extra: `FS_IOC_GETFSUUID 0x80111500, FS_IOC_GETFSSYSFSPATH 0x80811501, PROCMAP_QUERY 0xc0686611`,
+  },
+  { about: 'device majors', from: ['linux/major.h'], names: [/_MAJOR$/], extra: 'MISC_MAJOR 10' },
+  {
+    about: 'limits',
+    from: ['linux/limits.h', 'linux/uio.h'],
+    names: [
+      /^(NR_OPEN|NGROUPS_MAX|ARG_MAX|LINK_MAX|MAX_CANON|MAX_INPUT|NAME_MAX|PATH_MAX|PIPE_BUF|RTSIG_MAX)$/,
+      /^UIO_/,
+    ],
+    extra: 'IOV_MAX 1024, HOST_NAME_MAX 64, TASK_COMM_LEN 16, BINPRM_BUF_SIZE 256',
+  },
+
+  {
+    about: 'memory: mmap(2), mprotect(2), mremap(2), madvise(2), msync(2), mlock(2), pkeys',
+    from: ['linux/mman.h'],
+    names: [
+      /^PROT_/,
+      /^MAP_/,
+      /^MREMAP_/,
+      /^MADV_/,
+      /^MS_/,
+      /^MCL_/,
+      /^MLOCK_/,
+      /^PKEY_/,
+      /^OVERCOMMIT_/,
+      /^SHADOW_STACK_/,
+    ],
+    extra: `MAP_DROPPABLE 0x08, PKEY_ACCESS_MASK 3, SHADOW_STACK_SET_TOKEN 1, SHADOW_STACK_SET_MARKER 2,
+      MADV_GUARD_INSTALL 102, MADV_GUARD_REMOVE 103`,
+  },
+  {
+    about: 'memfd_create(2)',
+    from: ['linux/memfd.h'],
+    names: [/^MFD_/],
+    extra: 'MFD_NOEXEC_SEAL 8, MFD_EXEC 0x10',
+  },
+  {
+    about: 'memory policy',
+    from: ['linux/mempolicy.h'],
+    names: [/^MPOL_/],
+    extra: 'MPOL_WEIGHTED_INTERLEAVE 6',
+  },
+  { about: 'userfaultfd(2)', from: ['linux/userfaultfd.h'], names: [/^UFFD/] },
+
+  {
+    about: 'clone(2), scheduling',
+    from: ['linux/sched.h', 'linux/sched/types.h'],
+    names: [/^CSIGNAL$/, /^CLONE_/, /^SCHED_/],
+  },
+  { about: 'wait4(2), waitid(2)', from: ['linux/wait.h'], names: [/^W[A-Z]+$/, /^__W[A-Z]+$/, /^P_[A-Z]+$/] },
+  {
+    about: 'pidfds',
+    from: ['linux/pidfd.h'],
+    names: [/^PIDFD_/],
+    extra: `PIDFD_NONBLOCK 0x800, PIDFD_THREAD 0x80, PIDFD_SIGNAL_THREAD 1, PIDFD_SIGNAL_THREAD_GROUP 2,
+      PIDFD_SIGNAL_PROCESS_GROUP 4, PIDFD_GET_CGROUP_NAMESPACE 0xff01, PIDFD_GET_IPC_NAMESPACE 0xff02,
+      PIDFD_GET_MNT_NAMESPACE 0xff03, PIDFD_GET_NET_NAMESPACE 0xff04, PIDFD_GET_PID_NAMESPACE 0xff05,
+      PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE 0xff06, PIDFD_GET_TIME_NAMESPACE 0xff07,
+      PIDFD_GET_TIME_FOR_CHILDREN_NAMESPACE 0xff08, PIDFD_GET_USER_NAMESPACE 0xff09,
+      PIDFD_GET_UTS_NAMESPACE 0xff0a`,
+  },
+  {
+    about: 'namespace ioctls',
+    from: ['linux/nsfs.h'],
+    names: [/^NS_/],
+    extra: `NS_GET_MNTNS_ID 0x8008b705, NS_GET_PID_FROM_PIDNS 0x8004b706, NS_GET_TGID_FROM_PIDNS 0x8004b707,
+      NS_GET_PID_IN_PIDNS 0x8004b708, NS_GET_TGID_IN_PIDNS 0x8004b709`,
+  },
+  {
+    about: 'signals and signal actions',
+    from: ['asm/signal.h', 'linux/signal.h'],
+    names: [/^SIG[A-Z0-9]+$/, /^SA_/, /^SS_/, /^SIG_/, /^MINSIGSTKSZ$/],
+    extra: 'SIGUNUSED 31',
+    set: `SIG_DFL 0, SIG_IGN 1, SIG_ERR -1, SIGRTMAX 64, NSIG 64, SS_FLAG_BITS (1u<<31)`,
+  },
+  {
+    about: 'siginfo codes, sigevent',
+    from: ['asm/siginfo.h'],
+    names: [/^SI_/, /^ILL_/, /^FPE_/, /^SEGV_/, /^BUS_/, /^TRAP_/, /^CLD_/, /^POLL_/, /^SYS_/, /^SIGEV_/],
+    extra: 'SEGV_CPERR 10, SYS_USER_DISPATCH 2, TRAP_PERF 6',
+  },
+  { about: 'signalfd(2)', from: ['linux/signalfd.h', 'linux/fcntl.h'], names: [/^SFD_/] },
+  {
+    about: 'futexes and robust lists',
+    from: ['linux/futex.h'],
+    names: [/^FUTEX_/, /^FUTEX2_/, /^ROBUST_/],
+    extra: `FUTEX2_SIZE_U8 0, FUTEX2_SIZE_U16 1, FUTEX2_SIZE_U32 2, FUTEX2_SIZE_U64 3, FUTEX2_NUMA 4,
+      FUTEX2_PRIVATE 128, FUTEX2_SIZE_MASK 3`,
+  },
+  {
+    about: 'clocks, timers',
+    from: ['linux/time.h'],
+    names: [/^CLOCK_/, /^MAX_CLOCKS$/, /^ITIMER_/, /^TIMER_/],
+  },
+  { about: 'timerfd(2)', from: ['linux/timerfd.h', 'linux/fcntl.h'], names: [/^TFD_/] },
+  { about: 'adjtimex(2)', from: ['linux/timex.h'], names: [/^ADJ_/, /^MOD_/, /^STA_/, /^TIME_/, /^NTP_API/] },
+  {
+    about: 'limits, usage, priorities',
+    from: ['linux/resource.h'],
+    names: [/^RLIMIT_/, /^RLIM_N/, /^RUSAGE_/, /^PRIO_/],
+    extra: 'RLIM_NLIMITS 16',
+  },
+  { about: 'I/O priorities', from: ['linux/ioprio.h'], names: [/^IOPRIO_/] },
+  {
+    about: 'prctl(2)',
+    from: ['linux/prctl.h'],
+    names: [/^PR_/],
+    extra: `PR_SET_MDWE 65, PR_MDWE_REFUSE_EXEC_GAIN 1, PR_MDWE_NO_INHERIT 2, PR_GET_MDWE 66,
+      PR_SET_MEMORY_MERGE 67,
+      PR_GET_MEMORY_MERGE 68, PR_RISCV_V_SET_CONTROL 69, PR_RISCV_V_GET_CONTROL 70,
+      PR_RISCV_SET_ICACHE_FLUSH_CTX 71,
+      PR_PPC_GET_DEXCR 72, PR_PPC_SET_DEXCR 73, PR_GET_AUXV 0x41555856`,
+  },
+  {
+    about: 'arch_prctl(2)',
+    from: ['asm/prctl.h'],
+    names: [/^ARCH_/],
+    extra: `ARCH_GET_UNTAG_MASK 0x4001, ARCH_ENABLE_TAGGED_ADDR 0x4002, ARCH_GET_MAX_TAG_BITS 0x4003,
+      ARCH_FORCE_TAGGED_SVA 0x4004, ARCH_SHSTK_ENABLE 0x5001, ARCH_SHSTK_DISABLE 0x5002,
+      ARCH_SHSTK_LOCK 0x5003,
+      ARCH_SHSTK_UNLOCK 0x5004, ARCH_SHSTK_STATUS 0x5005, ARCH_SHSTK_SHSTK 1, ARCH_SHSTK_WRSS 2`,
+  },
+  {
+    about: 'capabilities, securebits',
+    from: ['linux/capability.h', 'linux/securebits.h'],
+    names: [/^CAP_/, /^LINUX_CAPABILITY_/, /^VFS_CAP_/, /^SECBIT_/, /^SECURE_/],
+    set: `LINUX_CAPABILITY_VERSION_1 _LINUX_CAPABILITY_VERSION_1,
+      LINUX_CAPABILITY_U32S_1 _LINUX_CAPABILITY_U32S_1,
+      LINUX_CAPABILITY_VERSION_2 _LINUX_CAPABILITY_VERSION_2,
+      LINUX_CAPABILITY_U32S_2 _LINUX_CAPABILITY_U32S_2,
+      LINUX_CAPABILITY_VERSION_3 _LINUX_CAPABILITY_VERSION_3,
+        LINUX_CAPABILITY_U32S_3 _LINUX_CAPABILITY_U32S_3`,
+  },
+  {
+    about: 'personality(2)',
+    from: ['linux/personality.h'],
+    names: [
+      /^UNAME26$/,
+      /^ADDR_/,
+      /^(FDPIC_FUNCPTRS|MMAP_PAGE_ZERO|READ_IMPLIES_EXEC|SHORT_INODE)$/,
+      /^(WHOLE_SECONDS|STICKY_TIMEOUTS|PER_CLEAR_ON_SETID)$/,
+      /^PER_/,
+    ],
+  },
+  {
+    about: 'auxiliary vector',
+    from: ['linux/auxvec.h', 'asm/hwcap2.h'],
+    names: [/^AT_/, /^HWCAP2_/],
+    extra: 'AT_RSEQ_FEATURE_SIZE 27, AT_RSEQ_ALIGN 28, AT_HWCAP3 29, AT_HWCAP4 30, AT_MINSIGSTKSZ 51',
+  },
+  {
+    about: 'rseq(2), membarrier(2), kcmp(2)',
+    from: ['linux/rseq.h', 'linux/membarrier.h', 'linux/kcmp.h'],
+    names: [/^RSEQ_/, /^MEMBARRIER_/, /^KCMP_/],
+    extra: 'MEMBARRIER_CMD_GET_REGISTRATIONS (1<<9)',
+  },
+  {
+    about: 'reboot(2), syslog(2), swapon(2)',
+    from: ['linux/reboot.h'],
+    names: [/^LINUX_REBOOT_/],
+    extra: `SYSLOG_ACTION_CLOSE 0, SYSLOG_ACTION_OPEN 1, SYSLOG_ACTION_READ 2, SYSLOG_ACTION_READ_ALL 3,
+      SYSLOG_ACTION_READ_CLEAR 4, SYSLOG_ACTION_CLEAR 5, SYSLOG_ACTION_CONSOLE_OFF 6,
+      SYSLOG_ACTION_CONSOLE_ON 7,
+      SYSLOG_ACTION_CONSOLE_LEVEL 8, SYSLOG_ACTION_SIZE_UNREAD 9, SYSLOG_ACTION_SIZE_BUFFER 10,
+      SWAP_FLAG_PREFER 0x8000, SWAP_FLAG_PRIO_MASK 0x7fff, SWAP_FLAG_DISCARD 0x10000`,
+  },
+  { about: 'getrandom(2), random ioctls', from: ['linux/random.h'], names: [/^GRND_/, /^RND/] },
+  {
+    about: 'ptrace(2)',
+    from: ['linux/ptrace.h', 'asm/ptrace.h'],
+    names: [/^PTRACE_/],
+    extra: `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG 0x4210, PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211`,
+  },
+  {
+    about: 'seccomp(2), classic BPF, audit architectures',
+    from: ['linux/seccomp.h', 'linux/filter.h', 'linux/audit.h'],
+    names: [
+      /^SECCOMP_/,
+      /^(BPF_[A-Z0-9]+)$/,
+      /^BPF_MAXINSNS$/,
+      /^SKF_/,
+      /^AUDIT_ARCH_(X86_64|I386|AARCH64|ARM|RISCV64)$/,
+    ],
+    extra: 'SECCOMP_IOCTL_NOTIF_SET_FLAGS 0x40082104, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1',
+  },
+  {
+    about: 'landlock, Linux security modules',
+    from: ['linux/landlock.h'],
+    names: [/^LANDLOCK_/, /^LSM_/],
+    extra: `LANDLOCK_ACCESS_FS_TRUNCATE (1<<14), LANDLOCK_ACCESS_FS_IOCTL_DEV (1<<15),
+      LANDLOCK_RULE_NET_PORT 2,
+      LANDLOCK_ACCESS_NET_BIND_TCP 1, LANDLOCK_ACCESS_NET_CONNECT_TCP 2,
+      LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET 1,
+      LANDLOCK_SCOPE_SIGNAL 2, LSM_ID_UNDEF 0, LSM_ID_CAPABILITY 100, LSM_ID_SELINUX 101, LSM_ID_APPARMOR 104,
+      LSM_ID_YAMA 105, LSM_ID_LANDLOCK 110, LSM_ATTR_UNDEF 0, LSM_ATTR_CURRENT 100, LSM_ATTR_EXEC 101,
+      LSM_ATTR_FSCREATE 102, LSM_ATTR_KEYCREATE 103, LSM_ATTR_PREV 104, LSM_ATTR_SOCKCREATE 105,
+        LSM_FLAG_SINGLE 1`,
+  },
+  { about: 'keyrings', from: ['linux/keyctl.h'], names: [/^KEYCTL_/, /^KEY_/] },
+
+  { about: 'poll(2)', from: ['asm/poll.h'], names: [/^POLL[A-Z]+$/] },
+  {
+    about: 'epoll(7), eventfd(2)',
+    from: ['linux/eventpoll.h', 'linux/fcntl.h'],
+    names: [/^EPOLL[A-Z]+$/, /^EPOLL_/, /^EPIOC/, /^EFD_/],
+    extra: `EFD_SEMAPHORE 1, EFD_CLOEXEC O_CLOEXEC, EFD_NONBLOCK O_NONBLOCK, EPIOCSPARAMS 0x40088a01,
+      EPIOCGPARAMS 0x80088a02`,
+  },
+  {
+    about: 'inotify(7), fanotify(7)',
+    from: ['linux/inotify.h', 'linux/fanotify.h', 'linux/fcntl.h'],
+    names: [/^IN_/, /^INOTIFY_/, /^FAN_/],
+  },
+
+  {
+    about: 'System V and POSIX IPC',
+    from: ['linux/ipc.h', 'linux/shm.h', 'linux/sem.h', 'linux/msg.h', 'linux/mqueue.h'],
+    names: [
+      /^IPC_/,
+      /^SHM/,
+      /^SEM/,
+      /^(GETPID|GETVAL|GETALL|GETNCNT|GETZCNT|SETVAL|SETALL)$/,
+      /^MSG/,
+      /^MQ_/,
+      /^NOTIFY_/,
+    ],
+    extra: 'IPC_64 0x100, SHM_DEST 01000, SHM_LOCKED 02000, MQ_PRIO_MAX 32768',
+  },
+
+  {
+    about: "address families, socket types, message flags (glibc mirrors the kernel's internal socket.h)",
+    from: ['sys/socket.h'],
+    names: [/^AF_/, /^PF_/, /^SOCK_/, /^SHUT_/, /^MSG_/, /^SOMAXCONN$/],
+    extra: `AF_SMC 43, AF_XDP 44, AF_MCTP 45, MSG_SENDPAGE_NOTLAST 0x20000, MSG_SPLICE_PAGES 0x8000000,
+      MSG_CMSG_COMPAT 0x80000000, SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2`,
+    set: 'SOMAXCONN 4096',
+  },
+  {
+    about: 'socket options and control messages',
+    from: ['sys/socket.h', 'linux/errqueue.h', 'linux/net_tstamp.h'],
+    names: [/^SOL_/, /^SO_/, /^SCM_/, /^SOF_/],
+    extra: `SOL_IP 0, SOL_TCP 6, SOL_UDP 17, SOL_IPV6 41, SOL_ICMPV6 58, SOL_UDPLITE 136, SOL_NETLINK 270,
+      SOL_TLS 282,
+      SOL_XDP 283, SOL_MPTCP 284, SOL_MCTP 285, SOL_SMC 286, SOL_VSOCK 287, SO_PASSPIDFD 76, SO_PEERPIDFD 77,
+      SO_DEVMEM_LINEAR 78, SO_DEVMEM_DMABUF 79, SO_DEVMEM_DONTNEED 80, SCM_RIGHTS 1, SCM_CREDENTIALS 2,
+      SCM_SECURITY 3, SCM_PIDFD 4, SCM_MAX_FD 253, SO_RCVTIMEO_NEW 66, SO_SNDTIMEO_NEW 67`,
+  },
+  {
+    about: 'IP, IPv6',
+    from: ['linux/in.h', 'linux/in6.h', 'linux/ip.h', 'linux/ipv6.h'],
+    names: [
+      /^IPPROTO_/,
+      /^IP_/,
+      /^IPV6_/,
+      /^MCAST_/,
+      /^INADDR_/,
+      /^IN_LOOPBACK/,
+      /^IPTOS_/,
+      /^IPDEFTTL$/,
+      /^IPOPT_/,
+      /^IPVERSION$/,
+    ],
+    extra: 'IPPROTO_L2TP 115, IPPROTO_SMC 256, IP_LOCAL_PORT_RANGE 51, IP_PROTOCOL 52',
+  },
+  { about: 'ICMP', from: ['linux/icmp.h', 'linux/icmpv6.h'], names: [/^ICMP_/, /^ICMPV6_/] },
+  {
+    about: 'TCP options and info',
+    from: ['linux/tcp.h'],
+    names: [/^TCP_/, /^TCPI_/, /^TCPOPT_/],
+    extra: `TCPOPT_EOL 0, TCPOPT_NOP 1, TCPOPT_MSS 2, TCPOPT_WINDOW 3, TCPOPT_SACK_PERM 4, TCPOPT_SACK 5,
+      TCPOPT_TIMESTAMP 8, TCPOPT_MD5SIG 19, TCPOPT_AO 29, TCPOPT_MPTCP 30, TCPOPT_FASTOPEN 34,
+      TCP_AO_ADD_KEY 38, TCP_AO_DEL_KEY 39, TCP_AO_INFO 40, TCP_AO_GET_KEYS 41, TCP_AO_REPAIR 42,
+      TCP_IS_MPTCP 43`,
+  },
+  {
+    about: 'TCP states',
+    extra: `TCP_ESTABLISHED 1, TCP_SYN_SENT 2, TCP_SYN_RECV 3, TCP_FIN_WAIT1 4, TCP_FIN_WAIT2 5,
+      TCP_TIME_WAIT 6, TCP_CLOSE 7, TCP_CLOSE_WAIT 8, TCP_LAST_ACK 9, TCP_LISTEN 10, TCP_CLOSING 11,
+      TCP_NEW_SYN_RECV 12`,
+  },
+  {
+    about: 'UDP options',
+    from: ['linux/udp.h'],
+    names: [/^UDP_/, /^UDPLITE_/],
+    extra: 'UDPLITE_SEND_CSCOV 10, UDPLITE_RECV_CSCOV 11',
+  },
+  { about: 'Unix sockets', from: ['linux/un.h', 'linux/sockios.h'], names: [/^UNIX_PATH_MAX$/, /^SIOCUNIX/] },
+  {
+    about: 'socket ioctls',
+    from: ['linux/sockios.h', 'linux/time.h', 'asm/ioctls.h'],
+    names: [/^SIOC/, /^FIO(SETOWN|GETOWN)$/],
+  },
+  {
+    about: 'network interfaces, link layer, packet sockets',
+    from: ['linux/if.h', 'linux/if_ether.h', 'linux/if_arp.h', 'linux/if_packet.h'],
+    names: [
+      /^IFF_/,
+      /^IFNAMSIZ$/,
+      /^IFALIASZ$/,
+      /^IF_OPER_/,
+      /^ETH_/,
+      /^ARPHRD_/,
+      /^ARPOP_/,
+      /^PACKET_/,
+      /^TPACKET_/,
+    ],
+  },
+  {
+    about: 'netlink, rtnetlink',
+    from: [
+      'linux/netlink.h',
+      'linux/rtnetlink.h',
+      'linux/if_link.h',
+      'linux/if_addr.h',
+      'linux/neighbour.h',
+      'linux/sock_diag.h',
+      'linux/inet_diag.h',
+      'linux/unix_diag.h',
+      'linux/genetlink.h',
+    ],
+    names: [
+      /^NETLINK_/,
+      /^NLM_/,
+      /^NLMSG_/,
+      /^NLA_/,
+      /^RTM_/,
+      /^RTA_/,
+      /^RTN_/,
+      /^RTPROT_/,
+      /^RT_SCOPE_/,
+      /^RT_TABLE_/,
+      /^RTAX_/,
+      /^RTMGRP_/,
+      /^RTNLGRP_/,
+      /^RTNH_/,
+      /^IFLA_(?!VF|BR|BOND|VXLAN|GENEVE|MACSEC|HSR|CAN|IPOIB|PPP)/,
+      /^IFA_/,
+      /^NDA_/,
+      /^NUD_/,
+      /^NTF_/,
+      /^SOCK_(DIAG|DESTROY)/,
+      /^INET_DIAG_/,
+      /^UDIAG_/,
+      /^UNIX_DIAG_/,
+      /^CTRL_/,
+      /^GENL_/,
+    ],
+  },
+
+  {
+    about: "terminals: the kernel's termios bits (NCCS is 19), tcflush(3), tcsetattr(3), speeds",
+    from: ['asm/termbits.h'],
+    names: [
+      /^V[A-Z0-9]+$/,
+      /^B\d+$/,
+      /^(NCCS|EXTA|EXTB|BOTHER|IBSHIFT)$/,
+      /^(?!TC|TIO)[A-Z][A-Z0-9]+$/,
+      /^TC/,
+    ],
+    extra: 'N_TTY 0',
+  },
+  {
+    about: 'terminal and file descriptor ioctls',
+    from: ['asm/termios.h', 'asm/ioctls.h'],
+    names: [/^TC/, /^TIOC/, /^FIO/],
+    extra: 'FIONREAD 0x541b',
+  },
+  { about: 'console ioctls', from: ['linux/kd.h', 'linux/vt.h'], names: [/^KD[A-Z]+$/, /^VT_[A-Z]+$/] },
+
+  {
+    about: "ELF (glibc's elf.h, more complete than the kernel's)",
+    from: ['elf.h'],
+    names: [
+      /^EI_/,
+      /^ELF/,
+      /^ET_/,
+      /^EM_(NONE|386|ARM|X86_64|AARCH64|RISCV)$/,
+      /^EV_/,
+      /^PF_[RWX]$/,
+      /^PN_/,
+      /^(PT|SHT|SHF|SHN|STB|STT|DT)_(?!ALPHA|ARM_|C6000|HP_|IA_64|MIPS|NIOS2|PARISC|PPC|RISCV|S390|SPARC|SUNW)/,
+      /^STV_/,
+      /^DF_/,
+      /^NT_(?!S390|PPC|ARC|MIPS|METAG|RISCV|LOONGARCH)/,
+      /^R_X86_64_/,
+      /^GNU_PROPERTY_/,
+    ],
+    extra: 'PT_GNU_PROPERTY 0x6474e553, PT_AARCH64_MEMTAG_MTE 0x70000002',
+  },
+]
+
+const ERRNO_INTERNAL = `ERESTARTSYS 512, ERESTARTNOINTR 513, ERESTARTNOHAND 514, ENOIOCTLCMD 515,
+  ERESTART_RESTARTBLOCK 516, EPROBE_DEFER 517, EOPENSTALE 518, ENOPARAM 519, ENOTSUP EOPNOTSUPP`
+
+/** System calls newer than Debian 12's headers (Linux 6.1). */
+const NEW_SYSCALLS = `uretprobe 335, cachestat 451, fchmodat2 452, map_shadow_stack 453, futex_wake 454,
+  futex_wait 455,
+  futex_requeue 456, statmount 457, listmount 458, lsm_get_self_attr 459, lsm_set_self_attr 460, lsm_list_modules 461,
+  mseal 462, setxattrat 463, getxattrat 464, listxattrat 465, removexattrat 466`
+
+// ---- layouts -------------------------------------------------------------------------------------------
+
+/** Structs that share one translation unit. */
+interface LayoutGroup {
+  from: string[]
+  /** C text after the includes: structs that no UAPI header declares. */
+  declare?: string
+  /** 'NAME = C type: fields', a field being `name` or `name=path`; `*` takes every field the C text
+    declares. */
+  structs: string[]
+}
+
+const SIGCONTEXT_REGS =
+  'r8 r9 r10 r11 r12 r13 r14 r15 rdi rsi rbp rbx rdx rax rcx rsp rip eflags cs gs fs ss err trapno oldmask cr2 fpstate'
+const MCONTEXT_PATHS = SIGCONTEXT_REGS.split(' ')
+  .map(r => `${r}=uc_mcontext.${r}`)
+  .join(' ')
+
+const LAYOUTS: LayoutGroup[] = [
+  {
+    from: [
+      'asm/stat.h',
+      'linux/stat.h',
+      'linux/time.h',
+      'linux/resource.h',
+      'linux/sysinfo.h',
+      'linux/utsname.h',
+      'linux/times.h',
+      'linux/timex.h',
+      'linux/uio.h',
+      'linux/utime.h',
+      'linux/openat2.h',
+      'linux/mount.h',
+    ],
+    declare: `
+      struct k_statfs { long f_type, f_bsize; unsigned long f_blocks, f_bfree, f_bavail, f_files, f_ffree;
+        int f_fsid[2]; long f_namelen, f_frsize, f_flags, f_spare[4]; };
+      struct k_statx { __u32 stx_mask, stx_blksize; __u64 stx_attributes; __u32 stx_nlink, stx_uid, stx_gid;
+        __u16 stx_mode, __spare0[1]; __u64 stx_ino, stx_size, stx_blocks, stx_attributes_mask;
+        struct statx_timestamp stx_atime, stx_btime, stx_ctime, stx_mtime;
+        __u32 stx_rdev_major, stx_rdev_minor, stx_dev_major, stx_dev_minor; __u64 stx_mnt_id;
+        __u32 stx_dio_mem_align, stx_dio_offset_align; __u64 stx_subvol;
+        __u32 stx_atomic_write_unit_min, stx_atomic_write_unit_max, stx_atomic_write_segments_max,
+        __spare1[1];
+        __u64 __spare3[9]; };
+      _Static_assert(sizeof(struct k_statx) == sizeof(struct statx), "statx");
+      struct k_cachestat_range { __u64 off, len; };
+      struct k_cachestat { __u64 nr_cache, nr_dirty, nr_writeback, nr_evicted, nr_recently_evicted; };
+      struct k_dirent64 { __u64 d_ino; __s64 d_off; unsigned short d_reclen; unsigned char d_type; char
+      d_name[]; };
+      struct k_flock { short l_type, l_whence; __s64 l_start, l_len; int l_pid; };
+      struct k_f_owner_ex { int type, pid; };
+      struct k_file_handle { __u32 handle_bytes; int handle_type; unsigned char f_handle[]; };`,
+    structs: [
+      `STAT = struct stat: st_dev st_ino st_nlink st_mode st_uid st_gid st_rdev st_size st_blksize
+        st_blocks st_atime
+        st_atime_nsec st_mtime st_mtime_nsec st_ctime st_ctime_nsec`,
+      'STATX = struct k_statx: *',
+      'STATX_TIMESTAMP = struct statx_timestamp: tv_sec tv_nsec',
+      'STATFS = struct k_statfs: *',
+      'TIMESPEC = struct timespec: tv_sec tv_nsec',
+      'TIMEVAL = struct timeval: tv_sec tv_usec',
+      'TIMEZONE = struct timezone: tz_minuteswest tz_dsttime',
+      `ITIMERVAL = struct itimerval: it_interval it_value it_interval_sec=it_interval.tv_sec
+        it_interval_usec=it_interval.tv_usec it_value_sec=it_value.tv_sec it_value_usec=it_value.tv_usec`,
+      `ITIMERSPEC = struct itimerspec: it_interval it_value it_interval_sec=it_interval.tv_sec
+        it_interval_nsec=it_interval.tv_nsec it_value_sec=it_value.tv_sec it_value_nsec=it_value.tv_nsec`,
+      'RUSAGE = struct rusage: *',
+      'RLIMIT = struct rlimit64: rlim_cur rlim_max',
+      `SYSINFO = struct sysinfo: uptime loads totalram freeram sharedram bufferram totalswap freeswap
+        procs totalhigh freehigh mem_unit`,
+      'UTSNAME = struct new_utsname: sysname nodename release version machine domainname',
+      'TMS = struct tms: tms_utime tms_stime tms_cutime tms_cstime',
+      `TIMEX = struct timex: modes offset freq maxerror esterror status constant precision tolerance time
+        time_sec=time.tv_sec time_usec=time.tv_usec tick ppsfreq jitter shift stabil jitcnt calcnt errcnt
+          stbcnt tai`,
+      'UTIMBUF = struct utimbuf: actime modtime',
+      'IOVEC = struct iovec: iov_base iov_len',
+      'OPEN_HOW = struct open_how: flags mode resolve',
+      'MOUNT_ATTR = struct mount_attr: attr_set attr_clr propagation userns_fd',
+      'DIRENT64 = struct k_dirent64: d_ino d_off d_reclen d_type d_name',
+      'FLOCK = struct k_flock: *',
+      'FLOCK64 = struct k_flock: *',
+      'F_OWNER_EX = struct k_f_owner_ex: *',
+      'FILE_HANDLE = struct k_file_handle: *',
+      'CACHESTAT_RANGE = struct k_cachestat_range: *',
+      'CACHESTAT = struct k_cachestat: *',
+    ],
+  },
+  {
+    from: [
+      'linux/types.h',
+      'linux/in.h',
+      'linux/in6.h',
+      'linux/un.h',
+      'linux/tcp.h',
+      'linux/if.h',
+      'linux/poll.h',
+      'linux/eventpoll.h',
+      'linux/netlink.h',
+      'linux/if_packet.h',
+      'linux/ip.h',
+      'linux/ipv6.h',
+      'linux/udp.h',
+      'linux/rtnetlink.h',
+      'linux/errqueue.h',
+    ],
+    declare: `
+      struct k_iovec { void *iov_base; unsigned long iov_len; };
+      struct k_msghdr { void *msg_name; int msg_namelen; struct k_iovec *msg_iov; unsigned long msg_iovlen;
+        void *msg_control; unsigned long msg_controllen; unsigned int msg_flags; };
+      struct k_mmsghdr { struct k_msghdr msg_hdr; unsigned int msg_len; };
+      struct k_cmsghdr { unsigned long cmsg_len; int cmsg_level, cmsg_type; unsigned char cmsg_data[]; };
+      struct k_ucred { int pid, uid, gid; };
+      struct k_linger { int l_onoff, l_linger; };
+      struct k_sockaddr { unsigned short sa_family; char sa_data[14]; };
+      struct k_tcp_info { __u8 tcpi_state, tcpi_ca_state, tcpi_retransmits, tcpi_probes, tcpi_backoff,
+      tcpi_options,
+        tcpi_wscales, tcpi_delivery_rate_flags;
+        __u32 tcpi_rto, tcpi_ato, tcpi_snd_mss, tcpi_rcv_mss, tcpi_unacked, tcpi_sacked, tcpi_lost,
+        tcpi_retrans,
+        tcpi_fackets, tcpi_last_data_sent, tcpi_last_ack_sent, tcpi_last_data_recv, tcpi_last_ack_recv,
+        tcpi_pmtu,
+        tcpi_rcv_ssthresh, tcpi_rtt, tcpi_rttvar, tcpi_snd_ssthresh, tcpi_snd_cwnd, tcpi_advmss,
+        tcpi_reordering,
+        tcpi_rcv_rtt, tcpi_rcv_space, tcpi_total_retrans;
+        __u64 tcpi_pacing_rate, tcpi_max_pacing_rate, tcpi_bytes_acked, tcpi_bytes_received;
+        __u32 tcpi_segs_out, tcpi_segs_in, tcpi_notsent_bytes, tcpi_min_rtt, tcpi_data_segs_in,
+        tcpi_data_segs_out;
+        __u64 tcpi_delivery_rate, tcpi_busy_time, tcpi_rwnd_limited, tcpi_sndbuf_limited;
+        __u32 tcpi_delivered, tcpi_delivered_ce; __u64 tcpi_bytes_sent, tcpi_bytes_retrans;
+        __u32 tcpi_dsack_dups, tcpi_reord_seen, tcpi_rcv_ooopack, tcpi_snd_wnd, tcpi_rcv_wnd, tcpi_rehash;
+        __u16 tcpi_total_rto, tcpi_total_rto_recoveries; __u32 tcpi_total_rto_time; };
+      _Static_assert(__builtin_offsetof(struct k_tcp_info, tcpi_snd_wnd) ==
+        __builtin_offsetof(struct tcp_info, tcpi_snd_wnd), "tcp_info");`,
+    structs: [
+      'SOCKADDR = struct k_sockaddr: *',
+      'SOCKADDR_UN = struct sockaddr_un: sun_family sun_path',
+      'SOCKADDR_IN = struct sockaddr_in: sin_family sin_port sin_addr sin_zero=__pad',
+      'SOCKADDR_IN6 = struct sockaddr_in6: sin6_family sin6_port sin6_flowinfo sin6_addr sin6_scope_id',
+      'SOCKADDR_NL = struct sockaddr_nl: nl_family nl_pad nl_pid nl_groups',
+      'SOCKADDR_LL = struct sockaddr_ll: *',
+      'IN_ADDR = struct in_addr: s_addr',
+      'IN6_ADDR = struct in6_addr: s6_addr',
+      'IP_MREQ = struct ip_mreq: imr_multiaddr imr_interface',
+      'IP_MREQN = struct ip_mreqn: imr_multiaddr imr_address imr_ifindex',
+      'IPV6_MREQ = struct ipv6_mreq: ipv6mr_multiaddr ipv6mr_ifindex',
+      'IN_PKTINFO = struct in_pktinfo: ipi_ifindex ipi_spec_dst ipi_addr',
+      'IN6_PKTINFO = struct in6_pktinfo: ipi6_addr ipi6_ifindex',
+      `SOCK_EXTENDED_ERR = struct sock_extended_err: ee_errno ee_origin ee_type ee_code ee_pad ee_info
+        ee_data`,
+      'MSGHDR = struct k_msghdr: *',
+      'MMSGHDR = struct k_mmsghdr: msg_hdr msg_len',
+      'CMSGHDR = struct k_cmsghdr: *',
+      'UCRED = struct k_ucred: *',
+      'LINGER = struct k_linger: *',
+      'POLLFD = struct pollfd: fd events revents',
+      'EPOLL_EVENT = struct epoll_event: events data',
+      'TCP_INFO = struct k_tcp_info: *',
+      `IFREQ = struct ifreq: ifr_name=ifr_ifrn.ifrn_name ifr_addr=ifr_ifru.ifru_addr
+        ifr_flags=ifr_ifru.ifru_flags
+        ifr_ifindex=ifr_ifru.ifru_ivalue ifr_mtu=ifr_ifru.ifru_mtu ifr_hwaddr=ifr_ifru.ifru_hwaddr
+        ifr_data=ifr_ifru.ifru_data`,
+      'IFCONF = struct ifconf: ifc_len ifc_buf=ifc_ifcu.ifcu_buf',
+      'NLMSGHDR = struct nlmsghdr: *',
+      'NLMSGERR = struct nlmsgerr: error msg',
+      'NLATTR = struct nlattr: *',
+      'RTATTR = struct rtattr: *',
+      'RTGENMSG = struct rtgenmsg: *',
+      'IFINFOMSG = struct ifinfomsg: *',
+      'IFADDRMSG = struct ifaddrmsg: *',
+      'RTMSG = struct rtmsg: *',
+      'NDMSG = struct ndmsg: *',
+    ],
+  },
+  {
+    from: [
+      'linux/types.h',
+      'asm/signal.h',
+      'asm/siginfo.h',
+      'asm/sigcontext.h',
+      'asm/ucontext.h',
+      'linux/signalfd.h',
+    ],
+    declare: 'struct k_rt_sigframe { char *pretcode; struct ucontext uc; struct siginfo info; };',
+    structs: [
+      `SIGINFO = siginfo_t: si_signo si_errno si_code si_pid si_uid si_status si_utime si_stime si_value
+        si_int si_ptr
+        si_timerid=si_tid si_tid si_overrun si_addr si_trapno si_addr_lsb si_lower si_upper si_pkey
+        si_perf_data si_perf_type
+        si_perf_flags si_band si_fd si_call_addr si_syscall si_arch`,
+      'SIGACTION = struct sigaction: handler=sa_handler flags=sa_flags restorer=sa_restorer mask=sa_mask',
+      'STACK_T = stack_t: ss_sp ss_flags ss_size',
+      `SIGEVENT = struct sigevent: sigev_value sigev_signo sigev_notify sigev_notify_thread_id=_sigev_un._tid
+        sigev_notify_function=_sigev_un._sigev_thread._function
+        sigev_notify_attributes=_sigev_un._sigev_thread._attribute`,
+      'SIGNALFD_SIGINFO = struct signalfd_siginfo: *',
+      `UCONTEXT = struct ucontext: uc_flags uc_link uc_stack uc_stack_sp=uc_stack.ss_sp
+        uc_stack_flags=uc_stack.ss_flags
+        uc_stack_size=uc_stack.ss_size uc_mcontext ${MCONTEXT_PATHS} csgsfsss=uc_mcontext.cs uc_sigmask`,
+      `SIGCONTEXT = struct sigcontext: ${SIGCONTEXT_REGS} csgsfsss=cs`,
+      'RT_SIGFRAME = struct k_rt_sigframe: pretcode uc info',
+      'FPSTATE = struct _fpstate_64: cwd swd twd fop rip rdp mxcsr mxcsr_mask st_space xmm_space sw_reserved',
+      'FPX_SW_BYTES = struct _fpx_sw_bytes: magic1 extended_size xfeatures xstate_size',
+      'XSTATE_HEADER = struct _header: xfeatures',
+    ],
+  },
+  {
+    from: ['linux/types.h', 'asm/termbits.h', 'asm/termios.h', 'linux/inotify.h'],
+    structs: [
+      'TERMIOS = struct termios: *',
+      'TERMIOS2 = struct termios2: *',
+      'WINSIZE = struct winsize: ws_row ws_col ws_xpixel ws_ypixel',
+      'INOTIFY_EVENT = struct inotify_event: wd mask cookie len name',
+    ],
+  },
+  {
+    from: [
+      'linux/types.h',
+      'linux/sched.h',
+      'linux/sched/types.h',
+      'linux/capability.h',
+      'linux/futex.h',
+      'linux/seccomp.h',
+      'linux/filter.h',
+      'linux/prctl.h',
+      'linux/elf.h',
+      'linux/mqueue.h',
+      'linux/msg.h',
+      'linux/sem.h',
+      'linux/shm.h',
+      'linux/ptrace.h',
+      'asm/ptrace.h',
+      'linux/fs.h',
+    ],
+    declare: `
+      struct k_sched_param { int sched_priority; };
+      struct k_rseq { __u32 cpu_id_start, cpu_id; __u64 rseq_cs; __u32 flags, node_id, mm_cid; char end[4]; };
+      struct k_rseq_cs { __u32 version, flags; __u64 start_ip, post_commit_offset, abort_ip; };
+      struct k_futex_waitv { __u64 val, uaddr; __u32 flags, __reserved; };
+      struct k_user_regs { unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx,
+      rsi, rdi, orig_rax,
+        rip, cs, eflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs; };`,
+    structs: [
+      'CLONE_ARGS = struct clone_args: *',
+      'SCHED_ATTR = struct sched_attr: *',
+      'SCHED_PARAM = struct k_sched_param: *',
+      'USER_CAP_HEADER = struct __user_cap_header_struct: version pid',
+      'USER_CAP_DATA = struct __user_cap_data_struct: effective permitted inheritable',
+      'ROBUST_LIST_HEAD = struct robust_list_head: list futex_offset list_op_pending',
+      'FUTEX_WAITV = struct k_futex_waitv: *',
+      'RSEQ = struct k_rseq: cpu_id_start cpu_id rseq_cs flags node_id mm_cid',
+      'RSEQ_CS = struct k_rseq_cs: *',
+      'SECCOMP_DATA = struct seccomp_data: *',
+      'SECCOMP_NOTIF_SIZES = struct seccomp_notif_sizes: *',
+      'SOCK_FILTER = struct sock_filter: *',
+      'SOCK_FPROG = struct sock_fprog: len filter',
+      'PRCTL_MM_MAP = struct prctl_mm_map: *',
+      `ELF64_EHDR = Elf64_Ehdr: e_ident e_type e_machine e_version e_entry e_phoff e_shoff e_flags
+        e_ehsize e_phentsize e_phnum e_shentsize e_shnum e_shstrndx`,
+      'ELF64_PHDR = Elf64_Phdr: p_type p_flags p_offset p_vaddr p_paddr p_filesz p_memsz p_align',
+      `ELF64_SHDR = Elf64_Shdr: sh_name sh_type sh_flags sh_addr sh_offset sh_size sh_link sh_info
+        sh_addralign sh_entsize`,
+      'ELF64_SYM = Elf64_Sym: st_name st_info st_other st_shndx st_value st_size',
+      'ELF64_DYN = Elf64_Dyn: d_tag d_val=d_un.d_val d_ptr=d_un.d_ptr',
+      'ELF64_RELA = Elf64_Rela: r_offset r_info r_addend',
+      'MQ_ATTR = struct mq_attr: mq_flags mq_maxmsg mq_msgsize mq_curmsgs',
+      `IPC64_PERM = struct ipc64_perm: key uid gid cuid cgid mode seq`,
+      `MSQID_DS = struct msqid64_ds: msg_perm msg_stime msg_rtime msg_ctime msg_cbytes msg_qnum msg_qbytes
+        msg_lspid
+        msg_lrpid`,
+      'SEMID_DS = struct semid64_ds: sem_perm sem_otime sem_ctime sem_nsems',
+      `SHMID_DS = struct shmid64_ds: shm_perm shm_segsz shm_atime shm_dtime shm_ctime shm_cpid shm_lpid
+        shm_nattch`,
+      'SHMINFO = struct shminfo64: shmmax shmmin shmmni shmseg shmall',
+      'SHM_INFO = struct shm_info: used_ids shm_tot shm_rss shm_swp swap_attempts swap_successes',
+      'SEMINFO = struct seminfo: semmap semmni semmns semmnu semmsl semopm semume semusz semvmx semaem',
+      'MSGINFO = struct msginfo: msgpool msgmap msgmax msgmnb msgmni msgssz msgtql msgseg',
+      'SEMBUF = struct sembuf: sem_num sem_op sem_flg',
+      'MSGBUF = struct msgbuf: mtype mtext',
+      'USER_REGS = struct k_user_regs: *',
+      'FSXATTR = struct fsxattr: fsx_xflags fsx_extsize fsx_nextents fsx_projid fsx_cowextsize',
+      'FILE_CLONE_RANGE = struct file_clone_range: *',
+    ],
+  },
+]
+
+// ---- C side --------------------------------------------------------------------------------------------
+
+let scratch = ''
+let unitCount = 0
+let verbose = false
+let protocolHeader = join(ROOT, 'native/protocol.h')
+
+/** Runs cc; stdout of the compiler, or its messages if it failed. */
+function cc(args: string[], input: string): { ok: boolean; out: string; err: string } {
+  const run = spawnSync('cc', ['-D_GNU_SOURCE', '-w', ...args], {
+    input,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  })
+  if (run.error) throw run.error
+  return { ok: run.status === 0, out: run.stdout, err: run.stderr }
+}
+
+function preprocess(source: string, ...flags: string[]): string {
+  const run = cc(['-E', ...flags, '-x', 'c', '-'], source)
+  if (!run.ok) throw new Error(`cc -E failed:\n${run.err}`)
+  return run.out
+}
+
+function runProgram(source: string): string[] {
+  const path = join(scratch, `unit${unitCount++}`)
+  const built = cc(['-x', 'c', '-', '-o', path], source)
+  if (!built.ok) throw new Error(`cc failed:\n${built.err}`)
+  return execFileSync(path, { encoding: 'utf8', maxBuffer: 1 << 26 })
+    .split('\n')
+    .filter(line => line !== '')
+}
+
+/** The headers, after those which ioctl numbers need to be computable. */
+const includes = (headers: string[]) =>
+  ['stddef.h', 'linux/types.h', 'linux/ioctl.h', ...headers].map(h => `#include <${h}>\n`).join('')
+
+function pairs(list: string | undefined): [string, string][] {
+  const entries = (list ?? '')
+    .split(',')
+    .map(entry => entry.trim())
+    .filter(entry => entry !== '')
+  return entries.map(entry => [entry.split(/\s+/)[0]!, entry.slice(entry.indexOf(' ') + 1)])
+}
+
+const macroNames = (text: string) => [...text.matchAll(/^#define ([A-Za-z_]\w*)(?: |$)/gm)].map(m => m[1]!)
+
+function enumeratorNames(text: string): string[] {
+  const bodies = [...text.matchAll(/\benum\b[^{};()]*\{([^}]*)\}/g)].map(m => m[1]!)
+  return bodies.flatMap(body => [...body.matchAll(/(?:^|,)\s*([A-Za-z_]\w*)\s*(?=[=,]|$)/g)].map(m => m[1]!))
+}
+
+/** The values of those candidates which are integer constants after `prologue`; the others are left out. */
+function integerValues(prologue: string, candidates: string[]): Values {
+  let names = candidates
+  for (let round = 0; names.length > 0; round++) {
+    const firstLine = prologue.split('\n').length + 1
+    const rows = names.map(name => `{ "${name}", (unsigned long long)~~(${name}), (${name}) < 0 },`)
+    const source =
+      `${prologue}\nstatic const struct { const char *n; unsigned long long v; int s; } table_[] = {\n` +
+      `${rows.join('\n')}\n};\nint printf(const char *, ...);\nint main(void) {\n` +
+      'for (unsigned i = 0; i < sizeof table_ / sizeof *table_; i++)\n' +
+      'printf(table_[i].s ? "%s %lld\\n" : "%s %llu\\n", table_[i].n, table_[i].v);\nreturn 0; }\n'
+    const path = join(scratch, `unit${unitCount++}`)
+    const built = cc(['-ftrack-macro-expansion=0', '-fmax-errors=0', '-x', 'c', '-', '-o', path], source)
+    if (built.ok) {
+      const lines = execFileSync(path, { encoding: 'utf8' }).trim().split('\n')
+      return new Map(lines.map(line => line.split(' ')).map(([name, value]) => [name!, BigInt(value!)]))
+    }
+    const refused = new Set(
+      [...built.err.matchAll(/^<stdin>:(\d+):(?:\d+:)? error/gm)].map(m => Number(m[1]) - firstLine - 1),
+    )
+    const kept = names.filter((_, index) => !refused.has(index))
+    if (kept.length === names.length || round > 20)
+      throw new Error(`cannot separate the bad names:\n${built.err}`)
+    if (verbose) console.error('not integers:', names.filter((_, index) => refused.has(index)).join(' '))
+    names = kept
+  }
+  return new Map()
+}
+
+function familyValues(family: Family): Values {
+  const head = includes(family.from ?? [])
+  const extra = pairs(family.extra)
+  const set = pairs(family.set)
+  const names = new Set([...extra, ...set].map(([name]) => name))
+  if (family.names !== undefined) {
+    const predefined = new Set(macroNames(preprocess('', '-dM')))
+    const found = [...macroNames(preprocess(head, '-dM')), ...enumeratorNames(preprocess(head, '-P'))]
+    for (const name of found) {
+      if (!predefined.has(name) && family.names.some(pattern => pattern.test(name))) names.add(name)
+    }
+  }
+  const prologue =
+    head +
+    extra.map(([name, value]) => `#ifndef ${name}\n#define ${name} ${value}\n#endif\n`).join('') +
+    set.map(([name, value]) => `#undef ${name}\n#define ${name} ${value}\n`).join('')
+  return integerValues(prologue, [...names].filter(name => !/_(H|H_|MAX_H)$/.test(name)).sort())
+}
+
+/** Field names of a struct's body: no bit fields, anonymous members flattened. */
+function fieldsOf(body: string): string[] {
+  const flat = body
+    .replace(/__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)/g, '')
+    .replace(/\b(?:_Alignas|alignas)\s*\([^()]*\)/g, '')
+    .replace(/\b(?:struct|union)\s*\w*\s*\{/g, '')
+    .replace(/\}\s*(?=;)/g, '')
+  const fields: string[] = []
+  for (const declaration of flat.split(';')) {
+    for (const part of declaration.replace(/\[[^\]]*\]/g, '').split(',')) {
+      if (part.includes(':')) continue
+      const name = /([A-Za-z_]\w*)\s*$/.exec(part)?.[1]
+      if (name !== undefined && !/^__(pad|spare|reserved|res\d)/.test(name)) fields.push(name)
+    }
+  }
+  return fields
+}
+
+/** The text between the braces of `struct tag {`. */
+function structBody(text: string, tag: string): string {
+  const start = new RegExp(`\\bstruct\\s+${tag}\\s*\\{`).exec(text)
+  if (start === null) throw new Error(`struct ${tag} is declared nowhere`)
+  let depth = 1
+  let at = start.index + start[0].length
+  const from = at
+  for (; depth > 0; at++) {
+    if (text[at] === '{') depth++
+    if (text[at] === '}') depth--
+  }
+  return text.slice(from, at - 1)
+}
+
+interface Struct {
+  name: string
+  type: string
+  fields: [name: string, path: string][]
+}
+
+function offsetsOf(prologue: string, structs: Struct[]): Map<string, [string, number][]> {
+  const prints = structs.flatMap(({ name, type, fields }) => [
+    `printf("${name} size %zu\\n", sizeof(${type}));`,
+    ...fields.map(
+      ([field, path]) => `printf("${name} ${field} %zu\\n", __builtin_offsetof(${type}, ${path}));`,
+    ),
+  ])
+  const lines = runProgram(
+    `${prologue}\nint printf(const char *, ...);\nint main(void) {\n${prints.join('\n')}\nreturn 0; }\n`,
+  )
+  const result = new Map<string, [string, number][]>()
+  for (const line of lines) {
+    const [name, field, value] = line.split(' ') as [string, string, string]
+    const entries = result.get(name) ?? []
+    entries.push([field, Number(value)])
+    result.set(name, entries)
+  }
+  return result
+}
+
+// ---- the files -----------------------------------------------------------------------------------------
+
+function head(source: string, about: string): string {
+  return `// Generated by scripts/generate-abi.ts from ${source}; do not edit.\n// ${about}\n\n`
+}
+
+function literal(value: bigint, octal = false): string {
+  if (value === -(1n << 31n)) return '0x80000000'
+  if (value < 0n) return `${value}`
+  const suffix = BigInt(Number(value)) === value && Number.isFinite(Number(value)) ? '' : 'n'
+  if (octal) return `0o${value.toString(8)}${suffix}`
+  return value > 255n ? `0x${value.toString(16)}${suffix}` : `${value}`
+}
+
+const byValue = ([a, x]: [string, bigint], [b, y]: [string, bigint]) =>
+  x < y ? -1 : x > y ? 1 : a < b ? -1 : 1
+
+function errnoFile(): string {
+  const prologue =
+    includes(['linux/errno.h']) +
+    pairs(ERRNO_INTERNAL)
+      .map(([name, value]) => `#ifndef ${name}\n#define ${name} ${value}\n#endif\n`)
+      .join('')
+  const names = macroNames(preprocess(prologue, '-dM')).filter(name => /^E[A-Z0-9_]+$/.test(name))
+  const aliases = new Set(['EWOULDBLOCK', 'EDEADLOCK', 'ENOTSUP'])
+  const values = [...integerValues(prologue, names.sort())].sort(byValue)
+  const consts = values.map(([name, value]) => `export const ${name} = ${value}\n`).join('')
+  const table = values
+    .filter(([name]) => !aliases.has(name))
+    .map(([name, value]) => `  ${value}: '${name}',\n`)
+    .join('')
+  return (
+    head(
+      'linux/errno.h',
+      'Error numbers, the kernel-internal ones (512 and up, never seen by a guest) included.',
+    ) +
+    `${consts}\nconst NAMES: Readonly<Record<number, string>> = {\n${table}}\n\n` +
+    `/** 'ENOENT' for 2; 'ERRNO_n' for a number without a name. */\n` +
+    'export function errnoName(positive: number): string {\n' +
+    '  return NAMES[positive] ?? `ERRNO_$' +
+    '{positive}`\n}\n'
+  )
+}
+
+function constantsFile(): string {
+  const seen = new Map<string, bigint>()
+  let text = head("the kernel's UAPI headers and glibc", 'Linux constants, x86-64, one block a family.')
+  for (const family of FAMILIES) {
+    const rank = (name: string) => (family.names ?? []).findIndex(pattern => pattern.test(name)) >>> 0
+    const rows = [...familyValues(family)].filter(([name, value]) => {
+      const before = seen.get(name)
+      if (before !== undefined && before !== value) {
+        throw new Error(`${name} is ${before} and, in '${family.about}', ${value}`)
+      }
+      seen.set(name, value)
+      return before === undefined
+    })
+    rows.sort((a, b) => rank(a[0]) - rank(b[0]) || byValue(a, b))
+    text += `// ${family.about}\n`
+    for (const [name, value] of rows) {
+      const digits = literal(value, family.octal)
+      if (digits.endsWith('n')) {
+        if (verbose) console.error(`${name} is not exact as a number, left out`)
+        continue
+      }
+      text += `export const ${name} = ${digits}\n`
+    }
+    text += '\n'
+  }
+  return (
+    `${text}// 2**64 - 1 has no exact number, so 'no limit' is a number that compares the same way.\n` +
+    'export const RLIM_INFINITY = Infinity\n'
+  )
+}
+
+function syscallFile(): string {
+  const text = includes(['asm/unistd_64.h'])
+  const numbers = integerValues(
+    text,
+    macroNames(preprocess(text, '-dM')).filter(name => name.startsWith('__NR_')),
+  )
+  const calls = new Map([...numbers].map(([name, nr]) => [name.slice(5), Number(nr)]))
+  for (const [name, nr] of pairs(NEW_SYSCALLS)) calls.set(name, Number(nr))
+  const rows = [...calls]
+    .filter(([, nr]) => nr <= 335 || (nr >= 424 && nr <= LAST_SYSCALL))
+    .sort((a, b) => a[1] - b[1])
+  return (
+    head('asm/unistd_64.h', 'System call numbers of x86-64, up to Linux 6.13.') +
+    `export const NR = {\n${rows.map(([name, nr]) => `  ${name}: ${nr},\n`).join('')}} as const\n\n` +
+    'export type SyscallName = keyof typeof NR\n\n' +
+    '/** Indexed by number; undefined in the gap 336..423. */\n' +
+    'export const SYSCALL_NAMES: readonly (string | undefined)[] = tableOf(NR)\n\n' +
+    'function tableOf(numbers: Readonly<Record<string, number>>): (string | undefined)[] {\n' +
+    `  const table = new Array<string | undefined>(${LAST_SYSCALL + 1}).fill(undefined)\n` +
+    '  for (const [name, nr] of Object.entries(numbers)) table[nr] = name\n  return table\n}\n'
+  )
+}
+
+/** A field which is itself named `size` is written `size_`. */
+function objectText(name: string, entries: [string, number][]): string {
+  const items = entries.map(
+    ([field, offset], at) => `${field === 'size' && at > 0 ? 'size_' : field}: ${offset}`,
+  )
+  const line = `export const ${name} = { ${items.join(', ')} } as const`
+  if (line.length <= 110) return `${line}\n`
+  return `export const ${name} = {\n${items.map(item => `  ${item},\n`).join('')}} as const\n`
+}
+
+function layoutFile(): string {
+  let text = head(
+    "the kernel's UAPI headers",
+    'Struct layouts of x86-64: `size`, and the byte offset of each field.',
+  )
+  const all: [string, string][] = []
+  for (const group of LAYOUTS) {
+    const prologue = `${includes(group.from)}${group.declare ?? ''}\n`
+    const preprocessed = preprocess(prologue, '-P')
+    const structs = group.structs.map((line): Struct => {
+      const match = /^(\w+) = ([^:]+): ([\s\S]+)$/.exec(line)
+      if (match === null) throw new Error(`bad layout line: ${line}`)
+      const [name, type, list] = match.slice(1) as [string, string, string]
+      const fields =
+        list === '*' ? fieldsOf(structBody(preprocessed, type.replace('struct ', ''))) : list.split(/\s+/)
+      return { name, type, fields: fields.map(f => [f.split('=')[0]!, f.split('=').at(-1)!]) }
+    })
+    for (const [name, entries] of offsetsOf(prologue, structs)) all.push([name, objectText(name, entries)])
+  }
+  text += all.map(([, body]) => body).join('\n')
+  return text
+}
+
+function protocolFile(): string | undefined {
+  if (!existsSync(protocolHeader)) return undefined
+  const source = readFileSync(protocolHeader, 'utf8')
+    .replace(/\/\*[\s\S]*?\*\//g, ' ')
+    .replace(/\/\/.*$/gm, '')
+  const prologue = `#include "${protocolHeader}"\n`
+  const own = [...source.matchAll(/^[ \t]*#[ \t]*define[ \t]+(CAISSON_\w+)(?=[ \t]|$)/gm)].map(m => m[1]!)
+  const names = [...new Set([...own, ...enumeratorNames(source).filter(name => name.startsWith('CAISSON_'))])]
+  const values = integerValues(prologue, names)
+  const tags = [...new Set([...source.matchAll(/\bstruct\s+(caisson_\w+)\s*\{/g)].map(m => m[1]!))]
+  const structs = tags.map(
+    (tag): Struct => ({
+      name: tag.slice('caisson_'.length).toUpperCase(),
+      type: `struct ${tag}`,
+      fields: fieldsOf(structBody(source, tag)).map(field => [field, field]),
+    }),
+  )
+  const offsets = structs.length === 0 ? [] : [...offsetsOf(prologue, structs)]
+  const consts = [...values].map(
+    ([name, value]) => `export const ${name.slice('CAISSON_'.length)} = ${literal(value)}\n`,
+  )
+  return (
+    head('native/protocol.h', 'What the sentry and the stub share: numbers, and structs as byte offsets.') +
+    [consts.join(''), ...offsets.map(([name, entries]) => objectText(name, entries))]
+      .filter(s => s !== '')
+      .join('\n')
+  )
+}
+
+export const FILES: Readonly<Record<string, () => string | undefined>> = {
+  errno: errnoFile,
+  constants: constantsFile,
+  'syscall-numbers': syscallFile,
+  layout: layoutFile,
+  protocol: protocolFile,
+}
+
+function main(args: string[]): void {
+  if (process.arch !== 'x64')
+    throw new Error('the committed ABI is that of x86-64: run this on an x86-64 machine')
+  const option = (name: string) => (args.includes(name) ? args[args.indexOf(name) + 1] : undefined)
+  const out = resolve(option('--out') ?? join(ROOT, 'src/abi'))
+  const only = option('--only')?.split(',') ?? Object.keys(FILES)
+  protocolHeader = resolve(option('--protocol') ?? protocolHeader)
+  verbose = args.includes('--verbose')
+  scratch = mkdtempSync(join(tmpdir(), 'caisson-abi-'))
+  try {
+    mkdirSync(out, { recursive: true })
+    for (const name of only) {
+      const make = FILES[name]
+      if (make === undefined)
+        throw new Error(`no such file: ${name}; there are ${Object.keys(FILES).join(', ')}`)
+      const text = make()
+      if (text === undefined) console.log(`${name}.ts: skipped, there is no ${protocolHeader}`)
+      else writeFileSync(join(out, `${name}.ts`), text)
+    }
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) main(process.argv.slice(2))

@@ -1,0 +1,125 @@
+/**
+ * Who a task is: credentials(7), capabilities(7), user_namespaces(7).
+ * A Credentials object is immutable once published: a task that changes identity gets a changed copy, so that
+ * open files and sockets can keep the one that they were made with.
+ */
+
+/** Capability sets are 41 bits: two words. */
+export class CapabilitySet {
+  readonly lo: number
+  readonly hi: number
+
+  constructor(lo: number, hi: number) {
+    this.lo = lo >>> 0
+    this.hi = hi >>> 0
+  }
+  has(cap: number): boolean {
+    return cap < 32 ? ((this.lo >>> cap) & 1) === 1 : ((this.hi >>> (cap - 32)) & 1) === 1
+  }
+  and(other: CapabilitySet): CapabilitySet {
+    return new CapabilitySet(this.lo & other.lo, this.hi & other.hi)
+  }
+  or(other: CapabilitySet): CapabilitySet {
+    return new CapabilitySet(this.lo | other.lo, this.hi | other.hi)
+  }
+  minus(other: CapabilitySet): CapabilitySet {
+    return new CapabilitySet(this.lo & ~other.lo, this.hi & ~other.hi)
+  }
+  with(cap: number): CapabilitySet {
+    return cap < 32
+      ? new CapabilitySet(this.lo | (1 << cap), this.hi)
+      : new CapabilitySet(this.lo, this.hi | (1 << (cap - 32)))
+  }
+  without(cap: number): CapabilitySet {
+    return cap < 32
+      ? new CapabilitySet(this.lo & ~(1 << cap), this.hi)
+      : new CapabilitySet(this.lo, this.hi & ~(1 << (cap - 32)))
+  }
+  equals(other: CapabilitySet): boolean {
+    return this.lo === other.lo && this.hi === other.hi
+  }
+  subsetOf(other: CapabilitySet): boolean {
+    return (this.lo & ~other.lo) === 0 && (this.hi & ~other.hi) === 0
+  }
+  get empty(): boolean {
+    return this.lo === 0 && this.hi === 0
+  }
+
+  static readonly NONE = new CapabilitySet(0, 0)
+  static readonly ALL = new CapabilitySet(0xffffffff, 0x1ff)
+}
+
+/** One line of uid_map or gid_map. */
+export interface IdMapping {
+  inside: number
+  /** In the parent namespace. */
+  outside: number
+  count: number
+}
+
+export class UserNamespace {
+  readonly parent: UserNamespace | undefined
+  /** 0 for the first one. */
+  readonly level: number
+  readonly owner: number
+  readonly ownerGroup: number
+  uidMap: IdMapping[]
+  gidMap: IdMapping[]
+  setgroupsAllowed = true
+  readonly inum: number
+
+  constructor(parent: UserNamespace | undefined, owner: number, ownerGroup: number, inum: number) {
+    this.parent = parent
+    this.level = parent === undefined ? 0 : parent.level + 1
+    this.owner = owner
+    this.ownerGroup = ownerGroup
+    this.inum = inum
+    const whole = { inside: 0, outside: 0, count: 0xffffffff }
+    this.uidMap = parent === undefined ? [whole] : []
+    this.gidMap = parent === undefined ? [whole] : []
+  }
+}
+
+/** All ids are kernel-wide ids (those of the first user namespace). */
+export class Credentials {
+  uid = 0
+  euid = 0
+  suid = 0
+  fsuid = 0
+  gid = 0
+  egid = 0
+  sgid = 0
+  fsgid = 0
+  groups: readonly number[] = []
+  permitted = CapabilitySet.NONE
+  effective = CapabilitySet.NONE
+  inheritable = CapabilitySet.NONE
+  bounding = CapabilitySet.ALL
+  ambient = CapabilitySet.NONE
+  securebits = 0
+  noNewPrivs = false
+  userNs: UserNamespace
+
+  constructor(userNs: UserNamespace) {
+    this.userNs = userNs
+  }
+
+  /** A copy to change before it is published. */
+  clone(): Credentials {
+    return Object.assign(new Credentials(this.userNs), this)
+  }
+
+  inGroup(gid: number): boolean {
+    return this.fsgid === gid || this.groups.includes(gid)
+  }
+
+  /** Whether this identity holds `cap` over what `ns` owns: capable(), ns_capable(). */
+  capable(cap: number, ns: UserNamespace = this.userNs): boolean {
+    for (let at: UserNamespace | undefined = ns; at !== undefined; at = at.parent) {
+      if (at === this.userNs) return this.effective.has(cap)
+      // The creator of a namespace holds every capability over it from its parent.
+      if (at.parent === this.userNs && at.owner === this.euid) return true
+    }
+    return false
+  }
+}

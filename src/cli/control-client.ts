@@ -1,0 +1,75 @@
+/** `caisson ps` and `caisson strace`: the client's side of the control socket (sandbox/control.ts). */
+import { readdirSync, unlinkSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import type { ControlAnswer, ControlRequest, SandboxInfo } from '../sandbox/control.ts'
+import { UserError } from '../sandbox/user-error.ts'
+
+const TIMEOUT_MS = 5000
+
+/** As the launcher has it. */
+function socketDirectory(): string {
+  const runtime = process.env.XDG_RUNTIME_DIR
+  if (runtime !== undefined) return join(runtime, 'caisson')
+  const uid = process.geteuid!()
+  return uid === 0 ? '/run/caisson' : `/tmp/caisson-${uid}`
+}
+
+export async function listSandboxes(): Promise<void> {
+  const found: SandboxInfo[] = []
+  for (const id of sandboxIds()) {
+    const answer = await ask(id, { command: 'info' })
+    if (answer !== undefined && 'info' in answer) found.push(answer.info)
+  }
+  const rows = found.map(info => [info.id, age(info.startedMs), String(info.processes), info.command])
+  for (const row of [['ID', 'AGE', 'PROCESSES', 'COMMAND'], ...rows]) {
+    process.stdout.write(`${row[0].padEnd(9)} ${row[1].padEnd(9)} ${row[2].padEnd(9)} ${row[3]}\n`)
+  }
+}
+
+export async function switchStrace(state: string, id: string): Promise<void> {
+  if (state !== 'on' && state !== 'off') throw new UserError("strace: say 'on' or 'off'")
+  const answer = await ask(id, { command: 'strace', on: state === 'on' })
+  if (answer === undefined) throw new UserError(`there is no sandbox ${id}; 'caisson ps' lists them`)
+  if ('error' in answer) throw new UserError(`sandbox ${id}: ${answer.error}`)
+}
+
+function sandboxIds(): string[] {
+  try {
+    return readdirSync(socketDirectory())
+      .filter(name => name.endsWith('.sock'))
+      .map(name => name.slice(0, -'.sock'.length))
+  } catch {
+    // Nobody made the directory yet.
+    return []
+  }
+}
+
+/** The answer, or undefined where nobody listens (any more: then the stale socket goes). */
+function ask(id: string, request: ControlRequest): Promise<ControlAnswer | undefined> {
+  const path = join(socketDirectory(), `${id}.sock`)
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const socket = createConnection(path, () => socket.write(`${JSON.stringify(request)}\n`))
+    socket.setTimeout(TIMEOUT_MS, () => {
+      socket.destroy()
+      reject(new UserError(`sandbox ${id} does not answer`))
+    })
+    socket.on('data', piece => {
+      text += piece
+    })
+    socket.on('end', () => resolve(text === '' ? undefined : JSON.parse(text)))
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') unlinkSync(path)
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
+      else reject(new UserError(`sandbox ${id}: ${error.message}`))
+    })
+  })
+}
+
+function age(startedMs: number): string {
+  const seconds = Math.max(0, Math.round((Date.now() - startedMs) / 1000))
+  if (seconds < 120) return `${seconds}s`
+  if (seconds < 7200) return `${Math.floor(seconds / 60)}m`
+  return `${Math.floor(seconds / 3600)}h`
+}

@@ -1,0 +1,13 @@
+/** Where the package lies: the directory above both dist/caisson.cjs and src/cli/main.ts that has native/. */
+import { existsSync, realpathSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+
+export function packageRoot(): string {
+  let at = dirname(realpathSync(process.argv[1]))
+  while (!existsSync(join(at, 'native/Makefile'))) {
+    const above = dirname(at)
+    if (above === at) throw new Error(`${process.argv[1]} lies in no package`)
+    at = above
+  }
+  return at
+}

@@ -1,0 +1,292 @@
+/** Directories of hostfs: lookups and listings by a cached descriptor, and the operations on names. */
+import {
+  AT_EMPTY_PATH,
+  AT_REMOVEDIR,
+  O_CREAT,
+  O_EXCL,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  RENAME_EXCHANGE,
+  S_IFMT,
+  S_IFREG,
+  SEEK_SET,
+} from '../../abi/constants.ts'
+import { EACCES, ENOENT, ESTALE } from '../../abi/errno.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import type { HostStat } from '../../platform/host.ts'
+import type { File } from '../../vfs/file.ts'
+import type { DirSink, Inode } from '../../vfs/inode.ts'
+import type { Path } from '../../vfs/path.ts'
+import { SnapshotDirFile } from '../../vfs/snapshot-dir-file.ts'
+import { major, minor } from '../../vfs/vfs.ts'
+import type { DirFd } from './dir-fds.ts'
+import { parseDirents } from './dirents.ts'
+import { HostInode, NO_FOLLOW } from './inode.ts'
+import { isKernelFs, OPEN_DIR, OPEN_SAFELY, RESOLVE } from './safety.ts'
+
+/** Names that are known, again, not to exist in a directory that was seen to change. */
+const CONFIRMED_LIMIT = 4096
+
+export class HostDir extends HostInode {
+  #handle: DirFd | undefined = undefined
+  /** A file system of the host's kernel is mounted here: nobody looks inside. */
+  #barred = false
+  /**
+   * Undefined while the directory was never seen to change: every cached negative entry may be believed. Afterwards only
+   * those looked up since the last change: these.
+   */
+  #confirmed: Set<string> | undefined = undefined
+
+  override update(stat: HostStat): void {
+    const changed = this.mtime.nsec !== stat.mtimeNsec || this.mtime.sec !== stat.mtimeSec
+    if (changed && this.checkedAt !== Number.NEGATIVE_INFINITY) this.#confirmed = new Set()
+    super.update(stat)
+  }
+
+  /** A descriptor of it; valid until the next directory is opened. */
+  dirFd(): number {
+    const handle = this.#handle
+    if (handle !== undefined && !handle.closed) {
+      this.sb.dirFds.touch(handle)
+      return handle.fd
+    }
+    if (this.#barred) return -EACCES
+    const fd = this.#openDir()
+    if (fd < 0) return fd
+    const status = this.#check(fd)
+    if (status < 0) {
+      this.sb.host.close(fd)
+      return status
+    }
+    this.#handle = this.sb.dirFds.add(fd)
+    return fd
+  }
+
+  /** What `open` gives, while the descriptor that `dirFd` gave stays. */
+  #holding<T>(open: () => T): T {
+    const handle = this.#handle!
+    handle.held = true
+    const result = open()
+    handle.held = false
+    return result
+  }
+
+  #openDir(): number {
+    const at = this.placeFd()
+    if (at === undefined) return -ENOENT
+    if (at < 0) return at
+    const { host } = this.sb
+    const name = this.parent === undefined ? '.' : this.name
+    const fd = host.openat2(at, name, O_RDONLY | OPEN_DIR, 0, RESOLVE)
+    // Not ours to list, but names in it may still be.
+    return fd === -EACCES ? host.openat2(at, name, O_PATH | OPEN_DIR, 0, RESOLVE) : fd
+  }
+
+  /** Whether the descriptor is of this directory, and of a file system with files in it. */
+  #check(fd: number): Status {
+    const { stat } = this.sb
+    const status = this.sb.host.statx(fd, '', AT_EMPTY_PATH, stat)
+    if (status < 0) return status
+    if (!this.is(stat)) return -ESTALE
+    if (this.parent === undefined || this.parent.dev === this.dev || !isKernelFs(this.sb.host, fd)) return 0
+    this.#barred = true
+    return -EACCES
+  }
+
+  override lookup(name: string): OrErrno<Inode> {
+    const { sb } = this
+    if (name === '.' || name === '..' || name.includes('/')) return -ENOENT
+    const fd = this.dirFd()
+    if (fd < 0) return this.#barred ? -ENOENT : fd
+    const status = sb.host.statx(fd, name, NO_FOLLOW, sb.stat)
+    if (status === -ENOENT) this.#noteMissing(name)
+    return status < 0 ? status : sb.inodeOf(sb.stat, this, name)
+  }
+
+  override revalidate(name: string, inode: Inode | undefined): boolean {
+    const { sb } = this
+    if (inode === undefined) return this.#missingStill(name)
+    const node = inode as HostInode
+    if (sb.clock.monotonic() - node.checkedAt < sb.nameTrust) return true
+    const fd = this.dirFd()
+    if (fd < 0 || sb.host.statx(fd, name, NO_FOLLOW, sb.stat) < 0 || !node.is(sb.stat)) return false
+    node.update(sb.stat)
+    node.foundAt(this, name)
+    return true
+  }
+
+  #missingStill(name: string): boolean {
+    const { sb } = this
+    if (sb.shared) {
+      const fd = this.dirFd()
+      return fd >= 0 && sb.host.statx(fd, name, NO_FOLLOW, sb.stat) === -ENOENT
+    }
+    if (this.getattr() < 0) return false
+    return this.#confirmed === undefined || this.#confirmed.has(name)
+  }
+
+  #noteMissing(name: string): void {
+    if (this.#confirmed === undefined) return
+    if (this.#confirmed.size >= CONFIRMED_LIMIT) this.#confirmed.clear()
+    this.#confirmed.add(name)
+  }
+
+  override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
+    return new SnapshotDirFile(path, flags, cred)
+  }
+
+  /** Cursors are indices: whoever needs them stable takes a snapshot (SnapshotDirFile). */
+  override readdir(cursor: number, sink: DirSink): Status {
+    const { host, direntBuffer } = this.sb
+    const fd = this.dirFd()
+    if (fd < 0) return this.#barred ? 0 : fd
+    const rewound = host.lseek(fd, 0, SEEK_SET)
+    // EBADF: it could only be opened with O_PATH.
+    if (rewound < 0) return -EACCES
+    let index = 0
+    let more = true
+    while (more) {
+      const n = host.getdents(fd, direntBuffer)
+      if (n <= 0) return n
+      parseDirents(direntBuffer, n, (name, ino, type) => {
+        if (!more || ++index <= cursor) return
+        more = sink(name, ino, type, index)
+      })
+    }
+    return 0
+  }
+
+  override create(name: string, mode: number, cred: Credentials): OrErrno<Inode> {
+    const { host } = this.sb
+    const at = this.dirFd()
+    if (at < 0) return at
+    const fd = host.openat2(at, name, O_CREAT | O_EXCL | O_RDWR | OPEN_SAFELY, mode & 0o7777, RESOLVE)
+    if (fd < 0) return fd
+    const node = this.#made(at, 0, name, mode, cred)
+    if (typeof node === 'number') host.close(fd)
+    else this.sb.keepCreated(node, fd)
+    return node
+  }
+
+  override mkdir(name: string, mode: number, cred: Credentials): OrErrno<Inode> {
+    const at = this.dirFd()
+    return at < 0 ? at : this.#made(at, this.sb.host.mkdirat(at, name, mode & 0o7777), name, mode, cred)
+  }
+
+  override mknod(name: string, mode: number, rdev: number, cred: Credentials): OrErrno<Inode> {
+    if ((mode & S_IFMT) === S_IFREG || (mode & S_IFMT) === 0) {
+      const node = this.create(name, mode, cred)
+      this.sb.dropCreated()
+      return node
+    }
+    const at = this.dirFd()
+    if (at < 0) return at
+    return this.#made(at, this.sb.host.mknodat(at, name, mode, major(rdev), minor(rdev)), name, mode, cred)
+  }
+
+  override symlink(name: string, target: string, cred: Credentials): OrErrno<Inode> {
+    const at = this.dirFd()
+    return at < 0 ? at : this.#made(at, this.sb.host.symlinkat(target, at, name), name, undefined, cred)
+  }
+
+  override link(name: string, inode: Inode): Status {
+    const node = inode as HostInode
+    const at = this.dirFd()
+    if (at < 0) return at
+    const from = this.#holding(() => node.placeFd())
+    if (from === undefined) return -ENOENT
+    if (from < 0) return from
+    const status = this.sb.host.linkat(from, node.name, at, name, 0)
+    if (status < 0) return status
+    this.touched()
+    node.touched()
+    return 0
+  }
+
+  override unlink(name: string, inode: Inode): Status {
+    return this.#remove(name, inode as HostInode, 0)
+  }
+  override rmdir(name: string, inode: Inode): Status {
+    return this.#remove(name, inode as HostInode, AT_REMOVEDIR)
+  }
+
+  override rename(
+    name: string,
+    inode: Inode,
+    newDir: Inode,
+    newName: string,
+    target: Inode | undefined,
+    flags: number,
+  ): Status {
+    const to = newDir as HostDir
+    const from = this.dirFd()
+    if (from < 0) return from
+    const toFd = this.#holding(() => to.dirFd())
+    if (toFd < 0) return toFd
+    const status = this.sb.host.renameat2(from, name, toFd, newName, flags)
+    if (status < 0) return status
+    const node = inode as HostInode
+    const other = target as HostInode | undefined
+    if (other !== undefined) {
+      other.goneFrom(to, newName)
+      if ((flags & RENAME_EXCHANGE) !== 0) other.foundAt(this, name)
+      else other.lostLink()
+      other.touched()
+    }
+    node.foundAt(to, newName)
+    node.touched()
+    this.touched()
+    to.touched()
+    return 0
+  }
+
+  #remove(name: string, node: HostInode, flags: number): Status {
+    const at = this.dirFd()
+    if (at < 0) return at
+    const status = this.sb.host.unlinkat(at, name, flags)
+    if (status < 0) return status
+    node.goneFrom(this, name)
+    node.lostLink()
+    node.touched()
+    this.touched()
+    return 0
+  }
+
+  /** The end of an operation that made a name: owner and mode as asked, as far as the host lets us. */
+  #made(
+    at: number,
+    status: Status,
+    name: string,
+    mode: number | undefined,
+    cred: Credentials,
+  ): OrErrno<HostInode> {
+    if (status < 0) return status
+    const { host, stat } = this.sb
+    this.touched()
+    const found = host.statx(at, name, NO_FOLLOW, stat)
+    if (found < 0) return found
+    const node = this.sb.inodeOf(stat, this, name)
+    if (node.uid !== cred.fsuid || node.gid !== cred.fsgid) node.setattr({ uid: cred.fsuid, gid: cred.fsgid })
+    if (mode !== undefined && (node.mode & 0o7777) !== (mode & 0o7777)) node.setattr({ mode: mode & 0o7777 })
+    return node
+  }
+
+  override lostLink(): void {
+    this.nlink = 0
+    this.dropDescriptors()
+  }
+
+  protected override setMode(mode: number): Status {
+    const fd = this.dirFd()
+    return fd < 0 ? fd : this.sb.host.fchmod(fd, mode)
+  }
+  protected override borrowFd(): number {
+    return this.dirFd()
+  }
+  protected override dropDescriptors(): void {
+    if (this.#handle !== undefined) this.sb.dirFds.close(this.#handle)
+    this.#handle = undefined
+  }
+}

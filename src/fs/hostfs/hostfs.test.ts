@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, beforeEach, test } from 'node:test'
+import {
+  AT_FDCWD,
+  O_APPEND,
+  O_CREAT,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  SEEK_HOLE,
+} from '../../abi/constants.ts'
+import { ELOOP, ENOENT, ENOTEMPTY, ENXIO } from '../../abi/errno.ts'
+import { toBytes } from '../../base/bytes.ts'
+import { CapabilitySet, Credentials, UserNamespace } from '../../base/credentials.ts'
+import { BufferDst, BufferSrc } from '../../base/io.ts'
+import { loadAddon } from '../../platform/addon.ts'
+import { LinuxHost } from '../../platform/linux-host.ts'
+import type { File } from '../../vfs/file.ts'
+import { filePut } from '../../vfs/file-ref.ts'
+import { Mount, MountNamespace } from '../../vfs/mount.ts'
+import { openAt } from '../../vfs/open.ts'
+import { mkdir, rmdir, unlink } from '../../vfs/operations.ts'
+import { rename } from '../../vfs/rename.ts'
+import { Vfs } from '../../vfs/vfs.ts'
+import type { WalkContext } from '../../vfs/walk.ts'
+import { type HostSuper, mountHostfs } from './super.ts'
+
+/** Its clock stands still until moved. */
+class TestHost extends LinuxHost {
+  time = 1e9
+  calls = 0
+  override monotonic(): number {
+    return this.time
+  }
+  override statx(...args: Parameters<LinuxHost['statx']>): number {
+    this.calls++
+    return super.statx(...args)
+  }
+}
+
+const host = new TestHost(loadAddon(join(import.meta.dirname, '../../../native/build/caisson.node')))
+const vfs = new Vfs(host)
+const userNs = new UserNamespace(undefined, 0, 0, 1)
+const cred = Object.assign(new Credentials(userNs), {
+  effective: CapabilitySet.ALL,
+  fsuid: process.getuid!(),
+  fsgid: process.getgid!(),
+})
+const dir = fs.mkdtempSync(join(tmpdir(), 'caisson-hostfs-'))
+after(() => fs.rmSync(dir, { recursive: true }))
+let count = 0
+let top = ''
+beforeEach(() => {
+  top = join(dir, String(count++))
+  fs.mkdirSync(top)
+})
+
+function mount(shared: boolean): { sb: HostSuper; ctx: WalkContext } {
+  const fd = host.openat2(AT_FDCWD, top, O_PATH | O_DIRECTORY, 0, 0)
+  const sb = mountHostfs(vfs.newDev(), host, host, fd, { shared }) as HostSuper
+  const root = new Mount(vfs, sb)
+  const path = { mount: root, dentry: root.root }
+  const mountNs = new MountNamespace(vfs, 1, userNs, root)
+  return { sb, ctx: { fs: { root: path, cwd: path, umask: 0o22 }, cred, mountNs } }
+}
+function open(ctx: WalkContext, name: string, flags = O_RDONLY, mode = 0o644): File {
+  const file = openAt(ctx, undefined, name, flags, mode)
+  if (typeof file === 'number') throw new Error(`open ${name}: errno ${-file}`)
+  return file
+}
+function text(file: File): string {
+  const into = new BufferDst(new Uint8Array(1000))
+  const n = file.readAt(into, 0)
+  return Buffer.from(into.bytes.subarray(0, Math.max(0, n))).toString()
+}
+function list(ctx: WalkContext, name: string): string[] {
+  const file = open(ctx, name, O_RDONLY | O_DIRECTORY)
+  const out: string[] = []
+  file.readdir(entry => out.push(entry) > 0)
+  filePut(file)
+  return out.sort()
+}
+const openFds = (): number => fs.readdirSync('/proc/self/fd').length
+
+test('hostfs: files are read and written in place, and attributes are the host’s', () => {
+  fs.writeFileSync(join(top, 'f'), 'hello')
+  fs.truncateSync(join(top, 'f'), 100000)
+  const { ctx } = mount(true)
+  const file = open(ctx, 'f', O_RDWR)
+  assert.equal(text(file).slice(0, 5), 'hello')
+  assert.equal(file.writeAt(new BufferSrc(toBytes('J')), 0), 1)
+  assert.equal(fs.readFileSync(join(top, 'f'), 'latin1').slice(0, 5), 'Jello')
+  assert.equal(file.seek(0, SEEK_HOLE), 4096)
+  assert.equal(file.inode.getattr(), 0)
+  const stat = fs.statSync(join(top, 'f'))
+  assert.equal(file.inode.ino, stat.ino)
+  assert.equal(file.inode.size, stat.size)
+  assert.equal(file.inode.blocks, stat.blocks)
+  assert.equal(file.fsync(false), 0)
+  filePut(file)
+})
+
+test('hostfs: nothing outside is reached through links, and a FIFO is not opened', () => {
+  fs.symlinkSync('/etc', join(top, 'out'))
+  fs.mkdirSync(join(top, 'etc'))
+  fs.writeFileSync(join(top, 'etc/passwd'), 'inside')
+  const { ctx } = mount(true)
+  assert.equal(text(open(ctx, 'out/passwd')), 'inside')
+  assert.equal(openAt(ctx, undefined, 'out', O_RDONLY | O_NOFOLLOW, 0), -ELOOP)
+  assert.equal(openAt(ctx, undefined, '../../../etc/hostname', O_RDONLY, 0), -ENOENT)
+  host.mknodat(host.openat2(AT_FDCWD, top, O_PATH, 0, 0), 'fifo', 0o10644, 0, 0)
+  assert.equal(openAt(ctx, undefined, 'fifo', O_RDONLY, 0), -ENXIO)
+})
+
+test('hostfs: names are made, moved and removed on the host', () => {
+  const { ctx } = mount(true)
+  assert.equal(mkdir(ctx, undefined, 'a', 0o777), 0)
+  assert.equal(mkdir(ctx, undefined, 'b', 0o700), 0)
+  assert.equal(fs.statSync(join(top, 'a')).mode & 0o777, 0o755)
+  const file = open(ctx, 'a/f', O_CREAT | O_RDWR, 0o444)
+  assert.equal(file.writeAt(new BufferSrc(toBytes('data')), 0), 4)
+  assert.equal(fs.statSync(join(top, 'a/f')).mode & 0o777, 0o444)
+  assert.equal(rename(ctx, undefined, 'a', undefined, 'b/c', 0), 0)
+  assert.equal(file.inode.getattr(), 0)
+  assert.equal(text(open(ctx, 'b/c/f')), 'data')
+  assert.equal(rmdir(ctx, undefined, 'b'), -ENOTEMPTY)
+  assert.equal(unlink(ctx, undefined, 'b/c/f'), 0)
+  assert.equal(file.inode.nlink, 0)
+  assert.equal(file.inode.getattr(), 0)
+  assert.equal(file.inode.nlink, 0)
+  assert.equal(file.inode.setattr({ size: 2 }), 0)
+  assert.equal(text(file), 'da')
+  assert.equal(rmdir(ctx, undefined, 'b/c'), 0)
+  assert.deepEqual(fs.readdirSync(join(top, 'b')), [])
+  filePut(file)
+})
+
+test('hostfs: O_APPEND writes at the end that the host knows', () => {
+  fs.writeFileSync(join(top, 'log'), 'one\n')
+  const { ctx } = mount(true)
+  const file = open(ctx, 'log', O_WRONLY | O_APPEND)
+  file.write(new BufferSrc(toBytes('two\n')))
+  fs.appendFileSync(join(top, 'log'), 'three\n')
+  file.write(new BufferSrc(toBytes('four\n')))
+  assert.equal(fs.readFileSync(join(top, 'log'), 'latin1'), 'one\ntwo\nthree\nfour\n')
+  filePut(file)
+})
+
+test('hostfs: a shared tree shows what others do at once', () => {
+  const { ctx } = mount(true)
+  assert.equal(openAt(ctx, undefined, 'later', O_RDONLY, 0), -ENOENT)
+  fs.writeFileSync(join(top, 'later'), '1')
+  assert.equal(text(open(ctx, 'later')), '1')
+  fs.writeFileSync(join(top, 'new'), '2')
+  fs.renameSync(join(top, 'new'), join(top, 'later'))
+  assert.equal(text(open(ctx, 'later')), '2')
+  fs.unlinkSync(join(top, 'later'))
+  assert.equal(openAt(ctx, undefined, 'later', O_RDONLY, 0), -ENOENT)
+})
+
+test('hostfs: a cached tree is believed for a second, but never serves another file for the one asked', () => {
+  fs.mkdirSync(join(top, 'd'))
+  fs.writeFileSync(join(top, 'd/f'), '1')
+  const { ctx } = mount(false)
+  filePut(open(ctx, 'd/f'))
+  const before = host.calls
+  filePut(open(ctx, 'd/f'))
+  assert.equal(host.calls - before, 1)
+  assert.equal(openAt(ctx, undefined, 'd/later', O_RDONLY, 0), -ENOENT)
+  fs.writeFileSync(join(top, 'd/g'), '2')
+  fs.renameSync(join(top, 'd/g'), join(top, 'd/f'))
+  fs.writeFileSync(join(top, 'd/later'), '3')
+  assert.equal(text(open(ctx, 'd/f')), '2')
+  assert.equal(openAt(ctx, undefined, 'd/later', O_RDONLY, 0), -ENOENT)
+  host.time += 1.1e9
+  assert.equal(text(open(ctx, 'd/later')), '3')
+  assert.equal(openAt(ctx, undefined, 'd/never', O_RDONLY, 0), -ENOENT)
+  const known = host.calls
+  assert.equal(openAt(ctx, undefined, 'd/never', O_RDONLY, 0), -ENOENT)
+  assert.equal(host.calls, known)
+})
+
+test('hostfs: a directory of thousands is listed whole, and positions can be returned to', () => {
+  fs.mkdirSync(join(top, 'd'))
+  for (let i = 0; i < 3000; i++) fs.writeFileSync(join(top, `d/file-with-a-long-name-${i}`), '')
+  const { ctx } = mount(false)
+  const file = open(ctx, 'd', O_RDONLY | O_DIRECTORY)
+  const first: string[] = []
+  file.readdir(name => first.length < 1500 && first.push(name) > 0)
+  const at = file.pos
+  const rest: string[] = []
+  file.readdir(name => rest.push(name) > 0)
+  assert.equal(new Set([...first, ...rest]).size, 3002)
+  file.seek(at, 0)
+  const again: string[] = []
+  file.readdir(name => again.push(name) > 0)
+  assert.deepEqual(again, rest)
+  filePut(file)
+})
+
+test('hostfs: /proc of the host is an empty directory', () => {
+  top = '/'
+  const { ctx } = mount(false)
+  assert.deepEqual(list(ctx, 'proc'), ['.', '..'])
+  assert.equal(openAt(ctx, undefined, 'proc/self/status', O_RDONLY, 0), -ENOENT)
+  assert.ok(list(ctx, 'etc').includes('passwd'))
+})
+
+test('hostfs: descriptors and inodes are given back', () => {
+  for (let i = 0; i < 700; i++) fs.mkdirSync(join(top, `d${i}/e`), { recursive: true })
+  for (let i = 0; i < 700; i++) fs.writeFileSync(join(top, `d${i}/e/f`), String(i))
+  const before = openFds()
+  const { sb, ctx } = mount(false)
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 700; i++) {
+      const file = open(ctx, `d${i}/e/f`)
+      assert.equal(text(file), String(i))
+      filePut(file)
+    }
+    assert.ok(openFds() - before < 530, `${openFds() - before} descriptors`)
+  }
+  sb.dentries.shrinkAll()
+  assert.equal(sb.inodeCount, 1)
+  assert.ok(openFds() - before < 5, `${openFds() - before} descriptors`)
+})
+
+test('hostfs: two names of one file are one inode', () => {
+  fs.writeFileSync(join(top, 'a'), 'x')
+  fs.linkSync(join(top, 'a'), join(top, 'b'))
+  const { ctx } = mount(false)
+  const a = open(ctx, 'a')
+  const b = open(ctx, 'b')
+  assert.equal(a.inode, b.inode)
+  assert.equal(a.inode.nlink, 2)
+  assert.equal(unlink(ctx, undefined, 'b'), 0)
+  assert.equal(text(open(ctx, 'a')), 'x')
+  filePut(a)
+  filePut(b)
+})

@@ -1,0 +1,271 @@
+/** What all inodes of hostfs share: attributes from the host's statx, the place in the tree, extended attributes. */
+import {
+  AT_EMPTY_PATH,
+  AT_NO_AUTOMOUNT,
+  AT_SYMLINK_NOFOLLOW,
+  S_IFMT,
+  UTIME_OMIT,
+} from '../../abi/constants.ts'
+import { EACCES, ENODATA, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import type { HostStat } from '../../platform/host.ts'
+import { type AttrChange, Inode } from '../../vfs/inode.ts'
+import { makedev } from '../../vfs/vfs.ts'
+import type { HostDir } from './directory.ts'
+import type { HostSuper } from './super.ts'
+
+export const NO_FOLLOW = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
+const NEVER = Number.NEGATIVE_INFINITY
+
+export abstract class HostInode extends Inode {
+  declare readonly sb: HostSuper
+  readonly #dev: number
+  #blocks = 0
+  /** One place where the host has it; the root of the mount has none, nor has what was removed. */
+  parent: HostDir | undefined = undefined
+  name = ''
+  /** When the attributes were read: CLOCK_MONOTONIC. */
+  checkedAt = NEVER
+  /** Open files and children, for which it must stay what it is. */
+  #pins = 0
+  #inUse = true
+
+  constructor(sb: HostSuper, stat: HostStat, dev: number) {
+    super(sb, stat.ino, stat.mode, stat.uid, stat.gid)
+    this.#dev = dev
+    this.update(stat)
+  }
+
+  override get dev(): number {
+    return this.#dev
+  }
+  override get blocks(): number {
+    return this.#blocks
+  }
+
+  /** Whether `stat` is of this very file: numbers are used again, birth times are not. */
+  is(stat: HostStat): boolean {
+    return (
+      this.ino === stat.ino &&
+      this.#dev === makedev(stat.devMajor, stat.devMinor) &&
+      ((this.mode ^ stat.mode) & S_IFMT) === 0 &&
+      this.btime.sec === stat.btimeSec &&
+      this.btime.nsec === stat.btimeNsec
+    )
+  }
+
+  update(stat: HostStat): void {
+    this.mode = stat.mode
+    this.uid = stat.uid
+    this.gid = stat.gid
+    this.nlink = stat.nlink
+    this.size = stat.size
+    this.#blocks = stat.blocks
+    this.blksize = stat.blksize
+    this.rdev = makedev(stat.rdevMajor, stat.rdevMinor)
+    this.atime.sec = stat.atimeSec
+    this.atime.nsec = stat.atimeNsec
+    this.mtime.sec = stat.mtimeSec
+    this.mtime.nsec = stat.mtimeNsec
+    this.ctime.sec = stat.ctimeSec
+    this.ctime.nsec = stat.ctimeNsec
+    this.btime.sec = stat.btimeSec
+    this.btime.nsec = stat.btimeNsec
+    this.checkedAt = this.sb.clock.monotonic()
+  }
+
+  override getattr(): Status {
+    if (this.sb.clock.monotonic() - this.checkedAt < this.sb.attrTrust) return 0
+    return this.refresh()
+  }
+
+  /** Reads the attributes anew. */
+  refresh(): Status {
+    const { host, stat } = this.sb
+    const open = this.openFd
+    if (open !== undefined) {
+      const status = host.statx(open, '', AT_EMPTY_PATH, stat)
+      if (status === 0) this.update(stat)
+      return status
+    }
+    const at = this.placeFd()
+    // Removed, and not open: what was last known is all there is.
+    if (at === undefined) return 0
+    if (at < 0) return at
+    const status = host.statx(at, this.name, this.placeFlags, stat)
+    if (status < 0) return status
+    if (!this.is(stat)) return -ESTALE
+    this.update(stat)
+    return 0
+  }
+
+  /** The attributes are no longer what the host would say. */
+  touched(): void {
+    this.checkedAt = NEVER
+  }
+
+  override setattr(change: AttrChange): Status {
+    let status = 0
+    if (change.size !== undefined) status = this.setSize(change.size)
+    if (status === 0 && (change.uid !== undefined || change.gid !== undefined)) {
+      status = this.#setOwner(change.uid ?? -1, change.gid ?? -1)
+    }
+    if (status === 0 && change.mode !== undefined) status = this.setMode(change.mode & 0o7777)
+    if (status === 0 && (change.atime !== undefined || change.mtime !== undefined))
+      status = this.#setTimes(change)
+    if (status < 0) return status
+    return this.refresh()
+  }
+
+  protected setSize(_size: number): Status {
+    return -EACCES
+  }
+
+  protected setMode(mode: number): Status {
+    const at = this.anchorFd()
+    return at < 0 ? at : this.sb.host.fchmodat(at, this.anchorName, mode, this.anchorFlags & ~AT_NO_AUTOMOUNT)
+  }
+
+  #setOwner(uid: number, gid: number): Status {
+    const at = this.anchorFd()
+    return at < 0
+      ? at
+      : this.sb.host.fchownat(at, this.anchorName, uid, gid, this.anchorFlags & ~AT_NO_AUTOMOUNT)
+  }
+
+  #setTimes({ atime, mtime }: AttrChange): Status {
+    const at = this.anchorFd()
+    if (at < 0) return at
+    return this.sb.host.utimensat(
+      at,
+      this.anchorName,
+      atime?.sec ?? 0,
+      atime?.nsec ?? UTIME_OMIT,
+      mtime?.sec ?? 0,
+      mtime?.nsec ?? UTIME_OMIT,
+      this.anchorFlags & ~AT_NO_AUTOMOUNT,
+    )
+  }
+
+  /** A descriptor of the file itself that some open File has. */
+  get openFd(): number | undefined {
+    return undefined
+  }
+
+  /** The directory descriptor at which `name` is this file; undefined when it has no place. */
+  placeFd(): number | undefined {
+    if (this.parent !== undefined) return this.parent.dirFd()
+    return this === (this.sb.root as HostInode) ? this.sb.rootFd : undefined
+  }
+  get placeFlags(): number {
+    return this.parent === undefined ? NO_FOLLOW | AT_EMPTY_PATH : NO_FOLLOW
+  }
+
+  /** For calls by (descriptor, name): the open file if it has lost its place. */
+  anchorFd(): number {
+    return this.placeFd() ?? this.openFd ?? -ESTALE
+  }
+  get anchorName(): string {
+    return this.name
+  }
+  get anchorFlags(): number {
+    return this.placeFlags
+  }
+
+  /** A lookup or an operation found it at this place. */
+  foundAt(parent: HostDir | undefined, name: string): void {
+    this.#inUse = true
+    if (this.parent !== parent) {
+      parent?.pin()
+      this.parent?.unpin()
+      this.parent = parent
+    }
+    this.name = name
+  }
+
+  /** It is not at this place any more. */
+  goneFrom(parent: HostDir, name: string): void {
+    if (this.parent !== parent || this.name !== name) return
+    this.parent = undefined
+    this.name = ''
+    parent.unpin()
+  }
+
+  /** One of its names was removed. */
+  lostLink(): void {
+    if (this.nlink > 0) this.nlink--
+  }
+
+  pin(): void {
+    this.#pins++
+  }
+  unpin(): void {
+    this.#pins--
+    this.#forgetIfUnused()
+  }
+  override release(): void {
+    this.#inUse = false
+    this.#forgetIfUnused()
+  }
+
+  #forgetIfUnused(): void {
+    if (this.#inUse || this.#pins > 0 || this === (this.sb.root as HostInode)) return
+    this.sb.forget(this)
+    this.dropDescriptors()
+    const { parent } = this
+    this.parent = undefined
+    parent?.unpin()
+  }
+  protected dropDescriptors(): void {}
+
+  /**
+   * A descriptor for calls that need one (extended attributes), and whether to close it after; a negative errno if the
+   * host does not open it.
+   */
+  protected borrowFd(): number {
+    return -EOPNOTSUPP
+  }
+  protected returnFd(_fd: number): void {}
+
+  override getxattr(name: string): Uint8Array | number {
+    const fd = this.borrowFd()
+    if (fd < 0) return fd === -EOPNOTSUPP ? -ENODATA : fd
+    const value = this.sb.host.fgetxattr(fd, name)
+    this.returnFd(fd)
+    return value
+  }
+  override setxattr(name: string, value: Uint8Array, flags: number): Status {
+    const fd = this.borrowFd()
+    if (fd < 0) return fd
+    const status = this.sb.host.fsetxattr(fd, name, value, flags)
+    this.returnFd(fd)
+    this.touched()
+    return status
+  }
+  override listxattr(): string[] | number {
+    const fd = this.borrowFd()
+    if (fd < 0) return fd === -EOPNOTSUPP || fd === -EACCES ? [] : fd
+    const names = this.sb.host.flistxattr(fd)
+    this.returnFd(fd)
+    return names
+  }
+  override removexattr(name: string): Status {
+    const fd = this.borrowFd()
+    if (fd < 0) return fd
+    const status = this.sb.host.fremovexattr(fd, name)
+    this.returnFd(fd)
+    this.touched()
+    return status
+  }
+}
+
+/** Device nodes, FIFOs and sockets of the host: never opened there. */
+export class HostSpecial extends HostInode {}
+
+export class HostSymlink extends HostInode {
+  override readlink(): OrErrno<string> {
+    const at = this.placeFd()
+    if (at === undefined) return -ESTALE
+    return at < 0 ? at : this.sb.host.readlinkat(at, this.name)
+  }
+}

@@ -1,0 +1,188 @@
+/** Regular files of hostfs: each open File has its own descriptor of the host, opened as the guest asked. */
+import {
+  AT_EMPTY_PATH,
+  F_SETFL,
+  O_ACCMODE,
+  O_APPEND,
+  O_DSYNC,
+  O_RDONLY,
+  O_SYNC,
+  O_WRONLY,
+} from '../../abi/constants.ts'
+import { EACCES, EINVAL, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import type { IoDst, IoSrc } from '../../base/io.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import { readHost, writeHost } from '../../platform/host-io.ts'
+import { File, type MapSource } from '../../vfs/file.ts'
+import type { Path } from '../../vfs/path.ts'
+import { HostInode } from './inode.ts'
+import { isKernelFs, OPEN_SAFELY, RESOLVE } from './safety.ts'
+
+export class HostRegular extends HostInode {
+  readonly #files = new Set<HostFile>()
+
+  override get openFd(): number | undefined {
+    for (const file of this.#files) return file.fd
+    return undefined
+  }
+
+  override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
+    const fd = this.#openFor(flags & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC))
+    return fd < 0 ? fd : new HostFile(this, fd, path, flags, cred)
+  }
+
+  opened(file: HostFile): void {
+    this.#files.add(file)
+    this.pin()
+  }
+  closed(file: HostFile): void {
+    this.#files.delete(file)
+    this.unpin()
+  }
+
+  protected override setSize(size: number): Status {
+    for (const file of this.#files) if (file.writable) return this.sb.host.ftruncate(file.fd, size)
+    const fd = this.#openFor(O_WRONLY)
+    if (fd < 0) return fd
+    const status = this.sb.host.ftruncate(fd, size)
+    this.sb.host.close(fd)
+    return status
+  }
+
+  protected override setMode(mode: number): Status {
+    const fd = this.borrowFd()
+    // A file that we may not open can still be ours to change.
+    if (fd === -EACCES) return super.setMode(mode)
+    if (fd < 0) return fd
+    const status = this.sb.host.fchmod(fd, mode)
+    this.returnFd(fd)
+    return status
+  }
+
+  protected override borrowFd(): number {
+    return this.openFd ?? this.#openHost(O_RDONLY)
+  }
+  protected override returnFd(fd: number): void {
+    if (fd !== this.openFd) this.sb.host.close(fd)
+  }
+
+  /** A descriptor for a File. The one that created the file serves the first File that may write. */
+  #openFor(flags: number): number {
+    if ((flags & O_ACCMODE) !== O_RDONLY && (flags & (O_SYNC | O_DSYNC)) === 0) {
+      const fd = this.sb.takeCreated(this)
+      if (fd !== undefined) {
+        if ((flags & O_APPEND) !== 0) this.sb.host.fcntl(fd, F_SETFL, O_APPEND)
+        return fd
+      }
+    }
+    return this.#openHost(flags)
+  }
+
+  #openHost(flags: number): number {
+    const { host, stat } = this.sb
+    const at = this.placeFd()
+    if (at === undefined) return this.#reopen(flags)
+    if (at < 0) return at
+    const fd = host.openat2(at, this.name, flags | OPEN_SAFELY, 0, RESOLVE)
+    if (fd < 0) return fd
+    let status = host.statx(fd, '', AT_EMPTY_PATH, stat)
+    if (status === 0 && !this.is(stat)) {
+      // Another file took the name: the next walk will find that one.
+      this.touched()
+      status = -ESTALE
+    }
+    if (status === 0 && this.parent!.dev !== this.dev && isKernelFs(host, fd)) status = -EACCES
+    if (status < 0) {
+      host.close(fd)
+      return status
+    }
+    this.update(stat)
+    return fd
+  }
+
+  /** Without a name, through a descriptor that is still open. */
+  #reopen(flags: number): number {
+    const fd = this.openFd
+    if (fd === undefined || this.sb.host.reopen === undefined) return -ESTALE
+    return this.sb.host.reopen(fd, flags)
+  }
+}
+
+/** An open host file. Its path may be an overlay's, so everything goes to `node`. */
+export class HostFile extends File {
+  readonly node: HostRegular
+  readonly fd: number
+  /** Whether the host's open description appends. */
+  #appends: boolean
+
+  constructor(node: HostRegular, fd: number, path: Path, flags: number, cred: Credentials) {
+    super(path, flags, cred)
+    this.node = node
+    this.fd = fd
+    this.#appends = (flags & O_APPEND) !== 0
+    node.opened(this)
+  }
+
+  override get seekable(): boolean {
+    return true
+  }
+  override get hostFd(): number | undefined {
+    return this.fd
+  }
+
+  override readAt(into: IoDst, offset: number): number {
+    return readHost(this.node.sb.host, this.fd, into, offset, into.remaining)
+  }
+
+  override writeAt(from: IoSrc, offset: number): number {
+    this.#matchAppend()
+    const n = writeHost(this.node.sb.host, this.fd, from, offset, from.remaining)
+    this.node.touched()
+    return n
+  }
+
+  override copyFrom(source: File, sourceOffset: number, offset: number, length: number): number {
+    const fd = source.hostFd
+    if (fd === undefined) return -EOPNOTSUPP
+    this.#matchAppend()
+    const n = this.node.sb.host.copyFileRange(fd, sourceOffset, this.fd, offset, length)
+    this.node.touched()
+    return n
+  }
+
+  protected override seekHole(offset: number, whence: number): number {
+    if (offset < 0) return -EINVAL
+    const at = this.node.sb.host.lseek(this.fd, offset, whence)
+    if (at >= 0) this.pos = at
+    return at
+  }
+
+  override mapping(): MapSource | number {
+    return { hostFd: this.fd, offset: 0 }
+  }
+
+  override fsync(dataOnly: boolean): Status {
+    const { host } = this.node.sb
+    return dataOnly ? host.fdatasync(this.fd) : host.fsync(this.fd)
+  }
+
+  override fallocate(mode: number, offset: number, length: number): Status {
+    const status = this.node.sb.host.fallocate(this.fd, mode, offset, length)
+    this.node.touched()
+    return status
+  }
+
+  override release(): void {
+    this.node.sb.host.close(this.fd)
+    this.node.closed(this)
+  }
+
+  /** F_SETFL may have changed O_APPEND; that the end is found and written at in one step is the host's to do. */
+  #matchAppend(): void {
+    const appends = (this.flags & O_APPEND) !== 0
+    if (appends === this.#appends) return
+    this.#appends = appends
+    this.node.sb.host.fcntl(this.fd, F_SETFL, appends ? O_APPEND : 0)
+  }
+}

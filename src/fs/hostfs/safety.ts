@@ -1,0 +1,58 @@
+/** What hostfs asks of the host, and what it never looks into. */
+import {
+  CGROUP_SUPER_MAGIC,
+  CGROUP2_SUPER_MAGIC,
+  DEBUGFS_MAGIC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  PROC_SUPER_MAGIC,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  SYSFS_MAGIC,
+} from '../../abi/constants.ts'
+import type { Host, HostStatfs } from '../../platform/host.ts'
+
+/** For each name that is opened: below the directory, through no link. */
+export const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+/** O_NONBLOCK: a FIFO that took the file's place must not hang the sentry. */
+export const OPEN_SAFELY = O_NOFOLLOW | O_NONBLOCK
+export const OPEN_DIR = OPEN_SAFELY | O_DIRECTORY
+
+const KERNEL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
+  PROC_SUPER_MAGIC,
+  SYSFS_MAGIC,
+  CGROUP_SUPER_MAGIC,
+  CGROUP2_SUPER_MAGIC,
+  DEBUGFS_MAGIC,
+  // tracefs, securityfs, bpf, nsfs, configfs, selinuxfs, efivarfs, mqueue, binfmt_misc, pstore, fusectl
+  0x74726163,
+  0x73636673,
+  0xcafe4a11,
+  0x6e736673,
+  0x62656570,
+  0xf97cff8c,
+  0xde5e81e4,
+  0x19800202,
+  0x42494e4d,
+  0x6165676c,
+  0x65735543,
+])
+
+/** Whether the descriptor leads into an interface of the host's kernel: those of the guest's are mounted over it. */
+export function isKernelFs(host: Host, fd: number): boolean {
+  const out: HostStatfs = {
+    type: 0,
+    bsize: 0,
+    blocks: 0,
+    bfree: 0,
+    bavail: 0,
+    files: 0,
+    ffree: 0,
+    namelen: 0,
+    frsize: 0,
+    flags: 0,
+  }
+  return host.fstatfs(fd, out) < 0 || KERNEL_FILE_SYSTEMS.has(out.type)
+}

@@ -1,0 +1,157 @@
+/**
+ * hostfs: a directory tree of the host, reached from one donated directory descriptor.
+ *
+ * A HostInode stands for one file of the host. It is made by a lookup, is the only one of its (device, inode number)
+ * while a dentry, an open file or a child of it refers to it, and knows one place (directory, name) where the host has
+ * it; directories keep a descriptor while they are among the last used (dir-fds.ts), files have one per open File only.
+ * Every host call names a single component below a directory descriptor and follows no link. Nothing but directories
+ * and regular files is ever opened: what a name turned out to be is checked on the descriptor itself.
+ *
+ * 'cache' is for a tree that others change rarely (the lower layer of an overlay): names and attributes are believed for
+ * a second. 'shared' is for volumes that others write to: every walk asks the host.
+ */
+import { AT_EMPTY_PATH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
+import { ENOTDIR } from '../../abi/errno.ts'
+import type { Clock } from '../../base/clock.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import { type Host, type HostStat, type HostStatfs, newHostStat } from '../../platform/host.ts'
+import { SuperBlock } from '../../vfs/super-block.ts'
+import { makedev } from '../../vfs/vfs.ts'
+import { DirFds } from './dir-fds.ts'
+import { HostDir } from './directory.ts'
+import { type HostInode, HostSpecial, HostSymlink } from './inode.ts'
+import { HostRegular } from './regular.ts'
+
+export interface HostfsOptions {
+  /** Others change the tree, too. */
+  shared: boolean
+}
+
+export class HostSuper extends SuperBlock {
+  override readonly fsType = 'hostfs'
+  override readonly root: HostDir
+  readonly host: Host
+  readonly clock: Clock
+  readonly shared: boolean
+  /** Nanoseconds for which a name, and attributes, are believed. */
+  readonly nameTrust: number
+  readonly attrTrust: number
+  readonly dirFds: DirFds
+  /** Filled and read within one method. */
+  readonly stat: HostStat = newHostStat()
+  readonly direntBuffer = new Uint8Array(32768)
+  readonly #rootFd: number
+  /** Inodes in use, by device and number. */
+  readonly #inodes = new Map<number, Map<number, HostInode>>()
+  /** The descriptor that made the newest file: its mode may not allow a second open. */
+  #created: { node: HostInode; fd: number } | undefined = undefined
+
+  /** Takes over `rootFd`, a directory descriptor (O_PATH does). Use `mountHostfs`. */
+  constructor(
+    dev: number,
+    host: Host,
+    clock: Clock,
+    rootFd: number,
+    rootStat: HostStat,
+    options: HostfsOptions,
+  ) {
+    super(dev)
+    this.host = host
+    this.clock = clock
+    this.shared = options.shared
+    this.nameTrust = options.shared ? 0 : 1e9
+    // Long enough for the stat that ends a path walk not to ask what the walk has just asked.
+    this.attrTrust = options.shared ? 1e5 : 1e9
+    this.dirFds = new DirFds(host)
+    this.#rootFd = rootFd
+    Object.assign(this.stat, rootStat)
+    this.root = this.inodeOf(this.stat, undefined, '') as HostDir
+  }
+
+  get rootFd(): number {
+    return this.#rootFd
+  }
+
+  /** The inode that `stat` describes, found at `name` in `parent`. */
+  inodeOf(stat: HostStat, parent: HostDir | undefined, name: string): HostInode {
+    const dev = makedev(stat.devMajor, stat.devMinor)
+    // A number too big for a double may be another one's, too: such files are not told apart by it.
+    const exact = stat.ino <= Number.MAX_SAFE_INTEGER
+    let table = this.#inodes.get(dev)
+    const known = exact ? table?.get(stat.ino) : undefined
+    if (known?.is(stat)) {
+      known.update(stat)
+      known.foundAt(parent, name)
+      return known
+    }
+    const made = this.#newInode(stat, dev)
+    made.foundAt(parent, name)
+    if (exact) {
+      table ??= new Map()
+      table.set(stat.ino, made)
+      this.#inodes.set(dev, table)
+    }
+    return made
+  }
+
+  forget(inode: HostInode): void {
+    const table = this.#inodes.get(inode.dev)
+    if (table?.get(inode.ino) === inode) table.delete(inode.ino)
+  }
+
+  /** Inodes in use: for tests and statistics. */
+  get inodeCount(): number {
+    let count = 0
+    for (const table of this.#inodes.values()) count += table.size
+    return count
+  }
+
+  keepCreated(node: HostInode, fd: number): void {
+    this.dropCreated()
+    this.#created = { node, fd }
+  }
+  /** The descriptor that created `node`, once. */
+  takeCreated(node: HostInode): number | undefined {
+    if (this.#created?.node !== node) return undefined
+    const { fd } = this.#created
+    this.#created = undefined
+    return fd
+  }
+  dropCreated(): void {
+    if (this.#created !== undefined) this.host.close(this.#created.fd)
+    this.#created = undefined
+  }
+
+  override statfs(out: HostStatfs): Status {
+    return this.host.fstatfs(this.#rootFd, out)
+  }
+
+  override release(): void {
+    this.dropCreated()
+    this.dirFds.closeAll()
+    this.host.close(this.#rootFd)
+  }
+
+  #newInode(stat: HostStat, dev: number): HostInode {
+    const type = stat.mode & S_IFMT
+    if (type === S_IFDIR) return new HostDir(this, stat, dev)
+    if (type === S_IFREG) return new HostRegular(this, stat, dev)
+    if (type === S_IFLNK) return new HostSymlink(this, stat, dev)
+    return new HostSpecial(this, stat, dev)
+  }
+}
+
+/** A super block for the tree below `rootFd`, which it takes over on success. */
+export function mountHostfs(
+  dev: number,
+  host: Host,
+  clock: Clock,
+  rootFd: number,
+  options: HostfsOptions,
+): OrErrno<HostSuper> {
+  const stat = newHostStat()
+  const status = host.statx(rootFd, '', AT_EMPTY_PATH, stat)
+  if (status < 0) return status
+  if ((stat.mode & S_IFMT) !== S_IFDIR) return -ENOTDIR
+  return new HostSuper(dev, host, clock, rootFd, stat, options)
+}

@@ -1,0 +1,151 @@
+/** What all inodes of the overlay share; this class alone serves everything that is not a directory. */
+import { O_ACCMODE, O_RDONLY } from '../../abi/constants.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import type { File } from '../../vfs/file.ts'
+import { type AttrChange, Inode } from '../../vfs/inode.ts'
+import type { Path } from '../../vfs/path.ts'
+import { copyUp } from './copy-up.ts'
+import type { OverlayDir } from './directory.ts'
+import type { OverlaySuper } from './super.ts'
+
+/** Names of overlayfs itself that a layer may carry. */
+const PRIVATE_XATTR = 'trusted.overlay.'
+
+export class OverlayInode extends Inode {
+  declare readonly sb: OverlaySuper
+  upper: Inode | undefined
+  /** Of a directory: the topmost of those that it merges. */
+  readonly lower: Inode | undefined
+  /** Where it is in the merged tree: where a copy goes. Undefined for the root and for what was removed. */
+  parent: OverlayDir | undefined
+  name: string
+  /** Removed while it was in a lower layer only. */
+  #whitedOut = false
+
+  constructor(
+    sb: OverlaySuper,
+    upper: Inode | undefined,
+    lower: Inode | undefined,
+    parent: OverlayDir | undefined,
+    name: string,
+  ) {
+    const real = upper ?? lower!
+    super(sb, lower === undefined ? real.ino : sb.inoOf(lower.dev, lower.ino), real.mode, real.uid, real.gid)
+    this.upper = upper
+    this.lower = lower
+    this.parent = parent
+    this.name = name
+    hold(upper)
+    hold(lower)
+    this.copyAttributes()
+  }
+
+  /** The inode that holds attributes and data now. */
+  get real(): Inode {
+    return this.upper ?? this.lower!
+  }
+  override get blocks(): number {
+    return this.real.blocks
+  }
+
+  /** The link count to show. */
+  protected countLinks(): number {
+    return this.#whitedOut ? Math.max(0, this.real.nlink - 1) : this.real.nlink
+  }
+
+  copyAttributes(): void {
+    const { real } = this
+    this.mode = real.mode
+    this.uid = real.uid
+    this.gid = real.gid
+    this.size = real.size
+    this.rdev = real.rdev
+    this.blksize = real.blksize
+    this.nlink = this.countLinks()
+    this.atime.set(real.atime)
+    this.mtime.set(real.mtime)
+    this.ctime.set(real.ctime)
+    this.btime.set(real.btime)
+  }
+
+  override getattr(): Status {
+    const status = this.real.getattr()
+    if (status === 0) this.copyAttributes()
+    return status
+  }
+
+  override setattr(change: AttrChange): Status {
+    // What a truncation cuts off is not copied first.
+    let status = this.copyUp(change.size)
+    if (status === 0) status = this.upper!.setattr(change)
+    if (status === 0) this.copyAttributes()
+    return status
+  }
+
+  /** After it the inode has an upper one, with up to `length` bytes of data. */
+  copyUp(length = Number.POSITIVE_INFINITY): Status {
+    return this.upper === undefined ? copyUp(this, length) : 0
+  }
+
+  override readlink(): OrErrno<string> {
+    return this.real.readlink()
+  }
+
+  /** A file open for reading stays with the lower inode when a later open copies it up, as on Linux. */
+  override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
+    if ((flags & O_ACCMODE) !== O_RDONLY) {
+      const status = this.copyUp()
+      if (status < 0) return status
+    }
+    return this.real.open(path, flags, cred)
+  }
+
+  override getxattr(name: string): Uint8Array | number {
+    return this.real.getxattr(name)
+  }
+  override setxattr(name: string, value: Uint8Array, flags: number): Status {
+    const status = this.copyUp()
+    return status < 0 ? status : this.upper!.setxattr(name, value, flags)
+  }
+  override listxattr(): string[] | number {
+    const names = this.real.listxattr()
+    return typeof names === 'number' ? names : names.filter(name => !name.startsWith(PRIVATE_XATTR))
+  }
+  override removexattr(name: string): Status {
+    const status = this.copyUp()
+    return status < 0 ? status : this.upper!.removexattr(name)
+  }
+
+  place(parent: OverlayDir | undefined, name: string): void {
+    this.parent = parent
+    this.name = name
+  }
+
+  /** One of its names was removed. */
+  unlinked(): void {
+    if (this.upper === undefined) {
+      this.#whitedOut = true
+      this.parent = undefined
+    }
+    this.nlink = this.countLinks()
+  }
+
+  override release(): void {
+    if (this.upper !== undefined && this.upper.nlink > 0) return
+    this.sb.forget(this)
+    drop(this.upper)
+    this.dropLower()
+  }
+  protected dropLower(): void {
+    drop(this.lower)
+  }
+}
+
+/** The overlay keeps an inode of a layer as a dentry would. */
+export function hold(inode: Inode | undefined): void {
+  if (inode !== undefined) inode.dentries++
+}
+export function drop(inode: Inode | undefined): void {
+  if (inode !== undefined && --inode.dentries === 0) inode.release()
+}

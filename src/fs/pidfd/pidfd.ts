@@ -1,0 +1,77 @@
+/**
+ * pidfd_open(2): a descriptor for a process (or, with PIDFD_THREAD, a thread). It refers to the Pid, never to the
+ * number, which may belong to somebody else once the process was waited for.
+ */
+import {
+  O_NONBLOCK,
+  O_RDWR,
+  PIDFD_THREAD,
+  POLLHUP,
+  POLLIN,
+  POLLRDNORM,
+  RLIMIT_NOFILE,
+} from '../../abi/constants.ts'
+import type { WaitQueue } from '../../base/wait-queue.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import type { Pid } from '../../kernel/pid.ts'
+import type { Task } from '../../kernel/task.ts'
+import type { ThreadGroup } from '../../kernel/thread-group.ts'
+import { File } from '../../vfs/file.ts'
+import { filePut } from '../../vfs/file-ref.ts'
+
+export class PidFdFile extends File {
+  readonly pid: Pid
+  readonly thread: boolean
+  readonly #kernel: Kernel
+  readonly #task: Task
+  readonly #group: ThreadGroup
+
+  /** `flags`: PIDFD_NONBLOCK and PIDFD_THREAD; `target` has not been waited for. */
+  constructor(opener: Task, target: Task, flags: number) {
+    const path = opener.kernel.anonFs.path('anon_inode:[pidfd]', 0o700)
+    super(path, O_RDWR | (flags & O_NONBLOCK), opener.cred)
+    this.thread = (flags & PIDFD_THREAD) !== 0
+    this.pid = this.thread ? target.pid : target.group.pid
+    this.#kernel = opener.kernel
+    this.#task = target
+    this.#group = target.group
+  }
+
+  /** The process, undefined once it was waited for. */
+  get group(): ThreadGroup | undefined {
+    return this.pid.group ?? this.pid.task?.group
+  }
+  /** A thread of it that has not been released. */
+  get task(): Task | undefined {
+    return this.thread ? this.pid.task : this.pid.group?.leader
+  }
+
+  override get waitQueue(): WaitQueue {
+    return this.#group.exitWait
+  }
+  override poll(): number {
+    if (this.thread ? this.pid.task === undefined : this.pid.group === undefined) {
+      return POLLIN | POLLRDNORM | POLLHUP
+    }
+    const ended = this.thread ? this.#task.ended : this.#group.dead
+    return ended ? POLLIN | POLLRDNORM : 0
+  }
+
+  override fdinfo(): string {
+    const gone = this.thread ? this.pid.task === undefined : this.pid.group === undefined
+    if (gone) return 'Pid:\t-1\nNSpid:\t-1\n'
+    const ns = this.#kernel.current?.pidNs ?? this.#kernel.pidNs
+    const nr = this.pid.in(ns)
+    // Its numbers from the reader's namespace down to its own.
+    const inner = nr === 0 ? [0] : this.pid.numbers.slice(ns.level)
+    return `Pid:\t${nr}\nNSpid:\t${inner.join('\t')}\n`
+  }
+}
+
+/** A descriptor in `opener`'s table for `target`: fork's CLONE_PIDFD. The kernel's `makePidFd`. */
+export function makePidFd(opener: Task, target: Task, thread: boolean): number {
+  const file = new PidFdFile(opener, target, thread ? PIDFD_THREAD : 0)
+  const fd = opener.fds.install(file, true, 0, opener.group.rlimits.soft(RLIMIT_NOFILE))
+  if (fd < 0) filePut(file)
+  return fd
+}

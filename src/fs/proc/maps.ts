@@ -1,0 +1,143 @@
+/** /proc/PID/maps, smaps and smaps_rollup: proc_pid_maps(5). */
+import type { Mm } from '../../mm/mm.ts'
+import {
+  PAGE_SIZE, VM_ACCOUNT, VM_DONTCOPY, VM_DONTDUMP, VM_DONTEXPAND, VM_EXEC, VM_GROWSDOWN, VM_HUGEPAGE, VM_LOCKED, VM_MAYEXEC,
+  VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_MERGEABLE, VM_NOHUGEPAGE, VM_NORESERVE, VM_RAND_READ, VM_READ, VM_SEQ_READ,
+  VM_SHARED, VM_WIPEONFORK, VM_WRITE, type Vma,
+} from '../../mm/vma.ts'
+import type { Path } from '../../vfs/path.ts'
+import { major, minor } from '../../vfs/vfs.ts'
+import { hex, pathText } from './text.ts'
+
+/** Where the name begins. */
+const NAME_COLUMN = 73
+
+/** @param root as seen from which paths are written. */
+export function formatMaps(mm: Mm, root: Path): string {
+  mm.refresh()
+  let text = ''
+  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) text += mapLine(mm, vma, root)
+  return text
+}
+
+function mapLine(mm: Mm, vma: Vma, root: Path): string {
+  const inode = vma.file?.inode
+  const dev = inode?.sb.dev ?? (vma.shared !== undefined ? 1 : 0)
+  const ino = inode?.ino ?? vma.shared?.ino ?? 0
+  const name = vma.file !== undefined ? pathText(vma.file.path, root, '\n') : mm.vmaLabel(vma)
+  const offset = inode !== undefined || vma.shared !== undefined ? vma.offset : 0
+  const head = `${range(vma.start, vma.end)} ${permissions(vma)} ${hex(offset, 8)} ${hex(major(dev), 2)}:${hex(minor(dev), 2)} ${ino} `
+  return name === undefined ? `${head}\n` : `${head.padEnd(NAME_COLUMN)}${name}\n`
+}
+
+function range(start: number, end: number): string {
+  return `${hex(start, 8)}-${hex(end, 8)}`
+}
+
+function permissions(vma: Vma): string {
+  return (
+    ((vma.flags & VM_READ) !== 0 ? 'r' : '-') +
+    ((vma.flags & VM_WRITE) !== 0 ? 'w' : '-') +
+    ((vma.flags & VM_EXEC) !== 0 ? 'x' : '-') +
+    ((vma.flags & VM_MAYSHARE) !== 0 ? 's' : 'p')
+  )
+}
+
+/** Two letters a flag, in Linux's order. */
+const FLAG_NAMES: readonly [number, string][] = [
+  [VM_READ, 'rd'], [VM_WRITE, 'wr'], [VM_EXEC, 'ex'], [VM_SHARED, 'sh'], [VM_MAYREAD, 'mr'], [VM_MAYWRITE, 'mw'],
+  [VM_MAYEXEC, 'me'], [VM_MAYSHARE, 'ms'], [VM_GROWSDOWN, 'gd'], [VM_LOCKED, 'lo'], [VM_SEQ_READ, 'sr'],
+  [VM_RAND_READ, 'rr'], [VM_DONTCOPY, 'dc'], [VM_DONTEXPAND, 'de'], [VM_ACCOUNT, 'ac'], [VM_NORESERVE, 'nr'],
+  [VM_WIPEONFORK, 'wf'], [VM_DONTDUMP, 'dd'], [VM_HUGEPAGE, 'hg'], [VM_NOHUGEPAGE, 'nh'], [VM_MERGEABLE, 'mg'],
+]
+
+export function formatSmaps(mm: Mm, root: Path): string {
+  mm.refresh()
+  let text = ''
+  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
+    const size = vma.pages * 4
+    text += mapLine(mm, vma, root)
+    text += field('Size', size) + field('KernelPageSize', 4) + field('MMUPageSize', 4)
+    text += usage(useOf(mm, vma))
+    text += 'THPeligible:           0\n'
+    text += `VmFlags: ${FLAG_NAMES.filter(([bit]) => (vma!.flags & bit) !== 0).map(([, name]) => `${name} `).join('')}\n`
+  }
+  return text
+}
+
+export function formatSmapsRollup(mm: Mm): string {
+  mm.refresh()
+  const sum = emptyUse()
+  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
+    const use = useOf(mm, vma)
+    for (const key of Object.keys(sum) as (keyof Use)[]) sum[key] += use[key]
+  }
+  const first = mm.vmas.first?.start ?? 0
+  let end = first
+  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) end = vma.end
+  const head = `${range(first, end)} ---p 00000000 00:00 0 `
+  return `${head.padEnd(NAME_COLUMN)}[rollup]\n${usage(sum, true)}`
+}
+
+/** In KiB. */
+interface Use {
+  rss: number
+  anonymous: number
+  shared: number
+  locked: number
+}
+
+function emptyUse(): Use {
+  return { rss: 0, anonymous: 0, shared: 0, locked: 0 }
+}
+
+/** Larger mappings are mostly reserved address space: asking the host page by page would take too long. */
+const LARGEST_ASKED = 1 << 18
+
+/**
+ * What of a mapping is in memory, as far as the host's mincore tells: for files it counts the page cache, so only
+ * anonymous memory is exact.
+ */
+function useOf(mm: Mm, vma: Vma): Use {
+  const use = emptyUse()
+  if ((vma.flags & (VM_READ | VM_WRITE | VM_EXEC)) === 0 || vma.pages > LARGEST_ASKED) return use
+  const pages = new Uint8Array(vma.pages)
+  if (mm.space.incore(vma.start, vma.pages * PAGE_SIZE, pages) < 0) return use
+  for (const page of pages) if ((page & 1) !== 0) use.rss += 4
+  if (vma.file === undefined) use.anonymous = use.rss
+  if ((vma.flags & VM_SHARED) !== 0) use.shared = use.rss
+  if ((vma.flags & VM_LOCKED) !== 0) use.locked = use.rss
+  return use
+}
+
+function usage(use: Use, rollup = false): string {
+  const privately = use.rss - use.shared
+  const dirty = Math.min(use.anonymous, privately)
+  const fields: [string, number][] = [
+    ['Rss', use.rss],
+    ['Pss', use.rss],
+    ['Pss_Dirty', use.anonymous],
+    ...(rollup ? ([['Pss_Anon', use.anonymous], ['Pss_File', use.rss - use.anonymous], ['Pss_Shmem', 0]] as [string, number][]) : []),
+    ['Shared_Clean', use.shared],
+    ['Shared_Dirty', 0],
+    ['Private_Clean', privately - dirty],
+    ['Private_Dirty', dirty],
+    ['Referenced', use.rss],
+    ['Anonymous', use.anonymous],
+    ['KSM', 0],
+    ['LazyFree', 0],
+    ['AnonHugePages', 0],
+    ['ShmemPmdMapped', 0],
+    ['FilePmdMapped', 0],
+    ['Shared_Hugetlb', 0],
+    ['Private_Hugetlb', 0],
+    ['Swap', 0],
+    ['SwapPss', 0],
+    ['Locked', use.locked],
+  ]
+  return fields.map(([name, value]) => field(name, value)).join('')
+}
+
+function field(name: string, kib: number): string {
+  return `${`${name}:`.padEnd(16)}${String(kib).padStart(8)} kB\n`
+}

@@ -1,0 +1,57 @@
+/**
+ * /proc/net: the headers that programs look for. The network stack registers the rows of its own sockets in
+ * `NetNamespace.stack` if it offers `procNet(name)`.
+ */
+import type { Task } from '../../kernel/task.ts'
+import { dir, type FileNode, type PseudoDir, ro } from '../pseudo/node.ts'
+
+/** What a network stack may implement to fill the files: the lines below the header, undefined for none. */
+export interface ProcNetSource {
+  procNet(name: string, task: Task): string | undefined
+}
+
+const SOCKET_HEAD =
+  '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
+const SOCKET6_HEAD =
+  '  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
+
+const HEADERS: Readonly<Record<string, string>> = {
+  arp: 'IP address       HW type     Flags       HW address            Mask     Device\n',
+  dev:
+    'Inter-|   Receive                                                |  Transmit\n' +
+    ' face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n',
+  dev_mcast: '',
+  icmp: `${SOCKET_HEAD} ref pointer drops\n`,
+  if_inet6: '',
+  igmp: 'Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n',
+  ipv6_route: '',
+  netlink: 'sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n',
+  packet: 'sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n',
+  protocols: '',
+  psched: '000003e8 00000040 000f4240 3b9aca00\n',
+  ptype: 'Type Device      Function\n',
+  raw: `${SOCKET_HEAD} ref pointer drops\n`,
+  raw6: `${SOCKET6_HEAD} ref pointer drops\n`,
+  route: `${'Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT'.padEnd(127)}\n`,
+  snmp: '',
+  sockstat: '',
+  sockstat6: '',
+  tcp: `${SOCKET_HEAD.padEnd(149)}\n`,
+  tcp6: `${SOCKET6_HEAD}\n`,
+  udp: `   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            \n`,
+  udp6: `${SOCKET6_HEAD} ref pointer drops\n`,
+  unix: 'Num       RefCount Protocol Flags    Type St Inode Path\n',
+}
+
+export function netDirectory(): PseudoDir<Task> {
+  const files: Record<string, FileNode<Task>> = {}
+  for (const [name, header] of Object.entries(HEADERS)) {
+    files[name] = ro(task => header + rows(task, name))
+  }
+  return { ...files, stat: dir({}), netfilter: dir({}) }
+}
+
+function rows(task: Task, name: string): string {
+  const stack = task.ns.net.stack as Partial<ProcNetSource> | undefined
+  return stack?.procNet?.(name, task) ?? ''
+}

@@ -1,0 +1,266 @@
+/** /proc/PID and /proc/PID/task/TID, as data. Each entry's formatter is in the file of its subject. */
+import { CAP_SYS_ADMIN, CAP_SYS_RESOURCE } from '../../abi/constants.ts'
+import { EACCES, EINVAL, ENOENT, EPERM, ESRCH } from '../../abi/errno.ts'
+import { fromBytes } from '../../base/bytes.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import { groupTotals, taskCpuTime } from '../../kernel/cpu-time.ts'
+import { BLOCKED, type Task } from '../../kernel/task.ts'
+import type { Path } from '../../vfs/path.ts'
+import { pathToString } from '../../vfs/path-string.ts'
+import { custom, dir, dynamic, type FileNode, fixed, link, magic, type PseudoDir, ro, rw, wo } from '../pseudo/node.ts'
+import { caller, mayTrace, mayTraceAtOpen } from './access.ts'
+import { fdDirectory, fdInfoDirectory } from './fd-dir.ts'
+import { formatIdMap, formatSetgroups, writeIdMap, writeSetgroups } from './id-maps.ts'
+import { formatLimits } from './limits.ts'
+import { formatMaps, formatSmaps, formatSmapsRollup } from './maps.ts'
+import { commandLine, environment, MemoryFile } from './memory-file.ts'
+import { formatMountInfo, formatMountStats, formatMounts } from './mounts.ts'
+import { netDirectory } from './net.ts'
+import { namespaceOf, NS_KINDS, type NsKind } from './ns-file.ts'
+import type { ProcSuper } from './super.ts'
+import { formatStat, formatStatm, formatStatus } from './task-stat.ts'
+import { hex } from './text.ts'
+
+/** The files of a process. */
+export function pidFiles(proc: ProcSuper): PseudoDir<Task> {
+  return {
+    task: dynamic({
+      find: (task, name) => {
+        const thread = /^[1-9][0-9]*$/.test(name) ? proc.pidNs.task(Number(name)) : undefined
+        return thread?.group === task.group ? { subject: thread, node: proc.threadDirectory } : undefined
+      },
+      list: task =>
+        task.group.tasks
+          .map(thread => thread.pid.in(proc.pidNs))
+          .filter(tid => tid !== 0)
+          .sort((a, b) => a - b)
+          .map(tid => [tid, `${tid}`]),
+    }),
+    ...common(proc, true),
+    mountstats: ro(formatMountStats, 0o400),
+    clear_refs: wo((_task, text) => (/^[1-5]\s*$/.test(text) ? 0 : -EINVAL)),
+    coredump_filter: rw(task => `${hex(task.mm.coredumpFilter ?? 0x33, 8)}\n`, setCoredumpFilter),
+    timers: ro(() => ''),
+    timens_offsets: ro(formatTimeOffsets),
+  }
+}
+
+/** The files of a thread. */
+export function threadFiles(proc: ProcSuper): PseudoDir<Task> {
+  return {
+    ...common(proc, false),
+    children: ro(task =>
+      [...task.group.children]
+        .filter(child => child.parentTask === task)
+        .map(child => `${child.pid.in(proc.pidNs)} `)
+        .join(''),
+    ),
+  }
+}
+
+function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
+  return {
+    fd: fdDirectory(),
+    fdinfo: fdInfoDirectory(),
+    ns: nsDirectory(proc),
+    net: dir(netDirectory()),
+    environ: ro(alive(task => environment(task.mm)), 0o400, mayTraceAtOpen),
+    auxv: ro(alive(task => fromBytes(task.mm.auxv)), 0o400, mayTraceAtOpen),
+    status: ro((task, cred) => formatStatus(task, proc.pidNs, cred)),
+    personality: ro(traced(task => `${hex(task.personality, 8)}\n`), 0o400),
+    limits: ro(task => formatLimits(task.group.rlimits)),
+    sched: rw(formatSched, () => 0),
+    comm: rw(task => `${task.comm}\n`, setComm),
+    syscall: ro(traced(formatSyscall), 0o400),
+    cmdline: ro(alive(task => commandLine(task.mm))),
+    stat: ro(task => formatStat(task, proc.pidNs, whole)),
+    statm: ro(formatStatm),
+    maps: ro(alive((task, _cred) => formatMaps(task.mm, caller(task.kernel).fs.root)), 0o444, mayTraceAtOpen),
+    smaps: ro(alive(task => formatSmaps(task.mm, caller(task.kernel).fs.root)), 0o444, mayTraceAtOpen),
+    smaps_rollup: ro(alive(task => formatSmapsRollup(task.mm)), 0o444, mayTraceAtOpen),
+    mem: custom((task: Task, path, flags, cred) => {
+      const allowed = mayTraceAtOpen(task, cred)
+      return allowed < 0 ? allowed : new MemoryFile(path, flags, cred, task.mm)
+    }, 0o600),
+    cwd: place(task => task.fs.cwd),
+    root: place(task => task.fs.root),
+    exe: place(task => task.mm.exeFile?.path),
+    mounts: ro(alive(formatMounts)),
+    mountinfo: ro(alive(formatMountInfo)),
+    attr: dir({ current: rw(() => -EINVAL, () => -EINVAL, 0o666) }),
+    wchan: ro(task => (task.state === BLOCKED ? 'do_wait' : '0'), 0o444),
+    stack: ro((_task, cred) => (cred.capable(CAP_SYS_ADMIN) ? '' : -EACCES), 0o400),
+    schedstat: ro(task => `${Math.floor(taskCpuTime(task))} 0 ${task.voluntarySwitches}\n`),
+    cpuset: fixed('/'),
+    cgroup: ro(() => '0::/\n'),
+    oom_score: ro(task => `${Math.max(0, 666 + Math.trunc((task.group.oomScoreAdj * 2) / 3))}\n`),
+    oom_adj: rw(task => `${oomAdj(task.group.oomScoreAdj)}\n`, setOomAdj),
+    oom_score_adj: rw(task => `${task.group.oomScoreAdj}\n`, (task, text) => setOomScoreAdj(task, integer(text))),
+    loginuid: rw(() => '4294967295', () => -EPERM),
+    sessionid: ro(() => '4294967295'),
+    io: ro(formatIo, 0o400),
+    uid_map: rw((task, cred) => formatIdMap(task, 'uidMap', cred), (task, text, cred) => writeIdMap(task, 'uidMap', text, cred)),
+    gid_map: rw((task, cred) => formatIdMap(task, 'gidMap', cred), (task, text, cred) => writeIdMap(task, 'gidMap', text, cred)),
+    projid_map: rw(() => '', () => -EPERM),
+    setgroups: rw(formatSetgroups, writeSetgroups),
+    timerslack_ns: rw(formatTimerSlack, setTimerSlack, 0o666),
+  }
+}
+
+/** Empty once the memory is gone. */
+function alive(format: (task: Task, cred: Credentials) => string): FileNode<Task>['read'] {
+  return (task, cred) => (task.ended ? '' : format(task, cred))
+}
+
+/** Only for those who may trace the task: -EPERM at the read. */
+function traced(format: (task: Task) => string): FileNode<Task>['read'] {
+  return task => (mayTrace(caller(task.kernel), task) === 0 ? format(task) : -EPERM)
+}
+
+/** cwd, root and exe. */
+function place(find: (task: Task) => Path | undefined): PseudoDir<Task>[string] {
+  const get = (task: Task): OrErrno<Path> => {
+    if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+    return (task.ended ? undefined : find(task)) ?? -ENOENT
+  }
+  return magic<Task>(
+    task => {
+      const path = get(task)
+      return typeof path === 'number' ? path : pathToString(path, caller(task.kernel).fs.root)
+    },
+    task => get(task),
+  )
+}
+
+function nsDirectory(proc: ProcSuper): PseudoDir<Task>[string] {
+  const links: Record<string, PseudoDir<Task>[string]> = {}
+  const add = (name: string, kind: NsKind, forChildren: boolean) => {
+    links[name] = magic<Task>(
+      task => {
+        if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+        const ns = namespaceOf(task, kind, forChildren)
+        return typeof ns === 'number' ? ns : `${kind}:[${ns.inum}]`
+      },
+      task => {
+        if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+        const ns = namespaceOf(task, kind, forChildren)
+        return typeof ns === 'number' ? ns : proc.nsFs.path(kind, ns)
+      },
+    )
+  }
+  for (const kind of Object.keys(NS_KINDS) as NsKind[]) {
+    add(kind, kind, false)
+    if (kind === 'pid' || kind === 'time') add(`${kind}_for_children`, kind, true)
+  }
+  return dir(links, { mode: 0o511 })
+}
+
+function setComm(task: Task, text: string): Status {
+  if (caller(task.kernel).group !== task.group) return -EINVAL
+  task.setComm(text.replace(/\n$/, ''))
+  return 0
+}
+
+function formatSyscall(task: Task): string {
+  if (task.state !== BLOCKED || task.callNumber < 0) return 'running\n'
+  const regs = task.thread.regs
+  const args = task.args.map(arg => `0x${hex(arg < 0 ? arg >>> 0 : arg)}`)
+  return `${task.callNumber} ${args.join(' ')} 0x${hex(regs.get(15))} 0x${hex(regs.get(16))}\n`
+}
+
+function formatSched(task: Task): string {
+  const row = (name: string, value: string) => `${name.padEnd(45)}:${value.padStart(21)}\n`
+  const ms = (ns: number) => (ns / 1e6).toFixed(6)
+  return (
+    `${task.comm} (${task.tid}, #threads: ${task.group.live})\n${'-'.repeat(67)}\n` +
+    row('se.exec_start', ms(task.kernel.clock.monotonic())) +
+    row('se.sum_exec_runtime', ms(taskCpuTime(task))) +
+    row('nr_switches', `${task.voluntarySwitches}`) +
+    row('nr_voluntary_switches', `${task.voluntarySwitches}`) +
+    row('nr_involuntary_switches', '0') +
+    row('policy', `${task.scheduling.policy}`) +
+    row('prio', `${task.scheduling.priority > 0 ? 99 - task.scheduling.priority : 120 + task.scheduling.nice}`)
+  )
+}
+
+/** Bytes moved are not counted per task: the host's blocks are what rusage has. */
+function formatIo(task: Task): OrErrno<string> {
+  if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+  const totals = groupTotals(task.group)
+  return (
+    `rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: ${totals.blocksIn * 512}\n` +
+    `write_bytes: ${totals.blocksOut * 512}\ncancelled_write_bytes: 0\n`
+  )
+}
+
+function formatTimeOffsets(task: Task): string {
+  const { monotonicOffset, boottimeOffset } = task.ns.timeForChildren
+  const row = (name: string, ns: number) =>
+    `${name.padEnd(10)} ${String(Math.floor(ns / 1e9)).padStart(10)} ${String(((ns % 1e9) + 1e9) % 1e9).padStart(9)}\n`
+  return row('monotonic', monotonicOffset) + row('boottime', boottimeOffset)
+}
+
+function formatTimerSlack(task: Task): OrErrno<string> {
+  const from = caller(task.kernel)
+  if (from !== task && mayTrace(from, task) !== 0) return -EPERM
+  return `${task.timerSlack}\n`
+}
+
+function setTimerSlack(task: Task, text: string): Status {
+  const slack = integer(text)
+  const from = caller(task.kernel)
+  if (from !== task && mayTrace(from, task) !== 0) return -EPERM
+  if (slack === undefined || slack < 0) return -EINVAL
+  task.timerSlack = slack === 0 ? task.defaultTimerSlack : slack
+  return 0
+}
+
+function setCoredumpFilter(task: Task, text: string): Status {
+  const value = integer(text)
+  if (value === undefined || value < 0) return -EINVAL
+  if (task.ended) return -ESRCH
+  task.mm.coredumpFilter = value & 0x1ff
+  return 0
+}
+
+/** A decimal, octal or 0x number as kstrtoint takes it, white space around it allowed. */
+export function integer(text: string): number | undefined {
+  const match = /^\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\s*$/.exec(text)
+  if (match === null) return undefined
+  const [, sign, digits] = match
+  const value = digits.length > 1 && /^0[0-7]/.test(digits) ? Number.parseInt(digits, 8) : Number(digits)
+  return sign === '-' ? -value : value
+}
+
+function oomAdj(scoreAdj: number): number {
+  return scoreAdj === 1000 ? 15 : Math.trunc((scoreAdj * 17) / 1000)
+}
+
+function setOomAdj(task: Task, text: string): Status {
+  const value = integer(text)
+  if (value === undefined || ((value < -16 || value > 15) && value !== -17)) return -EINVAL
+  return setOomScoreAdj(task, value === 15 ? 1000 : Math.trunc((value * 1000) / 17))
+}
+
+/** Lowering it takes CAP_SYS_RESOURCE. */
+function setOomScoreAdj(task: Task, value: number | undefined): Status {
+  if (value === undefined || value < -1000 || value > 1000) return -EINVAL
+  const { cred } = caller(task.kernel)
+  if (value < task.group.oomScoreAdj && !cred.capable(CAP_SYS_RESOURCE)) return -EACCES
+  task.group.oomScoreAdj = value
+  return 0
+}
+
+export const selfLink = (proc: ProcSuper) =>
+  link(() => {
+    const self = caller(proc.kernel).group.pid.in(proc.pidNs)
+    return self === 0 ? -ENOENT : `${self}`
+  })
+
+export const threadSelfLink = (proc: ProcSuper) =>
+  link(() => {
+    const task = caller(proc.kernel)
+    const [pid, tid] = [task.group.pid.in(proc.pidNs), task.pid.in(proc.pidNs)]
+    return tid === 0 ? -ENOENT : `${pid}/task/${tid}`
+  })

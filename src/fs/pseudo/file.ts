@@ -1,0 +1,61 @@
+/** An open generated file, with the semantics of seq_file: the text is made when reading starts and then kept. */
+import { SEEK_CUR, SEEK_SET } from '../../abi/constants.ts'
+import { EINVAL, EIO, ESRCH } from '../../abi/errno.ts'
+import { fromBytes, toBytes } from '../../base/bytes.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import type { IoDst, IoSrc } from '../../base/io.ts'
+import { failed } from '../../base/result.ts'
+import { File } from '../../vfs/file.ts'
+import type { Path } from '../../vfs/path.ts'
+import type { FileNode } from './node.ts'
+import type { PseudoSuper } from './super.ts'
+
+/** The most that one write may bring. */
+const MAX_WRITE = 65536
+
+export class PseudoFile<T extends object> extends File {
+  readonly #node: FileNode<T>
+  readonly #subject: T
+  #bytes: Uint8Array | undefined = undefined
+
+  constructor(path: Path, flags: number, cred: Credentials, node: FileNode<T>, subject: T) {
+    super(path, flags, cred)
+    this.#node = node
+    this.#subject = subject
+  }
+
+  get #alive(): boolean {
+    return (this.path.dentry.sb as PseudoSuper).alive(this.#subject)
+  }
+
+  override get seekable(): boolean {
+    return true
+  }
+
+  override readAt(into: IoDst, offset: number): number {
+    if (this.#node.read === undefined) return -EIO
+    if (offset === 0 || this.#bytes === undefined) {
+      if (!this.#alive) return -ESRCH
+      const text = this.#node.read(this.#subject, this.cred)
+      if (failed(text)) return text
+      this.#bytes = toBytes(text)
+    }
+    return offset >= this.#bytes.length ? 0 : into.put(this.#bytes.subarray(offset))
+  }
+
+  override writeAt(from: IoSrc, _offset: number): number {
+    if (this.#node.write === undefined) return -EIO
+    if (!this.#alive) return -ESRCH
+    const bytes = new Uint8Array(Math.min(from.remaining, MAX_WRITE))
+    const n = from.take(bytes)
+    if (n < 0) return n
+    const status = this.#node.write(this.#subject, fromBytes(bytes, 0, n), this.cred)
+    return status < 0 ? status : n
+  }
+
+  /** There is no end to seek from: the size isn't known. */
+  override seek(offset: number, whence: number): number {
+    if (whence !== SEEK_SET && whence !== SEEK_CUR) return -EINVAL
+    return super.seek(offset, whence)
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * Inodes of generated trees. One is made at the first lookup of its name and kept by its directory: fixed entries for
+ * good, dynamic ones as long as their subject lives, so that a file keeps its number while it exists.
+ */
+import {
+  S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, DT_DIR, DT_LNK, DT_REG,
+} from '../../abi/constants.ts'
+import { EACCES, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../abi/errno.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import { DirFile } from '../../vfs/dir-file.ts'
+import type { File } from '../../vfs/file.ts'
+import { type AttrChange, type DirSink, Inode } from '../../vfs/inode.ts'
+import type { Path } from '../../vfs/path.ts'
+import { PseudoFile } from './file.ts'
+import type { DirNode, Found, PseudoNode } from './node.ts'
+import type { PseudoSuper } from './super.ts'
+
+/** Dynamic entries stand behind the fixed ones in the order of reading. */
+const FIRST_DYNAMIC = 1000
+
+export class PseudoInode extends Inode {
+  override readonly sb: PseudoSuper
+  // biome-ignore lint/suspicious/noExplicitAny: node and subject belong together; the tree's types saw to it
+  readonly node: PseudoNode<any>
+  readonly subject: object
+  readonly #fixed = new Map<string, PseudoInode>()
+  #dynamic: WeakMap<object, PseudoInode> | undefined = undefined
+
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  constructor(sb: PseudoSuper, node: PseudoNode<any>, subject: object) {
+    super(sb, sb.nextIno(), 0, 0, 0)
+    this.sb = sb
+    this.node = node
+    this.subject = subject
+    this.mode = typeBits(this.node) | (typeof node.mode === 'function' ? 0o777 : node.mode & 0o7777)
+    if (node.kind === 'dir') {
+      this.nlink = 2
+      for (const child of Object.values(node.fixed)) if ((child as PseudoNode<never>).kind === 'dir') this.nlink++
+    }
+    if (node.kind === 'custom' && node.rdev !== undefined) this.rdev = node.rdev(subject)
+    this.blksize = sb.blockSize
+    const now = sb.clock.realtime()
+    this.atime.set(now)
+    this.mtime.set(now)
+    this.ctime.set(now)
+    this.getattr()
+  }
+
+  override getattr(): Status {
+    if (this.node.kind === 'magic') this.mode = S_IFLNK | this.node.mode(this.subject)
+    this.sb.owner(this)
+    return 0
+  }
+
+  override setattr(change: AttrChange): Status {
+    if (change.mode !== undefined && !this.sb.mayChangeMode) return -EPERM
+    if (change.mode !== undefined) this.mode = (this.mode & S_IFMT) | change.mode
+    if (change.uid !== undefined) this.uid = change.uid
+    if (change.gid !== undefined) this.gid = change.gid
+    if (change.atime !== undefined) this.atime.set(change.atime)
+    if (change.mtime !== undefined) this.mtime.set(change.mtime)
+    this.ctime.set(this.sb.clock.realtime())
+    return 0
+  }
+
+  override permission(cred: Credentials, mask: number): Status | undefined {
+    const own = this.node.kind === 'dir' ? this.node.permission?.(this.subject, cred, mask) : undefined
+    return own ?? this.sb.permission(this, cred, mask)
+  }
+
+  override lookup(name: string): OrErrno<Inode> {
+    if (this.node.kind !== 'dir') return -ENOTDIR
+    if (!this.sb.alive(this.subject)) return -ENOENT
+    if (Object.hasOwn(this.node.fixed, name)) return this.#fixedInode(this.node, name)
+    const found = this.node.dynamic?.find(this.subject, name)
+    return found === undefined ? -ENOENT : this.#dynamicInode(found)
+  }
+
+  /** A cached name is believed while its subject is there and the name still means that. */
+  override revalidate(name: string, inode: Inode | undefined): boolean {
+    if (this.node.kind !== 'dir') return true
+    if (!this.sb.alive(this.subject)) return inode === undefined
+    if (Object.hasOwn(this.node.fixed, name)) return true
+    if (this.node.dynamic === undefined) return true
+    const found = this.node.dynamic.find(this.subject, name)
+    return found?.subject === (inode as PseudoInode | undefined)?.subject
+  }
+
+  override readdir(cursor: number, sink: DirSink): Status {
+    if (this.node.kind !== 'dir') return -ENOTDIR
+    if (!this.sb.alive(this.subject)) return -ENOENT
+    const names = Object.keys(this.node.fixed)
+    for (let at = cursor; at < names.length; at++) {
+      const inode = this.#fixedInode(this.node, names[at])
+      if (!sink(names[at], inode.ino, direntType(inode.mode), at + 1)) return 0
+    }
+    if (this.node.dynamic === undefined) return 0
+    for (const [key, name] of this.node.dynamic.list(this.subject)) {
+      const at = FIRST_DYNAMIC + key
+      if (at < cursor) continue
+      const found = this.node.dynamic.find(this.subject, name)
+      if (found === undefined) continue
+      const inode = this.#dynamicInode(found)
+      if (!sink(name, inode.ino, direntType(inode.mode), at + 1)) return 0
+    }
+    return 0
+  }
+
+  override readlink(): OrErrno<string> {
+    if (!this.sb.alive(this.subject)) return -ENOENT
+    if (this.node.kind === 'link') return this.node.target(this.subject)
+    return this.node.kind === 'magic' ? this.node.text(this.subject) : -EINVAL
+  }
+
+  override followMagic(cred: Credentials): OrErrno<Path> | undefined {
+    if (this.node.kind !== 'magic') return undefined
+    return this.sb.alive(this.subject) ? this.node.follow(this.subject, cred) : -ENOENT
+  }
+
+  override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
+    switch (this.node.kind) {
+      case 'dir':
+        return new DirFile(path, flags, cred)
+      case 'custom':
+        return this.node.open(this.subject, path, flags, cred)
+      case 'file': {
+        const allowed = this.node.mayOpen?.(this.subject, cred) ?? 0
+        if (allowed < 0) return allowed
+        const file = new PseudoFile(path, flags, cred, this.node, this.subject)
+        // Not even root gets at an operation that is not there.
+        if (!this.sb.strictOpen) return file
+        if (file.readable && this.node.read === undefined) return -EACCES
+        return file.writable && this.node.write === undefined ? -EACCES : file
+      }
+    }
+    return -ELOOP
+  }
+
+  #fixedInode(node: DirNode<never>, name: string): PseudoInode {
+    let inode = this.#fixed.get(name)
+    if (inode === undefined) {
+      inode = new PseudoInode(this.sb, node.fixed[name], this.subject)
+      this.#fixed.set(name, inode)
+    }
+    return inode
+  }
+
+  #dynamicInode(found: Found): PseudoInode {
+    this.#dynamic ??= new WeakMap()
+    let inode = this.#dynamic.get(found.subject)
+    if (inode === undefined || inode.node !== found.node) {
+      inode = new PseudoInode(this.sb, found.node, found.subject)
+      this.#dynamic.set(found.subject, inode)
+    }
+    return inode
+  }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: any node
+function typeBits(node: PseudoNode<any>): number {
+  if (node.kind === 'dir') return S_IFDIR
+  if (node.kind === 'link' || node.kind === 'magic') return S_IFLNK
+  return node.kind === 'custom' && (node.mode & S_IFMT) !== 0 ? node.mode & S_IFMT : S_IFREG
+}
+
+function direntType(mode: number): number {
+  const type = mode & S_IFMT
+  if (type === S_IFDIR) return DT_DIR
+  if (type === S_IFLNK) return DT_LNK
+  return type === S_IFREG ? DT_REG : type >> 12
+}

@@ -1,0 +1,35 @@
+/** How a task gets other credentials (commit_creds), and what identity decides about other tasks. */
+import { CAP_SYS_PTRACE } from '../abi/constants.ts'
+import type { Credentials } from '../base/credentials.ts'
+import type { Task } from './task.ts'
+
+/** Publishes changed credentials; the old ones stay with what was opened under them. */
+export function commitCredentials(task: Task, cred: Credentials): void {
+  const old = task.cred
+  if (cred.uid !== old.uid) {
+    task.kernel.users.of(old.uid).tasks--
+    task.kernel.users.of(cred.uid).tasks++
+  }
+  const changed =
+    cred.euid !== old.euid || cred.egid !== old.egid || cred.fsuid !== old.fsuid || cred.fsgid !== old.fsgid
+  if (changed || !cred.permitted.subsetOf(old.permitted)) {
+    task.dumpable = 0
+    task.parentDeathSignal = 0
+  }
+  task.cred = cred
+}
+
+/** ptrace_may_access(PTRACE_MODE_READ): who may look into another task. */
+export function mayInspect(task: Task, target: Task, fsIds: boolean): boolean {
+  if (task.group === target.group) return true
+  const { cred } = task
+  const uid = fsIds ? cred.fsuid : cred.uid
+  const gid = fsIds ? cred.fsgid : cred.gid
+  const other = target.cred
+  const same =
+    uid === other.euid && uid === other.suid && uid === other.uid && gid === other.egid && gid === other.sgid &&
+    gid === other.gid
+  if (!same && !cred.capable(CAP_SYS_PTRACE, other.userNs)) return false
+  if (target.dumpable !== 1 && !cred.capable(CAP_SYS_PTRACE, other.userNs)) return false
+  return other.permitted.subsetOf(cred.permitted) || cred.capable(CAP_SYS_PTRACE, other.userNs)
+}

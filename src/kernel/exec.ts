@@ -1,0 +1,199 @@
+/**
+ * execve(2) from the file to the first instruction.
+ *
+ *   loadImage     opens, checks and loads the program into an address space of its own; an error leaves the caller as it was
+ *   startExec     asks the process's other threads to end; the execing task waits for that
+ *   commitExec    the point of no return: new thread and memory, new credentials, what exec resets
+ */
+import { MS_NOEXEC, O_RDONLY, RLIMIT_STACK, SIGCHLD, S_IFREG } from '../abi/constants.ts'
+import { EACCES } from '../abi/errno.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import { dropProgram, loadProgram, prepareProgram } from '../loader/program.ts'
+import { Mm } from '../mm/mm.ts'
+import type { PlatformThread } from '../platform/platform.ts'
+import { REG_COUNT, REG_EFLAGS, REG_RIP, REG_RSP } from '../platform/platform.ts'
+import type { File } from '../vfs/file.ts'
+import { LOOKUP_FOLLOW, lookup, openPath, type WalkContext } from '../vfs/namei.ts'
+import type { Path } from '../vfs/path.ts'
+import { MAY_EXEC, permission } from '../vfs/permission.ts'
+import { commitCredentials } from './credentials.ts'
+import { execCredentials } from './exec-credentials.ts'
+import { PendingExec } from './exec-state.ts'
+import { completeVfork } from './exit.ts'
+import { deletePosixTimers } from './posix-timer.ts'
+import type { Kernel } from './kernel.ts'
+import type { Rlimits } from './rlimits.ts'
+import { releaseFutexes } from './robust-list.ts'
+import { killTask } from './signal.ts'
+import type { Task } from './task.ts'
+
+/** Personality bits that a set-id program doesn't inherit. */
+const PER_CLEAR_ON_SETID = 0x740000
+const INITIAL_EFLAGS = 0x202
+
+export interface ImageRequest {
+  readonly file: File
+  /** As the caller named it. */
+  readonly path: string
+  /** What the task is called then; cut to 15 bytes. */
+  readonly comm: string
+  readonly argv: readonly string[]
+  readonly envp: readonly string[]
+  readonly pathInaccessible: boolean
+}
+
+/** Whose exec it is; a Task, or what will become the first one. */
+export interface ExecContext extends WalkContext {
+  readonly kernel: Kernel
+  readonly personality: number
+  readonly rlimits: Rlimits
+  /** Somebody outside the process shares its root and working directory. */
+  readonly fsShared: boolean
+}
+
+/** open_exec: a regular file that may be executed, opened for the kernel's reading. */
+export function openExecutable(ctx: WalkContext, start: Path | undefined, name: string, flags = LOOKUP_FOLLOW): OrErrno<File> {
+  const path = lookup(ctx, start, name, flags)
+  if (failed(path)) return path
+  return openExecutablePath(ctx, path)
+}
+
+export function openExecutablePath(ctx: WalkContext, path: Path): OrErrno<File> {
+  const inode = path.dentry.inode!
+  const status = inode.getattr()
+  if (status < 0) return status
+  if (inode.type !== S_IFREG || (path.mount.flags & MS_NOEXEC) !== 0) return -EACCES
+  const allowed = permission(ctx.cred, inode, MAY_EXEC)
+  if (allowed < 0) return allowed
+  // What may be executed may be read by the kernel, if not by the caller.
+  return openPath(ctx, path, O_RDONLY, true)
+}
+
+/** Takes over the reference to `request.file`. */
+export function loadImage(ctx: ExecContext, request: ImageRequest): OrErrno<PendingExec> {
+  const { kernel } = ctx
+  const program = prepareProgram({
+    file: request.file,
+    path: request.path,
+    argv: request.argv,
+    envp: request.envp,
+    stackLimit: ctx.rlimits.soft(RLIMIT_STACK),
+    pathInaccessible: request.pathInaccessible,
+    open: path => openExecutable(ctx, undefined, path),
+  })
+  if (failed(program)) return program
+  const identity = execCredentials(ctx.cred, program.file, ctx.fsShared)
+  if (failed(identity)) {
+    dropProgram(program)
+    return identity
+  }
+  const thread = kernel.platform.newProcess()
+  if (failed(thread)) {
+    dropProgram(program)
+    return thread
+  }
+  const mm = new Mm(thread.space, kernel.mmContext)
+  const { cred, secure } = identity
+  const personality = secure ? ctx.personality & ~PER_CLEAR_ON_SETID : ctx.personality
+  mm.limits = ctx.rlimits
+  const loaded = loadProgram(mm, program, {
+    uid: cred.uid,
+    euid: cred.euid,
+    gid: cred.gid,
+    egid: cred.egid,
+    secure,
+    personality,
+    hwcap: kernel.platform.hwcap,
+    hwcap2: kernel.platform.hwcap2,
+    minSignalStack: kernel.platform.minSignalStack,
+  })
+  if (failed(loaded)) {
+    mm.put()
+    return loaded
+  }
+  return new PendingExec(thread, mm, loaded, cred, secure, request.comm)
+}
+
+/** The last part of a path. */
+export function baseName(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1)
+}
+
+/** Whether the process has no other threads; if it has, they end, and `group.execWait` is woken when they have. */
+export function startExec(task: Task): boolean {
+  const { group } = task
+  if (group.live === 1) return true
+  group.execTask = task
+  for (const other of group.tasks) if (other !== task) killTask(other)
+  return group.live === 1
+}
+
+/** The old program is gone. The registers are those of the new one's first instruction. */
+export function commitExec(task: Task, next: PendingExec): void {
+  const { group } = task
+  next.committed = true
+  group.execTask = undefined
+  if (group.leader !== task) becomeLeader(task)
+  releaseFutexes(task)
+  switchSpace(task, next)
+  completeVfork(task)
+
+  if (task.fds.users > 1) {
+    const shared = task.fds
+    task.fds = shared.clone()
+    shared.put()
+  }
+  task.fds.closeOnExec()
+  if (group.handlers.users > 1) {
+    group.handlers.users--
+    group.handlers = group.handlers.clone()
+  }
+  group.handlers.resetHandlers()
+  task.signals.resetAltStack()
+  deletePosixTimers(group)
+  group.exitSignal = SIGCHLD
+  group.hasExeced = true
+  if (next.secure) task.personality &= ~PER_CLEAR_ON_SETID
+  const { euid, egid } = next.cred
+  const sameIdentity = euid === task.cred.uid && egid === task.cred.gid && !next.secure
+  commitCredentials(task, next.cred)
+  if (next.secure) task.parentDeathSignal = 0
+  task.dumpable = sameIdentity ? 1 : 0
+  task.setComm(next.comm)
+  setStartRegisters(next.thread, next.loaded.entry, next.loaded.stackPointer)
+}
+
+/** All registers of a new program's first instruction. */
+export function setStartRegisters(thread: PlatformThread, entry: number, stackPointer: number): void {
+  const { regs } = thread
+  for (let reg = 0; reg < REG_COUNT; reg++) regs.set(reg, 0, 0)
+  regs.put(REG_RIP, entry)
+  regs.put(REG_RSP, stackPointer)
+  regs.put(REG_EFLAGS, INITIAL_EFLAGS)
+}
+
+/** de_thread: an execing thread that is not the leader takes the leader's place and id; the old leader is gone. */
+function becomeLeader(task: Task): void {
+  const { group } = task
+  const old = group.leader
+  const ownPid = task.pid
+  old.pid.task = undefined
+  task.pid = group.pid
+  group.pid.task = task
+  ownPid.task = undefined
+  ownPid.releaseIfUnused()
+  group.leader = task
+  group.tasks.splice(group.tasks.indexOf(old), 1)
+}
+
+function switchSpace(task: Task, next: PendingExec): void {
+  const oldThread = task.thread
+  const oldMm = task.mm
+  task.cpuTimeBefore += oldThread.cpuTime?.() ?? 0
+  oldThread.owner = undefined
+  if (oldMm.users > 1) oldThread.exit()
+  task.thread = next.thread
+  next.thread.owner = task
+  task.mm = next.mm
+  oldMm.put()
+}

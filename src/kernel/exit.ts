@@ -1,0 +1,210 @@
+/**
+ * The end of tasks and processes (kernel/exit.c).
+ *
+ * endTask ends one thread: its host thread, its share of files and memory, its children's tie to it. The process is
+ * `dead` when its last thread has ended; its parent is told and waits for the zombie, or it is released at once.
+ */
+import {
+  CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SIGCHLD, SIGKILL, SIG_IGN,
+} from '../abi/constants.ts'
+import { accountEnd } from './cpu-time.ts'
+import { cancelTimers } from './interval-timer.ts'
+import { childSignal, leaveStopCount } from './job-control.ts'
+import type { PidNamespace } from './pid.ts'
+import { deletePosixTimers } from './posix-timer.ts'
+import { releaseFutexes } from './robust-list.ts'
+import { disassociateTerminal, leaveProcessGroup, signalIfOrphaned } from './session.ts'
+import { killGroup, sendToGroup, userSignal } from './signal.ts'
+import { ENDED, type Task } from './task.ts'
+import type { ThreadGroup } from './thread-group.ts'
+
+/** All threads of the task's process end with this wait status (do_group_exit). */
+export function endGroup(task: Task, status: number): void {
+  const { group } = task
+  killGroup(group, status)
+  endTask(task, group.exitStatus)
+}
+
+/** One thread ends (do_exit). `status` counts if it is the leader and the group does not end as a whole. */
+export function endTask(task: Task, status: number): void {
+  if (task.ended) return
+  const { group, kernel } = task
+  task.stopWaiting()
+  if (group.execTask === task) group.execTask = undefined
+  accountEnd(task)
+  releaseFutexes(task)
+  completeVfork(task)
+
+  task.exitStatus = status
+  task.state = ENDED
+  task.dropProgress()
+  group.live--
+  kernel.liveTasks--
+  kernel.users.of(task.cred.uid).tasks--
+  leaveStopCount(task)
+  task.signals.pending.clear()
+  if (group.live === 0) endTimers(group)
+
+  releaseThread(task)
+  task.fds.put()
+  task.fs.put()
+  task.ns.mnt.put()
+  reparentChildren(task)
+
+  if (task !== group.leader) releaseTask(task)
+  if (group.live === 0) endProcess(group)
+  else if (group.execTask !== undefined && group.live === 1) group.execWait.wakeAll()
+}
+
+/** Gives back the host thread, and the address space if this was its last user. */
+function releaseThread(task: Task): void {
+  // The last user destroys the whole host process, threads included.
+  if (task.mm.users > 1 && task.thread.space.alive) task.thread.exit()
+  task.thread.owner = undefined
+  task.mm.put()
+}
+
+/** A vfork's parent goes on: the child has execed or ended. */
+export function completeVfork(task: Task): void {
+  if (task.vforkDone) return
+  task.vforkDone = true
+  task.vforkWait.wakeAll()
+}
+
+function endTimers(group: ThreadGroup): void {
+  cancelTimers(group)
+  deletePosixTimers(group)
+}
+
+/** The thread id is free; the leader's stays until the process is waited for. */
+function releaseTask(task: Task): void {
+  const { tasks } = task.group
+  const at = tasks.indexOf(task)
+  if (at >= 0) tasks.splice(at, 1)
+  task.pid.task = undefined
+  task.pid.releaseIfUnused()
+}
+
+/** The last thread has ended. */
+function endProcess(group: ThreadGroup): void {
+  group.dead = true
+  if (!group.exiting) group.exitStatus = group.leader.exitStatus
+  group.exiting = true
+  group.stopped = false
+  group.pending.clear()
+  group.handlers.users--
+  const ns = group.pid.ns
+  if (group.isNamespaceInit) {
+    ns.dead = true
+    killNamespace(ns, group)
+    if (hasOthers(ns, group)) {
+      group.zapping = true
+      return
+    }
+  }
+  announceEnd(group)
+}
+
+/** A namespace does not outlive its init: pid_namespaces(7). */
+function killNamespace(ns: PidNamespace, init: ThreadGroup): void {
+  for (const pid of [...ns.pids()]) {
+    if (pid.group !== undefined && pid.group !== init) killGroup(pid.group, SIGKILL)
+  }
+}
+
+function hasOthers(ns: PidNamespace, init: ThreadGroup): boolean {
+  for (const pid of ns.pids()) if (pid.group !== undefined && pid.group !== init) return true
+  return false
+}
+
+/** exit_notify: the process is a zombie now, or gone. */
+function announceEnd(group: ThreadGroup): void {
+  group.zapping = false
+  const { session } = group.processGroup
+  if (session.leader === group) {
+    disassociateTerminal(session, true)
+    session.leader = undefined
+  }
+  signalIfOrphaned(group, group.parent, true)
+  group.exitWait.wakeAll()
+  group.kernel.processEnded?.(group)
+  if (notifyParent(group)) releaseProcess(group)
+}
+
+/** do_notify_parent: whether nobody is going to wait for it. */
+function notifyParent(group: ThreadGroup): boolean {
+  const { parent } = group
+  if (parent === undefined || parent.dead) return true
+  let signo = group.exitSignal
+  let reap = false
+  const action = parent.handlers.action(SIGCHLD)
+  if (signo === SIGCHLD && (action.handler === SIG_IGN || (action.flags & SA_NOCLDWAIT) !== 0)) {
+    reap = true
+    if (action.handler === SIG_IGN) signo = 0
+  }
+  if (signo > 0) {
+    const status = group.exitStatus
+    const signaled = (status & 0x7f) !== 0
+    const code = !signaled ? CLD_EXITED : (status & 0x80) !== 0 ? CLD_DUMPED : CLD_KILLED
+    sendToGroup(parent, childSignal(group, parent, signo, code, signaled ? status & 0x7f : status >>> 8))
+  }
+  parent.childWait.wakeAll()
+  return reap
+}
+
+/** release_task: nothing of the process is left. */
+export function releaseProcess(group: ThreadGroup): void {
+  group.parent?.children.delete(group)
+  const { leader, pid } = group
+  leader.pid.task = undefined
+  pid.group = undefined
+  leaveProcessGroup(group, group.processGroup)
+  group.tasks.length = 0
+  pid.releaseIfUnused()
+  for (let ns: PidNamespace | undefined = pid.ns; ns !== undefined; ns = ns.parent) {
+    if (ns.init === group) ns.init = undefined
+    else if (ns.init?.zapping && !hasOthers(ns, ns.init)) announceEnd(ns.init)
+  }
+}
+
+/** forget_original_parent: children of a thread that ends get another one. */
+function reparentChildren(task: Task): void {
+  const { group } = task
+  const sibling = group.tasks.find(each => !each.ended)
+  for (const child of [...group.children]) {
+    if (child.parentTask !== task) continue
+    for (const each of child.tasks) {
+      if (each.parentDeathSignal !== 0 && !each.ended) {
+        sendToGroup(child, userSignal(task, each, each.parentDeathSignal))
+      }
+    }
+    if (sibling !== undefined) child.parentTask = sibling
+    else moveToReaper(child, group)
+  }
+}
+
+function moveToReaper(child: ThreadGroup, from: ThreadGroup): void {
+  const reaper = findReaper(from)
+  if (reaper === undefined) {
+    // The namespace ends with its init: nobody will wait.
+    if (child.dead && !child.zapping) releaseProcess(child)
+    return
+  }
+  from.children.delete(child)
+  reaper.children.add(child)
+  child.parent = reaper
+  child.parentTask = reaper.representative
+  child.exitSignal = SIGCHLD
+  signalIfOrphaned(child, from, false)
+  if (child.dead && !child.zapping && notifyParent(child)) releaseProcess(child)
+}
+
+/** The nearest ancestor that asked for orphans (PR_SET_CHILD_SUBREAPER), or the namespace's init. */
+function findReaper(from: ThreadGroup): ThreadGroup | undefined {
+  const { ns } = from.pid
+  if (ns.init === from) return undefined
+  for (let at = from.parent; at !== undefined && at.pid.ns === ns && at !== ns.init; at = at.parent) {
+    if (at.isSubreaper && !at.exiting) return at
+  }
+  return ns.init !== undefined && !ns.init.dead ? ns.init : undefined
+}

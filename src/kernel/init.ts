@@ -1,0 +1,71 @@
+/** Processes that no other process made: the first one of the sandbox, and those that are brought in from outside. */
+import type { Credentials } from '../base/credentials.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import type { FdTable } from '../vfs/fd-table.ts'
+import type { WalkContext } from '../vfs/namei.ts'
+import type { FsState } from '../vfs/path.ts'
+import { baseName, loadImage, openExecutable, setStartRegisters } from './exec.ts'
+import type { Kernel } from './kernel.ts'
+import type { NsProxy } from './namespaces.ts'
+import { returnToGuest } from './return-to-guest.ts'
+import { defaultRlimits, type Rlimits } from './rlimits.ts'
+import { startSession } from './session.ts'
+import { SignalHandlers, TaskSignals } from './signal-state.ts'
+import { NO_RESULT, Task } from './task.ts'
+import { ThreadGroup } from './thread-group.ts'
+
+export interface InitRequest {
+  /** The program, looked up from `fs`; a name without a slash was searched in PATH by the caller. */
+  readonly path: string
+  readonly argv: readonly string[]
+  readonly envp: readonly string[]
+  readonly cred: Credentials
+  /** Taken over, as are `fds` and one reference to `ns.mnt`. */
+  readonly fs: FsState
+  readonly fds: FdTable
+  readonly ns: NsProxy
+  readonly rlimits?: Rlimits
+  /** Whether default actions spare it if it is process 1, as Linux has it; true if absent. */
+  readonly protectInit?: boolean
+  /** Called before it runs: for its controlling terminal. */
+  readonly prepare?: (task: Task) => void
+}
+
+/** Its first thread, which runs. It leads a session of its own and has no parent: nobody waits for it. */
+export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task> {
+  const { fs, cred, ns } = request
+  const rlimits = request.rlimits ?? defaultRlimits()
+  const walk: WalkContext = { fs, cred, mountNs: ns.mnt }
+  const file = openExecutable(walk, undefined, request.path)
+  if (failed(file)) return file
+  const image = loadImage(
+    { ...walk, kernel, personality: 0, rlimits, fsShared: false },
+    { file, path: request.path, comm: baseName(request.path), argv: request.argv, envp: request.envp, pathInaccessible: false },
+  )
+  if (failed(image)) return image
+  const pid = ns.pidForChildren.allocate()
+  if (failed(pid)) {
+    image.mm.put()
+    return pid
+  }
+  const group = new ThreadGroup(kernel, pid, new SignalHandlers(), rlimits, 0)
+  startSession(group)
+  const task = new Task(
+    kernel, group, pid, image.thread, image.mm, request.fds, fs, image.cred, ns, new TaskSignals(),
+  )
+  group.leader = task
+  group.tasks.push(task)
+  group.live = 1
+  group.hasExeced = true
+  kernel.liveTasks++
+  kernel.users.of(task.cred.uid).tasks++
+  if (pid.ns.init === undefined && group.tgid === 1) {
+    pid.ns.init = group
+    group.unkillable = request.protectInit ?? true
+  }
+  task.setComm(image.comm)
+  setStartRegisters(image.thread, image.loaded.entry, image.loaded.stackPointer)
+  request.prepare?.(task)
+  returnToGuest(task, NO_RESULT)
+  return task
+}

@@ -1,0 +1,188 @@
+/**
+ * The kernel: owns everything of one sandbox, and drives it.
+ *
+ * Made with a platform and a host; whoever joins the parts then registers file systems and devices, builds the first
+ * mount namespace, calls `startInit`, and `run`. Other parts find here what there is once a kernel: clocks, timers,
+ * the table of futexes, hooks.
+ */
+import { ENOSYS } from '../abi/errno.ts'
+import type { Clock } from '../base/clock.ts'
+import { UserNamespace } from '../base/credentials.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import { MmContext } from '../mm/context.ts'
+import type { Host } from '../platform/host.ts'
+import type { Platform } from '../platform/platform.ts'
+import { AnonFs } from '../vfs/anon.ts'
+import type { FsType } from '../vfs/fs-type.ts'
+import type { MountNamespace } from '../vfs/mount.ts'
+import type { SuperBlock } from '../vfs/super-block.ts'
+import { Vfs } from '../vfs/vfs.ts'
+import { FutexTable } from './futex.ts'
+import { type InitRequest, startProcess } from './init.ts'
+import { turn } from './loop.ts'
+import {
+  CgroupNamespace, FIRST_DYNAMIC_INUM, INIT_INUM, IpcNamespace, NetNamespace, type NsProxy, TimeNamespace, UtsNamespace,
+} from './namespaces.ts'
+import { PidNamespace } from './pid.ts'
+import { killGroup } from './signal.ts'
+import type { Task } from './task.ts'
+import type { ThreadGroup } from './thread-group.ts'
+import { Timers } from './timers.ts'
+import { UserAccounts } from './user-account.ts'
+
+/** The system calls, compiled from the rows of the table (syscalls/dispatch.ts). */
+export interface SyscallTable {
+  /** Fills task.args from the registers. */
+  decode(task: Task, nr: number): void
+  /** One try: a result, a negative errno, BLOCK or NO_RESULT. */
+  run(task: Task, nr: number): number
+  name(nr: number): string
+}
+
+/** --strace. */
+export interface Trace {
+  enter(task: Task): void
+  exit(task: Task, result: number): void
+  /** The call goes to sleep and will be tried again. */
+  blocked(task: Task): void
+}
+
+export interface Log {
+  debug(text: string): void
+  info(text: string): void
+  warn(text: string): void
+  error(text: string): void
+}
+
+export interface KernelOptions {
+  readonly syscalls: SyscallTable
+  readonly log?: Log
+  readonly hostname?: string
+}
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} }
+
+export class Kernel {
+  readonly platform: Platform
+  readonly host: Host
+  readonly clock: Clock
+  readonly syscalls: SyscallTable
+  readonly log: Log
+  readonly timers = new Timers()
+  readonly vfs: Vfs
+  readonly anonFs: AnonFs
+  readonly fsTypes = new Map<string, FsType>()
+  readonly mmContext: MmContext
+  readonly futexes: FutexTable
+  readonly users = new UserAccounts()
+
+  // The first namespaces; the first mount namespace is made by who builds the root.
+  readonly userNs: UserNamespace
+  readonly pidNs: PidNamespace
+  readonly uts: UtsNamespace
+  readonly ipc: IpcNamespace
+  readonly net: NetNamespace
+  readonly cgroup: CgroupNamespace
+  readonly time: TimeNamespace
+
+  /** The first process; stays set when it ended. */
+  init: ThreadGroup | undefined = undefined
+  /** Tasks that have not ended: the loop runs while there are any. */
+  liveTasks = 0
+  /** Whose call is being served: `current` of Linux, for objects that act on whoever uses them (signalfd, sockets). */
+  current: Task | undefined = undefined
+  /** Blocked tasks to try again, in order. */
+  readonly runnable: Task[] = []
+
+  /** The file system of memfds and shared memory, which is mounted nowhere. Made by fs/memfd on first use. */
+  shm: SuperBlock | undefined = undefined
+
+  // Hooks.
+  trace: Trace | undefined = undefined
+  /** A process ended; its status is group.exitStatus. */
+  processEnded: ((group: ThreadGroup) => void) | undefined = undefined
+  /** CLONE_PIDFD: a descriptor in `opener`'s table. Set by fs/pidfd. */
+  makePidFd: (opener: Task, target: Task, thread: boolean) => number = () => -ENOSYS
+
+  #nextInum = FIRST_DYNAMIC_INUM
+
+  constructor(platform: Platform, host: Host, options: KernelOptions) {
+    this.platform = platform
+    this.host = host
+    this.clock = host
+    this.syscalls = options.syscalls
+    this.log = options.log ?? silent
+    this.vfs = new Vfs(host)
+    this.anonFs = new AnonFs(this.vfs)
+    this.mmContext = new MmContext(platform, host)
+    this.futexes = new FutexTable(platform)
+    this.userNs = new UserNamespace(undefined, 0, 0, INIT_INUM.user)
+    this.pidNs = new PidNamespace(undefined, this.userNs, INIT_INUM.pid)
+    this.uts = new UtsNamespace(options.hostname ?? 'caisson', '(none)', this.userNs, INIT_INUM.uts)
+    this.ipc = new IpcNamespace(this.userNs, INIT_INUM.ipc)
+    this.net = new NetNamespace(this.userNs, INIT_INUM.net)
+    this.cgroup = new CgroupNamespace(this.userNs, INIT_INUM.cgroup)
+    this.time = new TimeNamespace(this.userNs, INIT_INUM.time)
+  }
+
+  /** CLOCK_MONOTONIC in ns. */
+  now(): number {
+    return this.clock.monotonic()
+  }
+
+  /** The inode number of a new namespace. */
+  newInum(): number {
+    return this.#nextInum++
+  }
+
+  /** The first namespaces, with the given mounts. */
+  initialNamespaces(mnt: MountNamespace): NsProxy {
+    const { uts, ipc, net, cgroup, time, pidNs } = this
+    return { mnt, uts, ipc, net, cgroup, time, timeForChildren: time, pidForChildren: pidNs }
+  }
+
+  /** Starts the first process. A negative errno is what execve would have given. */
+  startInit(request: InitRequest): OrErrno<Task> {
+    const task = startProcess(this, request)
+    if (!failed(task)) this.init = task.group
+    return task
+  }
+
+  /** Starts a further process from outside, in the namespaces and with the root that the request names. */
+  startProcess(request: InitRequest): OrErrno<Task> {
+    return startProcess(this, request)
+  }
+
+  /** Serves until no task is left: the first process's wait status. */
+  run(): number {
+    while (this.liveTasks > 0) turn(this, Number.POSITIVE_INFINITY)
+    return this.init?.exitStatus ?? 0
+  }
+
+  /**
+   * One round of the loop, for who has an event loop of its own to run in between; `until`: monotonic ns to wait at
+   * most, 0 not to wait. False when nothing was there to serve.
+   */
+  turn(until: number): boolean {
+    return turn(this, until)
+  }
+
+  /** Puts a blocked task on the run queue: its handler is tried again. May be called any number of times. */
+  makeRunnable(task: Task): void {
+    if (task.queued) return
+    task.queued = true
+    this.runnable.push(task)
+  }
+
+  /** All live tasks of all namespaces. */
+  *tasks(): Generator<Task> {
+    for (const pid of [...this.pidNs.pids()]) {
+      if (pid.task !== undefined && !pid.task.ended) yield pid.task
+    }
+  }
+
+  /** Ends all processes. */
+  shutdown(): void {
+    for (const pid of [...this.pidNs.pids()]) if (pid.group !== undefined) killGroup(pid.group)
+  }
+}

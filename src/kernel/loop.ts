@@ -1,0 +1,138 @@
+/**
+ * The kernel's main loop: takes stopped threads from the platform, serves their calls, tries blocked calls again, and
+ * fires timers. Everything that a guest makes happen begins here and ends in return-to-guest.ts.
+ */
+import { SIGKILL, SIGSYS } from '../abi/constants.ts'
+import { BLOCK } from '../base/result.ts'
+import {
+  type PlatformThread, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL,
+} from '../platform/platform.ts'
+import { endGroup, endTask } from './exit.ts'
+import type { Kernel } from './kernel.ts'
+import { returnToGuest } from './return-to-guest.ts'
+import { faultSignal } from './signal-info.ts'
+import { forceSignal, killGroup } from './signal.ts'
+import { BLOCKED, IN_KERNEL, NO_RESULT, STOPPED, type Task } from './task.ts'
+
+/** Set in a wait status when a core would have been dumped. */
+const CORE_FLAG = 0x80
+/** X86_TRAP_PF: the only trap that sets cr2. */
+const PAGE_FAULT = 14
+
+/**
+ * One round: what is runnable runs, due timers fire, and one stopped thread is served, for which it waits until
+ * `until` (monotonic ns) at most. False when no thread stopped: the caller may look after other things.
+ */
+export function turn(kernel: Kernel, until: number): boolean {
+  runQueue(kernel)
+  if (kernel.timers.next !== Number.POSITIVE_INFINITY) kernel.timers.expire(kernel.now())
+  if (kernel.liveTasks === 0) return false
+  const deadline = kernel.runnable.length > 0 ? 0 : Math.min(until, kernel.timers.next)
+  const thread = kernel.platform.next(deadline)
+  if (thread === undefined) return false
+  serve(thread, kernel.platform.stopReason)
+  return true
+}
+
+/** Each task that is on the queue now gets one try; those that are queued meanwhile wait for the next round. */
+function runQueue(kernel: Kernel): void {
+  const { runnable } = kernel
+  for (let left = runnable.length; left > 0; left--) {
+    const task = runnable.shift()!
+    task.queued = false
+    if (task.state === BLOCKED) {
+      task.state = IN_KERNEL
+      attempt(task)
+    } else if (task.state === STOPPED && !task.signals.stopped) {
+      task.state = IN_KERNEL
+      returnToGuest(task, task.result)
+    } else if (task.state === STOPPED && task.signals.fatalPending(task)) {
+      task.state = IN_KERNEL
+      returnToGuest(task, NO_RESULT)
+    }
+  }
+}
+
+function serve(thread: PlatformThread, reason: number): void {
+  const task = thread.owner as Task | undefined
+  if (task === undefined || task.ended) return
+  if (reason === STOP_DEAD) {
+    spaceDied(task)
+    return
+  }
+  task.state = IN_KERNEL
+  if (reason === STOP_KICK || task.signals.fatalPending(task)) returnToGuest(task, NO_RESULT)
+  else if (reason === STOP_SYSCALL) beginCall(task)
+  else if (reason === STOP_FAULT) takeFault(task)
+}
+
+function beginCall(task: Task): void {
+  const { kernel } = task
+  const nr = task.thread.syscallNumber
+  task.callNumber = nr
+  kernel.syscalls.decode(task, nr)
+  kernel.trace?.enter(task)
+  attempt(task)
+}
+
+/** One try of the call in progress. */
+function attempt(task: Task): void {
+  const { kernel, signals } = task
+  if (signals.fatalPending(task)) {
+    returnToGuest(task, NO_RESULT)
+    return
+  }
+  task.stopWaiting()
+  kernel.current = task
+  task.thread.space.active = task.thread
+  let result: number
+  try {
+    result = kernel.syscalls.run(task, task.callNumber)
+  } catch (error) {
+    handlerFailed(task, error)
+    return
+  }
+  if (task.ended) return
+  if (result === BLOCK) {
+    if (task.uninterruptible ? !signals.fatalPending(task) : !signals.pendingUnblocked(task)) {
+      kernel.trace?.blocked(task)
+      task.fallAsleep()
+      return
+    }
+    result = task.interruptedResult
+    task.stopWaiting()
+  }
+  kernel.trace?.exit(task, result)
+  returnToGuest(task, result)
+}
+
+/** A bug in the kernel: the guest's process pays, the sandbox lives, the log says all that is known. */
+function handlerFailed(task: Task, error: unknown): void {
+  const { kernel } = task
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  const call = `${kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`
+  kernel.log.error(`bug: ${call} of ${task.comm} (pid ${task.tid}) failed in the kernel: ${trace}`)
+  if (!task.ended) endGroup(task, SIGSYS | CORE_FLAG)
+}
+
+/** A fault of the guest's: the signal is the thread's own and can't be put off. */
+function takeFault(task: Task): void {
+  const { fault } = task.thread
+  const { signo, code, addr } = fault
+  task.trapNumber = fault.trapno
+  task.errorCode = fault.err
+  if (fault.trapno === PAGE_FAULT) task.faultAddress = addr
+  forceSignal(task, faultSignal(signo, code, addr))
+  returnToGuest(task, NO_RESULT)
+}
+
+/** The host process of an address space is gone: everybody in it was killed. */
+function spaceDied(task: Task): void {
+  const { kernel, mm } = task
+  kernel.log.warn(`the host process of ${task.comm} (pid ${task.tid}) died`)
+  for (const each of kernel.tasks()) {
+    if (each.mm !== mm) continue
+    killGroup(each.group, SIGKILL)
+    endTask(each, SIGKILL)
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Namespaces (namespaces(7)). A task sees the system through its NsProxy, which is immutable once published: unshare
+ * and setns give the task another one. The user namespace is part of the credentials.
+ *
+ * What a network or IPC namespace holds belongs to code that stands above the kernel: it hangs its own objects into
+ * `NetNamespace.stack` and `IpcNamespace.parts`.
+ */
+import type { UserNamespace } from '../base/credentials.ts'
+import type { MountNamespace } from '../vfs/mount.ts'
+import type { PidNamespace } from './pid.ts'
+
+/** The inode numbers of the first namespaces (include/linux/proc_ns.h). */
+export const INIT_INUM = {
+  ipc: 0xefffffff,
+  uts: 0xeffffffe,
+  user: 0xeffffffd,
+  pid: 0xeffffffc,
+  cgroup: 0xeffffffb,
+  time: 0xeffffffa,
+  net: 0xf0000000,
+  mnt: 0xf0000001,
+} as const
+/** Those made later count up from here. */
+export const FIRST_DYNAMIC_INUM = 0xf0000002
+
+export class UtsNamespace {
+  hostname: string
+  domainname: string
+  readonly userNs: UserNamespace
+  readonly inum: number
+
+  constructor(hostname: string, domainname: string, userNs: UserNamespace, inum: number) {
+    this.hostname = hostname
+    this.domainname = domainname
+    this.userNs = userNs
+    this.inum = inum
+  }
+}
+
+export class IpcNamespace {
+  readonly userNs: UserNamespace
+  readonly inum: number
+  /** System V tables, POSIX message queues: by the name of the facility. */
+  readonly parts = new Map<string, unknown>()
+
+  constructor(userNs: UserNamespace, inum: number) {
+    this.userNs = userNs
+    this.inum = inum
+  }
+}
+
+export class NetNamespace {
+  readonly userNs: UserNamespace
+  readonly inum: number
+  /** The network stack, made by net/ on first use. */
+  stack: unknown = undefined
+
+  constructor(userNs: UserNamespace, inum: number) {
+    this.userNs = userNs
+    this.inum = inum
+  }
+}
+
+export class CgroupNamespace {
+  readonly userNs: UserNamespace
+  readonly inum: number
+  /** The cgroup that is shown as '/'; typed by fs/cgroup. */
+  root: unknown = undefined
+
+  constructor(userNs: UserNamespace, inum: number) {
+    this.userNs = userNs
+    this.inum = inum
+  }
+}
+
+export class TimeNamespace {
+  readonly userNs: UserNamespace
+  readonly inum: number
+  /** Added to the clocks, in ns. */
+  monotonicOffset = 0
+  boottimeOffset = 0
+
+  constructor(userNs: UserNamespace, inum: number) {
+    this.userNs = userNs
+    this.inum = inum
+  }
+}
+
+export interface NsProxy {
+  readonly mnt: MountNamespace
+  readonly uts: UtsNamespace
+  readonly ipc: IpcNamespace
+  readonly net: NetNamespace
+  readonly cgroup: CgroupNamespace
+  readonly time: TimeNamespace
+  /** Where the next children of the task are born; the task's own is that of its Pid. */
+  readonly pidForChildren: PidNamespace
+  readonly timeForChildren: TimeNamespace
+}

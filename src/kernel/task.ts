@@ -1,0 +1,267 @@
+/**
+ * Task: one guest thread as the kernel sees it (task_struct).
+ *
+ * Made by fork.ts (clone) or by the loader (the first one); runs while its thread of the platform runs guest
+ * code; is `stopped` in the platform's sense while the kernel works for it or it sleeps in a blocking call; becomes
+ * a zombie in exit.ts and goes when it is waited for.
+ *
+ * Blocking: a system call handler that can't finish calls `task.block(queue, …)` and returns its BLOCK. The kernel
+ * calls the same handler with the same arguments again when the queue, the deadline or a signal woke the task. What
+ * a call must remember between two tries is a plain record in `task.progress`, undefined at the first try. A signal
+ * is looked for in one place, after a try that returned BLOCK: the call then returns the block's `interrupted` value.
+ */
+import { SIGPIPE } from '../abi/constants.ts'
+import { ERESTARTSYS } from '../abi/errno.ts'
+import type { Credentials } from '../base/credentials.ts'
+import { BLOCK } from '../base/result.ts'
+import { type WaitEntry, type Waiter, WaitQueue } from '../base/wait-queue.ts'
+import type { Mm } from '../mm/mm.ts'
+import type { PlatformThread } from '../platform/platform.ts'
+import type { FdTable } from '../vfs/fd-table.ts'
+import type { WalkContext } from '../vfs/namei.ts'
+import type { FsState } from '../vfs/path.ts'
+import type { Kernel } from './kernel.ts'
+import type { NsProxy } from './namespaces.ts'
+import type { Pid, PidNamespace } from './pid.ts'
+import { Scheduling } from './scheduling.ts'
+import { sendToTask, userSignal } from './signal.ts'
+import type { TaskSignals } from './signal-state.ts'
+import type { ThreadGroup } from './thread-group.ts'
+import { type Expiry, Timer } from './timers.ts'
+
+/** Its thread runs guest code. */
+export const RUNNING = 0
+/** The kernel works for it now. */
+export const IN_KERNEL = 1
+/** In a call that returned BLOCK. */
+export const BLOCKED = 2
+/** In a group stop, on its way back to guest code. */
+export const STOPPED = 3
+/** Ended. */
+export const ENDED = 4
+export type TaskState = typeof RUNNING | typeof IN_KERNEL | typeof BLOCKED | typeof STOPPED | typeof ENDED
+
+/**
+ * What a handler returns when there is no result to store: the registers are new (rt_sigreturn, execve), or the
+ * task ended.
+ */
+export const NO_RESULT = -0x40000001
+
+/** Progress of a call that holds something (a File, a place in a queue) which must be given back however the call ends. */
+export abstract class HeldProgress {
+  abstract end(): void
+}
+
+/** Something other than a wait queue that a task sleeps on, such as a futex. */
+export interface Sleep {
+  /** The task no longer waits. */
+  cancel(): void
+}
+
+export class Task implements Waiter, WalkContext, Expiry {
+  readonly kernel: Kernel
+  readonly group: ThreadGroup
+  /** Changes only when a thread that is not the leader execs: it takes the leader's. */
+  pid: Pid
+  thread: PlatformThread
+  mm: Mm
+  fds: FdTable
+  fs: FsState
+  cred: Credentials
+  ns: NsProxy
+  /** 15 bytes at most. */
+  comm = ''
+
+  /** Blocked mask, private queue, alternate stack. Owned by kernel/signal-*.ts. */
+  readonly signals: TaskSignals
+
+  state: TaskState = IN_KERNEL
+  /** On the kernel's run queue. */
+  queued = false
+
+  // The system call in progress. Arguments are read from the registers once, before the first try.
+  /** The call's number, -1 outside of calls. */
+  callNumber = -1
+  /** Decoded arguments, as the row's kinds say; kept for later tries and for restarts. */
+  readonly args = [0, 0, 0, 0, 0, 0]
+  /** What the handler keeps between tries of one call. */
+  progress: unknown = undefined
+  /** STOPPED: the result that waits to be given to the guest. */
+  result = NO_RESULT
+
+  // Sleep. All are empty when the task is not blocked.
+  readonly #entries: WaitEntry[] = []
+  readonly #sleeps: Sleep[] = []
+  readonly #timer = new Timer(this)
+  /** Monotonic ns, Infinity if none. */
+  deadline = Number.POSITIVE_INFINITY
+  interruptedResult = -ERESTARTSYS
+  /** Not even signals other than SIGKILL wake it (vfork's parent). */
+  uninterruptible = false
+
+  /** CLONE_CHILD_CLEARTID, set_tid_address(2): 0 if none. */
+  clearChildTid = 0
+  /** set_robust_list(2). */
+  robustList = 0
+  /** The parent of a vfork waits here until this task execs or ends. */
+  readonly vforkWait = new WaitQueue()
+  vforkDone = true
+  /** PR_SET_PDEATHSIG. */
+  parentDeathSignal = 0
+  /** PR_SET_DUMPABLE: belongs to the mm in Linux. */
+  get dumpable(): number {
+    return this.mm.dumpable
+  }
+  set dumpable(value: number) {
+    this.mm.dumpable = value
+  }
+  /** PR_SET_TIMERSLACK, ns. */
+  timerSlack = 50000
+  defaultTimerSlack = 50000
+  personality = 0
+  scheduling = new Scheduling()
+  /** The last fault, for signal frames: trap number, error code, cr2. */
+  trapNumber = 0
+  errorCode = 0
+  faultAddress = 0
+
+  /** What it ended with; the leader's counts if the process did not end as a whole. */
+  exitStatus = 0
+
+  // Accounting.
+  readonly startTime: number
+  voluntarySwitches = 0
+  /** Of host threads that it had before an exec. */
+  cpuTimeBefore = 0
+  cpuTimeAtEnd = 0
+
+  constructor(
+    kernel: Kernel,
+    group: ThreadGroup,
+    pid: Pid,
+    thread: PlatformThread,
+    mm: Mm,
+    fds: FdTable,
+    fs: FsState,
+    cred: Credentials,
+    ns: NsProxy,
+    signals: TaskSignals,
+  ) {
+    this.kernel = kernel
+    this.group = group
+    this.pid = pid
+    this.thread = thread
+    this.mm = mm
+    this.fds = fds
+    this.fs = fs
+    this.cred = cred
+    this.ns = ns
+    this.signals = signals
+    this.startTime = kernel.clock.boottime()
+    thread.owner = this
+    pid.task = this
+  }
+
+  /** Its id in its own pid namespace: gettid(2). */
+  get tid(): number {
+    return this.pid.numbers[this.pid.ns.level]
+  }
+  get pidNs(): PidNamespace {
+    return this.pid.ns
+  }
+  get ended(): boolean {
+    return this.state === ENDED
+  }
+  /** A task is what path walks need. */
+  get walk(): WalkContext {
+    return this
+  }
+  get mountNs(): NsProxy['mnt'] {
+    return this.ns.mnt
+  }
+
+  /**
+   * Sleep until `queue` wakes (any of `events`, 0 for all). May be called several times in one try to wait for the
+   * first of several queues. `interrupted` is the call's result when a signal comes first. Returns BLOCK.
+   */
+  block(queue: WaitQueue, interrupted = -ERESTARTSYS, events = 0, exclusive = false): number {
+    this.#entries.push(queue.add(this, events, exclusive))
+    this.interruptedResult = interrupted
+    return BLOCK
+  }
+
+  /** Sleep until `sleep`'s owner calls kernel.makeRunnable; goes with `blockUntil`. Returns BLOCK. */
+  blockOn(sleep: Sleep, interrupted = -ERESTARTSYS): number {
+    this.#sleeps.push(sleep)
+    this.interruptedResult = interrupted
+    return BLOCK
+  }
+
+  /** Sleep until a point of the monotonic clock at the latest; goes with or without `block`. Returns BLOCK. */
+  blockUntil(deadline: number, interrupted = this.interruptedResult): number {
+    this.deadline = deadline
+    this.interruptedResult = interrupted
+    return BLOCK
+  }
+
+  /** Sleep on nothing but signals (pause, sigsuspend). Returns BLOCK. */
+  blockForSignal(interrupted: number): number {
+    this.interruptedResult = interrupted
+    return BLOCK
+  }
+
+  /** Waiter: a queue that this task sleeps on changed. An exclusive wake is used up, so the entry goes at once. */
+  woken(entry: WaitEntry, _events: number): void {
+    entry.queue.remove(entry)
+    this.kernel.makeRunnable(this)
+  }
+
+  /** Expiry: its deadline passed. */
+  expired(): void {
+    this.kernel.makeRunnable(this)
+  }
+
+  /** The kernel, when a try returned BLOCK. */
+  fallAsleep(): void {
+    this.state = BLOCKED
+    this.voluntarySwitches++
+    if (this.deadline !== Number.POSITIVE_INFINITY) this.kernel.timers.add(this.#timer, this.deadline)
+    this.thread.park()
+  }
+
+  /** The kernel, before each try and when a call ends: forget queues and deadline. */
+  stopWaiting(): void {
+    for (const entry of this.#entries) entry.queue.remove(entry)
+    for (const sleep of this.#sleeps) sleep.cancel()
+    this.#entries.length = 0
+    this.#sleeps.length = 0
+    this.kernel.timers.cancel(this.#timer)
+    this.deadline = Number.POSITIVE_INFINITY
+    this.interruptedResult = -ERESTARTSYS
+    this.uninterruptible = false
+  }
+
+  /** The call is over, or starts anew: what its handler kept goes. */
+  dropProgress(): void {
+    const progress = this.progress
+    if (progress === undefined) return
+    this.progress = undefined
+    if (progress instanceof HeldProgress) progress.end()
+  }
+
+  /** Whether a signal that is neither blocked nor ignored (or SIGKILL, or a group stop) waits for this task. */
+  signalPending(): boolean {
+    return this.signals.pendingUnblocked(this)
+  }
+
+  /** What write(2) does on a broken pipe. */
+  sendSigpipe(): void {
+    sendToTask(this, userSignal(this, this, SIGPIPE))
+  }
+
+  /** prctl(PR_SET_NAME), /proc/PID/comm: cut to 15 bytes. */
+  setComm(name: string): void {
+    const end = name.indexOf('\0')
+    this.comm = name.slice(0, end < 0 ? 15 : Math.min(end, 15))
+  }
+}

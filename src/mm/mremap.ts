@@ -1,0 +1,139 @@
+/** mremap(2): grows, shrinks and moves mappings. Pages move by the host's mremap, so nothing is copied. */
+import {
+  MAP_FIXED, MAP_SHARED, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE,
+} from '../abi/constants.ts'
+import { EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
+import { fileGet } from '../vfs/file-ref.ts'
+import { getUnmappedArea } from './layout.ts'
+import { lockFits, mayExpand } from './limits.ts'
+import { lockPages } from './mlock.ts'
+import { MAX_MAP_COUNT, type Mm } from './mm.ts'
+import { unmapRange } from './munmap.ts'
+import { cutStackReserve, refreshStack, releaseStackReserve } from './stack.ts'
+import {
+  PAGE_SIZE, pageCeil, VM_DONTEXPAND, VM_LOCKED, VM_LOCKONFAULT, VM_MAYSHARE, VM_SEALED, VM_SHARED, Vma,
+} from './vma.ts'
+import { addVma, carve, mergeVma, modifyVma } from './vma-edit.ts'
+import { startGap } from './vma-tree.ts'
+
+/** The new address. `newAddress` counts with MREMAP_FIXED only (and is a hint with MREMAP_DONTUNMAP). */
+export function mremap(
+  mm: Mm, address: number, oldLength: number, newLength: number, flags: number, newAddress: number,
+): number {
+  const limit = mm.context.addressLimit
+  if ((flags & ~(MREMAP_FIXED | MREMAP_MAYMOVE | MREMAP_DONTUNMAP)) !== 0) return -EINVAL
+  if ((flags & MREMAP_FIXED) !== 0 && (flags & MREMAP_MAYMOVE) === 0) return -EINVAL
+  if ((flags & MREMAP_DONTUNMAP) !== 0 && ((flags & MREMAP_MAYMOVE) === 0 || oldLength !== newLength)) return -EINVAL
+  if (address % PAGE_SIZE !== 0) return -EINVAL
+  const oldSize = pageCeil(oldLength)
+  const newSize = pageCeil(newLength)
+  if (newSize === 0 || newSize > limit) return -EINVAL
+  const placed = (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) !== 0
+  if (placed) {
+    if (newAddress % PAGE_SIZE !== 0 || newAddress > limit - newSize) return -EINVAL
+    if (address + oldSize > newAddress && newAddress + newSize > address) return -EINVAL
+  }
+  if (mm.vmas.count + 2 >= MAX_MAP_COUNT - 3) return -ENOMEM
+  if (mm.stackReserveTouches(address, address + Math.max(oldSize, 1))) refreshStack(mm)
+  const vma = mm.vmas.at(address)
+  if (vma === undefined) return -EFAULT
+  if ((vma.flags & VM_SEALED) !== 0) return -EPERM
+
+  if (placed) return moveTo(mm, address, oldSize, newSize, flags, newAddress)
+  if (oldSize >= newSize) {
+    if (oldSize === newSize) return address
+    const status = unmapRange(mm, address + newSize, address + oldSize)
+    return status < 0 ? status : address
+  }
+  const status = checkResize(mm, vma, address, oldSize, newSize, flags)
+  if (status < 0) return status
+  if (oldSize === vma.end - address && canGrow(mm, vma, newSize - oldSize)) {
+    return growInPlace(mm, vma, address, oldSize, newSize)
+  }
+  if ((flags & MREMAP_MAYMOVE) === 0) return -ENOMEM
+  const mapFlags = (vma.flags & VM_MAYSHARE) !== 0 ? MAP_SHARED : 0
+  const target = getUnmappedArea(mm, 0, newSize, mapFlags)
+  return target < 0 ? target : moveVma(mm, vma, address, oldSize, newSize, target, flags)
+}
+
+/** MREMAP_FIXED and MREMAP_DONTUNMAP: mremap_to. */
+function moveTo(
+  mm: Mm, address: number, oldSize: number, newSize: number, flags: number, newAddress: number,
+): number {
+  if ((flags & MREMAP_FIXED) !== 0) {
+    const status = unmapRange(mm, newAddress, newAddress + newSize)
+    if (status < 0) return status
+  }
+  if (oldSize > newSize) {
+    const status = unmapRange(mm, address + newSize, address + oldSize)
+    if (status < 0) return status
+    oldSize = newSize
+  }
+  const vma = mm.vmas.at(address)
+  if (vma === undefined) return -EFAULT
+  const status = checkResize(mm, vma, address, oldSize, newSize, flags)
+  if (status < 0) return status
+  if ((flags & MREMAP_DONTUNMAP) !== 0 && !mayExpand(mm, vma.flags, oldSize)) return -ENOMEM
+  const mapFlags =
+    ((flags & MREMAP_FIXED) !== 0 ? MAP_FIXED : 0) | ((vma.flags & VM_MAYSHARE) !== 0 ? MAP_SHARED : 0)
+  const target = getUnmappedArea(mm, newAddress, newSize, mapFlags)
+  if (target < 0) return target
+  if (mm.reservedIn(target, target + newSize) !== undefined) return -ENOMEM
+  cutStackReserve(mm, target, target + newSize)
+  return moveVma(mm, vma, address, oldSize, newSize, target, flags)
+}
+
+/** vma_to_resize. */
+function checkResize(mm: Mm, vma: Vma, address: number, oldSize: number, newSize: number, flags: number): number {
+  // The old size 0 asks for a second mapping of the same pages, which only shared ones can have.
+  if (oldSize === 0 && (vma.flags & (VM_SHARED | VM_MAYSHARE)) === 0) return -EINVAL
+  if ((flags & MREMAP_DONTUNMAP) !== 0 && (vma.flags & VM_DONTEXPAND) !== 0) return -EINVAL
+  if (oldSize > vma.end - address) return -EFAULT
+  if (newSize === oldSize) return 0
+  if ((vma.flags & VM_DONTEXPAND) !== 0) return -EFAULT
+  if (newSize < oldSize) return 0
+  if (!lockFits(mm, vma.flags, newSize - oldSize)) return -EAGAIN
+  return mayExpand(mm, vma.flags, newSize - oldSize) ? 0 : -ENOMEM
+}
+
+/** vma_expandable: whether the mapping can have `delta` more bytes at its end. */
+function canGrow(mm: Mm, vma: Vma, delta: number): boolean {
+  const end = vma.end + delta
+  if (end > mm.context.addressLimit) return false
+  if (vma.next !== undefined && startGap(vma.next) < end) return false
+  return mm.reservedIn(vma.end, end) === undefined && !mm.stackReserveTouches(vma.end, end)
+}
+
+function growInPlace(mm: Mm, vma: Vma, address: number, oldSize: number, newSize: number): number {
+  const status = mm.space.remap(address, oldSize, newSize, 0, 0)
+  if (status < 0) return status
+  const grown = vma.end
+  mm.vmas.resize(vma, vma.start, address + newSize)
+  const whole = mergeVma(mm.vmas, vma)
+  if ((whole.flags & VM_LOCKED) !== 0) lockPages(mm, grown, newSize - oldSize, whole.flags)
+  return address
+}
+
+/** move_vma: `target` is free, on the host too. */
+function moveVma(
+  mm: Mm, vma: Vma, address: number, oldSize: number, newSize: number, target: number, flags: number,
+): number {
+  const keep = (flags & MREMAP_DONTUNMAP) !== 0
+  const { flags: vmFlags, file, shared } = vma
+  const offset = vma.offset + (address - vma.start)
+  if (oldSize > 0) releaseStackReserve(mm, address, address + oldSize)
+  const hostFlags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep ? MREMAP_DONTUNMAP : 0)
+  const status = mm.space.remap(address, oldSize, newSize, hostFlags, target)
+  if (status < 0) return status
+
+  if (oldSize > 0 && !keep) carve(mm.vmas, address, address + oldSize)
+  else if (keep && (vmFlags & VM_LOCKED) !== 0) {
+    // The pages that were locked have gone.
+    modifyVma(mm.vmas, vma, address, address + oldSize, vmFlags & ~(VM_LOCKED | VM_LOCKONFAULT))
+  }
+  if (file !== undefined) fileGet(file)
+  addVma(mm.vmas, new Vma(target, target + newSize, vmFlags, file, offset, shared))
+  if ((vmFlags & VM_LOCKED) !== 0) lockPages(mm, target + oldSize, newSize - oldSize, vmFlags)
+  return target
+}
+

@@ -1,0 +1,18 @@
+/** The address families that there are: what socket(2) and socketpair(2) ask. */
+import { AF_UNIX } from '../abi/constants.ts'
+import type { OrErrno } from '../base/result.ts'
+import type { Task } from '../kernel/task.ts'
+import type { Socket } from './socket.ts'
+import { unixFamily } from './unix/family.ts'
+
+export interface SocketFamily {
+  /** `type` is SOCK_* without flags. -EPROTONOSUPPORT, -ESOCKTNOSUPPORT where it isn't offered. */
+  create(task: Task, type: number, protocol: number): OrErrno<Socket>
+  /** Makes two fresh sockets each other's peers; absent where the family has no pairs (EOPNOTSUPP). */
+  pair?(task: Task, a: Socket, b: Socket): void
+}
+
+/** By AF_*; the others are EAFNOSUPPORT. */
+export const families: Readonly<Record<number, SocketFamily | undefined>> = {
+  [AF_UNIX]: unixFamily,
+}

@@ -1,0 +1,72 @@
+/** SocketFile: a socket as an open file description: read, write, poll and ioctl of a socket. */
+import { O_NONBLOCK, O_RDWR, S_IFSOCK, SOCK_STREAM } from '../abi/constants.ts'
+import { EINVAL } from '../abi/errno.ts'
+import type { IoDst, IoSrc } from '../base/io.ts'
+import type { WaitQueue } from '../base/wait-queue.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import type { Task } from '../kernel/task.ts'
+import { File, type IoctlContext } from '../vfs/file.ts'
+import { filePut } from '../vfs/file-ref.ts'
+import { receiveRequest, type Socket, sendRequest } from './socket.ts'
+
+export class SocketFile extends File {
+  readonly socket: Socket
+  readonly #kernel: Kernel
+
+  constructor(task: Task, socket: Socket, nonblocking: boolean) {
+    const anonFs = task.kernel.anonFs
+    const { fsuid, fsgid } = task.cred
+    const path = anonFs.path(`socket:[${anonFs.nextIno}]`, S_IFSOCK | 0o777, fsuid, fsgid)
+    super(path, O_RDWR | (nonblocking ? O_NONBLOCK : 0), task.cred)
+    this.socket = socket
+    this.#kernel = task.kernel
+    socket.file = this
+  }
+
+  override get waitQueue(): WaitQueue {
+    return this.socket.waitQueue
+  }
+  override get writesAll(): boolean {
+    return this.socket.isStream
+  }
+  override get readTimeout(): number {
+    return this.socket.options.rcvTimeout
+  }
+  override get writeTimeout(): number {
+    return this.socket.options.sndTimeout
+  }
+  /** Only a byte stream's EPIPE comes with SIGPIPE. */
+  override get signalsPipe(): boolean {
+    return this.socket.type === SOCK_STREAM
+  }
+  override poll(): number {
+    return this.socket.poll()
+  }
+
+  override read(into: IoDst): number {
+    if (into.remaining === 0) return 0
+    const request = receiveRequest(into, 0)
+    const n = this.socket.receive(this.#caller(), request)
+    // Who reads with read(2) throws control messages away.
+    for (const control of request.control) for (const file of control.files ?? []) filePut(file)
+    return n
+  }
+  override write(from: IoSrc): number {
+    return this.socket.send(this.#caller(), sendRequest(from, 0))
+  }
+  override ioctl(context: IoctlContext, request: number, argument: number): number {
+    return this.socket.ioctl(context, request, argument)
+  }
+  override fsync(): number {
+    return -EINVAL
+  }
+  override release(): void {
+    this.socket.file = undefined
+    this.socket.release()
+  }
+
+  /** Who reads or writes. */
+  #caller(): Task {
+    return this.#kernel.current!
+  }
+}

@@ -1,0 +1,49 @@
+/** Transfers between a descriptor of the host and an IoDst or IoSrc: in place in its windows, or past the sentry. */
+import type { IoDst, IoSrc } from '../base/io.ts'
+import type { Host } from './host.ts'
+
+/** Reads up to `length` bytes at `offset` of `fd`: the count (short at the end of the file), or a negative errno. */
+export function readHost(host: Host, fd: number, into: IoDst, offset: number, length: number): number {
+  let done = 0
+  while (done < length && into.remaining > 0) {
+    const direct = Math.min(into.direct, length - done)
+    if (direct > 0) {
+      const n = into.readHost(fd, offset + done, direct)
+      if (n <= 0) return done > 0 ? done : n
+      done += n
+      if (n < direct) break
+      continue
+    }
+    const window = into.window(length - done)
+    const n = host.pread(fd, window, offset + done)
+    if (n <= 0) return done > 0 ? done : n
+    const status = into.commit(n)
+    if (status < 0) return done > 0 ? done : status
+    done += n
+    if (n < window.length) break
+  }
+  return done
+}
+
+/** Writes up to `length` bytes at `offset` of `fd`: the count, or a negative errno when there was not one. */
+export function writeHost(host: Host, fd: number, from: IoSrc, offset: number, length: number): number {
+  let done = 0
+  while (done < length && from.remaining > 0) {
+    const direct = Math.min(from.direct, length - done)
+    if (direct > 0) {
+      const n = from.writeHost(fd, offset + done, direct)
+      if (n <= 0) return done > 0 ? done : n
+      done += n
+      if (n < direct) break
+      continue
+    }
+    const window = from.window(length - done)
+    if (typeof window === 'number') return done > 0 ? done : window
+    const n = host.pwrite(fd, window, offset + done)
+    if (n <= 0) return done > 0 ? done : n
+    from.consume(n)
+    done += n
+    if (n < window.length) break
+  }
+  return done
+}

@@ -1,0 +1,45 @@
+/** native/addon/systrap.c as TypeScript sees it: see the comments there. Slots are indexes into the arena. */
+export interface SystrapStart {
+  arena: ArrayBuffer
+  info: ArrayBuffer
+  /** [count, token, events, …] of the last `next` that returned NEXT_READY. */
+  ready: Float64Array
+  infoFd: number
+  eventFd: number
+  hwcap: number
+  hwcap2: number
+  minSignalStack: number
+}
+
+export interface SystrapAddon {
+  systrapStart(slots: number): SystrapStart | number
+  resume(slot: number, command: number): void
+  watchSlot(slot: number): void
+  forgetSlot(slot: number): void
+  /** `watched`: a pidfd with POLLIN, or the socket to the process with 0. */
+  awaitRequest(slot: number, watched: number, events: number): number
+  exchange(slot: number, watched: number, events: number): number
+  next(spinNs: number, timeoutNs: number): number
+  mapSlot(slot: number, memfd: number, local: number): number
+  unmapSlot(slot: number): number
+  socketpair(out: Int32Array, passCredentials: number): number
+  sendFds(socket: number, bytes: Uint8Array, fd0: number, fd1: number): number
+  receiveSender(socket: number): number
+  receiveBytes(socket: number, into: Uint8Array): number
+  startZygote(path: string, socket: number): number
+  pidfdOpen(pid: number): number
+  pidfdKill(pidfd: number): number
+  kick(slot: number, pid: number, tid: number): number
+  slotTid(slot: number): number
+  vmRead(pid: number, address: number, into: Uint8Array): number
+  vmWrite(pid: number, address: number, from: Uint8Array): number
+  mapShared(fd: number, length: number): ArrayBuffer | number
+  followLoop(): number
+  cpuCount(): number
+  processClock(pid: number): number
+}
+
+export const NEXT_TIMEOUT = -1
+export const NEXT_READY = -2
+/** The token of node's own event loop in `ready`. */
+export const TOKEN_LOOP = 2 * 2 ** 40

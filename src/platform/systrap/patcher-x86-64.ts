@@ -1,0 +1,243 @@
+/**
+ * Call-site patching (x86-64): a site in file-backed text that traps for the second time is made to jump to the stub.
+ *
+ *   form A   b8 imm32  0f 05              mov $nr,%eax; syscall   the mov becomes a jmp; the syscall stays and still traps
+ *   form B   0f 05  48 3d imm32           syscall; cmp $-409x,%rax   all eight bytes go
+ *
+ * Both jump to a trampoline within 2 GiB that loads the return address into rcx, as the instruction would, and jumps
+ * to the stub. After form B a saved instruction pointer may point at the overwritten cmp: whenever a thread is
+ * resumed there, the sentry does the comparison for it (finishSite).
+ *
+ * Trampolines are written once by the sentry into memfd pages that guests map read-execute; a page belongs to one
+ * address space and the children that it forked.
+ */
+import { MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
+import { OP_STORE8, OP_SYSCALL } from '../../abi/protocol.ts'
+import { NR } from '../../abi/syscall-numbers.ts'
+import { REG_RIP } from '../platform.ts'
+import type { SystrapSpace } from './space.ts'
+import type { SystrapThread } from './thread.ts'
+
+const PAGE = 4096
+/** Bytes of one trampoline. */
+const ENTRY = 32
+/** jmp rel32 reaches this far, less a page for good measure. */
+const REACH = 0x7fff0000
+const WORD = 4294967296
+
+interface TrampolinePage {
+  /** Where the guest sees it. */
+  readonly address: number
+  /** Its place in the memfd. */
+  readonly page: number
+  used: number
+}
+
+/** A patched form B: what the overwritten cmp compared with, and where the code goes on. */
+interface ComparedSite {
+  readonly immediate: number
+  readonly next: number
+}
+
+export class Patcher {
+  readonly #space: SystrapSpace
+  /** Traps so far by site (the address behind the syscall instruction); -1 once it is settled. */
+  #seen = new Map<number, number>()
+  /** By the address of the overwritten cmp. */
+  #compared = new Map<number, ComparedSite>()
+  #pages: TrampolinePage[] = []
+  #lowest = Number.POSITIVE_INFINITY
+  #highest = 0
+
+  constructor(space: SystrapSpace) {
+    this.#space = space
+  }
+
+  /** A call came by SIGSYS; `rip` lies behind its syscall instruction. */
+  trapped(thread: SystrapThread, rip: number): void {
+    if (!this.#space.platform.patching) return
+    const times = this.#seen.get(rip)
+    if (times === undefined) {
+      this.#seen.set(rip, 1)
+      return
+    }
+    if (times < 0) return
+    if (this.#patch(thread, rip)) this.#seen.set(rip, -1)
+    else this.#seen.set(rip, times < 8 ? times + 1 : -1)
+  }
+
+  /** A forked child has its parent's text and trampolines. */
+  inherit(parent: Patcher): void {
+    this.#seen = new Map(parent.#seen)
+    this.#compared = new Map(parent.#compared)
+    this.#pages = parent.#pages.map(page => ({ ...page, used: PAGE / ENTRY }))
+    this.#lowest = parent.#lowest
+    this.#highest = parent.#highest
+    for (const page of this.#pages) this.#space.platform.trampolines.share(page.page)
+  }
+
+  /** The mapping at [address, address + length) changes: what was known of its sites is void. */
+  forget(address: number, length: number): void {
+    const end = address + length
+    if (end <= this.#lowest || address > this.#highest) return
+    for (const site of this.#seen.keys()) if (site >= address && site < end) this.#seen.delete(site)
+    for (const site of this.#compared.keys()) if (site >= address && site < end) this.#compared.delete(site)
+  }
+
+  /** Before a thread goes on: if it would start at an overwritten cmp, it is done here. */
+  finishSite(thread: SystrapThread): void {
+    if (this.#compared.size === 0) return
+    const site = this.#compared.get(thread.regs.get(REG_RIP))
+    if (site !== undefined) thread.finishCompare(site.immediate, site.next)
+  }
+
+  release(): void {
+    for (const page of this.#pages) this.#space.platform.trampolines.drop(page.page)
+    this.#pages.length = 0
+  }
+
+  #note(site: number): void {
+    this.#lowest = Math.min(this.#lowest, site - 8)
+    this.#highest = Math.max(this.#highest, site + 8)
+  }
+
+  /** Whether the site is settled: patched, or never to be. */
+  #patch(thread: SystrapThread, rip: number): boolean {
+    const space = this.#space
+    const owner = space.owner
+    if (owner === undefined) return false
+    if (!owner.isFileText(rip - 7) || !owner.isFileText(rip + 7)) return true
+    const start = Math.floor((rip - 7) / 8) * 8
+    const text = new Uint8Array(24)
+    if (space.read(start, text) !== text.length) return true
+    const at = rip - start
+    const formA = text[at - 7] === 0xb8 && word(text, at - 6) === thread.syscallNumber
+    const immediate = text[at] === 0x48 && text[at + 1] === 0x3d ? word(text, at + 2) | 0 : 0
+    const formB = !formA && (immediate === -4095 || immediate === -4096)
+    if (text[at - 2] !== 0x0f || text[at - 1] !== 0x05 || (!formA && !formB)) return true
+
+    // Others may be running right there. One aligned store is safe for form A, whose instruction starts stay the
+    // same; form B needs the others to stand still.
+    const jump = formA ? at - 7 : at - 2
+    const oneWord = Math.floor(jump / 8) === Math.floor((jump + (formA ? 4 : 7)) / 8)
+    if (!(formA && oneWord) && this.#othersRun(thread)) return false
+
+    const page = this.#pageNear(thread, rip)
+    if (page === undefined) return true
+    const trampoline = page.address + page.used * ENTRY
+    const platform = space.platform
+    platform.trampolines.write(page.page, page.used++, formA ? thread.syscallNumber : -1, rip)
+
+    text[jump] = 0xe9
+    putWord(text, jump + 1, trampoline - (start + jump + 5))
+    if (formB) {
+      text[jump + 5] = text[jump + 6] = text[jump + 7] = 0xcc
+      this.#compared.set(rip, { immediate, next: rip + 6 })
+    }
+    this.#note(rip)
+    this.#store(thread, start, text, jump, formA ? 5 : 8)
+    return true
+  }
+
+  #othersRun(thread: SystrapThread): boolean {
+    for (const other of this.#space.threads) if (other !== thread && !other.stopped) return true
+    return false
+  }
+
+  /** Writes the changed words of text through a moment of write permission. */
+  #store(thread: SystrapThread, start: number, text: Uint8Array, from: number, length: number): void {
+    const first = Math.floor(from / 8)
+    const last = Math.floor((from + length - 1) / 8)
+    const page = Math.floor((start + first * 8) / PAGE) * PAGE
+    const end = Math.floor((start + last * 8) / PAGE) * PAGE + PAGE
+    thread.queue(OP_SYSCALL, NR.mprotect, page, end - page, PROT_READ | PROT_WRITE | PROT_EXEC)
+    const view = new DataView(text.buffer)
+    for (let at = first; at <= last; at++) {
+      // The value goes as two words: 64 bits don't fit a double.
+      const n = thread.queue(OP_STORE8, 0, start + at * 8)
+      thread.putArgument(n, 1, view.getUint32(at * 8, true), view.getUint32(at * 8 + 4, true))
+    }
+    thread.queue(OP_SYSCALL, NR.mprotect, page, end - page, PROT_READ | PROT_EXEC)
+    thread.exchange()
+  }
+
+  #pageNear(thread: SystrapThread, rip: number): TrampolinePage | undefined {
+    for (const page of this.#pages) {
+      if (page.used < PAGE / ENTRY && Math.abs(page.address - rip) < REACH) return page
+    }
+    const space = this.#space
+    const address = space.owner!.reserveNear(rip, PAGE, REACH - PAGE)
+    if (address < 0) return undefined
+    const trampolines = space.platform.trampolines
+    const page = trampolines.take()
+    if (page === undefined) return undefined
+    thread.flush()
+    if (space.map(address, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, trampolines.fd, page * PAGE) < 0) {
+      trampolines.drop(page)
+      return undefined
+    }
+    const entry = { address, page, used: 0 }
+    this.#pages.push(entry)
+    return entry
+  }
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
+}
+function putWord(bytes: Uint8Array, at: number, value: number): void {
+  for (let i = 0; i < 4; i++) bytes[at + i] = (value >> (8 * i)) & 0xff
+}
+
+/** The memfd that holds all trampolines of a sandbox. */
+export class Trampolines {
+  readonly fd: number
+  readonly #bytes: Uint8Array
+  readonly #view: DataView
+  readonly #target: number
+  readonly #users: Uint32Array
+  #next = 0
+  readonly #free: number[] = []
+
+  /** `target`: the stub's entry. */
+  constructor(fd: number, memory: ArrayBuffer, target: number) {
+    this.fd = fd
+    this.#bytes = new Uint8Array(memory)
+    this.#view = new DataView(memory)
+    this.#target = target
+    this.#users = new Uint32Array(memory.byteLength / PAGE)
+  }
+
+  take(): number | undefined {
+    const page = this.#free.pop() ?? (this.#next < this.#users.length ? this.#next++ : undefined)
+    if (page !== undefined) this.#users[page] = 1
+    return page
+  }
+  share(page: number): void {
+    this.#users[page]!++
+  }
+  drop(page: number): void {
+    if (--this.#users[page]! === 0) this.#free.push(page)
+  }
+
+  /** Entry `n` of a page: loads `nr` into eax unless it is -1, the return address into rcx, and jumps to the stub. */
+  write(page: number, n: number, nr: number, returnTo: number): void {
+    let at = page * PAGE + n * ENTRY
+    if (nr >= 0) {
+      this.#bytes[at] = 0xb8 // mov $nr, %eax
+      this.#view.setUint32(at + 1, nr, true)
+      at += 5
+    }
+    this.#bytes[at] = 0x48 // movabs $returnTo, %rcx
+    this.#bytes[at + 1] = 0xb9
+    this.#put64(at + 2, returnTo)
+    this.#bytes[at + 10] = 0xff // jmp *0(%rip)
+    this.#bytes[at + 11] = 0x25
+    this.#view.setUint32(at + 12, 0, true)
+    this.#put64(at + 16, this.#target)
+  }
+  #put64(at: number, value: number): void {
+    this.#view.setUint32(at, value % WORD, true)
+    this.#view.setUint32(at + 4, Math.floor(value / WORD), true)
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * SystrapSpace: one guest address space, which is one host process.
+ *
+ * Made by Systrap.newProcess or fork; its slots memfd and socket live as long as it does. It ends by `destroy` or when
+ * its host process dies, which the pidfd tells; both end all of its threads.
+ *
+ * Guest memory is reached the cheapest way that is there: bytes that came along with the call, the bounce buffer of
+ * the thread that the kernel is serving, or process_vm_readv.
+ */
+import { OP_RECEIVE_FD, OP_SYSCALL, FD_RECEIVED, SLOTS, SLOT_SIZE, SLOT_BOUNCE } from '../../abi/protocol.ts'
+import { MAP_FIXED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
+import { EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
+import { NR } from '../../abi/syscall-numbers.ts'
+import type { Status } from '../../base/result.ts'
+import type { AddressSpace, SpaceOwner } from '../platform.ts'
+import { Patcher } from './patcher-x86-64.ts'
+import type { Systrap } from './systrap.ts'
+import { SystrapThread } from './thread.ts'
+
+/** Up to here the bounce buffer is cheaper than process_vm_readv. */
+const BOUNCE_MAX = 0x4000
+
+export class SystrapSpace implements AddressSpace {
+  readonly platform: Systrap
+  readonly pid: number
+  readonly pidfd: number
+  readonly memfd: number
+  readonly socket: number
+  readonly threads = new Set<SystrapThread>()
+  readonly patcher: Patcher
+  owner: SpaceOwner | undefined = undefined
+  alive = true
+  /** The stopped thread that the kernel is serving. */
+  active: SystrapThread | undefined = undefined
+  /** Local slot indexes that are free. */
+  readonly #freeLocals: number[] = []
+  #nextLocal = 1
+  /** Threads told to exit whose host thread may still run on its slot. */
+  #leaving: SystrapThread[] = []
+
+  constructor(platform: Systrap, pid: number, pidfd: number, memfd: number, socket: number) {
+    this.platform = platform
+    this.pid = pid
+    this.pidfd = pidfd
+    this.memfd = memfd
+    this.socket = socket
+    this.patcher = new Patcher(this)
+  }
+
+  // Threads.
+
+  /** A local slot index that no host thread uses. */
+  takeLocal(): number {
+    this.#reap()
+    return this.#freeLocals.pop() ?? this.#nextLocal++
+  }
+  giveLocal(local: number): void {
+    this.#freeLocals.push(local)
+  }
+
+  threadExited(thread: SystrapThread): void {
+    this.threads.delete(thread)
+    if (this.threads.size === 0) {
+      this.destroy()
+      return
+    }
+    // The first thread has no word that the host clears: its slot stays until the process ends.
+    if (thread.local !== 0) this.#leaving.push(thread)
+  }
+
+  #reap(): void {
+    this.#leaving = this.#leaving.filter(thread => {
+      if (this.platform.addon.slotTid(thread.slot) !== 0) return true
+      this.platform.freeSlot(thread.slot)
+      this.#freeLocals.push(thread.local)
+      return false
+    })
+  }
+
+  /** The host process is gone, or is to be. */
+  died(): void {
+    if (!this.alive) return
+    this.alive = false
+    this.active = undefined
+    for (const thread of this.threads) {
+      thread.dead = true
+      this.platform.addon.forgetSlot(thread.slot)
+      if (thread.owner !== undefined && !thread.stopped) this.platform.reportDead(thread)
+      thread.stopped = true
+      this.platform.freeSlot(thread.slot)
+    }
+    for (const thread of this.#leaving) this.platform.freeSlot(thread.slot)
+    this.#leaving.length = 0
+    this.threads.clear()
+    this.patcher.release()
+    this.platform.spaceGone(this)
+  }
+
+  destroy(): void {
+    if (!this.alive) return
+    this.platform.addon.pidfdKill(this.pidfd)
+    this.died()
+  }
+
+  // Memory.
+
+  /** The thread whose stub can work for the space right now, if any. */
+  #worker(): SystrapThread | undefined {
+    const active = this.active
+    if (active !== undefined && active.stopped && !active.dead) return active
+    for (const thread of this.threads) if (thread.stopped && !thread.dead) return thread
+    return undefined
+  }
+
+  read(address: number, into: Uint8Array): number {
+    const active = this.active
+    if (active !== undefined) {
+      const ready = active.prefetched(address)
+      if (ready !== undefined && ready.length >= into.length) {
+        into.set(ready.length === into.length ? ready : ready.subarray(0, into.length))
+        return into.length
+      }
+      if (into.length <= BOUNCE_MAX && active.attentive) {
+        const n = active.copyIn(address, into)
+        if (n > 0) return n
+      } else active.flush()
+    }
+    const n = this.platform.addon.vmRead(this.pid, address, into)
+    return n > 0 ? n : -EFAULT
+  }
+
+  prefetched(address: number): Uint8Array | undefined {
+    return this.active?.prefetched(address)
+  }
+
+  write(address: number, from: Uint8Array, force = false): number {
+    const active = this.active
+    if (active !== undefined && !force && from.length <= BOUNCE_MAX && this.owner?.isWritable?.(address, from.length)) {
+      if (active.copyOutLater(address, from)) return from.length
+    }
+    active?.flush()
+    const n = this.platform.addon.vmWrite(this.pid, address, from)
+    if (n > 0) return n
+    if (force) return this.#forceWrite(address, from)
+    return -EFAULT
+  }
+
+  /** Through a read-only private page: made writable for a moment. */
+  #forceWrite(address: number, from: Uint8Array): number {
+    const start = Math.floor(address / 4096) * 4096
+    const length = Math.ceil((address + from.length) / 4096) * 4096 - start
+    const prot = this.owner?.protectionAt?.(address)
+    if (prot === undefined) return -EFAULT
+    if (this.protect(start, length, prot | PROT_READ | PROT_WRITE) < 0) return -EFAULT
+    const n = this.platform.addon.vmWrite(this.pid, address, from)
+    this.protect(start, length, prot)
+    return n > 0 ? n : -EFAULT
+  }
+
+  #call(nr: number, a0: number, a1: number, a2 = 0, a3 = 0, a4 = 0, a5 = 0): number {
+    const worker = this.#worker()
+    if (worker === undefined) return -ESRCH
+    return worker.operate(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
+  }
+
+  /** A call that needs one of the sentry's descriptors: passed, used and closed in one exchange. */
+  #callWithFd(hostFd: number, nr: number, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): number {
+    const worker = this.#worker()
+    if (worker === undefined) return -ESRCH
+    if (this.platform.addon.sendFds(this.socket, ONE_BYTE, hostFd, -1) < 0) return -EIO
+    worker.queue(OP_RECEIVE_FD, 0)
+    const call = worker.queue(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
+    worker.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
+    return worker.exchange() < 0 ? -ESRCH : worker.result(call)
+  }
+
+  map(address: number, length: number, prot: number, flags: number, hostFd: number, offset: number): Status {
+    this.patcher.forget(address, length)
+    const result = hostFd < 0
+      ? this.#call(NR.mmap, address, length, prot, flags | MAP_FIXED, -1, 0)
+      : this.#callWithFd(hostFd, NR.mmap, address, length, prot, flags | MAP_FIXED, FD_RECEIVED, offset)
+    return result < 0 && result > -4096 ? result : 0
+  }
+  unmap(address: number, length: number): Status {
+    this.patcher.forget(address, length)
+    return this.#call(NR.munmap, address, length)
+  }
+  protect(address: number, length: number, prot: number): Status {
+    if ((prot & PROT_EXEC) === 0) this.patcher.forget(address, length)
+    return this.#call(NR.mprotect, address, length, prot)
+  }
+  remap(address: number, oldLength: number, newLength: number, flags: number, newAddress: number): Status {
+    this.patcher.forget(address, oldLength)
+    const result = this.#call(NR.mremap, address, oldLength, newLength, flags, newAddress)
+    return result < 0 && result > -4096 ? result : 0
+  }
+  advise(address: number, length: number, advice: number): Status {
+    return this.#call(NR.madvise, address, length, advice)
+  }
+  sync(address: number, length: number, flags: number): Status {
+    return this.#call(NR.msync, address, length, flags)
+  }
+  incore(address: number, length: number, into: Uint8Array): Status {
+    const worker = this.#worker()
+    if (worker === undefined) return -ESRCH
+    const pages = Math.ceil(length / 4096)
+    for (let done = 0; done < pages; ) {
+      const count = Math.min(pages - done, 0x4000)
+      const bounce = SLOTS + worker.local * SLOT_SIZE + SLOT_BOUNCE + 0x8000
+      const status = worker.operate(OP_SYSCALL, NR.mincore, address + done * 4096, count * 4096, bounce)
+      if (status < 0) return status
+      const from = this.platform.slots.bounce(worker.slot) + 0x8000
+      into.set(this.platform.slots.bytes.subarray(from, from + count), done)
+      done += count
+    }
+    return 0
+  }
+  lock(address: number, length: number, flags: number): Status {
+    return this.#call(NR.mlock2, address, length, flags)
+  }
+  unlock(address: number, length: number): Status {
+    return this.#call(NR.munlock, address, length)
+  }
+
+  readFile(hostFd: number, offset: number, address: number, length: number): number {
+    return this.#transferFile(NR.preadv, hostFd, offset, address, length)
+  }
+  writeFile(hostFd: number, offset: number, address: number, length: number): number {
+    return this.#transferFile(NR.pwritev, hostFd, offset, address, length)
+  }
+  #transferFile(nr: number, hostFd: number, offset: number, address: number, length: number): number {
+    const worker = this.#worker()
+    if (worker === undefined) return -ESRCH
+    worker.flush()
+    // The iovec lies at the end of the usable bounce buffer.
+    const at = SLOT_BOUNCE + SystrapThread.BOUNCE_LIMIT - 16
+    const index = this.platform.slots.at(worker.slot, at)
+    this.platform.slots.put64(index, address)
+    this.platform.slots.put64(index + 2, length)
+    const iovec = SLOTS + worker.local * SLOT_SIZE + at
+    return this.#callWithFd(hostFd, nr, FD_RECEIVED, iovec, 1, offset % 4294967296, Math.floor(offset / 4294967296), 0)
+  }
+
+  residentPages(): number {
+    return this.platform.residentPages?.(this.pid) ?? 0
+  }
+  /** CPU time of the whole process in ns. */
+  cpuTime(): number {
+    return this.alive ? this.platform.addon.processClock(this.pid) : 0
+  }
+}
+
+const ONE_BYTE = new Uint8Array(1)
+

@@ -1,0 +1,372 @@
+/**
+ * systrap: guest code in ordinary host processes, system calls by a seccomp trap or a patched call site, requests and
+ * replies over shared memory. docs/architecture.md draws the whole; here is what ties it together: start-up, the making of
+ * processes and threads, and the wait for the next one that stops.
+ */
+import {
+  FD_RECEIVED, FD_RECEIVED_SECOND, OP_CLONE, OP_FORK, OP_RECEIVE_FD, OP_SYSCALL, PREFETCH_BUFFER, PREFETCH_MAX, PREFETCH_STRING,
+  PREFETCH_STRUCT, SLOT, SLOT_COUNT, SLOT_SIZE, SLOTS, STUB_TEXT,
+} from '../../abi/protocol.ts'
+import { MFD_CLOEXEC, POLLIN } from '../../abi/constants.ts'
+import { EAGAIN, EIO, ENOMEM, ESRCH } from '../../abi/errno.ts'
+import { NR } from '../../abi/syscall-numbers.ts'
+import { STOP_DEAD, type Platform, type PlatformThread } from '../platform.ts'
+import type { LinuxHost } from '../linux-host.ts'
+import { NEXT_READY, TOKEN_LOOP, type SystrapAddon } from './addon.ts'
+import { Trampolines } from './patcher-x86-64.ts'
+import { Slots } from './slots.ts'
+import { SystrapSpace } from './space.ts'
+import { stubFilter } from './stub-calls.ts'
+import { SystrapThread } from './thread.ts'
+
+/** Guest threads in one sandbox. */
+const MAX_THREADS = 8192
+const TRAMPOLINE_BYTES = 16 * 1024 * 1024
+/** Pause instructions that a stub spends on a reply before it sleeps: some 20 µs. */
+const STUB_SPIN = 600
+const SPIN_MIN = 10_000
+const SPIN_MAX = 400_000
+
+/** What the platform copies along with a call: per argument a kind and a size or the index of the length. */
+export interface PrefetchRule {
+  readonly nr: number
+  readonly args: readonly ({ kind: 'string' } | { kind: 'buffer'; lengthArg: number } | { kind: 'struct'; size: number } | undefined)[]
+}
+
+export interface SystrapOptions {
+  readonly addon: SystrapAddon
+  readonly host: LinuxHost
+  readonly zygotePath: string
+  readonly prefetch: readonly PrefetchRule[]
+}
+
+export class Systrap implements Platform {
+  readonly addon: SystrapAddon
+  readonly host: LinuxHost
+  readonly slots: Slots
+  readonly trampolines: Trampolines
+  readonly addressLimit = STUB_TEXT
+  readonly vdso: number
+  readonly vdsoSize: number
+  readonly hwcap: number
+  readonly hwcap2: number
+  readonly minSignalStack: number
+  readonly cpuCount: number
+  readonly xstateSize: number
+  readonly xstateMask: number
+  patching = true
+  stopReason = 0
+  /** Node's event loop has work: the caller of `next` is to return to it. */
+  loopReady = false
+  /** Host facts about a process, given by the sandbox when it has a /proc. */
+  residentPages: ((pid: number) => number) | undefined = undefined
+  stubSpin: number
+
+  readonly #zygote: number
+  readonly #zygotePid: number
+  readonly #vdsoFrom: number
+  readonly #vdsoTo: number
+  readonly #bySlot: (SystrapThread | undefined)[] = new Array(MAX_THREADS)
+  readonly #deadThreads: SystrapThread[] = []
+  readonly #spaces = new Set<SystrapSpace>()
+  readonly #ready: Float64Array
+  #spare: { memfd: number; socket: number; slot: number } | undefined = undefined
+  /** Smoothed ns between the start of a wait and the stop that ended it. */
+  #usualWait = 50_000
+
+  /** Starts the zygote; to be made before the jail closes. Throws Error with the reason when the host refuses. */
+  constructor(options: SystrapOptions) {
+    const { addon, host } = options
+    this.addon = addon
+    this.host = host
+    const start = addon.systrapStart(MAX_THREADS)
+    if (typeof start === 'number') throw new Error(`cannot set up shared memory (errno ${-start})`)
+    this.slots = new Slots(start.arena, MAX_THREADS)
+    this.#ready = start.ready
+    this.hwcap = start.hwcap
+    // FSGSBASE is not announced: a guest that writes GS by itself would lose its slot.
+    this.hwcap2 = start.hwcap2 & ~2
+    this.minSignalStack = start.minSignalStack
+    this.cpuCount = addon.cpuCount()
+    this.stubSpin = this.cpuCount > 1 ? STUB_SPIN : 0
+    const info = new DataView(start.info)
+    this.xstateSize = info.getUint32(16, true)
+    this.xstateMask = info.getUint32(8, true) + info.getUint32(12, true) * 4294967296
+    writePrefetch(new Uint8Array(start.info), options.prefetch)
+
+    const pair = this.#socketpair(false)
+    const pid = addon.startZygote(options.zygotePath, pair[1])
+    if (pid < 0) throw new Error(`cannot start ${options.zygotePath} (errno ${-pid})`)
+    host.close(pair[1])
+    this.#zygotePid = pid
+    this.#zygote = pair[0]
+    addon.sendFds(this.#zygote, stubFilter(), start.infoFd, start.eventFd)
+    const answer = new Uint8Array(32)
+    if (addon.receiveBytes(this.#zygote, answer) !== answer.length) throw new Error('the zygote did not start')
+    const view = new DataView(answer.buffer)
+    this.#vdsoFrom = Number(view.getBigUint64(0, true))
+    this.#vdsoTo = Number(view.getBigUint64(8, true))
+    this.vdso = Number(view.getBigUint64(16, true))
+    this.vdsoSize = this.vdso === 0 ? 0 : this.#vdsoTo - this.vdso
+
+    const memfd = host.memfd('caisson-trampolines', MFD_CLOEXEC)
+    host.ftruncate(memfd, TRAMPOLINE_BYTES)
+    const memory = addon.mapShared(memfd, TRAMPOLINE_BYTES)
+    if (typeof memory === 'number') throw new Error(`cannot map trampolines (errno ${-memory})`)
+    this.trampolines = new Trampolines(memfd, memory, Number(view.getBigUint64(24, true)))
+    this.#spare = this.#request()
+  }
+
+  /** From now on `next` returns when node's event loop wants to run. */
+  followLoop(): void {
+    this.addon.followLoop()
+  }
+
+  #socketpair(credentials: boolean): [number, number] {
+    const pair = new Int32Array(2)
+    const status = this.addon.socketpair(pair, credentials ? 1 : 0)
+    if (status < 0) throw new Error(`cannot make a socket pair (errno ${-status})`)
+    return [pair[0]!, pair[1]!]
+  }
+
+  // Slots.
+
+  freeSlot(slot: number): void {
+    this.#bySlot[slot] = undefined
+    this.addon.unmapSlot(slot)
+    this.slots.give(slot)
+  }
+
+  #newSlot(memfd: number, local: number): number {
+    const slot = this.slots.take()
+    if (slot === undefined) return -EAGAIN
+    const status = this.addon.mapSlot(slot, memfd, local)
+    if (status < 0) {
+      this.slots.give(slot)
+      return status
+    }
+    this.slots.initialize(slot, local)
+    return slot
+  }
+
+  #newMemory(): { memfd: number; slot: number } | number {
+    const memfd = this.host.memfd('caisson-slots', MFD_CLOEXEC)
+    if (memfd < 0) return memfd
+    const status = this.host.ftruncate(memfd, SLOT_COUNT * SLOT_SIZE)
+    const slot = status < 0 ? status : this.#newSlot(memfd, 0)
+    if (slot < 0) {
+      this.host.close(memfd)
+      return slot
+    }
+    return { memfd, slot }
+  }
+
+  // Processes.
+
+  /** Asks the zygote for a process; it is ready when its slot has a request. */
+  #request(): { memfd: number; socket: number; slot: number } | undefined {
+    const memory = this.#newMemory()
+    if (typeof memory === 'number') return undefined
+    const pair = this.#socketpair(true)
+    const sent = this.addon.sendFds(this.#zygote, ONE_BYTE, memory.memfd, pair[1])
+    this.host.close(pair[1])
+    if (sent < 0) {
+      this.host.close(pair[0])
+      this.host.close(memory.memfd)
+      this.freeSlot(memory.slot)
+      return undefined
+    }
+    return { ...memory, socket: pair[0] }
+  }
+
+  newProcess(): PlatformThread | number {
+    const spare = this.#spare ?? this.#request()
+    this.#spare = undefined
+    if (spare === undefined) return -EAGAIN
+    if (this.addon.awaitRequest(spare.slot, spare.socket, 0) < 0) return -EAGAIN
+    const thread = this.#adopt(spare.memfd, spare.socket, spare.slot)
+    this.#spare = this.#request()
+    if (typeof thread === 'number') return thread
+    // What the zygote left in the address space goes, except the vDSO.
+    const end = SLOTS + SLOT_COUNT * SLOT_SIZE
+    thread.queue(OP_SYSCALL, NR.munmap, 0, this.#vdsoFrom || STUB_TEXT)
+    if (this.#vdsoFrom > 0 && this.#vdsoTo < STUB_TEXT) {
+      thread.queue(OP_SYSCALL, NR.munmap, this.#vdsoTo, STUB_TEXT - this.#vdsoTo)
+      thread.queue(OP_SYSCALL, NR.munmap, end, USER_END - end)
+    } else if (this.#vdsoFrom >= end) {
+      thread.queue(OP_SYSCALL, NR.munmap, 0, STUB_TEXT)
+      thread.queue(OP_SYSCALL, NR.munmap, end, this.#vdsoFrom - end)
+      thread.queue(OP_SYSCALL, NR.munmap, this.#vdsoTo, USER_END - this.#vdsoTo)
+    }
+    const status = thread.exchange()
+    if (status < 0) return -EAGAIN
+    thread.writeExtendedState(new Uint8Array(0))
+    return thread
+  }
+
+  /** The first thread of a process that waits in `slot`: finds out its pid and watches for its end. */
+  #adopt(memfd: number, socket: number, slot: number): SystrapThread | number {
+    // The process says something over its socket, and the host's kernel says who it is.
+    this.slots.putOp(slot, 0, OP_SYSCALL, NR.sendto, 0, STUB_TEXT, 1, 0, 0, 0)
+    this.slots.u32[this.slots.at(slot, SLOT.op_count)] = 1
+    if (this.addon.exchange(slot, socket, 0) < 0) return -EAGAIN
+    const pid = this.addon.receiveSender(socket)
+    const pidfd = pid > 0 ? this.addon.pidfdOpen(pid) : -ESRCH
+    if (pidfd < 0) {
+      this.host.close(socket)
+      this.host.close(memfd)
+      this.freeSlot(slot)
+      return -EAGAIN
+    }
+    const space = new SystrapSpace(this, pid, pidfd, memfd, socket)
+    const thread = new SystrapThread(this, space, slot, 0)
+    thread.tid = pid
+    this.#bySlot[slot] = thread
+    space.threads.add(thread)
+    this.#spaces.add(space)
+    space.active = thread
+    this.host.watch(pidfd, POLLIN, () => space.died())
+    return thread
+  }
+
+  fork(parent: PlatformThread): PlatformThread | number {
+    const from = parent as SystrapThread
+    const status = from.materialize()
+    if (status < 0) return -EAGAIN
+    const memory = this.#newMemory()
+    if (typeof memory === 'number') return -EAGAIN
+    const pair = this.#socketpair(true)
+    const sent = this.addon.sendFds(from.space.socket, ONE_BYTE, memory.memfd, pair[1])
+    this.host.close(pair[1])
+    let pid = -EIO
+    if (sent >= 0) {
+      from.queue(OP_RECEIVE_FD, 0)
+      const n = from.queue(OP_FORK, 0)
+      from.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
+      from.queue(OP_SYSCALL, NR.close, FD_RECEIVED_SECOND)
+      if (from.exchange() === 0) pid = from.result(n)
+    }
+    if (pid < 0 || this.addon.awaitRequest(memory.slot, pair[0], 0) < 0) {
+      this.host.close(pair[0])
+      this.host.close(memory.memfd)
+      this.freeSlot(memory.slot)
+      return pid === -ENOMEM ? -ENOMEM : -EAGAIN
+    }
+    const thread = this.#adopt(memory.memfd, pair[0], memory.slot)
+    if (typeof thread === 'number') return thread
+    thread.inherit(from)
+    thread.space.patcher.inherit(from.space.patcher)
+    return thread
+  }
+
+  cloneThread(parent: PlatformThread): PlatformThread | number {
+    const from = parent as SystrapThread
+    const space = from.space
+    if (from.materialize() < 0) return -EAGAIN
+    const local = space.takeLocal()
+    if (local >= SLOT_COUNT) return -EAGAIN
+    const slot = this.#newSlot(space.memfd, local)
+    if (slot < 0) {
+      space.giveLocal(local)
+      return -EAGAIN
+    }
+    const tid = from.operate(OP_CLONE, 0, local)
+    if (tid < 0 || this.addon.awaitRequest(slot, space.pidfd, POLLIN) < 0) {
+      this.freeSlot(slot)
+      space.giveLocal(local)
+      return -EAGAIN
+    }
+    const thread = new SystrapThread(this, space, slot, local)
+    thread.tid = tid
+    thread.inherit(from)
+    this.#bySlot[slot] = thread
+    space.threads.add(thread)
+    return thread
+  }
+
+  /** A space ended: its descriptors go. */
+  spaceGone(space: SystrapSpace): void {
+    this.#spaces.delete(space)
+    this.host.unwatch(space.pidfd)
+    this.host.close(space.pidfd)
+    this.host.close(space.socket)
+    this.host.close(space.memfd)
+  }
+
+  /** A running thread's process died: the kernel hears of it as a stop. */
+  reportDead(thread: SystrapThread): void {
+    this.#deadThreads.push(thread)
+  }
+
+  // The wait.
+
+  next(deadline: number): PlatformThread | undefined {
+    const dead = this.#deadThreads.pop()
+    if (dead !== undefined) {
+      this.stopReason = STOP_DEAD
+      return dead
+    }
+    let timeout = 0
+    if (deadline === Number.POSITIVE_INFINITY) timeout = -1
+    else if (deadline > 0) timeout = Math.max(0, deadline - this.host.monotonic())
+    const found = this.addon.next(timeout === 0 ? 0 : this.#spin(), timeout)
+    if (found >= 0) return this.#stopped(found)
+    if (found === NEXT_READY) this.#dispatchReady()
+    return undefined
+  }
+
+  #stopped(slot: number): PlatformThread | undefined {
+    const thread = this.#bySlot[slot]
+    if (thread === undefined || thread.stopped) return undefined
+    this.stopReason = thread.accept()
+    return thread
+  }
+
+  /** How long to spin for the next request, in ns: not at all where that would take a CPU from a guest thread. */
+  #spin(): number {
+    return this.cpuCount > 1 ? Math.min(SPIN_MAX, Math.max(SPIN_MIN, this.#usualWait * 3)) : 0
+  }
+
+  #dispatchReady(): void {
+    const ready = this.#ready
+    const count = ready[0]!
+    // Copied first: a watcher may cause another wait.
+    const pairs = ready.slice(1, 1 + count * 2)
+    for (let i = 0; i < pairs.length; i += 2) {
+      if (pairs[i] === TOKEN_LOOP) this.loopReady = true
+      else this.host.hostReady(pairs[i]!, pairs[i + 1]!)
+    }
+  }
+
+  destroy(): void {
+    for (const space of this.#spaces) space.destroy()
+    this.host.close(this.#zygote)
+  }
+
+  get zygotePid(): number {
+    return this.#zygotePid
+  }
+}
+
+const ONE_BYTE = new Uint8Array(1)
+const USER_END = 0x7ffffffff000
+
+function writePrefetch(info: Uint8Array, rules: readonly PrefetchRule[]): void {
+  for (const rule of rules) {
+    if (rule.nr >= PREFETCH_MAX) continue
+    rule.args.forEach((argument, i) => {
+      if (argument === undefined) return
+      const at = PREFETCH_TABLE + rule.nr * 24 + i * 4
+      if (argument.kind === 'string') info[at] = PREFETCH_STRING
+      else if (argument.kind === 'buffer') {
+        info[at] = PREFETCH_BUFFER
+        info[at + 1] = argument.lengthArg
+      } else {
+        info[at] = PREFETCH_STRUCT
+        info[at + 1] = argument.size & 0xff
+        info[at + 2] = argument.size >> 8
+      }
+    })
+  }
+}
+const PREFETCH_TABLE = 64

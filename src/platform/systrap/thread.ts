@@ -1,0 +1,355 @@
+/**
+ * SystrapThread: one host thread that carries one guest thread.
+ *
+ * Born by the zygote, a fork or a clone; waits for the sentry in its slot whenever it is stopped; ends by `exit` (its
+ * slot is free again when the host thread is gone) or with its process.
+ *
+ * While a thread is stopped the sentry gathers operations for it; they go out with the next reply: `resume` lets the
+ * guest go on after them, `exchange` has the stub do them and report at once.
+ */
+import {
+  COMMAND_EXIT, COMMAND_RESUME, OP, OP_COPY_IN, OP_COPY_OUT, OP_COUNT, OP_GET_FS, OP_SET_FS, OP_SYSCALL, OP_XRSTOR,
+  OP_XSAVE, PREFETCHED, SLOT, SLOT_ALTSTACK, SLOT_ALTSTACK_SIZE, SLOT_BOUNCE, SLOT_BOUNCE_SIZE, SLOT_SIZE, SLOT_XSTATE,
+  SLOTS, STATE_SLEEP, STOP_FAULT as STUB_FAULT, STOP_KICK as STUB_KICK, STOP_SYSCALL_FAST, STOP_SYSCALL_TRAP,
+} from '../../abi/protocol.ts'
+import { POLLIN } from '../../abi/constants.ts'
+import { EFAULT, EINVAL, ESRCH } from '../../abi/errno.ts'
+import { NR } from '../../abi/syscall-numbers.ts'
+import type { Status } from '../../base/result.ts'
+import {
+  REG_COUNT, REG_EFLAGS, REG_RAX, REG_RIP, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL, type Fault, type PlatformThread,
+} from '../platform.ts'
+import { SlotRegisters, compareFlags } from './registers-x86-64.ts'
+import type { SystrapSpace } from './space.ts'
+import type { Systrap } from './systrap.ts'
+import {
+  buildFrameXstate, frameXstateSize, initialXstate, validXstate,
+} from './xstate-x86-64.ts'
+
+/** Where prefetched and outgoing bytes may lie in the bounce buffer; above it the extended state is saved. */
+const BOUNCE_LIMIT = SLOT_XSTATE - SLOT_BOUNCE
+const AUDIT_ARCH_X86_64 = 0xc000003e
+
+export class SystrapThread implements PlatformThread {
+  readonly platform: Systrap
+  readonly space: SystrapSpace
+  /** Index in the arena, and in the process. */
+  readonly slot: number
+  readonly local: number
+  readonly regs: SlotRegisters
+  owner: unknown = undefined
+  readonly fault: Fault = { signo: 0, code: 0, addr: 0, trapno: 0, err: 0 }
+  /** Host thread id; 0 until known. */
+  tid = 0
+  stopped = true
+  dead = false
+  syscallNumber = -1
+
+  /** Whether the registers are in the slot (fast path, birth) and not in a signal frame. */
+  #inSlot = true
+  /** Offset in the slot of the saved extended state, 0 if it is still in the CPU's registers. */
+  #xstate = 0
+  #restoreXstate = false
+  #opCount = 0
+  #bounceTop = 0
+  #prefetched = 0
+
+  constructor(platform: Systrap, space: SystrapSpace, slot: number, local: number) {
+    this.platform = platform
+    this.space = space
+    this.slot = slot
+    this.local = local
+    this.regs = new SlotRegisters(platform.slots)
+    this.regs.base = platform.slots.at(slot, SLOT.fast_registers)
+  }
+
+  /** Takes note of a request that arrived; the reason as platform.ts names it. */
+  accept(): number {
+    const slots = this.platform.slots
+    const base = slots.at(this.slot, 0)
+    const u32 = slots.u32
+    this.stopped = true
+    this.space.active = this
+    this.#opCount = 0
+    this.#restoreXstate = false
+    const reason = u32[base + (SLOT.reason >> 2)]!
+    const registers = u32[base + (SLOT.registers >> 2)]!
+    const xstate = u32[base + (SLOT.xstate >> 2)]!
+    this.#inSlot = registers === SLOT.fast_registers
+    if (!this.#inSlot && !this.#insideAltstack(registers, REG_COUNT * 8)) return this.#lost()
+    this.regs.base = slots.at(this.slot, registers)
+    this.#xstate = 0
+    if (!this.#inSlot) {
+      if (!this.#insideAltstack(xstate, 1024) || (xstate & 15) !== 0) return this.#lost()
+      this.#xstate = xstate
+    }
+    this.#prefetched = Math.min(u32[base + (SLOT.prefetched_count >> 2)]!, 6)
+    this.#bounceTop = this.#prefetchedEnd()
+    if (reason === STOP_SYSCALL_FAST) {
+      this.syscallNumber = this.regs.number
+      return STOP_SYSCALL
+    }
+    if (reason === STOP_SYSCALL_TRAP) {
+      // A 32-bit entry has numbers of its own: -1 is none of ours.
+      this.syscallNumber = u32[base + (SLOT.fault_code >> 2)] === AUDIT_ARCH_X86_64 ? this.regs.number : 0xffffffff
+      this.space.patcher.trapped(this, this.regs.get(REG_RIP))
+      return STOP_SYSCALL
+    }
+    if (reason === STUB_FAULT) {
+      this.fault.signo = u32[base + (SLOT.fault_signo >> 2)]!
+      this.fault.code = slots.i32[base + (SLOT.fault_code >> 2)]!
+      this.fault.addr = slots.get64(base + (SLOT.fault_address >> 2))
+      this.fault.trapno = slots.get64(base + (SLOT.fault_trapno >> 2))
+      this.fault.err = slots.get64(base + (SLOT.fault_error >> 2))
+      return STOP_FAULT
+    }
+    return reason === STUB_KICK ? STOP_KICK : this.#lost()
+  }
+
+  #insideAltstack(offset: number, length: number): boolean {
+    return offset >= SLOT_ALTSTACK && offset + length <= SLOT_ALTSTACK + SLOT_ALTSTACK_SIZE && (offset & 7) === 0
+  }
+
+  /** What the slot says can't be: the guest wrote into it. Its process ends. */
+  #lost(): number {
+    this.space.destroy()
+    return STOP_DEAD
+  }
+
+  #prefetchedEnd(): number {
+    let end = 0
+    for (let i = 0; i < this.#prefetched; i++) {
+      const at = this.platform.slots.at(this.slot, SLOT.prefetched + i * PREFETCHED.size)
+      end = Math.max(end, this.platform.slots.u32[at + 3]! + this.platform.slots.u32[at + 2]!)
+    }
+    return end > BOUNCE_LIMIT ? BOUNCE_LIMIT : (end + 15) & ~15
+  }
+
+  /** The bytes that came along with the call from `address` on, or undefined. */
+  prefetched(address: number): Uint8Array | undefined {
+    const slots = this.platform.slots
+    for (let i = 0; i < this.#prefetched; i++) {
+      const at = slots.at(this.slot, SLOT.prefetched + i * PREFETCHED.size)
+      const from = slots.get64(at)
+      const length = slots.u32[at + 2]!
+      const offset = slots.u32[at + 3]!
+      if (address < from || address >= from + length) continue
+      if (offset + length > BOUNCE_LIMIT) return undefined
+      const start = slots.bounce(this.slot) + offset + (address - from)
+      return slots.bytes.subarray(start, start + length - (address - from))
+    }
+    return undefined
+  }
+
+  // Operations.
+
+  /** Adds an operation to the next reply: its number. Makes room by an exchange when the list is full. */
+  queue(kind: number, nr: number, a0 = 0, a1 = 0, a2 = 0, a3 = 0, a4 = 0, a5 = 0): number {
+    if (this.#opCount >= OP_COUNT - 4) this.flush()
+    this.platform.slots.putOp(this.slot, this.#opCount, kind, nr, a0, a1, a2, a3, a4, a5)
+    return this.#opCount++
+  }
+
+  /** Replaces an argument of queued operation `n` by a value of two words. */
+  putArgument(n: number, argument: number, lo: number, hi: number): void {
+    const at = this.platform.slots.at(this.slot, SLOT.ops + n * OP.size + OP.a0) + argument * 2
+    this.platform.slots.u32[at] = lo
+    this.platform.slots.u32[at + 1] = hi
+  }
+
+  /** Has the stub do what is queued, now. Negative errno when the process died. */
+  exchange(): Status {
+    if (this.dead) return -ESRCH
+    const slots = this.platform.slots
+    slots.u32[slots.at(this.slot, SLOT.op_count)] = this.#opCount
+    this.#opCount = 0
+    slots.u32[slots.at(this.slot, SLOT.spin)] = this.platform.stubSpin
+    const status = this.platform.addon.exchange(this.slot, this.space.pidfd, POLLIN)
+    if (status < 0) {
+      this.space.died()
+      return -ESRCH
+    }
+    this.#bounceTop = this.#prefetchedEnd()
+    return 0
+  }
+
+  /** Does what was put off: outgoing bytes that must be seen before the next look. */
+  flush(): void {
+    if (this.#opCount > 0) this.exchange()
+  }
+
+  /** One operation at once: its result, or -ESRCH. */
+  operate(kind: number, nr: number, a0 = 0, a1 = 0, a2 = 0, a3 = 0, a4 = 0, a5 = 0): number {
+    const n = this.queue(kind, nr, a0, a1, a2, a3, a4, a5)
+    const status = this.exchange()
+    return status < 0 ? status : this.platform.slots.opResult(this.slot, n)
+  }
+
+  /** The result of operation `n` of the last exchange. */
+  result(n: number): number {
+    return this.platform.slots.opResult(this.slot, n)
+  }
+
+  hostCall(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): number {
+    return this.operate(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
+  }
+
+  /** Whether the stub looks at its slot right now, so that an exchange is cheap. */
+  get attentive(): boolean {
+    return this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.state)] !== STATE_SLEEP
+  }
+
+  /** Copies guest memory by way of the bounce buffer: bytes read before a fault. At most 32 KiB. */
+  copyIn(address: number, into: Uint8Array): number {
+    if (this.#bounceTop + into.length > BOUNCE_LIMIT) return -EFAULT
+    const offset = this.#bounceTop
+    const n = this.operate(OP_COPY_IN, 0, address, offset, into.length)
+    if (n <= 0) return n < 0 ? n : -EFAULT
+    const count = Math.min(n, into.length)
+    const start = this.platform.slots.bounce(this.slot) + offset
+    into.set(this.platform.slots.bytes.subarray(start, start + count))
+    return count
+  }
+
+  /** Puts off a copy into guest memory until the reply: false when there is no room. */
+  copyOutLater(address: number, from: Uint8Array): boolean {
+    if (this.#bounceTop + from.length > BOUNCE_LIMIT || this.#opCount >= OP_COUNT - 4) return false
+    this.platform.slots.bytes.set(from, this.platform.slots.bounce(this.slot) + this.#bounceTop)
+    this.queue(OP_COPY_OUT, 0, address, this.#bounceTop, from.length)
+    this.#bounceTop = (this.#bounceTop + from.length + 15) & ~15
+    return true
+  }
+
+  // Registers and extended state.
+
+  materialize(): Status {
+    if (this.#xstate !== 0) return 0
+    const n = this.queue(OP_XSAVE, 0)
+    const status = this.exchange()
+    if (status < 0) return status
+    if (this.platform.slots.opResult(this.slot, n) < 0) return -EINVAL
+    this.#xstate = SLOT_XSTATE
+    return 0
+  }
+  extendedStateSize(): number {
+    return frameXstateSize(this.platform.xstateSize)
+  }
+  readExtendedState(into: Uint8Array): void {
+    const from = this.slot * SLOT_SIZE + this.#xstate
+    buildFrameXstate(into, this.platform.slots.bytes.subarray(from, from + this.platform.xstateSize),
+      this.platform.xstateSize, this.platform.xstateMask)
+  }
+  writeExtendedState(from: Uint8Array): Status {
+    const size = this.platform.xstateSize
+    const image = from.length === 0 ? initialXstate(size) : from
+    if (!validXstate(image, size, this.platform.xstateMask)) return -EINVAL
+    // In a signal frame the words behind the image stay the host's own; in the slot XRSTOR takes the plain image.
+    if (this.#inSlot) {
+      this.#xstate = SLOT_XSTATE
+      this.#restoreXstate = true
+    }
+    const at = this.slot * SLOT_SIZE + this.#xstate
+    const bytes = this.platform.slots.bytes
+    bytes.set(image.subarray(0, 464), at)
+    bytes.set(image.subarray(512, Math.min(size, image.length)), at + 512)
+    return 0
+  }
+
+  /** A child's first state is its parent's: registers and extended state, into the slot. */
+  inherit(parent: SystrapThread): void {
+    const slots = this.platform.slots
+    const to = slots.at(this.slot, SLOT.fast_registers)
+    slots.u32.copyWithin(to, parent.regs.base, parent.regs.base + REG_COUNT * 2)
+    this.regs.base = to
+    this.syscallNumber = parent.syscallNumber
+    const from = parent.slot * SLOT_SIZE + parent.#xstate
+    const target = this.slot * SLOT_SIZE + SLOT_XSTATE
+    slots.bytes.copyWithin(target, from, from + this.platform.xstateSize)
+    // The words that the kernel keeps for itself in a frame must be zero for XRSTOR's sake only in the header.
+    this.#inSlot = true
+    this.#xstate = SLOT_XSTATE
+    this.#restoreXstate = true
+  }
+
+  getFsBase(): number {
+    const slots = this.platform.slots
+    const n = this.queue(OP_GET_FS, 0)
+    return this.exchange() < 0 ? 0 : slots.get64(slots.at(this.slot, SLOT.ops + n * OP.size + OP.result))
+  }
+  setFsBase(address: number): void {
+    this.queue(OP_SET_FS, 0, address)
+  }
+  getGsBase(): number {
+    return 0
+  }
+  setGsBase(_address: number): void {}
+
+  /** CPU time of the host thread in ns. */
+  cpuTime(): number {
+    if (!this.stopped || this.dead) return 0
+    const offset = BOUNCE_LIMIT - 16
+    const address = SLOTS + this.local * SLOT_SIZE + SLOT_BOUNCE + offset
+    if (this.operate(OP_SYSCALL, NR.clock_gettime, 3, address) < 0) return 0
+    const at = this.platform.slots.at(this.slot, SLOT_BOUNCE + offset)
+    return this.platform.slots.get64(at) * 1e9 + this.platform.slots.get64(at + 2)
+  }
+
+  // Going on.
+
+  park(): void {
+    this.flush()
+    const slots = this.platform.slots
+    slots.u32[slots.at(this.slot, SLOT.spin)] = 0
+    if (this.space.active === this) this.space.active = undefined
+    this.#prefetched = 0
+    this.#bounceTop = 0
+  }
+
+  resume(result?: number): void {
+    if (this.dead) return
+    if (result !== undefined) this.regs.put(REG_RAX, result)
+    this.space.patcher.finishSite(this)
+    if (this.#restoreXstate) {
+      this.queue(OP_XRSTOR, 0)
+      this.#restoreXstate = false
+    }
+    this.#send(COMMAND_RESUME)
+    this.stopped = false
+    if (this.space.active === this) this.space.active = undefined
+  }
+
+  #send(command: number): void {
+    const slots = this.platform.slots
+    const base = slots.at(this.slot, 0)
+    slots.u32[base + (SLOT.op_count >> 2)] = this.#opCount
+    slots.u32[base + (SLOT.spin >> 2)] = this.platform.stubSpin
+    slots.u32[base + (SLOT.interrupt >> 2)] = 0
+    this.#opCount = 0
+    this.platform.addon.resume(this.slot, command)
+  }
+
+  kick(): void {
+    if (this.stopped || this.dead || this.tid === 0) return
+    this.platform.addon.kick(this.slot, this.space.pid, this.tid)
+  }
+
+  exit(): void {
+    if (this.dead) return
+    this.#send(COMMAND_EXIT)
+    this.dead = true
+    this.stopped = true
+    if (this.space.active === this) this.space.active = undefined
+    this.platform.addon.forgetSlot(this.slot)
+    this.space.threadExited(this)
+  }
+
+  /** compareFlags for a site whose `cmp` is overwritten: see patcher.ts. */
+  finishCompare(immediate: number, next: number): void {
+    const flags = compareFlags(this.regs.lo(REG_EFLAGS), this.regs.lo(REG_RAX), this.regs.hi(REG_RAX), immediate)
+    this.regs.set(REG_EFLAGS, flags, 0)
+    this.regs.put(REG_RIP, next)
+  }
+
+  static readonly BOUNCE_LIMIT = Math.min(BOUNCE_LIMIT, SLOT_BOUNCE_SIZE)
+}
+

@@ -1,0 +1,37 @@
+/**
+ * The sentry's end of the socket pair to the launcher (native/launcher): signals that were sent to the launcher, and
+ * connections to the control socket. One message is one byte: a signal's number, or 0 with a connected socket.
+ */
+import { POLLIN } from '../abi/constants.ts'
+import { EAGAIN } from '../abi/errno.ts'
+import type { LinuxHost } from '../platform/linux-host.ts'
+
+/** As the launcher has it. */
+const LAUNCHER_FD = 3
+
+export interface LauncherEvents {
+  /** Somebody sent `signo` to the launcher: a terminal, a shell, kill(1). */
+  signal(signo: number): void
+  /** A control client connected; the descriptor is the receiver's. */
+  connected(fd: number): void
+  /** The launcher is gone. The host is about to kill the sentry. */
+  closed(): void
+}
+
+/** Starts to listen; to be called when the platform's loop can run callbacks. */
+export function watchLauncher(host: LinuxHost, events: LauncherEvents): void {
+  const byte = new Uint8Array(1)
+  // Edge-triggered: whatever came before the watch is reported once.
+  host.watch(LAUNCHER_FD, POLLIN, () => {
+    for (;;) {
+      const length = host.receive(LAUNCHER_FD, byte)
+      if (length === -EAGAIN) return
+      if (length <= 0) {
+        host.unwatch(LAUNCHER_FD)
+        return events.closed()
+      }
+      if (host.receivedFd >= 0) events.connected(host.receivedFd)
+      else events.signal(byte[0])
+    }
+  })
+}

@@ -1,0 +1,98 @@
+/**
+ * The guest's tree of mounts: the root from donated host directories, and what every Linux system has on top of it
+ * (/proc, /sys, /dev, /dev/pts, /dev/shm).
+ */
+import { MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME } from '../abi/constants.ts'
+import { EEXIST, EROFS, errnoName } from '../abi/errno.ts'
+import { decodeText } from '../base/bytes.ts'
+import { Credentials } from '../base/credentials.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import { mountHostfs } from '../fs/hostfs/super.ts'
+import { mountOverlay, UPPER_FIRST_INO } from '../fs/overlay/super.ts'
+import { defaultTmpfsOptions, TmpfsSuper, totalMemory } from '../fs/tmpfs/super.ts'
+import { INIT_INUM } from '../kernel/namespaces.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import { Mount, MountNamespace } from '../vfs/mount.ts'
+import { lookup, LOOKUP_FOLLOW, type WalkContext } from '../vfs/namei.ts'
+import { mkdir } from '../vfs/operations.ts'
+import { type Path, FsState } from '../vfs/path.ts'
+import type { SuperBlock } from '../vfs/super-block.ts'
+import type { Donation, SandboxOptions } from './options.ts'
+import { UserError } from './user-error.ts'
+
+/** A file system that every sandbox has: type, place, flags, options. */
+const STANDARD_MOUNTS: readonly (readonly [string, string, number, string])[] = [
+  ['proc', '/proc', MS_NOSUID | MS_NODEV | MS_NOEXEC, ''],
+  ['sysfs', '/sys', MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, ''],
+  ['devtmpfs', '/dev', MS_NOSUID, 'mode=755'],
+  ['devpts', '/dev/pts', MS_NOSUID | MS_NOEXEC, 'gid=5,mode=620,ptmxmode=666'],
+  ['tmpfs', '/dev/shm', MS_NOSUID | MS_NODEV, 'mode=1777'],
+]
+
+/** Builds the first mount namespace; `donated` are the descriptors of the donations, in their order. */
+export function buildRoot(kernel: Kernel, options: SandboxOptions, donated: readonly number[]): MountNamespace {
+  const cred = new Credentials(kernel.userNs)
+  cred.permitted = cred.effective = cred.bounding
+  const hostRoot = hostMount(kernel, options.donations[0]!, donated[0]!)
+  let root: SuperBlock = hostRoot
+  if (options.readOnlyRoot) hostRoot.flags |= MS_RDONLY
+  else root = overlayRoot(kernel, hostRoot, options.overlaySize, cred)
+  const namespace = new MountNamespace(kernel.vfs, INIT_INUM.mnt, kernel.userNs, new Mount(kernel.vfs, root))
+  const place = namespace.rootPath
+  const walk: WalkContext = { fs: new FsState(place, place, 0o022), cred, mountNs: namespace }
+
+  for (const [type, target, flags, settings] of STANDARD_MOUNTS) {
+    const fsType = kernel.fsTypes.get(type)
+    if (fsType === undefined) continue
+    const sb = fsType.mount(type, flags, settings, { ...walk, vfs: kernel.vfs, task: undefined })
+    if (failed(sb)) throw new UserError(`mounting ${type} on ${target}: ${errnoName(-sb)}`)
+    attach(kernel, namespace, walk, sb, target, flags)
+  }
+  options.donations.forEach((donation, i) => {
+    if (i === 0) return
+    const sb = hostMount(kernel, donation, donated[i]!)
+    attach(kernel, namespace, walk, sb, donation.target, donation.readOnly ? MS_RDONLY : 0)
+  })
+  return namespace
+}
+
+function hostMount(kernel: Kernel, donation: Donation, fd: number): SuperBlock {
+  const sb = mountHostfs(kernel.vfs.newDev(), kernel.host, kernel.clock, fd, { shared: !donation.readOnly })
+  if (failed(sb)) {
+    throw new UserError(`${decodeText(donation.source)} can't be given to the sandbox: ${errnoName(-sb)}`)
+  }
+  sb.source = donation.source
+  return sb
+}
+
+function overlayRoot(kernel: Kernel, lower: SuperBlock, size: number, cred: Credentials): SuperBlock {
+  const defaults = defaultTmpfsOptions(totalMemory(kernel.host))
+  const { mode, uid, gid } = lower.root
+  const upper = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, {
+    ...defaults, size, mode: mode & 0o7777, uid, gid,
+  })
+  upper.nextIno = UPPER_FIRST_INO
+  const overlay = mountOverlay(kernel.vfs, { upper, lowers: [lower] }, cred)
+  if (failed(overlay)) throw new UserError(`the overlay can't be made: ${errnoName(-overlay)}`)
+  return overlay
+}
+
+function attach(
+  kernel: Kernel, namespace: MountNamespace, walk: WalkContext, sb: SuperBlock, target: string, flags: number,
+): void {
+  const place = mountpoint(walk, target)
+  if (failed(place)) throw new UserError(`no place to mount ${decodeText(target)}: ${errnoName(-place)}`)
+  new Mount(kernel.vfs, sb, undefined, flags | MS_RELATIME).attach(namespace, place)
+}
+
+/** The directory `target`, made with its parents where it is missing. */
+function mountpoint(walk: WalkContext, target: string): OrErrno<Path> {
+  const parts = target.split('/').filter(part => part !== '')
+  let made = ''
+  for (const part of parts) {
+    made += `/${part}`
+    const status = mkdir(walk, undefined, made, 0o755)
+    if (status < 0 && status !== -EEXIST && status !== -EROFS) return status
+  }
+  return lookup(walk, undefined, target, LOOKUP_FOLLOW)
+}

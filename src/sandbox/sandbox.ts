@@ -1,0 +1,148 @@
+/**
+ * A sandbox from its options to its exit status: joins the host, the jail, the platform, the kernel and its file systems.
+ *
+ *   1. the zygote starts (it needs the host's files once, and sheds its capabilities itself)
+ *   2. the jail's root: only what is donated
+ *   3. the kernel with its file systems; the program is loaded, but does not run
+ *   4. capabilities go, the seccomp filter closes
+ *   5. the loop: guest code runs until the first process has ended and taken the others with it
+ */
+import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { SIGKILL } from '../abi/constants.ts'
+import { EACCES, ENOENT, ENOTDIR, errnoName } from '../abi/errno.ts'
+import { decodeText } from '../base/bytes.ts'
+import { Credentials } from '../base/credentials.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import { Kernel } from '../kernel/kernel.ts'
+import { killGroup } from '../kernel/signal.ts'
+import type { Task } from '../kernel/task.ts'
+import { loadAddon } from '../platform/addon.ts'
+import { LinuxHost } from '../platform/linux-host.ts'
+import { Systrap } from '../platform/systrap/systrap.ts'
+import { compileRows } from '../syscalls/dispatch.ts'
+import { syscallRows } from '../syscalls/table.ts'
+import { FdTable } from '../vfs/fd-table.ts'
+import { FsState } from '../vfs/path.ts'
+import { lookup, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, type WalkContext } from '../vfs/namei.ts'
+import { registerFileSystems } from './file-systems.ts'
+import { Jail } from './jail.ts'
+import { watchLauncher } from './launcher-channel.ts'
+import { ControlServer } from './control.ts'
+import { Log } from './log.ts'
+import type { SandboxOptions, SandboxUser } from './options.ts'
+import { prefetchRules } from './prefetch.ts'
+import { buildRoot } from './root.ts'
+import { Stdio } from './stdio.ts'
+import { Strace } from './trace.ts'
+import { UserError } from './user-error.ts'
+
+/** Runs the command of `options` in a new sandbox: its exit status, 128 and the number if a signal ended it. */
+export async function runSandbox(options: SandboxOptions): Promise<number> {
+  const root = options.packageRoot
+  const addon = loadAddon(join(root, 'native/build/caisson.node'))
+  const host = new LinuxHost(addon)
+  const log = new Log(addon, options.logLevel)
+  const platform = new Systrap({
+    addon, host, zygotePath: join(root, 'native/build/zygote'), prefetch: prefetchRules(syscallRows),
+  })
+  platform.patching = options.patch
+  const jail = Jail.enterRoot(addon, host, options.donations)
+  const kernel = new Kernel(platform, host, {
+    syscalls: compileRows(syscallRows), log, hostname: options.hostname,
+  })
+  registerFileSystems(kernel)
+  const strace = new Strace(syscallRows, line => log.line(line))
+  if (options.strace) kernel.trace = strace
+
+  const stdio = new Stdio(kernel, host)
+  const init = startCommand(kernel, options, jail, stdio)
+  jail.dropCapabilities()
+  jail.seal(options.logLevel === 'debug')
+
+  platform.followLoop()
+  const control = new ControlServer(host, {
+    info: () => ({
+      id: options.id, command: options.args.map(decodeText).join(' '), startedMs: started, processes: kernel.liveTasks,
+    }),
+    setStrace: on => {
+      kernel.trace = on ? strace : undefined
+    },
+  })
+  const started = Date.now()
+  watchLauncher(host, {
+    signal: signo => stdio.signal(init, signo),
+    connected: fd => control.connected(fd),
+    closed: () => killGroup(init.group, SIGKILL),
+  })
+  await serve(kernel, platform)
+  stdio.close()
+  const status = init.group.exitStatus
+  const signo = status & 0x7f
+  return signo === 0 ? status >> 8 : 128 + signo
+}
+
+/** Serves until the first process has ended; what it leaves behind ends with it. */
+async function serve(kernel: Kernel, platform: Systrap): Promise<void> {
+  while (!kernel.init!.dead && kernel.liveTasks > 0) {
+    while (!platform.loopReady && kernel.liveTasks > 0) kernel.turn(Number.POSITIVE_INFINITY)
+    platform.loopReady = false
+    await nextTurn()
+  }
+  kernel.shutdown()
+  platform.destroy()
+}
+
+function startCommand(kernel: Kernel, options: SandboxOptions, jail: Jail, stdio: Stdio): Task {
+  const namespace = buildRoot(kernel, options, jail.mounts)
+  const cred = credentialsOf(kernel, options.user)
+  const place = namespace.rootPath
+  const fs = new FsState(place, place, 0o022)
+  const walk: WalkContext = { fs, cred, mountNs: namespace }
+  const cwd = lookup(walk, undefined, options.cwd, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
+  if (failed(cwd)) throw new UserError(`can't start in ${decodeText(options.cwd)}: ${errnoName(-cwd)}`)
+  fs.cwd = cwd
+  const command = options.args[0]!
+  const path = findCommand(walk, command, options.env)
+  if (failed(path)) throw commandError(command, path)
+  const fds = new FdTable()
+  stdio.install(fds, cred)
+  const task = kernel.startInit({
+    path, argv: options.args, envp: options.env, cred, fs, fds, ns: kernel.initialNamespaces(namespace), protectInit: false,
+    prepare: started => stdio.adopt(started),
+  })
+  if (failed(task)) throw commandError(command, task)
+  return task
+}
+
+function credentialsOf(kernel: Kernel, user: SandboxUser): Credentials {
+  const cred = new Credentials(kernel.userNs)
+  cred.uid = cred.euid = cred.suid = cred.fsuid = user.uid
+  cred.gid = cred.egid = cred.sgid = cred.fsgid = user.gid
+  cred.groups = user.groups
+  if (user.uid === 0) cred.permitted = cred.effective = cred.bounding
+  return cred
+}
+
+/** As execvp(3): a name with a slash is itself, others are looked for in the guest's PATH. */
+function findCommand(walk: WalkContext, command: string, env: readonly string[]): OrErrno<string> {
+  if (command.includes('/')) return command
+  const path = env.find(entry => entry.startsWith('PATH='))?.slice(5) ?? '/usr/local/bin:/usr/bin:/bin'
+  let error = -ENOENT
+  for (const directory of path.split(':')) {
+    const candidate = `${directory === '' ? '.' : directory}/${command}`
+    const found = lookup(walk, undefined, candidate, LOOKUP_FOLLOW)
+    if (failed(found)) continue
+    const inode = found.dentry.inode!
+    if (inode.isRegular && (inode.mode & 0o111) !== 0) return candidate
+    error = -EACCES
+  }
+  return error
+}
+
+/** As env(1) and shells have it: 127 when there is no such command, 126 when it can't be executed. */
+function commandError(command: string, error: number): UserError {
+  const missing = error === -ENOENT || error === -ENOTDIR
+  const what = missing ? 'command not found' : `can't be executed: ${errnoName(-error)}`
+  return new UserError(`${decodeText(command)}: ${what}`, missing ? 127 : 126)
+}

@@ -1,0 +1,87 @@
+/**
+ * The kinds of system call arguments. A row of the table names one kind per argument; dispatch decodes the register
+ * by it, `--strace` prints by it, and the platform copies what it points to along with the call (prefetch).
+ *
+ * Every kind decodes to one JavaScript number.
+ */
+import type { Task } from '../kernel/task.ts'
+
+/** How the 64-bit register becomes a number. */
+export type Decode =
+  /** Low word, signed: int, pid_t, file descriptors. */
+  | 'i32'
+  /** Low word, unsigned: unsigned int, flags, modes, ids. */
+  | 'u32'
+  /** All 64 bits as an unsigned double (inexact above 2^53, where everything is refused alike): addresses, sizes. */
+  | 'u64'
+  /** All 64 bits, signed: off_t, long. */
+  | 's64'
+
+export interface ArgKind {
+  readonly decode: Decode
+  /** For --strace. `out` kinds are printed after the call. */
+  readonly show: 'int' | 'uint' | 'hex' | 'octal' | 'fd' | 'addr' | 'path' | 'string' | 'bytes' | 'flags' | 'enum' | 'struct'
+    | 'argv' | 'signal'
+  readonly direction?: 'in' | 'out' | 'inout'
+  /** Names for 'flags' and 'enum'. */
+  readonly names?: Readonly<Record<string, number>>
+  /** 'struct': its layout; prefetched when direction is 'in' or 'inout'. */
+  readonly layout?: { readonly size: number }
+  /** 'bytes': which argument (index) holds the length; 'struct': which holds the count, if an array. */
+  readonly lengthArg?: number
+}
+
+export const fd: ArgKind = { decode: 'i32', show: 'fd' }
+export const int: ArgKind = { decode: 'i32', show: 'int' }
+export const uint: ArgKind = { decode: 'u32', show: 'uint' }
+export const hex: ArgKind = { decode: 'u32', show: 'hex' }
+/** long or off_t. */
+export const off: ArgKind = { decode: 's64', show: 'int' }
+export const long: ArgKind = off
+export const size: ArgKind = { decode: 'u64', show: 'uint' }
+export const addr: ArgKind = { decode: 'u64', show: 'addr' }
+export const mode: ArgKind = { decode: 'u32', show: 'octal' }
+export const pid: ArgKind = { decode: 'i32', show: 'int' }
+export const id: ArgKind = { decode: 'u32', show: 'uint' }
+export const signal: ArgKind = { decode: 'i32', show: 'signal' }
+/** A guest address of a NUL-terminated path. The handler reads it with `task.mm.readPath`. */
+export const path: ArgKind = { decode: 'u64', show: 'path', direction: 'in' }
+export const string: ArgKind = { decode: 'u64', show: 'string', direction: 'in' }
+export const argv: ArgKind = { decode: 'u64', show: 'argv', direction: 'in' }
+
+export function flags(names: Readonly<Record<string, number>>): ArgKind {
+  return { decode: 'u32', show: 'flags', names }
+}
+export function enumOf(names: Readonly<Record<string, number>>): ArgKind {
+  return { decode: 'i32', show: 'enum', names }
+}
+export function bufferIn(lengthArg: number): ArgKind {
+  return { decode: 'u64', show: 'bytes', direction: 'in', lengthArg }
+}
+export function bufferOut(lengthArg: number): ArgKind {
+  return { decode: 'u64', show: 'bytes', direction: 'out', lengthArg }
+}
+export function structIn(layout: { readonly size: number }, lengthArg?: number): ArgKind {
+  return { decode: 'u64', show: 'struct', direction: 'in', layout, lengthArg }
+}
+export function structOut(layout: { readonly size: number }): ArgKind {
+  return { decode: 'u64', show: 'struct', direction: 'out', layout }
+}
+export function structInOut(layout: { readonly size: number }): ArgKind {
+  return { decode: 'u64', show: 'struct', direction: 'inout', layout }
+}
+
+/** One system call. */
+export interface SyscallRow {
+  readonly nr: number
+  /** Gets the task and the decoded arguments; a value, a negative errno, or BLOCK. */
+  // biome-ignore lint/suspicious/noExplicitAny: handlers take 0 to 6 numbers; a test holds run.length to args.length + 1
+  readonly run: (task: Task, ...args: any[]) => number
+  readonly args: readonly ArgKind[]
+  /** How --strace shows the result; 'int' if absent. */
+  readonly returns?: 'int' | 'addr' | 'fd' | 'none' | 'hex'
+  /** What of the man page is not there, for the printed table. */
+  readonly partial?: string
+}
+
+export type SyscallRows = Readonly<Record<string, SyscallRow>>

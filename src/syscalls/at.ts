@@ -1,0 +1,41 @@
+/** Paths in arguments: a directory descriptor and a name. What the *at() calls have in common. */
+import { AT_FDCWD, O_PATH, RLIMIT_NOFILE } from '../abi/constants.ts'
+import { EBADF } from '../abi/errno.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import type { File } from '../vfs/file.ts'
+import { LOOKUP_EMPTY, lookup } from '../vfs/namei.ts'
+import type { Path } from '../vfs/path.ts'
+
+/** Where the walk for `name` starts: undefined is the working directory (or does not matter); -EBADF. */
+export function startOf(task: Task, dirfd: number, name: string): Path | undefined | number {
+  if (dirfd === AT_FDCWD || name.charCodeAt(0) === 0x2f) return undefined
+  const file = task.fds.get(dirfd)
+  return file === undefined ? -EBADF : file.path
+}
+
+/** The place that (dirfd, name) leads to. `flags` are LOOKUP_*: with LOOKUP_EMPTY an empty name is the descriptor's own place. */
+export function lookupAt(task: Task, dirfd: number, nameAt: GuestAddr, flags: number): OrErrno<Path> {
+  const name = readName(task, nameAt, (flags & LOOKUP_EMPTY) !== 0)
+  if (failed(name)) return name
+  const start = startOf(task, dirfd, name)
+  if (typeof start === 'number') return start
+  return lookup(task.walk, start, name, flags)
+}
+
+/** getname(): with `mayBeEmpty` a null pointer is an empty name too. */
+function readName(task: Task, nameAt: GuestAddr, mayBeEmpty: boolean): OrErrno<string> {
+  return mayBeEmpty && nameAt === 0 ? '' : task.mm.readPath(nameAt)
+}
+
+/** fdget: the File of a descriptor that is not O_PATH. */
+export function fileOf(task: Task, fd: number): File | undefined {
+  const file = task.fds.get(fd)
+  return file === undefined || (file.flags & O_PATH) !== 0 ? undefined : file
+}
+
+/** The first descriptor number that this process may not have. */
+export function fdLimit(task: Task): number {
+  return task.group.rlimits.soft(RLIMIT_NOFILE)
+}

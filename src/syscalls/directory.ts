@@ -1,0 +1,149 @@
+/** Directories: getdents(2), chdir(2), getcwd(2), chroot(2). */
+import { AT_FDCWD, CAP_SYS_CHROOT, PATH_MAX } from '../abi/constants.ts'
+import { EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, ERANGE } from '../abi/errno.ts'
+import { DIRENT64 } from '../abi/layout.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { toBytes } from '../base/bytes.ts'
+import { failed } from '../base/result.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
+import { notifyAccess } from '../vfs/notify.ts'
+import { pathToStringChecked } from '../vfs/path-string.ts'
+import { MAY_EXEC, permission } from '../vfs/permission.ts'
+import { addr, bufferOut, fd as fdArg, path, type SyscallRows, size, uint } from './args.ts'
+import { fileOf, lookupAt } from './at.ts'
+
+/** Entries of one call fill no more than this, whatever room the caller has. */
+const MAX_BATCH = 65536
+/** struct linux_dirent: the type is the record's last byte. */
+const OLD_NAME_OFFSET = 18
+
+export function getdents64(task: Task, fd: number, buffer: GuestAddr, count: number): number {
+  return listDirectory(task, fd, buffer, count, DIRENT64.d_name, putEntry64)
+}
+export function getdents(task: Task, fd: number, buffer: GuestAddr, count: number): number {
+  return listDirectory(task, fd, buffer, count, OLD_NAME_OFFSET, putEntryOld)
+}
+
+type PutEntry = (out: DataView, at: number, length: number, ino: number, next: number, type: number) => void
+
+function listDirectory(
+  task: Task,
+  fd: number,
+  buffer: GuestAddr,
+  count: number,
+  nameOffset: number,
+  put: PutEntry,
+): number {
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (!file.inode.isDir) return -ENOTDIR
+  const bytes = new Uint8Array(Math.min(count, MAX_BATCH))
+  const view = new DataView(bytes.buffer)
+  const before = file.pos
+  let used = 0
+  let full = false
+  const status = file.readdir((name, ino, type, next) => {
+    // Records are padded to 8 bytes; the old form has the type byte behind the name's NUL.
+    const length = (nameOffset + name.length + (put === putEntryOld ? 2 : 1) + 7) & ~7
+    if (used + length > bytes.length) {
+      full = true
+      return false
+    }
+    put(view, used, length, ino, next, type)
+    for (let i = 0; i < name.length; i++) bytes[used + nameOffset + i] = name.charCodeAt(i)
+    used += length
+    return true
+  })
+  if (used === 0) return status < 0 ? status : full ? -EINVAL : 0
+  const copied = task.mm.copyOut(buffer, bytes.subarray(0, used))
+  if (copied < 0) {
+    file.pos = before
+    return copied
+  }
+  notifyAccess(file)
+  return used
+}
+
+function putEntry64(
+  out: DataView,
+  at: number,
+  length: number,
+  ino: number,
+  next: number,
+  type: number,
+): void {
+  put64(out, at + DIRENT64.d_ino, ino)
+  put64(out, at + DIRENT64.d_off, next)
+  out.setUint16(at + DIRENT64.d_reclen, length, true)
+  out.setUint8(at + DIRENT64.d_type, type)
+}
+
+function putEntryOld(
+  out: DataView,
+  at: number,
+  length: number,
+  ino: number,
+  next: number,
+  type: number,
+): void {
+  put64(out, at, ino)
+  put64(out, at + 8, next)
+  out.setUint16(at + 16, length, true)
+  out.setUint8(at + length - 1, type)
+}
+
+function put64(out: DataView, at: number, value: number): void {
+  out.setUint32(at, value, true)
+  out.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
+}
+
+export function chdir(task: Task, nameAt: GuestAddr): number {
+  const found = lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
+  if (failed(found)) return found
+  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC)
+  if (status < 0) return status
+  task.fs.cwd = found
+  return 0
+}
+
+export function fchdir(task: Task, fd: number): number {
+  const file = task.fds.get(fd)
+  if (file === undefined) return -EBADF
+  if (!file.inode.isDir) return -ENOTDIR
+  const status = permission(task.cred, file.inode, MAY_EXEC)
+  if (status < 0) return status
+  task.fs.cwd = file.path
+  return 0
+}
+
+export function chroot(task: Task, nameAt: GuestAddr): number {
+  const found = lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
+  if (failed(found)) return found
+  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC)
+  if (status < 0) return status
+  if (!task.cred.capable(CAP_SYS_CHROOT)) return -EPERM
+  task.fs.root = found
+  return 0
+}
+
+/** The length with the NUL, as the system call has it. */
+export function getcwd(task: Task, buffer: GuestAddr, length: number): number {
+  const { cwd, root } = task.fs
+  if (cwd.dentry.unhashed) return -ENOENT
+  const text = pathToStringChecked(cwd, root)
+  if (text.length + 1 > PATH_MAX) return -ENAMETOOLONG
+  if (text.length + 1 > length) return -ERANGE
+  const status = task.mm.copyOut(buffer, toBytes(`${text}\0`))
+  return status < 0 ? status : text.length + 1
+}
+
+export const directoryCalls = {
+  getdents: { nr: NR.getdents, run: getdents, args: [fdArg, addr, uint] },
+  getdents64: { nr: NR.getdents64, run: getdents64, args: [fdArg, addr, uint] },
+  chdir: { nr: NR.chdir, run: chdir, args: [path] },
+  fchdir: { nr: NR.fchdir, run: fchdir, args: [fdArg] },
+  chroot: { nr: NR.chroot, run: chroot, args: [path] },
+  getcwd: { nr: NR.getcwd, run: getcwd, args: [bufferOut(1), size] },
+} satisfies SyscallRows

@@ -1,0 +1,105 @@
+/**
+ * From a trapped call to its handler: the rows of the table, compiled to a dense array. Arguments are decoded once, into
+ * task.args; each try calls the handler with them by its arity, without allocation.
+ */
+import { ENOSYS } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import type { SyscallTable } from '../kernel/kernel.ts'
+import type { Task } from '../kernel/task.ts'
+import { REG_R8, REG_R9, REG_R10, REG_RDI, REG_RDX, REG_RSI, type Registers } from '../platform/platform.ts'
+import type { SyscallRow, SyscallRows } from './args.ts'
+
+/** Numbers above are answered with ENOSYS without a look at the table. */
+const MAX_NUMBER = 1024
+
+/** Where the arguments are. */
+const ARGUMENT_REGISTERS = [REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9] as const
+
+const DECODE_I32 = 0
+const DECODE_U32 = 1
+const DECODE_U64 = 2
+const DECODE_S64 = 3
+const DECODERS = { i32: DECODE_I32, u32: DECODE_U32, u64: DECODE_U64, s64: DECODE_S64 } as const
+
+interface Compiled {
+  readonly run: SyscallRow['run']
+  /** DECODE_* of each argument. */
+  readonly decoders: readonly number[]
+}
+
+/** What the kernel needs of the table. Throws for rows that can't be right: two with one number, a wrong arity. */
+export function compileRows(rows: SyscallRows): SyscallTable {
+  const compiled: (Compiled | undefined)[] = new Array(MAX_NUMBER).fill(undefined)
+  for (const [name, row] of Object.entries(rows)) {
+    if (compiled[row.nr] !== undefined) throw new Error(`two rows for call number ${row.nr}: ${name}`)
+    if (row.run.length !== row.args.length + 1) {
+      throw new Error(`${name} takes ${row.run.length - 1} arguments, its row names ${row.args.length}`)
+    }
+    compiled[row.nr] = { run: row.run, decoders: row.args.map(kind => DECODERS[kind.decode]) }
+  }
+  return new Dispatch(compiled)
+}
+
+class Dispatch implements SyscallTable {
+  readonly #compiled: readonly (Compiled | undefined)[]
+  readonly #reported = new Set<number>()
+
+  constructor(compiled: readonly (Compiled | undefined)[]) {
+    this.#compiled = compiled
+  }
+
+  decode(task: Task, nr: number): void {
+    const call = nr < MAX_NUMBER ? this.#compiled[nr] : undefined
+    if (call === undefined) return
+    const { regs } = task.thread
+    const { decoders } = call
+    for (let i = 0; i < decoders.length; i++) {
+      task.args[i] = decode(regs, ARGUMENT_REGISTERS[i], decoders[i])
+    }
+  }
+
+  run(task: Task, nr: number): number {
+    const call = nr < MAX_NUMBER ? this.#compiled[nr] : undefined
+    if (call === undefined) return this.#unknown(task, nr)
+    const { args } = task
+    const { run } = call
+    switch (call.decoders.length) {
+      case 0:
+        return run(task)
+      case 1:
+        return run(task, args[0])
+      case 2:
+        return run(task, args[0], args[1])
+      case 3:
+        return run(task, args[0], args[1], args[2])
+      case 4:
+        return run(task, args[0], args[1], args[2], args[3])
+      case 5:
+        return run(task, args[0], args[1], args[2], args[3], args[4])
+      default:
+        return run(task, args[0], args[1], args[2], args[3], args[4], args[5])
+    }
+  }
+
+  name(nr: number): string {
+    for (const [name, number] of Object.entries(NR)) if (number === nr) return name
+    return `call ${nr}`
+  }
+
+  #unknown(task: Task, nr: number): number {
+    if (!this.#reported.has(nr) && this.#reported.size < MAX_NUMBER) {
+      this.#reported.add(nr)
+      task.kernel.log.debug(`${this.name(nr)} is not implemented (first used by ${task.comm})`)
+    }
+    return -ENOSYS
+  }
+}
+
+/** Each half of the register is read once: the guest can change it meanwhile. */
+function decode(regs: Registers, reg: number, how: number): number {
+  const lo = regs.lo(reg)
+  if (how === DECODE_I32) return lo | 0
+  if (how === DECODE_U32) return lo >>> 0
+  const hi = regs.hi(reg)
+  return (how === DECODE_U64 ? hi >>> 0 : hi | 0) * 0x100000000 + (lo >>> 0)
+}

@@ -1,0 +1,121 @@
+/** execve(2), execveat(2): the arguments. The work is in kernel/exec.ts. */
+import {
+  AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PATH_MAX, RLIMIT_STACK,
+} from '../abi/constants.ts'
+import { E2BIG, EBADF, EFAULT, EINVAL, ELOOP, ENAMETOOLONG } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import { baseName, commitExec, type ExecContext, loadImage, openExecutablePath, startExec } from '../kernel/exec.ts'
+import { PendingExec } from '../kernel/exec-state.ts'
+import { NO_RESULT, type Task } from '../kernel/task.ts'
+import { argumentLimit, MAX_ARG_STRLEN } from '../loader/arguments.ts'
+import type { GuestAddr, Mm } from '../mm/mm.ts'
+import { filePut } from '../vfs/file-ref.ts'
+import { LOOKUP_EMPTY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
+import { argv as argvArg, fd as fdArg, hex, path as pathArg, type SyscallRows } from './args.ts'
+
+/** Pointers read at once; never across a page, behind which the array may have ended. */
+const PAGE_SIZE = 4096
+
+export function execve(task: Task, path: GuestAddr, argv: GuestAddr, envp: GuestAddr): number {
+  return execveat(task, AT_FDCWD, path, argv, envp, 0)
+}
+
+export function execveat(
+  task: Task,
+  dirfd: number,
+  path: GuestAddr,
+  argv: GuestAddr,
+  envp: GuestAddr,
+  flags: number,
+): number {
+  let image = task.progress
+  if (!(image instanceof PendingExec)) {
+    const prepared = prepare(task, dirfd, path, argv, envp, flags)
+    if (failed(prepared)) return prepared
+    task.progress = image = prepared
+  }
+  if (!startExec(task)) {
+    task.uninterruptible = true
+    return task.block(task.group.execWait)
+  }
+  commitExec(task, image as PendingExec)
+  return NO_RESULT
+}
+
+function prepare(
+  task: Task,
+  dirfd: number,
+  pathAt: GuestAddr,
+  argvAt: GuestAddr,
+  envpAt: GuestAddr,
+  flags: number,
+): OrErrno<PendingExec> {
+  if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) !== 0) return -EINVAL
+  const name = task.mm.readString(pathAt, PATH_MAX)
+  if (failed(name)) return name
+  const relative = dirfd !== AT_FDCWD && !name.startsWith('/')
+  const start = relative ? task.fds.get(dirfd) : undefined
+  if (relative && start === undefined) return -EBADF
+
+  const lookupFlags =
+    ((flags & AT_SYMLINK_NOFOLLOW) === 0 ? LOOKUP_FOLLOW : 0) | ((flags & AT_EMPTY_PATH) !== 0 ? LOOKUP_EMPTY : 0)
+  const place = lookup(task.walk, start?.path, name, lookupFlags)
+  if (failed(place)) return place
+  if (place.dentry.inode?.isSymlink) return -ELOOP
+  const file = openExecutablePath(task.walk, place)
+  if (failed(file)) return file
+
+  const { rlimits } = task.group
+  const budget = { left: argumentLimit(rlimits.soft(RLIMIT_STACK)) }
+  const argv = readStrings(task.mm, argvAt, budget)
+  const envp = failed(argv) ? argv : readStrings(task.mm, envpAt, budget)
+  if (failed(argv) || failed(envp)) {
+    filePut(file)
+    return envp as number
+  }
+  const path = !relative ? name : name === '' ? `/dev/fd/${dirfd}` : `/dev/fd/${dirfd}/${name}`
+  const comm = name === '' ? place.dentry.name : baseName(name)
+  return loadImage(contextOf(task), {
+    file,
+    path,
+    comm,
+    argv,
+    envp,
+    pathInaccessible: relative && task.fds.cloexec(dirfd),
+  })
+}
+
+function contextOf(task: Task): ExecContext {
+  const { kernel, fs, cred, mountNs, personality, group } = task
+  let sharers = 0
+  for (const each of group.tasks) if (!each.ended && each.fs === fs) sharers++
+  return { kernel, fs, cred, mountNs, personality, rlimits: group.rlimits, fsShared: fs.users > sharers }
+}
+
+/** A NULL-terminated array of strings; a null array is an empty one. */
+function readStrings(mm: Mm, array: GuestAddr, budget: { left: number }): OrErrno<string[]> {
+  const strings: string[] = []
+  if (array === 0) return strings
+  for (let at = array; ; ) {
+    const length = Math.max(8, PAGE_SIZE - (at % PAGE_SIZE))
+    const bytes = new Uint8Array(length - (length % 8))
+    if (mm.copyIn(at, bytes) < 0) return -EFAULT
+    const view = new DataView(bytes.buffer)
+    for (let i = 0; i < bytes.length; i += 8) {
+      const pointer = view.getUint32(i, true) + view.getUint32(i + 4, true) * 0x100000000
+      if (pointer === 0) return strings
+      const text = mm.readString(pointer, MAX_ARG_STRLEN)
+      if (failed(text)) return text === -ENAMETOOLONG ? -E2BIG : text
+      strings.push(text)
+      budget.left -= text.length + 1 + 8
+      if (budget.left < 0) return -E2BIG
+    }
+    at += bytes.length
+  }
+}
+
+export const execCalls = {
+  execve: { nr: NR.execve, run: execve, args: [pathArg, argvArg, argvArg] },
+  execveat: { nr: NR.execveat, run: execveat, args: [fdArg, pathArg, argvArg, argvArg, hex] },
+} satisfies SyscallRows

@@ -1,0 +1,311 @@
+/** Bytes between two files, and what tells the host about a file's bytes: sendfile, copy_file_range, fallocate, fsync, … */
+import {
+  FALLOC_FL_COLLAPSE_RANGE,
+  FALLOC_FL_INSERT_RANGE,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_UNSHARE_RANGE,
+  FALLOC_FL_ZERO_RANGE,
+  O_APPEND,
+  S_IFBLK,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFREG,
+} from '../abi/constants.ts'
+import {
+  EAGAIN,
+  EBADF,
+  EFAULT,
+  EFBIG,
+  EINVAL,
+  EISDIR,
+  ENODEV,
+  EOPNOTSUPP,
+  EOVERFLOW,
+  EPIPE,
+  ESPIPE,
+  EXDEV,
+} from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { BufferDst, BufferSrc } from '../base/io.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import type { File } from '../vfs/file.ts'
+import { notifyAccess, notifyModify } from '../vfs/notify.ts'
+import { removePrivileges } from '../vfs/permission.ts'
+import { addr, fd as fdArg, hex, int, off, type SyscallRows, size } from './args.ts'
+import { fileOf } from './at.ts'
+import { IoProgress, sleepOn, WRITE_EVENTS } from './blocking.ts'
+import { checkSize, limitWrite, MAX_RW_COUNT } from './io-limits.ts'
+
+const CHUNK = 128 * 1024
+const MAX_FILE_SIZE = Number.MAX_SAFE_INTEGER
+
+/** A sendfile that waits for room in its output. */
+class SendProgress extends IoProgress {
+  /** Where the next bytes come from. */
+  position = 0
+}
+
+/** The input must be seekable; the output may be anything that can be written, and is waited for. */
+export function sendfile(
+  task: Task,
+  outFd: number,
+  inFd: number,
+  offsetAt: GuestAddr,
+  count: number,
+): number {
+  const input = fileOf(task, inFd)
+  if (input === undefined || !input.readable) return -EBADF
+  if (offsetAt !== 0 && !input.seekable) return -ESPIPE
+  const earlier = task.progress instanceof SendProgress ? task.progress : undefined
+  const output = earlier?.file ?? fileOf(task, outFd)
+  if (output === undefined || !output.writable) return -EBADF
+  let position = input.pos
+  if (earlier !== undefined) position = earlier.position
+  else if (offsetAt !== 0) {
+    const given = readOffset(task, offsetAt)
+    if (given === undefined) return -EFAULT
+    if (given < 0) return -EINVAL
+    position = given
+  }
+  if (!input.seekable || input.inode.isDir || (output.flags & O_APPEND) !== 0) return -EINVAL
+
+  const start = position
+  let done = earlier?.done ?? 0
+  const result = pump(task, input, position, output, Math.min(count, MAX_RW_COUNT) - done)
+  const moved = result.moved
+  position = start + moved
+  done += moved
+  if (moved > 0) {
+    notifyAccess(input)
+    notifyModify(output)
+  }
+  if (offsetAt === 0) input.pos = position
+  else if (moved > 0 || done === 0) {
+    const status = task.mm.putU64(offsetAt, position)
+    if (status < 0) return status
+  }
+  if (result.error === -EAGAIN && !output.nonblocking) {
+    if (!(task.progress instanceof SendProgress)) task.progress = new SendProgress(output)
+    ;(task.progress as SendProgress).position = position
+    return sleepOn(task, output, WRITE_EVENTS, output.writeTimeout, done)
+  }
+  if (result.error === -EPIPE) task.sendSigpipe()
+  return done > 0 ? done : result.error
+}
+
+/** Moves up to `count` bytes; `error` is why it stopped short, 0 at the end of the input. */
+function pump(
+  task: Task,
+  input: File,
+  position: number,
+  output: File,
+  count: number,
+): { moved: number; error: number } {
+  const buffer = new Uint8Array(Math.min(count, CHUNK))
+  let moved = 0
+  while (moved < count) {
+    const into = new BufferDst(buffer.subarray(0, Math.min(buffer.length, count - moved)))
+    const n = input.readAt(into, position + moved)
+    if (n <= 0) return { moved, error: n }
+    let from = 0
+    while (from < n) {
+      const src = new BufferSrc(buffer.subarray(from, n))
+      const limited = output.inode.isRegular ? limitWrite(task, output, src, output.pos) : src
+      const written = typeof limited === 'number' ? limited : output.write(limited)
+      if (written <= 0) return { moved: moved + from, error: written }
+      from += written
+    }
+    moved += n
+  }
+  return { moved, error: 0 }
+}
+
+export function copy_file_range(
+  task: Task,
+  inFd: number,
+  inOffsetAt: GuestAddr,
+  outFd: number,
+  outOffsetAt: GuestAddr,
+  count: number,
+  flags: number,
+): number {
+  const input = fileOf(task, inFd)
+  const output = fileOf(task, outFd)
+  if (input === undefined || output === undefined) return -EBADF
+  const inOffset = inOffsetAt === 0 ? input.pos : readOffset(task, inOffsetAt)
+  const outOffset = outOffsetAt === 0 ? output.pos : readOffset(task, outOffsetAt)
+  if (inOffset === undefined || outOffset === undefined) return -EFAULT
+  if (flags !== 0) return -EINVAL
+  const n = copyRange(task, input, inOffset, output, outOffset, count)
+  if (n <= 0) return n
+  notifyAccess(input)
+  notifyModify(output)
+  if (inOffsetAt === 0) input.pos = inOffset + n
+  else if (task.mm.putU64(inOffsetAt, inOffset + n) < 0) return -EFAULT
+  if (outOffsetAt === 0) output.pos = outOffset + n
+  else if (task.mm.putU64(outOffsetAt, outOffset + n) < 0) return -EFAULT
+  return n
+}
+
+function copyRange(
+  task: Task,
+  input: File,
+  inOffset: number,
+  output: File,
+  outOffset: number,
+  count: number,
+): number {
+  if (input.inode.isDir || output.inode.isDir) return -EISDIR
+  if (!input.inode.isRegular || !output.inode.isRegular) return -EINVAL
+  if (!input.readable || !output.writable || (output.flags & O_APPEND) !== 0) return -EBADF
+  if (inOffset < 0 || outOffset < 0) return -EINVAL
+  if (inOffset + count > 2 ** 63 || outOffset + count > 2 ** 63) return -EOVERFLOW
+  const status = input.inode.getattr()
+  if (status < 0) return status
+  const size = input.inode.size
+  if (inOffset >= size) return 0
+  count = Math.min(count, size - inOffset, MAX_RW_COUNT)
+  if (input.inode === output.inode && outOffset + count > inOffset && outOffset < inOffset + count)
+    return -EINVAL
+  if (count === 0) return 0
+  const privileges = removePrivileges(task.cred, output.inode)
+  if (privileges < 0) return privileges
+  const limited = limitWrite(task, output, new BufferSrc(new Uint8Array(Math.min(count, 1))), outOffset)
+  if (typeof limited === 'number') return limited
+  const direct = output.copyFrom(input, inOffset, outOffset, count)
+  if (direct !== -EOPNOTSUPP && direct !== -EXDEV) return direct
+  return copyThrough(input, inOffset, output, outOffset, count)
+}
+
+function copyThrough(input: File, inOffset: number, output: File, outOffset: number, count: number): number {
+  const buffer = new Uint8Array(Math.min(count, CHUNK))
+  let done = 0
+  while (done < count) {
+    const n = input.readAt(
+      new BufferDst(buffer.subarray(0, Math.min(buffer.length, count - done))),
+      inOffset + done,
+    )
+    if (n <= 0) return done > 0 ? done : n
+    const written = output.writeAt(new BufferSrc(buffer.subarray(0, n)), outOffset + done)
+    if (written <= 0) return done > 0 ? done : written
+    done += written
+    if (written < n) return done
+  }
+  return done
+}
+
+/** A loff_t of the guest as a double. */
+function readOffset(task: Task, address: GuestAddr): number | undefined {
+  const view = task.mm.view(address, 8)
+  return view === undefined ? undefined : view.getInt32(4, true) * 2 ** 32 + view.getUint32(0, true)
+}
+
+export function fallocate(task: Task, fd: number, mode: number, offset: number, length: number): number {
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (offset < 0 || length <= 0) return -EINVAL
+  const operation = mode & ~FALLOC_FL_KEEP_SIZE
+  const keepsSize = (mode & FALLOC_FL_KEEP_SIZE) !== 0
+  switch (operation) {
+    case 0:
+    case FALLOC_FL_UNSHARE_RANGE:
+    case FALLOC_FL_ZERO_RANGE:
+      break
+    case FALLOC_FL_PUNCH_HOLE:
+      if (!keepsSize) return -EOPNOTSUPP
+      break
+    case FALLOC_FL_COLLAPSE_RANGE:
+    case FALLOC_FL_INSERT_RANGE:
+      if (keepsSize) return -EOPNOTSUPP
+      break
+    default:
+      return -EOPNOTSUPP
+  }
+  if (!file.writable) return -EBADF
+  const { inode } = file
+  if (inode.type === S_IFIFO) return -ESPIPE
+  if (inode.isDir) return -EISDIR
+  if (inode.type !== S_IFREG && inode.type !== S_IFBLK) return -ENODEV
+  if (offset + length > MAX_FILE_SIZE) return -EFBIG
+  if (!keepsSize) {
+    const allowed = checkSize(task, inode.size, offset + length)
+    if (allowed < 0) return allowed
+  }
+  const privileges = removePrivileges(task.cred, inode)
+  if (privileges < 0) return privileges
+  const status = file.fallocate(mode, offset, length)
+  if (status === 0) notifyModify(file)
+  return status
+}
+
+/** Advice is not needed: pages are the host's, and it sees the accesses. */
+export function fadvise64(task: Task, fd: number, _offset: number, length: number, advice: number): number {
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (file.inode.type === S_IFIFO) return -ESPIPE
+  return length < 0 || advice < 0 || advice > 5 ? -EINVAL : 0
+}
+
+export function readahead(task: Task, fd: number, _offset: number, _count: number): number {
+  const file = fileOf(task, fd)
+  if (file === undefined || !file.readable) return -EBADF
+  return file.inode.isRegular || file.inode.type === S_IFBLK ? 0 : -EINVAL
+}
+
+export function fsync(task: Task, fd: number): number {
+  return fileOf(task, fd)?.fsync(false) ?? -EBADF
+}
+export function fdatasync(task: Task, fd: number): number {
+  return fileOf(task, fd)?.fsync(true) ?? -EBADF
+}
+
+/** All file systems that the caller can see. */
+export function sync(task: Task): number {
+  const seen = new Set<unknown>()
+  for (const { sb } of task.mountNs.mounts) {
+    if (seen.has(sb)) continue
+    seen.add(sb)
+    sb.sync()
+  }
+  return 0
+}
+
+export function syncfs(task: Task, fd: number): number {
+  return fileOf(task, fd)?.inode.sb.sync() ?? -EBADF
+}
+
+/** More than asked for: the whole file's data is written. */
+export function sync_file_range(
+  task: Task,
+  fd: number,
+  offset: number,
+  length: number,
+  flags: number,
+): number {
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if ((flags & ~7) !== 0 || offset < 0 || length < 0) return -EINVAL
+  const type = file.inode.type
+  if (type !== S_IFREG && type !== S_IFBLK && type !== S_IFDIR && type !== S_IFLNK) return -ESPIPE
+  return flags === 0 || type !== S_IFREG ? 0 : file.fsync(true)
+}
+
+export const fileCopyCalls = {
+  sendfile: { nr: NR.sendfile, run: sendfile, args: [fdArg, fdArg, addr, size] },
+  copy_file_range: {
+    nr: NR.copy_file_range,
+    run: copy_file_range,
+    args: [fdArg, addr, fdArg, addr, size, hex],
+  },
+  fallocate: { nr: NR.fallocate, run: fallocate, args: [fdArg, hex, off, off] },
+  fadvise64: { nr: NR.fadvise64, run: fadvise64, args: [fdArg, off, off, int] },
+  readahead: { nr: NR.readahead, run: readahead, args: [fdArg, off, size] },
+  fsync: { nr: NR.fsync, run: fsync, args: [fdArg] },
+  fdatasync: { nr: NR.fdatasync, run: fdatasync, args: [fdArg] },
+  sync: { nr: NR.sync, run: sync, args: [] },
+  syncfs: { nr: NR.syncfs, run: syncfs, args: [fdArg] },
+  sync_file_range: { nr: NR.sync_file_range, run: sync_file_range, args: [fdArg, off, off, hex] },
+} satisfies SyscallRows

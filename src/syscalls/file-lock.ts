@@ -1,0 +1,157 @@
+/** fcntl's byte-range locks and flock(2). The locks themselves are in vfs/locks.ts. */
+import {
+  F_GETLK,
+  F_OFD_GETLK,
+  F_OFD_SETLKW,
+  F_RDLCK,
+  F_SETLKW,
+  F_UNLCK,
+  F_WRLCK,
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_SH,
+  LOCK_UN,
+  SEEK_CUR,
+  SEEK_END,
+  SEEK_SET,
+} from '../abi/constants.ts'
+import { EAGAIN, EBADF, EDEADLK, EFAULT, EINVAL, EOVERFLOW, ERESTARTSYS } from '../abi/errno.ts'
+import { FLOCK } from '../abi/layout.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { Pid } from '../kernel/pid.ts'
+import { HeldProgress, type Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import type { File } from '../vfs/file.ts'
+import type { LockWait, LockWaits } from '../vfs/lock-waits.ts'
+import { LOCK_TO_END, locksOf, type PosixLock } from '../vfs/locks.ts'
+import { fd as fdArg, flags as flagsArg, type SyscallRows } from './args.ts'
+import { fileOf } from './at.ts'
+
+const OFFSET_MAX = 2 ** 63
+
+/** A task that waits for a POSIX lock stands in the graph of waits. */
+class LockProgress extends HeldProgress {
+  readonly request: PosixLock
+  readonly #wait: LockWait
+  readonly #waits: LockWaits
+
+  constructor(waits: LockWaits, wait: LockWait) {
+    super()
+    this.request = wait.lock
+    this.#wait = wait
+    this.#waits = waits
+    waits.add(wait)
+  }
+  override end(): void {
+    this.#waits.remove(this.#wait)
+  }
+}
+
+/** F_GETLK, F_SETLK, F_SETLKW and their OFD forms. */
+export function lockFcntl(task: Task, file: File, command: number, address: GuestAddr): number {
+  const ofd = command >= F_OFD_GETLK
+  const earlier = task.progress instanceof LockProgress ? task.progress : undefined
+  const request = earlier?.request ?? readLock(task, file, ofd, address)
+  if (typeof request === 'number') return request
+  if (command === F_GETLK || command === F_OFD_GETLK) return getLock(task, file, request, address)
+  if (request.type === F_RDLCK && !file.readable) return -EBADF
+  if (request.type === F_WRLCK && !file.writable) return -EBADF
+
+  const locks = locksOf(file.inode)
+  const conflict = request.type === F_UNLCK ? undefined : locks.findConflict(request)
+  if (conflict === undefined) {
+    locks.set(request)
+    return 0
+  }
+  if (command !== F_SETLKW && command !== F_OFD_SETLKW) return -EAGAIN
+  const waits = task.mountNs.vfs.lockWaits
+  if (!ofd && waits.wouldDeadlock(request.owner, conflict.owner)) return -EDEADLK
+  if (earlier === undefined) task.progress = new LockProgress(waits, { locks, lock: request })
+  return task.block(locks.queue, -ERESTARTSYS)
+}
+
+/** struct flock as a range. */
+function readLock(task: Task, file: File, ofd: boolean, address: GuestAddr): PosixLock | number {
+  const view = task.mm.view(address, FLOCK.size)
+  if (view === undefined) return -EFAULT
+  const type = view.getInt16(FLOCK.l_type, true)
+  const whence = view.getInt16(FLOCK.l_whence, true)
+  const offset = signed64(view, FLOCK.l_start)
+  const length = signed64(view, FLOCK.l_len)
+  const pid = view.getInt32(FLOCK.l_pid, true)
+  if (ofd && pid !== 0) return -EINVAL
+  let base: number
+  if (whence === SEEK_SET) base = 0
+  else if (whence === SEEK_CUR) base = file.pos
+  else if (whence === SEEK_END) {
+    const status = file.inode.getattr()
+    if (status < 0) return status
+    base = file.inode.size
+  } else return -EINVAL
+  let start = base + offset
+  if (start >= OFFSET_MAX) return -EOVERFLOW
+  if (start < 0) return -EINVAL
+  let end = LOCK_TO_END
+  if (length > 0) {
+    end = start + length
+    if (end > OFFSET_MAX) return -EOVERFLOW
+    if (end === OFFSET_MAX) end = LOCK_TO_END
+  } else if (length < 0) {
+    if (start + length < 0) return -EINVAL
+    end = start
+    start += length
+  }
+  if (type !== F_RDLCK && type !== F_WRLCK && type !== F_UNLCK) return -EINVAL
+  return { owner: ofd ? file : task.fds, type, start, end, holder: ofd ? undefined : task.group.pid }
+}
+
+/** Who is in the way of the lock, or F_UNLCK in its type. */
+function getLock(task: Task, file: File, request: PosixLock, address: GuestAddr): number {
+  if (request.type === F_UNLCK) return -EINVAL
+  const conflict = file.inode.locks?.findConflict(request)
+  const view = task.mm.view(address, FLOCK.size)
+  if (view === undefined) return -EFAULT
+  const type = conflict === undefined ? F_UNLCK : conflict.type
+  const words = [0, 4, 8, 12, 16, 20, 24, 28].map(at => view.getUint32(at, true))
+  const out = task.mm.out(FLOCK.size)
+  words.forEach((word, i) => {
+    out.setUint32(i * 4, word, true)
+  })
+  out.setInt16(FLOCK.l_type, type, true)
+  if (conflict !== undefined) {
+    const length = conflict.end === LOCK_TO_END ? 0 : conflict.end - conflict.start
+    out.setInt16(FLOCK.l_whence, SEEK_SET, true)
+    put64(out, FLOCK.l_start, conflict.start)
+    put64(out, FLOCK.l_len, length)
+    out.setInt32(FLOCK.l_pid, conflict.holder instanceof Pid ? conflict.holder.in(task.pidNs) : -1, true)
+  }
+  return task.mm.commit(address)
+}
+
+/** Locks of the open description, shared by all its descriptors. */
+export function flock(task: Task, fd: number, operation: number): number {
+  const kind = operation & ~LOCK_NB
+  if (kind !== LOCK_SH && kind !== LOCK_EX && kind !== LOCK_UN) return -EINVAL
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (kind === LOCK_UN) {
+    file.inode.locks?.unflock(file)
+    return 0
+  }
+  if (!file.readable && !file.writable) return -EBADF
+  const locks = locksOf(file.inode)
+  if (locks.flock(file, kind)) return 0
+  return (operation & LOCK_NB) !== 0 ? -EAGAIN : task.block(locks.queue, -ERESTARTSYS)
+}
+
+function signed64(view: DataView, at: number): number {
+  return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
+}
+function put64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value, true)
+  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
+}
+
+export const fileLockCalls = {
+  flock: { nr: NR.flock, run: flock, args: [fdArg, flagsArg({ LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN })] },
+} satisfies SyscallRows

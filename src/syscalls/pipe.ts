@@ -1,0 +1,206 @@
+/** pipe(2), splice(2), tee(2), vmsplice(2). */
+import {
+  O_APPEND,
+  O_CLOEXEC,
+  O_DIRECT,
+  O_NONBLOCK,
+  SPLICE_F_GIFT,
+  SPLICE_F_MORE,
+  SPLICE_F_MOVE,
+  SPLICE_F_NONBLOCK,
+  UIO_MAXIOV,
+} from '../abi/constants.ts'
+import { EAGAIN, EBADF, EFAULT, EINVAL, EPIPE, ESPIPE } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { makePipe, PipeFile } from '../fs/pipe/pipe-file.ts'
+import { moveSlots, PipeDst, PipeSrc } from '../fs/pipe/splice.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import type { File } from '../vfs/file.ts'
+import { addr, fd as fdArg, flags as flagsArg, type SyscallRows, size } from './args.ts'
+import { fileOf } from './at.ts'
+import { READ_EVENTS, sleepOn, WRITE_EVENTS } from './blocking.ts'
+import { installPair } from './install.ts'
+
+const SPLICE_FLAGS = { SPLICE_F_MOVE, SPLICE_F_NONBLOCK, SPLICE_F_MORE, SPLICE_F_GIFT }
+const SPLICE_ALL = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT
+
+export function pipe(task: Task, fdsAt: GuestAddr): number {
+  return pipe2(task, fdsAt, 0)
+}
+
+export function pipe2(task: Task, fdsAt: GuestAddr, flags: number): number {
+  if ((flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT)) !== 0) return -EINVAL
+  const [reader, writer] = makePipe(task.kernel.anonFs, flags, task.cred)
+  return installPair(task, reader, writer, (flags & O_CLOEXEC) !== 0, fdsAt)
+}
+
+/** splice(2): at least one end is a pipe; a position may be given for the other. */
+export function splice(
+  task: Task,
+  inFd: number,
+  inOffsetAt: GuestAddr,
+  outFd: number,
+  outOffsetAt: GuestAddr,
+  length: number,
+  flags: number,
+): number {
+  if (length === 0) return 0
+  if ((flags & ~SPLICE_ALL) !== 0) return -EINVAL
+  const input = fileOf(task, inFd)
+  const output = fileOf(task, outFd)
+  if (input === undefined || output === undefined) return -EBADF
+  const fromPipe = input instanceof PipeFile
+  const toPipe = output instanceof PipeFile
+  if ((fromPipe && inOffsetAt !== 0) || (toPipe && outOffsetAt !== 0)) return -ESPIPE
+  if (!input.readable || !output.writable) return -EBADF
+  const dontWait = (flags & SPLICE_F_NONBLOCK) !== 0
+  if (fromPipe && toPipe) return pipeToPipe(task, input, output, length, dontWait)
+  if (fromPipe) return pipeToFile(task, input, output, outOffsetAt, length, dontWait)
+  if (toPipe) return fileToPipe(task, input, inOffsetAt, output, length, dontWait)
+  return -EINVAL
+}
+
+function pipeToPipe(
+  task: Task,
+  input: PipeFile,
+  output: PipeFile,
+  length: number,
+  dontWait: boolean,
+): number {
+  if (input.pipe === output.pipe) return -EINVAL
+  const must = dontWait || input.nonblocking || output.nonblocking
+  const ready = pipesReady(task, input, output, must)
+  return ready === READY ? moveSlots(input.pipe, output.pipe, length, true) : ready
+}
+
+/** tee(2): what is in one pipe is put into the other as well. */
+export function tee(task: Task, inFd: number, outFd: number, length: number, flags: number): number {
+  if ((flags & ~SPLICE_ALL) !== 0) return -EINVAL
+  if (length === 0) return 0
+  const input = fileOf(task, inFd)
+  const output = fileOf(task, outFd)
+  if (input === undefined || output === undefined) return -EBADF
+  if (!input.readable || !output.writable) return -EBADF
+  if (!(input instanceof PipeFile) || !(output instanceof PipeFile) || input.pipe === output.pipe)
+    return -EINVAL
+  const must = (flags & SPLICE_F_NONBLOCK) !== 0 || input.nonblocking || output.nonblocking
+  const ready = pipesReady(task, input, output, must)
+  return ready === READY ? moveSlots(input.pipe, output.pipe, length, false) : ready
+}
+
+const READY = 1
+
+/** Waits until there is something to take and room to put it: READY, or the call's result for now. */
+function pipesReady(task: Task, input: PipeFile, output: PipeFile, dontWait: boolean): number {
+  if (input.pipe.empty) {
+    if (input.pipe.writers === 0) return 0
+    return dontWait ? -EAGAIN : sleepOn(task, input, READ_EVENTS)
+  }
+  const room = roomIn(task, output)
+  if (room !== -EAGAIN) return room
+  return dontWait ? -EAGAIN : sleepOn(task, output, WRITE_EVENTS)
+}
+
+/** READY, -EAGAIN, or -EPIPE with its signal. */
+function roomIn(task: Task, output: PipeFile): number {
+  if (output.pipe.readers === 0) {
+    task.sendSigpipe()
+    return -EPIPE
+  }
+  return output.pipe.full ? -EAGAIN : READY
+}
+
+function pipeToFile(
+  task: Task,
+  input: PipeFile,
+  output: File,
+  offsetAt: GuestAddr,
+  length: number,
+  dontWait: boolean,
+): number {
+  if (offsetAt !== 0 && !output.seekable) return -EINVAL
+  const offset = offsetAt === 0 ? -1 : readOffset(task, offsetAt)
+  if (offset === undefined) return -EFAULT
+  if (offsetAt !== 0 && offset < 0) return -EINVAL
+  if ((output.flags & O_APPEND) !== 0) return -EINVAL
+  const pipe = input.pipe
+  if (pipe.empty) {
+    if (pipe.writers === 0) return 0
+    return dontWait || input.nonblocking ? -EAGAIN : sleepOn(task, input, READ_EVENTS)
+  }
+  const src = new PipeSrc(pipe, length)
+  const n = offsetAt === 0 ? output.write(src) : output.writeAt(src, offset)
+  if (n === -EAGAIN && !dontWait && !output.nonblocking) {
+    return sleepOn(task, output, WRITE_EVENTS, output.writeTimeout)
+  }
+  if (n === -EPIPE && output.signalsPipe) task.sendSigpipe()
+  if (n <= 0 || offsetAt === 0) return n
+  return task.mm.putU64(offsetAt, offset + n) < 0 ? -EFAULT : n
+}
+
+function fileToPipe(
+  task: Task,
+  input: File,
+  offsetAt: GuestAddr,
+  output: PipeFile,
+  length: number,
+  dontWait: boolean,
+): number {
+  if (offsetAt !== 0 && !input.seekable) return -EINVAL
+  const offset = offsetAt === 0 ? -1 : readOffset(task, offsetAt)
+  if (offset === undefined) return -EFAULT
+  if (offsetAt !== 0 && offset < 0) return -EINVAL
+  const room = roomIn(task, output)
+  if (room === -EAGAIN) return dontWait || output.nonblocking ? -EAGAIN : sleepOn(task, output, WRITE_EVENTS)
+  if (room < 0) return room
+  const dst = new PipeDst(output.pipe, length)
+  const n = offsetAt === 0 ? input.read(dst) : input.readAt(dst, offset)
+  if (n === -EAGAIN && !dontWait && !input.nonblocking) {
+    return sleepOn(task, input, READ_EVENTS, input.readTimeout)
+  }
+  if (n <= 0 || offsetAt === 0) return n
+  return task.mm.putU64(offsetAt, offset + n) < 0 ? -EFAULT : n
+}
+
+/** A loff_t of the guest's; undefined for EFAULT. */
+function readOffset(task: Task, at: GuestAddr): number | undefined {
+  const view = task.mm.view(at, 8)
+  return view === undefined ? undefined : view.getInt32(4, true) * 0x100000000 + view.getUint32(0, true)
+}
+
+/** vmsplice(2): the guest's memory into a pipe, or, on a read end, a pipe's bytes into memory. Bytes are copied. */
+export function vmsplice(task: Task, fd: number, iov: GuestAddr, count: number, flags: number): number {
+  if ((flags & ~SPLICE_ALL) !== 0) return -EINVAL
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (!file.writable && !file.readable) return -EBADF
+  if (count > UIO_MAXIOV) return -EINVAL
+  if (file.writable) {
+    const src = task.mm.srcVector(iov, count)
+    if (typeof src === 'number') return src
+    if (!(file instanceof PipeFile)) return -EBADF
+    if (src.remaining === 0) return 0
+    const dontWait = file.nonblocking || (flags & SPLICE_F_NONBLOCK) !== 0
+    const n = file.pipe.write(src, false)
+    if (n === -EAGAIN && !dontWait) return sleepOn(task, file, WRITE_EVENTS)
+    if (n === -EPIPE) task.sendSigpipe()
+    return n
+  }
+  const dst = task.mm.dstVector(iov, count)
+  if (typeof dst === 'number') return dst
+  if (!(file instanceof PipeFile)) return -EBADF
+  const n = file.pipe.read(dst)
+  const dontWait = file.nonblocking || (flags & SPLICE_F_NONBLOCK) !== 0
+  return n === -EAGAIN && !dontWait ? sleepOn(task, file, READ_EVENTS) : n
+}
+
+const spliceFlags = flagsArg(SPLICE_FLAGS)
+
+export const pipeCalls = {
+  pipe: { nr: NR.pipe, run: pipe, args: [addr] },
+  pipe2: { nr: NR.pipe2, run: pipe2, args: [addr, flagsArg({ O_CLOEXEC, O_NONBLOCK, O_DIRECT })] },
+  splice: { nr: NR.splice, run: splice, args: [fdArg, addr, fdArg, addr, size, spliceFlags] },
+  tee: { nr: NR.tee, run: tee, args: [fdArg, fdArg, size, spliceFlags] },
+  vmsplice: { nr: NR.vmsplice, run: vmsplice, args: [fdArg, addr, size, spliceFlags] },
+} satisfies SyscallRows

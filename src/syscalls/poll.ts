@@ -1,0 +1,318 @@
+/**
+ * poll(2), ppoll(2), select(2), pselect6(2).
+ *
+ * A try asks every file and, when none has anything, queues the task at all of them: one WaitEntry a descriptor. What
+ * was read from the guest is kept between tries. A call with a signal mask of its own sets it at the first try; the
+ * kernel puts the old one back behind the handler of the signal that ended the call.
+ */
+import {
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLNVAL,
+  POLLOUT,
+  POLLPRI,
+  POLLRDBAND,
+  POLLRDNORM,
+  POLLWRBAND,
+  POLLWRNORM,
+  RLIMIT_NOFILE,
+  STICKY_TIMEOUTS,
+} from '../abi/constants.ts'
+import { EBADF, EFAULT, EINTR, EINVAL, ERESTART_RESTARTBLOCK, ERESTARTNOHAND } from '../abi/errno.ts'
+import { POLLFD, TIMESPEC, TIMEVAL } from '../abi/layout.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { BLOCK } from '../base/result.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import { addr, int, type SyscallRows, size, structInOut, uint } from './args.ts'
+import { fileOf } from './at.ts'
+import { readTimespec, readTimeval, writeTimespec, writeTimeval } from './time-args.ts'
+
+const SIGSET_SIZE = 8
+const NSEC_PER_MSEC = 1e6
+
+const SELECT_IN = POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR
+const SELECT_OUT = POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR
+const SELECT_EXCEPT = POLLPRI
+
+/** Between tries of one call. */
+interface PollState {
+  /** pollfds, or the three sets one behind the other. */
+  readonly data: DataView
+  /** Monotonic ns. */
+  readonly deadline: number
+}
+
+// poll
+
+export function poll(task: Task, fdsAt: GuestAddr, count: number, timeout: number): number {
+  const span = timeout < 0 ? Number.POSITIVE_INFINITY : timeout * NSEC_PER_MSEC
+  return pollFor(task, fdsAt, count, span, -ERESTART_RESTARTBLOCK)
+}
+
+export function ppoll(
+  task: Task,
+  fdsAt: GuestAddr,
+  count: number,
+  timeoutAt: GuestAddr,
+  maskAt: GuestAddr,
+  maskSize: number,
+): number {
+  let span = Number.POSITIVE_INFINITY
+  if (task.progress === undefined) {
+    if (timeoutAt !== 0) span = readTimespec(task, timeoutAt)
+    if (span < 0) return span
+    const status = useMask(task, maskAt, maskSize)
+    if (status < 0) return status
+  }
+  const result = pollFor(task, fdsAt, count, span, -ERESTARTNOHAND)
+  return finish(task, result, timeoutAt, writeTimespec, -ERESTARTNOHAND)
+}
+
+function pollFor(task: Task, fdsAt: GuestAddr, count: number, span: number, interrupted: number): number {
+  let state = task.progress as PollState | undefined
+  let fds = state?.data
+  if (state === undefined) {
+    if (count > task.group.rlimits.soft(RLIMIT_NOFILE)) return -EINVAL
+    fds = readBlock(task, fdsAt, count * POLLFD.size)
+    if (fds === undefined) return -EFAULT
+  }
+  const revents = new Int16Array(count)
+  const found = scan(task, fds!, revents)
+  if (found > 0 || span === 0 || passed(task, state)) {
+    const status = writeEvents(task, fds!, revents, fdsAt)
+    return status < 0 ? status : found
+  }
+  state ??= remember(task, keep(fds!), span)
+  for (let i = 0; i < count; i++) {
+    const at = i * POLLFD.size
+    const file = fileOf(task, state.data.getInt32(at + POLLFD.fd, true))
+    const events = state.data.getInt16(at + POLLFD.events, true) | POLLERR | POLLHUP
+    if (file?.waitQueue !== undefined) task.block(file.waitQueue, interrupted, events)
+  }
+  return task.blockUntil(state.deadline, interrupted)
+}
+
+/** Asks every file: how many have something. */
+function scan(task: Task, fds: DataView, revents: Int16Array): number {
+  let found = 0
+  for (let i = 0; i < revents.length; i++) {
+    const fd = fds.getInt32(i * POLLFD.size + POLLFD.fd, true)
+    if (fd < 0) continue
+    const file = fileOf(task, fd)
+    const wanted = fds.getInt16(i * POLLFD.size + POLLFD.events, true) | POLLERR | POLLHUP
+    revents[i] = file === undefined ? POLLNVAL : file.poll() & wanted
+    if (revents[i] !== 0) found++
+  }
+  return found
+}
+
+/** Only the revents are the kernel's to write, and of these only those that differ: other threads may change the rest. */
+function writeEvents(task: Task, fds: DataView, revents: Int16Array, fdsAt: GuestAddr): number {
+  const word = new DataView(new ArrayBuffer(2))
+  for (let i = 0; i < revents.length; i++) {
+    const at = i * POLLFD.size + POLLFD.revents
+    if (fds.getInt16(at, true) === revents[i]) continue
+    word.setInt16(0, revents[i], true)
+    const status = task.mm.copyOut(fdsAt + at, new Uint8Array(word.buffer))
+    if (status < 0) return status
+  }
+  return 0
+}
+
+// select
+
+export function select(
+  task: Task,
+  count: number,
+  readAt: GuestAddr,
+  writeAt: GuestAddr,
+  exceptAt: GuestAddr,
+  timeoutAt: GuestAddr,
+): number {
+  let span = Number.POSITIVE_INFINITY
+  if (task.progress === undefined && timeoutAt !== 0) span = readTimeval(task, timeoutAt)
+  if (span < 0) return span
+  const result = selectFor(task, count, readAt, writeAt, exceptAt, span)
+  return finish(task, result, timeoutAt, writeTimeval, -ERESTARTNOHAND)
+}
+
+export function pselect6(
+  task: Task,
+  count: number,
+  readAt: GuestAddr,
+  writeAt: GuestAddr,
+  exceptAt: GuestAddr,
+  timeoutAt: GuestAddr,
+  maskArg: GuestAddr,
+): number {
+  let span = Number.POSITIVE_INFINITY
+  if (task.progress === undefined) {
+    let maskAt = 0
+    let maskSize = 0
+    if (maskArg !== 0) {
+      const view = task.mm.view(maskArg, 16)
+      if (view === undefined) return -EFAULT
+      maskAt = view.getUint32(4, true) * 0x100000000 + view.getUint32(0, true)
+      maskSize = view.getUint32(8, true)
+    }
+    if (timeoutAt !== 0) span = readTimespec(task, timeoutAt)
+    if (span < 0) return span
+    const status = useMask(task, maskAt, maskSize)
+    if (status < 0) return status
+  }
+  const result = selectFor(task, count, readAt, writeAt, exceptAt, span)
+  return finish(task, result, timeoutAt, writeTimespec, -ERESTARTNOHAND)
+}
+
+function selectFor(
+  task: Task,
+  count: number,
+  readAt: GuestAddr,
+  writeAt: GuestAddr,
+  exceptAt: GuestAddr,
+  span: number,
+): number {
+  if (count < 0) return -EINVAL
+  count = Math.min(count, tableSize(task))
+  const bytes = Math.ceil(count / 64) * 8
+  let state = task.progress as PollState | undefined
+  let sets = state?.data
+  if (sets === undefined) {
+    sets = new DataView(new ArrayBuffer(bytes * 3))
+    const places = [readAt, writeAt, exceptAt]
+    for (let i = 0; i < 3; i++) {
+      if (places[i] === 0) continue
+      if (task.mm.copyIn(places[i], new Uint8Array(sets.buffer, i * bytes, bytes)) < 0) return -EFAULT
+    }
+    if (hasClosed(task, sets, bytes, count)) return -EBADF
+  }
+  const results = new DataView(new ArrayBuffer(bytes * 3))
+  let found = 0
+  for (let fd = 0; fd < count; fd++) {
+    const wanted = wantedEvents(sets, bytes, fd)
+    if (wanted === 0) continue
+    const file = fileOf(task, fd)
+    const events = file === undefined ? POLLNVAL : file.poll() & wanted
+    if (events === 0) continue
+    found += setBit(sets, results, 0, fd, (events & (SELECT_IN | POLLNVAL)) !== 0)
+    found += setBit(sets, results, bytes, fd, (events & (SELECT_OUT | POLLNVAL)) !== 0)
+    found += setBit(sets, results, 2 * bytes, fd, (events & (SELECT_EXCEPT | POLLNVAL)) !== 0)
+  }
+  if (found > 0 || span === 0 || passed(task, state)) {
+    const places = [readAt, writeAt, exceptAt]
+    for (let i = 0; i < 3; i++) {
+      if (places[i] === 0) continue
+      if (task.mm.copyOut(places[i], new Uint8Array(results.buffer, i * bytes, bytes)) < 0) return -EFAULT
+    }
+    return found
+  }
+  state ??= remember(task, sets, span)
+  for (let fd = 0; fd < count; fd++) {
+    const wanted = wantedEvents(sets, bytes, fd)
+    const queue = wanted === 0 ? undefined : fileOf(task, fd)?.waitQueue
+    if (queue !== undefined) task.block(queue, -ERESTARTNOHAND, wanted)
+  }
+  return task.blockUntil(state.deadline, -ERESTARTNOHAND)
+}
+
+/** The size of the descriptor table as Linux grows it: descriptors above it are silently left out. */
+function tableSize(task: Task): number {
+  let limit = 64
+  while (limit < task.fds.size) limit *= 2
+  return limit
+}
+
+function hasBit(sets: DataView, offset: number, fd: number): boolean {
+  return ((sets.getUint8(offset + (fd >>> 3)) >>> (fd & 7)) & 1) === 1
+}
+
+function wantedEvents(sets: DataView, bytes: number, fd: number): number {
+  let events = 0
+  if (hasBit(sets, 0, fd)) events |= SELECT_IN
+  if (hasBit(sets, bytes, fd)) events |= SELECT_OUT
+  if (hasBit(sets, 2 * bytes, fd)) events |= SELECT_EXCEPT
+  return events
+}
+
+function hasClosed(task: Task, sets: DataView, bytes: number, count: number): boolean {
+  for (let fd = 0; fd < count; fd++) {
+    if (wantedEvents(sets, bytes, fd) !== 0 && fileOf(task, fd) === undefined) return true
+  }
+  return false
+}
+
+function setBit(sets: DataView, results: DataView, offset: number, fd: number, holds: boolean): number {
+  if (!holds || !hasBit(sets, offset, fd)) return 0
+  const at = offset + (fd >>> 3)
+  results.setUint8(at, results.getUint8(at) | (1 << (fd & 7)))
+  return 1
+}
+
+// What all have in common
+
+/** Blocks signals for the length of the call: at its first try. */
+export function useMask(task: Task, maskAt: GuestAddr, maskSize: number): number {
+  if (maskAt === 0) return 0
+  if (maskSize !== SIGSET_SIZE) return -EINVAL
+  const view = task.mm.view(maskAt, SIGSET_SIZE)
+  if (view === undefined) return -EFAULT
+  task.signals.setTemporaryMask(view.getInt32(0, true), view.getInt32(4, true))
+  return 0
+}
+
+/** A block of guest memory; small ones are in the mm's scratch, and good until its next use. */
+function readBlock(task: Task, at: GuestAddr, length: number): DataView | undefined {
+  if (length <= 4096) return length === 0 ? new DataView(new ArrayBuffer(0)) : task.mm.view(at, length)
+  const bytes = new Uint8Array(length)
+  return task.mm.copyIn(at, bytes) < 0 ? undefined : new DataView(bytes.buffer)
+}
+
+/** A copy that outlives the try. */
+function keep(view: DataView): DataView {
+  return new DataView(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) as ArrayBuffer)
+}
+
+function remember(task: Task, data: DataView, span: number): PollState {
+  const deadline = span === Number.POSITIVE_INFINITY ? span : task.kernel.now() + span
+  const state = { data, deadline }
+  task.progress = state
+  return state
+}
+
+function passed(task: Task, state: PollState | undefined): boolean {
+  return state !== undefined && task.kernel.now() >= state.deadline
+}
+
+/**
+ * Writes back what is left of the timeout, as Linux does when the call returns or is interrupted (poll_select_finish). A
+ * timeout in memory that can't be written must not fail the call, but it can't be restarted then.
+ */
+function finish(
+  task: Task,
+  result: number,
+  timeoutAt: GuestAddr,
+  write: (task: Task, at: GuestAddr, ns: number) => number,
+  interrupted: number,
+): number {
+  if (result === BLOCK) {
+    if (!task.signalPending()) return BLOCK
+    result = interrupted
+  }
+  const state = task.progress as PollState | undefined
+  if (timeoutAt === 0 || state === undefined) return result
+  const sticky = (task.personality & STICKY_TIMEOUTS) !== 0
+  const left = Math.max(state.deadline - task.kernel.now(), 0)
+  if (sticky || state.deadline === Number.POSITIVE_INFINITY || write(task, timeoutAt, left) < 0) {
+    return result === interrupted ? -EINTR : result
+  }
+  return result
+}
+
+export const pollCalls = {
+  poll: { nr: NR.poll, run: poll, args: [structInOut(POLLFD), uint, int] },
+  ppoll: { nr: NR.ppoll, run: ppoll, args: [addr, uint, structInOut(TIMESPEC), addr, size] },
+  select: { nr: NR.select, run: select, args: [int, addr, addr, addr, structInOut(TIMEVAL)] },
+  pselect6: { nr: NR.pselect6, run: pselect6, args: [int, addr, addr, addr, structInOut(TIMESPEC), addr] },
+} satisfies SyscallRows

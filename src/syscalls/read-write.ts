@@ -1,0 +1,244 @@
+/** Reading and writing: read(2) and family. The calls that move bytes between two files are in file-copy.ts. */
+import {
+  O_APPEND,
+  O_DSYNC,
+  O_SYNC,
+  RWF_APPEND,
+  RWF_DSYNC,
+  RWF_HIPRI,
+  RWF_NOAPPEND,
+  RWF_NOWAIT,
+  RWF_SYNC,
+  SEEK_HOLE,
+} from '../abi/constants.ts'
+import { EAGAIN, EBADF, EINVAL, EOPNOTSUPP, EPIPE, ESPIPE } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import type { IoDst, IoSrc } from '../base/io.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import type { File } from '../vfs/file.ts'
+import { notifyAccess, notifyModify } from '../vfs/notify.ts'
+import { removePrivileges } from '../vfs/permission.ts'
+import { addr, bufferIn, bufferOut, fd as fdArg, hex, int, off, type SyscallRows, size } from './args.ts'
+import { fileOf } from './at.ts'
+import { IoProgress, ioFile, READ_EVENTS, sleepOn, writeOut } from './blocking.ts'
+import { limitWrite, MAX_RW_COUNT, skip } from './io-limits.ts'
+
+const RWF_READ = RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND
+/** The offset that means the file's own position. */
+const OWN_POSITION = -1
+
+export function read(task: Task, fd: number, buffer: GuestAddr, count: number): number {
+  const file = ioFile(task, task.fds.get(fd))
+  if (file === undefined || !file.readable) return -EBADF
+  return readInto(task, file, task.mm.dst(buffer, Math.min(count, MAX_RW_COUNT)), file.nonblocking)
+}
+
+export function write(task: Task, fd: number, buffer: GuestAddr, count: number): number {
+  const file = ioFile(task, task.fds.get(fd))
+  if (file === undefined || !file.writable) return -EBADF
+  const done = doneBefore(task)
+  const length = Math.min(count, MAX_RW_COUNT) - done
+  return writeFrom(task, file, task.mm.src(buffer + done, length), done, file.nonblocking)
+}
+
+export function pread64(task: Task, fd: number, buffer: GuestAddr, count: number, offset: number): number {
+  if (offset < 0) return -EINVAL
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (!file.seekable) return -ESPIPE
+  if (!file.readable) return -EBADF
+  return readAtInto(file, task.mm.dst(buffer, Math.min(count, MAX_RW_COUNT)), offset)
+}
+
+export function pwrite64(task: Task, fd: number, buffer: GuestAddr, count: number, offset: number): number {
+  if (offset < 0) return -EINVAL
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (!file.seekable) return -ESPIPE
+  if (!file.writable) return -EBADF
+  return writeAtFrom(task, file, task.mm.src(buffer, Math.min(count, MAX_RW_COUNT)), offset, 0)
+}
+
+export function readv(task: Task, fd: number, iov: GuestAddr, count: number): number {
+  return readVector(task, fd, iov, count, OWN_POSITION, 0)
+}
+export function writev(task: Task, fd: number, iov: GuestAddr, count: number): number {
+  return writeVector(task, fd, iov, count, OWN_POSITION, 0)
+}
+/** The offset is one register on 64-bit machines; the high word is ignored. */
+export function preadv(
+  task: Task,
+  fd: number,
+  iov: GuestAddr,
+  count: number,
+  offset: number,
+  _high: number,
+): number {
+  return offset < 0 ? -EINVAL : readVector(task, fd, iov, count, offset, 0)
+}
+export function pwritev(
+  task: Task,
+  fd: number,
+  iov: GuestAddr,
+  count: number,
+  offset: number,
+  _high: number,
+): number {
+  return offset < 0 ? -EINVAL : writeVector(task, fd, iov, count, offset, 0)
+}
+export function preadv2(
+  task: Task,
+  fd: number,
+  iov: GuestAddr,
+  count: number,
+  offset: number,
+  _high: number,
+  flags: number,
+): number {
+  return offset < OWN_POSITION ? -EINVAL : readVector(task, fd, iov, count, offset, flags)
+}
+export function pwritev2(
+  task: Task,
+  fd: number,
+  iov: GuestAddr,
+  count: number,
+  offset: number,
+  _high: number,
+  flags: number,
+): number {
+  return offset < OWN_POSITION ? -EINVAL : writeVector(task, fd, iov, count, offset, flags)
+}
+
+/** SEEK_DATA and SEEK_HOLE are answered by the file. */
+export function lseek(task: Task, fd: number, offset: number, whence: number): number {
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (whence < 0 || whence > SEEK_HOLE) return -EINVAL
+  return file.seek(offset, whence)
+}
+
+function readVector(
+  task: Task,
+  fd: number,
+  iov: GuestAddr,
+  count: number,
+  offset: number,
+  flags: number,
+): number {
+  const file = ioFile(task, fileOf(task, fd))
+  if (file === undefined) return -EBADF
+  if (offset !== OWN_POSITION && !file.seekable) return -ESPIPE
+  if (!file.readable) return -EBADF
+  const into = task.mm.dstVector(iov, count)
+  if (typeof into === 'number') return into
+  if ((flags & ~RWF_READ) !== 0) return -EOPNOTSUPP
+  if (offset !== OWN_POSITION) return readAtInto(file, into, offset)
+  return readInto(task, file, into, file.nonblocking || (flags & RWF_NOWAIT) !== 0)
+}
+
+function writeVector(
+  task: Task,
+  fd: number,
+  iov: GuestAddr,
+  count: number,
+  offset: number,
+  flags: number,
+): number {
+  const file = ioFile(task, fileOf(task, fd))
+  if (file === undefined) return -EBADF
+  if (offset !== OWN_POSITION && !file.seekable) return -ESPIPE
+  if (!file.writable) return -EBADF
+  const from = task.mm.srcVector(iov, count)
+  if (typeof from === 'number') return from
+  if ((flags & ~RWF_READ) !== 0) return -EOPNOTSUPP
+  if ((flags & RWF_APPEND) !== 0 && (flags & RWF_NOAPPEND) !== 0) return -EINVAL
+  if (offset !== OWN_POSITION) return writeAtFrom(task, file, from, offset, flags)
+  const appends = (file.flags & O_APPEND) !== 0
+  if (file.seekable && appends !== wouldAppend(file, flags)) {
+    const n = writeAtFrom(task, file, from, file.pos, flags)
+    if (n > 0) file.pos = appends ? file.pos + n : file.inode.size
+    return n
+  }
+  const done = doneBefore(task)
+  skip(from, done)
+  const n = writeFrom(task, file, from, done, file.nonblocking || (flags & RWF_NOWAIT) !== 0)
+  return n > 0 && (flags & (RWF_DSYNC | RWF_SYNC)) !== 0 ? syncAfter(file, n, (flags & RWF_SYNC) === 0) : n
+}
+
+/** What earlier tries of this write have passed on. */
+function doneBefore(task: Task): number {
+  return task.progress instanceof IoProgress ? task.progress.done : 0
+}
+
+function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): number {
+  const n = file.read(into)
+  if (n > 0) notifyAccess(file)
+  else if (n === -EAGAIN && !nonblocking) return sleepOn(task, file, READ_EVENTS, file.readTimeout)
+  return n
+}
+
+function readAtInto(file: File, into: IoDst, offset: number): number {
+  const n = file.readAt(into, offset)
+  if (n > 0) notifyAccess(file)
+  return n
+}
+
+function writeFrom(task: Task, file: File, from: IoSrc, done: number, nonblocking: boolean): number {
+  if (!file.inode.isRegular) return writeOut(task, file, from, done, nonblocking)
+  const limited = limitWrite(task, file, from, file.pos)
+  if (typeof limited === 'number') return limited
+  const status = removePrivileges(task.cred, file.inode)
+  if (status < 0) return status
+  const n = file.write(limited)
+  if (n > 0) notifyModify(file)
+  return n > 0 && (file.flags & O_DSYNC) !== 0 ? syncAfter(file, n, (file.flags & O_SYNC) !== O_SYNC) : n
+}
+
+/** At an offset of the call's own. O_APPEND wins over it, as Linux has it and POSIX has not. */
+function writeAtFrom(task: Task, file: File, from: IoSrc, offset: number, flags: number): number {
+  const { inode } = file
+  if (wouldAppend(file, flags)) {
+    const status = inode.getattr()
+    if (status < 0) return status
+    offset = inode.size
+  }
+  let limited: IoSrc | number = from
+  if (inode.isRegular) {
+    limited = limitWrite(task, file, from, offset)
+    if (typeof limited === 'number') return limited
+    const status = removePrivileges(task.cred, inode)
+    if (status < 0) return status
+  }
+  const n = file.writeAt(limited, offset)
+  if (n === -EPIPE) task.sendSigpipe()
+  if (n > 0) notifyModify(file)
+  const syncs = (file.flags & O_DSYNC) !== 0 || (flags & (RWF_DSYNC | RWF_SYNC)) !== 0
+  if (n <= 0 || !syncs) return n
+  return syncAfter(file, n, (file.flags & O_SYNC) !== O_SYNC && (flags & RWF_SYNC) === 0)
+}
+
+function wouldAppend(file: File, flags: number): boolean {
+  if ((flags & RWF_NOAPPEND) !== 0) return false
+  return ((file.flags & O_APPEND) !== 0 || (flags & RWF_APPEND) !== 0) && file.seekable
+}
+
+/** O_SYNC and O_DSYNC: the write is not over before it is on the disk. */
+function syncAfter(file: File, n: number, dataOnly: boolean): number {
+  const status = file.fsync(dataOnly)
+  return status < 0 && status !== -EINVAL ? status : n
+}
+
+export const readWriteCalls = {
+  read: { nr: NR.read, run: read, args: [fdArg, bufferOut(2), size] },
+  write: { nr: NR.write, run: write, args: [fdArg, bufferIn(2), size] },
+  pread64: { nr: NR.pread64, run: pread64, args: [fdArg, bufferOut(2), size, off] },
+  pwrite64: { nr: NR.pwrite64, run: pwrite64, args: [fdArg, bufferIn(2), size, off] },
+  readv: { nr: NR.readv, run: readv, args: [fdArg, addr, size] },
+  writev: { nr: NR.writev, run: writev, args: [fdArg, addr, size] },
+  preadv: { nr: NR.preadv, run: preadv, args: [fdArg, addr, size, off, off] },
+  pwritev: { nr: NR.pwritev, run: pwritev, args: [fdArg, addr, size, off, off] },
+  preadv2: { nr: NR.preadv2, run: preadv2, args: [fdArg, addr, size, off, off, hex] },
+  pwritev2: { nr: NR.pwritev2, run: pwritev2, args: [fdArg, addr, size, off, off, hex] },
+  lseek: { nr: NR.lseek, run: lseek, args: [fdArg, off, int] },
+} satisfies SyscallRows

@@ -1,0 +1,64 @@
+/**
+ * The one table of system calls: dispatch, --strace, prefetch and the printed documentation are made from it. Each family's
+ * rows stand beside its handlers.
+ */
+import type { SyscallRows } from './args.ts'
+import { attrCalls } from './attr.ts'
+import { cloneCalls } from './clone.ts'
+import { descriptorCalls } from './descriptor.ts'
+import { directoryCalls } from './directory.ts'
+import { epollCalls } from './epoll.ts'
+import { eventCalls } from './event.ts'
+import { execCalls } from './exec.ts'
+import { fileCopyCalls } from './file-copy.ts'
+import { fileLockCalls } from './file-lock.ts'
+import { futexCalls } from './futex.ts'
+import { inotifyCalls } from './inotify.ts'
+import { killCalls } from './kill.ts'
+import { linkCalls } from './link.ts'
+import { memfdCalls } from './memfd.ts'
+import { mountCalls } from './mount.ts'
+import { openCalls } from './open.ts'
+import { pidfdCalls } from './pidfd.ts'
+import { pipeCalls } from './pipe.ts'
+import { pollCalls } from './poll.ts'
+import { processCalls } from './process.ts'
+import { readWriteCalls } from './read-write.ts'
+import { signalCalls } from './signal.ts'
+import { socketCalls } from './socket.ts'
+import { statCalls } from './stat.ts'
+import { timeCalls } from './time.ts'
+import { timerCalls } from './timer.ts'
+import { waitCalls } from './wait.ts'
+import { xattrCalls } from './xattr.ts'
+
+export const syscallRows: SyscallRows = {
+  ...attrCalls,
+  ...cloneCalls,
+  ...descriptorCalls,
+  ...directoryCalls,
+  ...epollCalls,
+  ...eventCalls,
+  ...execCalls,
+  ...fileCopyCalls,
+  ...fileLockCalls,
+  ...futexCalls,
+  ...inotifyCalls,
+  ...killCalls,
+  ...linkCalls,
+  ...memfdCalls,
+  ...mountCalls,
+  ...openCalls,
+  ...pidfdCalls,
+  ...pipeCalls,
+  ...pollCalls,
+  ...processCalls,
+  ...readWriteCalls,
+  ...signalCalls,
+  ...socketCalls,
+  ...statCalls,
+  ...timeCalls,
+  ...timerCalls,
+  ...waitCalls,
+  ...xattrCalls,
+}

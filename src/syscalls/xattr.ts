@@ -1,0 +1,241 @@
+/** Extended attributes: xattr(7). What a name means to the file system is the inode's. */
+import {
+  AT_FDCWD,
+  CAP_SETFCAP,
+  CAP_SYS_ADMIN,
+  S_ISVTX,
+  XATTR_CREATE,
+  XATTR_LIST_MAX,
+  XATTR_NAME_MAX,
+  XATTR_REPLACE,
+  XATTR_SIZE_MAX,
+} from '../abi/constants.ts'
+import { E2BIG, EBADF, EINVAL, ENAMETOOLONG, ENODATA, EPERM, ERANGE } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { toBytes } from '../base/bytes.ts'
+import type { Credentials } from '../base/credentials.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import type { Inode } from '../vfs/inode.ts'
+import { LOOKUP_FOLLOW } from '../vfs/namei.ts'
+import { notifyAttrib } from '../vfs/notify.ts'
+import type { Path } from '../vfs/path.ts'
+import {
+  INODE_APPEND,
+  INODE_IMMUTABLE,
+  MAY_READ,
+  MAY_WRITE,
+  ownerOrCapable,
+  permission,
+  wantWrite,
+} from '../vfs/permission.ts'
+import {
+  addr,
+  bufferIn,
+  bufferOut,
+  fd as fdArg,
+  flags as flagsArg,
+  path,
+  type SyscallRows,
+  size as sizeArg,
+  string,
+} from './args.ts'
+import { fileOf, lookupAt } from './at.ts'
+
+export function setxattr(
+  task: Task,
+  nameAt: GuestAddr,
+  keyAt: GuestAddr,
+  valueAt: GuestAddr,
+  size: number,
+  flags: number,
+): number {
+  return set(task, lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW), keyAt, valueAt, size, flags)
+}
+export function lsetxattr(
+  task: Task,
+  nameAt: GuestAddr,
+  keyAt: GuestAddr,
+  valueAt: GuestAddr,
+  size: number,
+  flags: number,
+): number {
+  return set(task, lookupAt(task, AT_FDCWD, nameAt, 0), keyAt, valueAt, size, flags)
+}
+export function fsetxattr(
+  task: Task,
+  fd: number,
+  keyAt: GuestAddr,
+  valueAt: GuestAddr,
+  size: number,
+  flags: number,
+): number {
+  return set(task, placeOf(task, fd), keyAt, valueAt, size, flags)
+}
+
+export function getxattr(
+  task: Task,
+  nameAt: GuestAddr,
+  keyAt: GuestAddr,
+  valueAt: GuestAddr,
+  size: number,
+): number {
+  return get(task, lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW), keyAt, valueAt, size)
+}
+export function lgetxattr(
+  task: Task,
+  nameAt: GuestAddr,
+  keyAt: GuestAddr,
+  valueAt: GuestAddr,
+  size: number,
+): number {
+  return get(task, lookupAt(task, AT_FDCWD, nameAt, 0), keyAt, valueAt, size)
+}
+export function fgetxattr(
+  task: Task,
+  fd: number,
+  keyAt: GuestAddr,
+  valueAt: GuestAddr,
+  size: number,
+): number {
+  return get(task, placeOf(task, fd), keyAt, valueAt, size)
+}
+
+export function listxattr(task: Task, nameAt: GuestAddr, listAt: GuestAddr, size: number): number {
+  return list(task, lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW), listAt, size)
+}
+export function llistxattr(task: Task, nameAt: GuestAddr, listAt: GuestAddr, size: number): number {
+  return list(task, lookupAt(task, AT_FDCWD, nameAt, 0), listAt, size)
+}
+export function flistxattr(task: Task, fd: number, listAt: GuestAddr, size: number): number {
+  return list(task, placeOf(task, fd), listAt, size)
+}
+
+export function removexattr(task: Task, nameAt: GuestAddr, keyAt: GuestAddr): number {
+  return remove(task, lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW), keyAt)
+}
+export function lremovexattr(task: Task, nameAt: GuestAddr, keyAt: GuestAddr): number {
+  return remove(task, lookupAt(task, AT_FDCWD, nameAt, 0), keyAt)
+}
+export function fremovexattr(task: Task, fd: number, keyAt: GuestAddr): number {
+  return remove(task, placeOf(task, fd), keyAt)
+}
+
+function placeOf(task: Task, fd: number): OrErrno<Path> {
+  return fileOf(task, fd)?.path ?? -EBADF
+}
+
+function set(
+  task: Task,
+  place: OrErrno<Path>,
+  keyAt: GuestAddr,
+  valueAt: GuestAddr,
+  size: number,
+  flags: number,
+): number {
+  if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) !== 0) return -EINVAL
+  const key = readKey(task, keyAt)
+  if (failed(key)) return key
+  if (size > XATTR_SIZE_MAX) return -E2BIG
+  const value = new Uint8Array(size)
+  if (size > 0) {
+    const status = task.mm.copyIn(valueAt, value)
+    if (status < 0) return status
+  }
+  if (failed(place)) return place
+  const inode = place.dentry.inode!
+  const allowed = wantWrite(place) || mayWrite(task.cred, inode, key)
+  if (allowed < 0) return allowed
+  const status = inode.setxattr(key, value, flags)
+  if (status === 0) notifyAttrib(place.dentry)
+  return status
+}
+
+/** A size of 0 asks for the length. */
+function get(task: Task, place: OrErrno<Path>, keyAt: GuestAddr, valueAt: GuestAddr, size: number): number {
+  const key = readKey(task, keyAt)
+  if (failed(key)) return key
+  if (failed(place)) return place
+  const inode = place.dentry.inode!
+  const allowed = mayRead(task.cred, inode, key)
+  if (allowed < 0) return allowed
+  const value = inode.getxattr(key)
+  if (typeof value === 'number') return value
+  if (size === 0) return value.length
+  if (value.length > size) return -ERANGE
+  const status = task.mm.copyOut(valueAt, value)
+  return status < 0 ? status : value.length
+}
+
+function list(task: Task, place: OrErrno<Path>, listAt: GuestAddr, size: number): number {
+  if (failed(place)) return place
+  const names = place.dentry.inode!.listxattr()
+  if (typeof names === 'number') return names
+  const admin = task.cred.capable(CAP_SYS_ADMIN)
+  const visible = names.filter(name => admin || !name.startsWith('trusted.'))
+  const bytes = toBytes(visible.map(name => `${name}\0`).join(''))
+  if (bytes.length > XATTR_LIST_MAX) return -E2BIG
+  if (size === 0) return bytes.length
+  if (bytes.length > size) return -ERANGE
+  const status = task.mm.copyOut(listAt, bytes)
+  return status < 0 ? status : bytes.length
+}
+
+function remove(task: Task, place: OrErrno<Path>, keyAt: GuestAddr): number {
+  const key = readKey(task, keyAt)
+  if (failed(key)) return key
+  if (failed(place)) return place
+  const inode = place.dentry.inode!
+  const allowed = wantWrite(place) || mayWrite(task.cred, inode, key)
+  if (allowed < 0) return allowed
+  const status = inode.removexattr(key)
+  if (status === 0) notifyAttrib(place.dentry)
+  return status
+}
+
+function readKey(task: Task, keyAt: GuestAddr): OrErrno<string> {
+  const key = task.mm.readString(keyAt, XATTR_NAME_MAX + 1)
+  if (key === -ENAMETOOLONG || key === '') return -ERANGE
+  return key
+}
+
+/** xattr_permission: each prefix has its own rule. */
+function mayWrite(cred: Credentials, inode: Inode, key: string): number {
+  if ((inode.inodeFlags & (INODE_IMMUTABLE | INODE_APPEND)) !== 0) return -EPERM
+  if (key.startsWith('security.')) {
+    const needed = key === 'security.capability' ? CAP_SETFCAP : CAP_SYS_ADMIN
+    return cred.capable(needed) ? 0 : -EPERM
+  }
+  if (key.startsWith('system.')) return 0
+  if (key.startsWith('trusted.')) return cred.capable(CAP_SYS_ADMIN) ? 0 : -EPERM
+  if (key.startsWith('user.')) {
+    if (!inode.isRegular && !inode.isDir) return -EPERM
+    if (inode.isDir && (inode.mode & S_ISVTX) !== 0 && !ownerOrCapable(cred, inode)) return -EPERM
+  }
+  return permission(cred, inode, MAY_WRITE)
+}
+
+function mayRead(cred: Credentials, inode: Inode, key: string): number {
+  if (key.startsWith('security.') || key.startsWith('system.')) return 0
+  if (key.startsWith('trusted.')) return cred.capable(CAP_SYS_ADMIN) ? 0 : -ENODATA
+  if (key.startsWith('user.') && !inode.isRegular && !inode.isDir) return -ENODATA
+  return permission(cred, inode, MAY_READ)
+}
+
+const setFlags = flagsArg({ XATTR_CREATE, XATTR_REPLACE })
+
+export const xattrCalls = {
+  setxattr: { nr: NR.setxattr, run: setxattr, args: [path, string, bufferIn(3), sizeArg, setFlags] },
+  lsetxattr: { nr: NR.lsetxattr, run: lsetxattr, args: [path, string, bufferIn(3), sizeArg, setFlags] },
+  fsetxattr: { nr: NR.fsetxattr, run: fsetxattr, args: [fdArg, string, bufferIn(3), sizeArg, setFlags] },
+  getxattr: { nr: NR.getxattr, run: getxattr, args: [path, string, bufferOut(3), sizeArg] },
+  lgetxattr: { nr: NR.lgetxattr, run: lgetxattr, args: [path, string, bufferOut(3), sizeArg] },
+  fgetxattr: { nr: NR.fgetxattr, run: fgetxattr, args: [fdArg, string, bufferOut(3), sizeArg] },
+  listxattr: { nr: NR.listxattr, run: listxattr, args: [path, addr, sizeArg] },
+  llistxattr: { nr: NR.llistxattr, run: llistxattr, args: [path, addr, sizeArg] },
+  flistxattr: { nr: NR.flistxattr, run: flistxattr, args: [fdArg, addr, sizeArg] },
+  removexattr: { nr: NR.removexattr, run: removexattr, args: [path, string] },
+  lremovexattr: { nr: NR.lremovexattr, run: lremovexattr, args: [path, string] },
+  fremovexattr: { nr: NR.fremovexattr, run: fremovexattr, args: [fdArg, string] },
+} satisfies SyscallRows

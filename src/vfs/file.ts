@@ -1,0 +1,255 @@
+/**
+ * File: an open file description (struct file). Descriptors of many tasks may refer to one File; it is closed
+ * when the last reference goes. Subclasses are what file systems and anonymous objects (pipes, sockets,
+ * eventfds) put behind a descriptor; they implement as much as they can do and inherit Linux's errno for the rest.
+ *
+ * Nothing here ever waits: what can't be done now returns -EAGAIN, whatever O_NONBLOCK says, and the system call's
+ * one wrapper sleeps on `waitQueue` and calls again.
+ */
+import {
+  O_ACCMODE,
+  O_APPEND,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  POLLIN,
+  POLLOUT,
+  POLLRDNORM,
+  POLLWRNORM,
+  SEEK_CUR,
+  SEEK_DATA,
+  SEEK_END,
+  SEEK_HOLE,
+  SEEK_SET,
+} from '../abi/constants.ts'
+import {
+  EBADF,
+  EINVAL,
+  EISDIR,
+  ENODEV,
+  ENOTDIR,
+  ENOTTY,
+  ENXIO,
+  EOPNOTSUPP,
+  EOVERFLOW,
+  ESPIPE,
+} from '../abi/errno.ts'
+import type { Credentials } from '../base/credentials.ts'
+import type { IoDst, IoSrc } from '../base/io.ts'
+import type { Status } from '../base/result.ts'
+import type { WaitQueue } from '../base/wait-queue.ts'
+import type { DirSink, Inode } from './inode.ts'
+import { holdPath, type Path } from './path.ts'
+
+/** Where the bytes of a mapping come from: a descriptor of the sentry, or undefined for anonymous memory (/dev/zero). */
+export interface MapSource {
+  hostFd: number | undefined
+  /** Added to the file offset. */
+  offset: number
+}
+
+/** What an ioctl may touch: the caller's memory and identity. Implemented by the kernel. */
+export interface IoctlContext {
+  readonly cred: Credentials
+  copyIn(address: number, into: Uint8Array): Status
+  copyOut(address: number, from: Uint8Array): Status
+  /** The calling task, for terminals (sessions, process groups); typed by the kernel. */
+  readonly task: unknown
+}
+
+/** Somebody who must know when a File's last reference goes, before its `release`: epoll. */
+export interface ReleaseHook {
+  fileReleased(file: File): void
+}
+
+export abstract class File {
+  readonly path: Path
+  /** O_* status flags; those that F_SETFL may change are changed in place. */
+  flags: number
+  pos = 0
+  /** Counted by vfs/file-ref.ts. */
+  refs = 1
+  /** Who opened it: for SCM_RIGHTS, proc and signal permission of F_SETOWN. */
+  readonly cred: Credentials
+  /** This open made the file: F_CREATED_QUERY. */
+  created = false
+  /** Counted among the writers of its inode and mount. */
+  countsAsWriter = false
+  /** F_SETOWN: >0 a process, <0 a group; F_SETSIG. */
+  owner = 0
+  ownerType = 0
+  ownerSignal = 0
+  /** Told by filePut when the last reference goes. Made on first use. */
+  releaseHooks: ReleaseHook[] | undefined = undefined
+
+  constructor(path: Path, flags: number, cred: Credentials) {
+    this.path = holdPath(path)
+    this.flags = flags
+    this.cred = cred
+  }
+
+  get inode(): Inode {
+    return this.path.dentry.inode!
+  }
+  get readable(): boolean {
+    return (this.flags & (O_ACCMODE | O_PATH)) === O_RDONLY || (this.flags & (O_ACCMODE | O_PATH)) === O_RDWR
+  }
+  get writable(): boolean {
+    return (this.flags & (O_ACCMODE | O_PATH)) === O_WRONLY || (this.flags & (O_ACCMODE | O_PATH)) === O_RDWR
+  }
+  get nonblocking(): boolean {
+    return (this.flags & O_NONBLOCK) !== 0
+  }
+
+  /** Whether it has a position: lseek, pread and pwrite work. */
+  get seekable(): boolean {
+    return false
+  }
+  /** Where to wait for readiness; undefined for what is always ready (regular files, directories). */
+  get waitQueue(): WaitQueue | undefined {
+    return undefined
+  }
+  /** Whether a blocking write goes on until all is written (pipes, stream sockets), as far as no signal comes. */
+  get writesAll(): boolean {
+    return false
+  }
+  /** Whether a write that fails with EPIPE also sends SIGPIPE. */
+  get signalsPipe(): boolean {
+    return true
+  }
+  /** Whether open(2) must still wait on `waitQueue` before it returns this file: FIFOs. */
+  get openPending(): boolean {
+    return false
+  }
+  /** How long a blocking read or write waits at most, in ns (SO_RCVTIMEO, SO_SNDTIMEO); Infinity: for ever. */
+  get readTimeout(): number {
+    return Number.POSITIVE_INFINITY
+  }
+  get writeTimeout(): number {
+    return Number.POSITIVE_INFINITY
+  }
+  /** What /proc/PID/fdinfo shows below the common lines: whole lines. */
+  fdinfo(): string {
+    return ''
+  }
+  /** The POLL* bits that hold now. */
+  poll(): number {
+    return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
+  }
+
+  /** read(2) at the file's own position. Seekable files implement `readAt` only. */
+  read(into: IoDst): number {
+    if (!this.seekable) return -EINVAL
+    const n = this.readAt(into, this.pos)
+    if (n > 0) this.pos += n
+    return n
+  }
+  /** write(2); O_APPEND has meaning for seekable files only. */
+  write(from: IoSrc): number {
+    if (!this.seekable) return -EINVAL
+    if ((this.flags & O_APPEND) !== 0) {
+      const status = this.inode.getattr()
+      if (status < 0) return status
+      this.pos = this.inode.size
+    }
+    const n = this.writeAt(from, this.pos)
+    if (n > 0) this.pos += n
+    return n
+  }
+  readAt(_into: IoDst, _offset: number): number {
+    return this.seekable ? -EINVAL : -ESPIPE
+  }
+  writeAt(_from: IoSrc, _offset: number): number {
+    return this.seekable ? -EINVAL : -ESPIPE
+  }
+
+  /** lseek(2), SEEK_DATA and SEEK_HOLE are for those that know holes. */
+  seek(offset: number, whence: number): number {
+    if (!this.seekable) return -ESPIPE
+    let at: number
+    if (whence === SEEK_SET) at = offset
+    else if (whence === SEEK_CUR) at = this.pos + offset
+    else if (whence === SEEK_END) {
+      const status = this.inode.getattr()
+      if (status < 0) return status
+      at = this.inode.size + offset
+    } else return this.seekHole(offset, whence)
+    if (at < 0) return -EINVAL
+    if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
+    this.pos = at
+    return at
+  }
+  /** As a file without holes: data to the end, and a hole there. */
+  protected seekHole(offset: number, whence: number): number {
+    if (!this.inode.isRegular || (whence !== SEEK_DATA && whence !== SEEK_HOLE)) return -EINVAL
+    const status = this.inode.getattr()
+    if (status < 0) return status
+    const size = this.inode.size
+    if (offset < 0 || offset >= size) return -ENXIO
+    this.pos = whence === SEEK_DATA ? offset : size
+    return this.pos
+  }
+
+  ioctl(_context: IoctlContext, _request: number, _argument: number): number {
+    return -ENOTTY
+  }
+  /** What mmap(2) of it maps; -ENODEV when it can't be mapped. `flags` are MAP_*, `prot` PROT_*. */
+  mapping(_offset: number, _length: number, _prot: number, _flags: number): MapSource | number {
+    return -ENODEV
+  }
+  fsync(_dataOnly: boolean): Status {
+    return -EINVAL
+  }
+  fallocate(_mode: number, _offset: number, _length: number): Status {
+    return this.inode.isDir ? -EISDIR : -EOPNOTSUPP
+  }
+  /** Directories: entries from the position on, '.' and '..' included. */
+  readdir(_sink: DirSink): Status {
+    return -ENOTDIR
+  }
+  /** A host descriptor whose bytes are this file's own at equal offsets (hostfs, memfd), for copies inside the host. */
+  get hostFd(): number | undefined {
+    return undefined
+  }
+
+  /**
+   * copy_file_range(2) within the host: up to `length` bytes of `source` to `offset` of this file. -EOPNOTSUPP or -EXDEV
+   * when the caller must read and write instead.
+   */
+  copyFrom(_source: File, _sourceOffset: number, _offset: number, _length: number): number {
+    return -EOPNOTSUPP
+  }
+
+  /** F_GET_SEALS and F_ADD_SEALS: -EINVAL for what has no seals. */
+  seals(): number {
+    return -EINVAL
+  }
+  addSeals(_seals: number): Status {
+    return -EINVAL
+  }
+
+  /** A descriptor of it was closed (flush); POSIX locks go here. */
+  flush(): Status {
+    return 0
+  }
+  /** The last reference is gone. */
+  release(): void {}
+}
+
+/** O_PATH descriptors: a place, nothing more. */
+export class PathFile extends File {
+  override poll(): number {
+    return 0
+  }
+  override read(): number {
+    return -EBADF
+  }
+  override write(): number {
+    return -EBADF
+  }
+  override seek(): number {
+    return -EBADF
+  }
+}

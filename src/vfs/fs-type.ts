@@ -1,0 +1,29 @@
+/** What mount(2) can mount: file_system_type. */
+import type { Credentials } from '../base/credentials.ts'
+import type { OrErrno } from '../base/result.ts'
+import type { MountNamespace } from './mount.ts'
+import type { FsContext } from './path.ts'
+import type { SuperBlock } from './super-block.ts'
+import type { Vfs } from './vfs.ts'
+
+/** Needs no block device: 'nodev' in /proc/filesystems. */
+export const FS_NODEV = 1
+/** May be mounted by the root of a user namespace. */
+export const FS_USERNS_MOUNT = 2
+
+/** Who mounts, and from where: enough of a WalkContext to look up paths in the options (overlay's layers). */
+export interface MountContext {
+  readonly fs: FsContext
+  readonly cred: Credentials
+  readonly mountNs: MountNamespace
+  readonly vfs: Vfs
+  /** The calling task (proc takes its pid namespace, sysfs the network's); typed by the kernel. */
+  readonly task: unknown
+}
+
+export interface FsType {
+  readonly name: string
+  readonly flags: number
+  /** `flags` are MS_*; `options` the comma-separated rest. A super block that exists already may be given again. */
+  mount(source: string, flags: number, options: string, context: MountContext): OrErrno<SuperBlock>
+}

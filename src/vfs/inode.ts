@@ -1,0 +1,208 @@
+/**
+ * Inodes: the objects that file systems provide. An inode is a file's identity and attributes; names lead to it
+ * through dentries, and open file descriptions (File) are made by `open`. The file system keeps an inode as
+ * long as it likes (tmpfs: while linked or open; hostfs: while a dentry or a File refers to it, and it is then
+ * told by `release`). Operations act, they do not decide: permission checks, the sticky bit, name length,
+ * read-only mounts, trailing slashes and the rest of the policy are done once, in vfs/.
+ *
+ * Every method returns a value or a negative errno.
+ */
+
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../abi/constants.ts'
+import { EINVAL, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
+import { Timespec } from '../base/clock.ts'
+import type { Credentials } from '../base/credentials.ts'
+import type { OrErrno, Status } from '../base/result.ts'
+import { DirFile } from './dir-file.ts'
+import type { File } from './file.ts'
+import type { InodeLocks } from './locks.ts'
+import type { InodeWatches } from './notify.ts'
+import type { Path } from './path.ts'
+import type { SuperBlock } from './super-block.ts'
+
+/** What setattr changes: absent fields stay. */
+export interface AttrChange {
+  /** Permission bits only (07777). */
+  mode?: number
+  uid?: number
+  gid?: number
+  size?: number
+  atime?: Timespec
+  mtime?: Timespec
+  ctime?: Timespec
+}
+
+/** Called for each directory entry; returning false stops before the entry is taken. */
+export type DirSink = (name: string, ino: number, type: number, nextCursor: number) => boolean
+
+export abstract class Inode {
+  readonly sb: SuperBlock
+  ino: number
+  /** Type and permission bits. */
+  mode: number
+  uid: number
+  gid: number
+  nlink = 1
+  size = 0
+  /** Device number of a device node: (major << 20) | minor. */
+  rdev = 0
+  blksize = 4096
+  readonly atime = new Timespec()
+  readonly mtime = new Timespec()
+  readonly ctime = new Timespec()
+  readonly btime = new Timespec()
+  /** FS_IMMUTABLE_FL and the like, for statx and the FS_IOC ioctls. */
+  inodeFlags = 0
+  /** Dentries that lead here: vfs/dentry.ts calls `release` when it falls back to 0. */
+  dentries = 0
+  /** Open descriptions that may write (above 0), or executions that forbid it (below 0): ETXTBSY. */
+  writers = 0
+  /** Made by O_TMPFILE without O_EXCL: may be linked although it has no name. */
+  linkable = false
+  /** inotify and lock bookkeeping of vfs/, made on first use. */
+  watches: InodeWatches | undefined = undefined
+  locks: InodeLocks | undefined = undefined
+  /** What lives behind a FIFO (its pipe) or a socket's name (the bound socket); of fs/pipe and net. */
+  special: unknown = undefined
+
+  constructor(sb: SuperBlock, ino: number, mode: number, uid: number, gid: number) {
+    this.sb = sb
+    this.ino = ino
+    this.mode = mode
+    this.uid = uid
+    this.gid = gid
+  }
+
+  get type(): number {
+    return this.mode & S_IFMT
+  }
+  get isDir(): boolean {
+    return (this.mode & S_IFMT) === S_IFDIR
+  }
+  get isRegular(): boolean {
+    return (this.mode & S_IFMT) === S_IFREG
+  }
+  get isSymlink(): boolean {
+    return (this.mode & S_IFMT) === S_IFLNK
+  }
+
+  /** st_dev; only a file system that shows more than one device of the host has others than its super block's. */
+  get dev(): number {
+    return this.sb.dev
+  }
+  /** 512-byte units. */
+  get blocks(): number {
+    return Math.ceil(this.size / 512)
+  }
+
+  /** Brings the attribute fields up to date; nothing to do where they are the truth. */
+  getattr(): Status {
+    return 0
+  }
+  /** Applies a checked change, size included (truncate). Sets ctime where the change does not. */
+  setattr(_change: AttrChange): Status {
+    return -EPERM
+  }
+  /** A permission rule of the file system's own (proc); undefined: the usual mode bits decide. `mask`: MAY_* bits. */
+  permission(_cred: Credentials, _mask: number): Status | undefined {
+    return undefined
+  }
+
+  // Directories.
+  /** -ENOENT when there is no such name. */
+  lookup(_name: string): OrErrno<Inode> {
+    return -ENOTDIR
+  }
+  create(_name: string, _mode: number, _cred: Credentials): OrErrno<Inode> {
+    return -EPERM
+  }
+  mkdir(_name: string, _mode: number, _cred: Credentials): OrErrno<Inode> {
+    return -EPERM
+  }
+  mknod(_name: string, _mode: number, _rdev: number, _cred: Credentials): OrErrno<Inode> {
+    return -EPERM
+  }
+  symlink(_name: string, _target: string, _cred: Credentials): OrErrno<Inode> {
+    return -EPERM
+  }
+  link(_name: string, _inode: Inode): Status {
+    return -EPERM
+  }
+  unlink(_name: string, _inode: Inode): Status {
+    return -EPERM
+  }
+  rmdir(_name: string, _inode: Inode): Status {
+    return -EPERM
+  }
+  /** RENAME_NOREPLACE has been checked; RENAME_EXCHANGE and RENAME_WHITEOUT are the file system's. */
+  rename(
+    _name: string,
+    _inode: Inode,
+    _newDir: Inode,
+    _newName: string,
+    _target: Inode | undefined,
+    _flags: number,
+  ): Status {
+    return -EPERM
+  }
+  /** An unnamed regular file (O_TMPFILE); it has nlink 0 and may be linked later. */
+  tmpfile(_mode: number, _cred: Credentials): OrErrno<Inode> {
+    return -EOPNOTSUPP
+  }
+  /**
+   * Entries from `cursor` on (0 is the start; '.' and '..' are vfs/'s own). Cursors are opaque, positive, stable
+   * against removals: an entry that stays is reported exactly once.
+   */
+  readdir(_cursor: number, _sink: DirSink): Status {
+    return -ENOTDIR
+  }
+  /** Whether cached dentries below this directory may be believed for `name`; hostfs asks the host. */
+  revalidate(_name: string, _inode: Inode | undefined): boolean {
+    return true
+  }
+
+  // Symbolic links.
+  readlink(): OrErrno<string> {
+    return -EINVAL
+  }
+  /** Whether readlink and following never lead through a name: RESOLVE_NO_MAGICLINKS refuses it. */
+  get isMagic(): boolean {
+    return false
+  }
+  /** A link of /proc that leads to an object, not to a name. */
+  followMagic(_cred: Credentials): OrErrno<Path> | undefined {
+    return undefined
+  }
+
+  // Open.
+  /** Whether `open` is to be called even for a device node or FIFO (a pty of devpts). */
+  get opensItself(): boolean {
+    return false
+  }
+  /**
+   * Makes the open file description; `flags` are the O_* flags, O_TRUNC and O_CREAT already done. Called for regular
+   * files and directories; vfs/ opens device nodes, FIFOs and sockets itself, unless `opensItself`.
+   */
+  open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
+    if (this.isDir) return new DirFile(path, flags, cred)
+    return -ENXIO
+  }
+
+  // Extended attributes; names carry their prefix ('user.x').
+  getxattr(_name: string): OrErrno<Uint8Array> | number {
+    return -EOPNOTSUPP
+  }
+  /** XATTR_CREATE or XATTR_REPLACE or 0. */
+  setxattr(_name: string, _value: Uint8Array, _flags: number): Status {
+    return -EOPNOTSUPP
+  }
+  listxattr(): string[] | number {
+    return []
+  }
+  removexattr(_name: string): Status {
+    return -EOPNOTSUPP
+  }
+
+  /** The last dentry and File let go of it. */
+  release(): void {}
+}

@@ -1,0 +1,209 @@
+/** The policy of mount(2), umount2(2) and pivot_root(2). The caller has checked CAP_SYS_ADMIN over the namespace. */
+import {
+  MNT_DETACH,
+  MNT_EXPIRE,
+  MNT_FORCE,
+  MS_LAZYTIME,
+  MS_MANDLOCK,
+  MS_NOATIME,
+  MS_NODIRATIME,
+  MS_PRIVATE,
+  MS_RDONLY,
+  MS_RELATIME,
+  MS_SHARED,
+  MS_SLAVE,
+  MS_STRICTATIME,
+  MS_SYNCHRONOUS,
+  MS_UNBINDABLE,
+} from '../abi/constants.ts'
+import { EAGAIN, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../abi/errno.ts'
+import { failed, type Status } from '../base/result.ts'
+import { FS_USERNS_MOUNT, type FsType, type MountContext } from './fs-type.ts'
+import {
+  copyMount,
+  copyTree,
+  MOUNT_FLAGS,
+  Mount,
+  type MountNamespace,
+  makePrivate,
+  makeShared,
+  makeSlave,
+  mountTree,
+} from './mount.ts'
+import type { FsContext, Path } from './path.ts'
+import { isReachable } from './path-string.ts'
+import { attachTree, propagatedCopies } from './propagation.ts'
+import type { SuperBlock } from './super-block.ts'
+
+const SUPER_FLAGS = MS_RDONLY | MS_SYNCHRONOUS | MS_MANDLOCK | MS_LAZYTIME
+const ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
+
+/** The flags of the mount among those of mount(2): relatime unless another choice was made. */
+export function mountFlags(flags: number): number {
+  let result = flags & MOUNT_FLAGS
+  if ((flags & MS_NOATIME) === 0) result |= MS_RELATIME
+  if ((flags & MS_STRICTATIME) !== 0) result &= ~(MS_NOATIME | MS_RELATIME)
+  return result
+}
+
+/** A new mount of a file system. */
+export function mountNew(
+  context: MountContext,
+  at: Path,
+  type: FsType,
+  source: string,
+  flags: number,
+  options: string,
+): Status {
+  const { mountNs, vfs } = context
+  if (mountNs.userNs.level > 0 && (type.flags & FS_USERNS_MOUNT) === 0) return -EPERM
+  const sb = type.mount(source, flags & SUPER_FLAGS, options, context)
+  if (failed(sb)) return sb
+  const mount = new Mount(vfs, sb, undefined, mountFlags(flags))
+  const status = mayAttach(mountNs, mount, at)
+  if (status === 0 && at.mount.sb === sb && at.dentry === at.mount.root) return abandon(mount, -EBUSY)
+  if (status < 0) return abandon(mount, status)
+  attachTree(vfs, mount, at)
+  return 0
+}
+
+/** MS_BIND: what is at `source` appears at `at` too; with `recursive`, what is mounted below it as well. */
+export function bind(ns: MountNamespace, at: Path, source: Path, recursive: boolean): Status {
+  const { mount, dentry } = source
+  if (mount.unbindable) return -EINVAL
+  if (mount.namespace !== ns || at.mount.namespace !== ns) return -EINVAL
+  const copy = recursive ? copyTree(ns.vfs, mount, dentry, new Map(), true) : copyMount(ns.vfs, mount, dentry)
+  if (failed(copy)) return copy
+  const status = mayAttach(ns, copy, at)
+  if (status < 0) return abandon(copy, status)
+  attachTree(ns.vfs, copy, at)
+  return 0
+}
+
+function abandon(mount: Mount, status: Status): Status {
+  mount.unmount()
+  return status
+}
+
+function mayAttach(ns: MountNamespace, mount: Mount, at: Path): Status {
+  if (at.mount.namespace !== ns) return -EINVAL
+  const target = at.dentry.inode!
+  if (at.dentry.unhashed || (target.isDir && target.nlink === 0)) return -ENOENT
+  return target.isDir === mount.root.inode!.isDir ? 0 : -ENOTDIR
+}
+
+/** MS_REMOUNT | MS_BIND: the flags of this mount alone. */
+export function remountBind(ns: MountNamespace, at: Path, flags: number): Status {
+  const { mount } = at
+  if (at.dentry !== mount.root || mount.namespace !== ns) return -EINVAL
+  const wanted = keepAtime(mount, flags)
+  if ((wanted & ~mount.flags & MS_RDONLY) !== 0 && mount.writers > 0) return -EBUSY
+  mount.flags = wanted
+  ns.changes++
+  return 0
+}
+
+/** MS_REMOUNT: the file system's own flags and options, and the mount's. */
+export function remount(ns: MountNamespace, at: Path, flags: number, options: string): Status {
+  const { mount } = at
+  const { sb } = mount
+  if (at.dentry !== mount.root || mount.namespace !== ns) return -EINVAL
+  if ((flags & ~sb.flags & MS_RDONLY) !== 0 && writersOf(ns, sb) > 0) return -EBUSY
+  const status = sb.remount(flags & SUPER_FLAGS, options)
+  if (status < 0) return status
+  sb.flags = (sb.flags & ~SUPER_FLAGS) | (flags & SUPER_FLAGS)
+  mount.flags = keepAtime(mount, flags)
+  ns.changes++
+  return 0
+}
+
+/** A remount that says nothing about access times leaves them. */
+function keepAtime(mount: Mount, flags: number): number {
+  if ((flags & ATIME_FLAGS) !== 0) return mountFlags(flags)
+  return (flags & MOUNT_FLAGS & ~ATIME_FLAGS) | (mount.flags & ATIME_FLAGS)
+}
+
+function writersOf(ns: MountNamespace, sb: SuperBlock): number {
+  let writers = 0
+  for (const mount of ns.vfs.mounts) if (mount.sb === sb) writers += mount.writers
+  return writers
+}
+
+/** MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE. */
+export function changePropagation(ns: MountNamespace, at: Path, type: number, recursive: boolean): Status {
+  if (at.dentry !== at.mount.root || at.mount.namespace !== ns) return -EINVAL
+  for (const mount of recursive ? mountTree(at.mount) : [at.mount]) {
+    if (type === MS_SHARED) makeShared(ns.vfs, mount)
+    else if (type === MS_SLAVE) makeSlave(ns.vfs, mount)
+    else if (type === MS_PRIVATE) makePrivate(mount)
+    else if (type === MS_UNBINDABLE) {
+      makePrivate(mount)
+      mount.unbindable = true
+    } else return -EINVAL
+  }
+  ns.changes++
+  return 0
+}
+
+/** MS_MOVE: the mount at `source` goes to `at`. */
+export function moveMount(ns: MountNamespace, at: Path, source: Path): Status {
+  const { mount } = source
+  if (source.dentry !== mount.root || mount.parent === undefined) return -EINVAL
+  if (mount.namespace !== ns || at.mount.namespace !== ns) return -EINVAL
+  if (mount.root.inode!.isDir !== at.dentry.inode!.isDir) return -EINVAL
+  if (mount.parent.peerGroup !== 0) return -EINVAL
+  const tree = mountTree(mount)
+  if (at.mount.peerGroup !== 0 && tree.some(each => each.unbindable)) return -EINVAL
+  if (tree.includes(at.mount)) return -ELOOP
+  mount.detach()
+  attachTree(ns.vfs, mount, at)
+  return 0
+}
+
+/** umount2(2). `flags` are MNT_*; `fs` of the caller, whose root is never unmounted but made read-only. */
+export function umount(ns: MountNamespace, fs: FsContext, at: Path, flags: number): Status {
+  const { mount } = at
+  if (at.dentry !== mount.root || mount.namespace !== ns) return -EINVAL
+  if ((flags & MNT_EXPIRE) !== 0) {
+    if (mount === fs.root.mount || (flags & (MNT_FORCE | MNT_DETACH)) !== 0) return -EINVAL
+    if (mount.busy) return -EBUSY
+    if (!mount.expiring) {
+      mount.expiring = true
+      return -EAGAIN
+    }
+  }
+  if (mount === fs.root.mount && (flags & MNT_DETACH) === 0) {
+    return mount.readOnly ? 0 : remount(ns, at, mount.flags | mount.sb.flags | MS_RDONLY, '')
+  }
+  if (mount.parent === undefined) return -EINVAL
+  const lazy = (flags & MNT_DETACH) !== 0
+  if (!lazy && mount.busy) return -EBUSY
+  for (const copy of propagatedCopies(ns.vfs, mount)) if (lazy || !copy.busy) copy.unmount()
+  mount.unmount()
+  return 0
+}
+
+/**
+ * pivot_root(2): `newRoot` becomes the root of the namespace, and the old root is mounted at `putOld`. Moving the
+ * processes whose root it was is the caller's.
+ */
+export function pivotRoot(ns: MountNamespace, root: Path, newRoot: Path, putOld: Path): Status {
+  const rootMount = root.mount
+  const newMount = newRoot.mount
+  const shared = (mount: Mount | undefined): boolean => mount !== undefined && mount.peerGroup !== 0
+  if (shared(putOld.mount) || shared(newMount.parent) || shared(rootMount.parent)) return -EINVAL
+  if (rootMount.namespace !== ns || newMount.namespace !== ns) return -EINVAL
+  if (newRoot.dentry.unhashed) return -ENOENT
+  if (newMount === rootMount || putOld.mount === rootMount) return -EBUSY
+  if (root.dentry !== rootMount.root || newRoot.dentry !== newMount.root) return -EINVAL
+  if (newMount.mountpoint === undefined) return -EINVAL
+  if (!isReachable(putOld, newRoot) || !isReachable(newRoot, root)) return -EINVAL
+  newMount.detach()
+  const place = rootMount.mountpoint
+  if (place !== undefined) {
+    rootMount.detach()
+    newMount.attach(ns, place)
+  } else ns.setRoot(newMount)
+  rootMount.attach(ns, putOld)
+  return 0
+}

@@ -1,0 +1,274 @@
+/**
+ * Mounts and mount namespaces: mount_namespaces(7).
+ *
+ * A Mount shows a super block, from the dentry `root` on, at a mountpoint: a dentry as seen through another mount. It is
+ * made by mount(2), by a bind, or by the copy of a namespace; it stands in its namespace's list and in its parent's
+ * `children`; it leaves both when unmounted and lives on unnoticed while `refs` (open files, working directories) hold
+ * it. Mounting over a mount covers its root, so a (mount, dentry) pair never has two.
+ */
+import {
+  MS_NOATIME,
+  MS_NODEV,
+  MS_NODIRATIME,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_NOSYMFOLLOW,
+  MS_RDONLY,
+  MS_RELATIME,
+} from '../abi/constants.ts'
+import { EINVAL } from '../abi/errno.ts'
+import type { UserNamespace } from '../base/credentials.ts'
+import type { OrErrno } from '../base/result.ts'
+import { type Dentry, dropDentry, holdDentry, isBelow, rootDentry } from './dentry.ts'
+import type { FsContext, Path } from './path.ts'
+import type { SuperBlock } from './super-block.ts'
+import type { Vfs } from './vfs.ts'
+
+/** The flags that belong to a mount and not to its super block. */
+export const MOUNT_FLAGS =
+  MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_NOSYMFOLLOW
+
+export class Mount {
+  readonly id: number
+  readonly sb: SuperBlock
+  readonly root: Dentry
+  /** MS_* of MOUNT_FLAGS. */
+  flags: number
+  /** What it is mounted on; undefined for a namespace's root, detached mounts and those inside the kernel. */
+  mountpoint: Path | undefined = undefined
+  namespace: MountNamespace | undefined = undefined
+  readonly children = new Map<Dentry, Mount>()
+  /** Propagation: the peer group it is shared in, that which it is a slave of (0: none), and whether it can be bound. */
+  peerGroup = 0
+  masterGroup = 0
+  unbindable = false
+  /** Open files, working directories and roots: umount says EBUSY. */
+  refs = 0
+  /** MNT_EXPIRE was asked for once. */
+  expiring = false
+  /** Open files that may write: remounting it read-only says EBUSY. */
+  writers = 0
+
+  constructor(vfs: Vfs, sb: SuperBlock, root: Dentry = rootDentry(sb), flags = MS_RELATIME) {
+    this.id = vfs.newMountId()
+    this.sb = sb
+    this.root = root
+    this.flags = flags
+    sb.mounts++
+    holdDentry(root)
+  }
+
+  get parent(): Mount | undefined {
+    return this.mountpoint?.mount
+  }
+  get readOnly(): boolean {
+    return ((this.flags | this.sb.flags) & MS_RDONLY) !== 0
+  }
+  get busy(): boolean {
+    return this.refs > 0 || this.children.size > 0
+  }
+
+  /** A holder let go. */
+  drop(): void {
+    this.refs--
+    this.#freeIfUnused()
+  }
+
+  /** Puts it there. The caller has checked that it may. */
+  attach(namespace: MountNamespace | undefined, at: Path): void {
+    this.mountpoint = { mount: at.mount, dentry: at.dentry }
+    holdDentry(at.dentry)
+    at.dentry.mounted++
+    at.mount.children.set(at.dentry, this)
+    setNamespace(this, namespace)
+  }
+
+  /** Takes it, with what is mounted below it, from its place. It stays usable for those who hold it. */
+  detach(): void {
+    const at = this.mountpoint
+    if (at === undefined) return
+    at.mount.children.delete(at.dentry)
+    at.dentry.mounted--
+    this.mountpoint = undefined
+    setNamespace(this, undefined)
+    dropDentry(at.dentry)
+  }
+
+  /** Unmounts for good (umount): with what is below it, leaves first. */
+  unmount(): void {
+    for (const child of [...this.children.values()]) child.unmount()
+    this.detach()
+    this.peerGroup = this.masterGroup = 0
+    this.#freeIfUnused()
+  }
+
+  #freed = false
+  #freeIfUnused(): void {
+    if (this.refs > 0 || this.#freed || this.mountpoint !== undefined || this.namespace !== undefined) return
+    if (this.children.size > 0) return
+    this.#freed = true
+    dropDentry(this.root)
+    if (--this.sb.mounts > 0) return
+    this.sb.dentries.shrinkAll()
+    this.sb.release()
+  }
+}
+
+/** The mount that covers this place, if any. */
+export function mountOn(mount: Mount, dentry: Dentry): Mount | undefined {
+  return dentry.mounted > 0 ? mount.children.get(dentry) : undefined
+}
+
+/** The mount and those below it, parents first. */
+export function mountTree(mount: Mount, out: Mount[] = []): Mount[] {
+  out.push(mount)
+  for (const child of mount.children.values()) mountTree(child, out)
+  return out
+}
+
+function setNamespace(mount: Mount, namespace: MountNamespace | undefined): void {
+  for (const each of mountTree(mount)) {
+    each.namespace?.remove(each)
+    each.namespace = namespace
+    namespace?.add(each)
+  }
+}
+
+export class MountNamespace {
+  readonly vfs: Vfs
+  readonly inum: number
+  readonly userNs: UserNamespace
+  /** The mount that everything hangs on. */
+  root: Mount
+  /** In the order of mounting: /proc/mounts. */
+  readonly mounts = new Set<Mount>()
+  /** Tasks and /proc/PID/ns descriptors that hold it; `put` unmounts all when the last one goes. */
+  users = 1
+  /** Counts changes: poll on /proc/PID/mounts. */
+  changes = 0
+
+  constructor(vfs: Vfs, inum: number, userNs: UserNamespace, root: Mount) {
+    this.vfs = vfs
+    this.inum = inum
+    this.userNs = userNs
+    this.root = root
+    setNamespace(root, this)
+  }
+
+  add(mount: Mount): void {
+    this.mounts.add(mount)
+    this.vfs.mounts.add(mount)
+    this.changes++
+  }
+  remove(mount: Mount): void {
+    this.mounts.delete(mount)
+    this.vfs.mounts.delete(mount)
+    this.changes++
+  }
+
+  /** pivot_root: the namespace hangs on another mount; the old one is attached elsewhere by the caller. */
+  setRoot(mount: Mount): void {
+    setNamespace(mount, this)
+    this.root = mount
+  }
+
+  get rootPath(): Path {
+    return topOf(this.root, this.root.root)
+  }
+
+  /**
+   * CLONE_NEWNS: a copy of all mounts. With `fs`, its root and working directory move to the same places in the copy.
+   * In a less privileged user namespace shared mounts become slaves.
+   */
+  clone(inum: number, userNs: UserNamespace, fs?: FsContext): MountNamespace {
+    const copies = new Map<Mount, Mount>()
+    const root = copyTree(this.vfs, this.root, this.root.root, copies, false)
+    if (typeof root === 'number') throw new Error('a whole namespace can always be copied')
+    if (userNs !== this.userNs) for (const copy of copies.values()) makeSlave(this.vfs, copy)
+    const clone = new MountNamespace(this.vfs, inum, userNs, root)
+    if (fs !== undefined) {
+      const newRoot = copies.get(fs.root.mount)
+      if (newRoot !== undefined) fs.root = { mount: newRoot, dentry: fs.root.dentry }
+      const newCwd = copies.get(fs.cwd.mount)
+      if (newCwd !== undefined) fs.cwd = { mount: newCwd, dentry: fs.cwd.dentry }
+    }
+    return clone
+  }
+
+  get(): MountNamespace {
+    this.users++
+    return this
+  }
+  put(): void {
+    if (--this.users > 0) return
+    const root = this.root
+    for (const child of [...root.children.values()]) child.unmount()
+    setNamespace(root, undefined)
+    root.unmount()
+  }
+}
+
+/** Where a walk that comes to this place really is: on top of all mounts that cover it. */
+export function topOf(mount: Mount, dentry: Dentry): Path {
+  for (;;) {
+    const cover = mountOn(mount, dentry)
+    if (cover === undefined) return { mount, dentry }
+    mount = cover
+    dentry = cover.root
+  }
+}
+
+/**
+ * copy_tree: a detached copy of `mount`, as seen from `root` on, with all that is mounted below it. `copies` gets the
+ * pairs. `bind`: unbindable mounts are left out (the first one is refused: -EINVAL), as a recursive bind does.
+ */
+export function copyTree(
+  vfs: Vfs,
+  mount: Mount,
+  root: Dentry,
+  copies: Map<Mount, Mount>,
+  bind: boolean,
+): OrErrno<Mount> {
+  if (bind && mount.unbindable) return -EINVAL
+  const copy = copyMount(vfs, mount, root)
+  copies.set(mount, copy)
+  for (const [dentry, child] of mount.children) {
+    if (!isBelow(dentry, root) || (bind && child.unbindable)) continue
+    const childCopy = copyTree(vfs, child, child.root, copies, bind)
+    if (typeof childCopy !== 'number') childCopy.attach(undefined, { mount: copy, dentry })
+  }
+  return copy
+}
+
+/** clone_mnt: shared mounts stay in their peer group, slaves in their master's. */
+export function copyMount(vfs: Vfs, mount: Mount, root: Dentry): Mount {
+  const copy = new Mount(vfs, mount.sb, root, mount.flags)
+  copy.peerGroup = mount.peerGroup
+  copy.masterGroup = mount.masterGroup
+  copy.unbindable = mount.unbindable
+  return copy
+}
+
+/** A slave of the group that it was in; with no peer there it stays what it is without the group. */
+export function makeSlave(vfs: Vfs, mount: Mount): void {
+  const group = mount.peerGroup
+  if (group === 0) return
+  mount.peerGroup = 0
+  for (const other of vfs.mounts) {
+    if (other !== mount && other.peerGroup === group) {
+      mount.masterGroup = group
+      return
+    }
+  }
+}
+
+export function makePrivate(mount: Mount): void {
+  mount.peerGroup = 0
+  mount.masterGroup = 0
+  mount.unbindable = false
+}
+
+export function makeShared(vfs: Vfs, mount: Mount): void {
+  if (mount.peerGroup === 0) mount.peerGroup = vfs.newPeerGroup()
+  mount.unbindable = false
+}

@@ -1,0 +1,244 @@
+/** open(2): from a name to an open file description. Flags have been checked by the caller, as build_open_flags does. */
+import {
+  MS_NODEV,
+  O_ACCMODE,
+  O_APPEND,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOATIME,
+  O_NOCTTY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_TMPFILE,
+  O_TRUNC,
+  O_WRONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+} from '../abi/constants.ts'
+import {
+  EACCES,
+  EEXIST,
+  EISDIR,
+  ELOOP,
+  ENOENT,
+  ENOTDIR,
+  ENXIO,
+  EPERM,
+  EROFS,
+  ESTALE,
+  ETXTBSY,
+} from '../abi/errno.ts'
+import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { resize } from './attributes.ts'
+import { Dentry, instantiate } from './dentry.ts'
+import { type File, PathFile } from './file.ts'
+import type { Inode } from './inode.ts'
+import { notifyCreate, notifyOpen } from './notify.ts'
+import type { Path } from './path.ts'
+import {
+  creationMode,
+  creator,
+  INODE_APPEND,
+  MAY_EXEC,
+  MAY_READ,
+  MAY_WRITE,
+  ownerOrCapable,
+  permission,
+  wantWrite,
+} from './permission.ts'
+import { LAST_NORM, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, Walk, type WalkContext } from './walk.ts'
+
+const TMPFILE_BIT = O_TMPFILE & ~O_DIRECTORY
+/** What has been done when the inode's `open` is called; O_NOCTTY it sees, but does not keep. */
+const TRANSIENT = O_CREAT | O_EXCL | O_TRUNC
+
+/**
+ * Opens (with O_CREAT: makes) `name`. `flags` without O_CLOEXEC; `mode` before the umask; `resolve` are RESOLVE_*.
+ * The File has one reference, the caller's.
+ */
+export function openAt(
+  ctx: WalkContext,
+  start: Path | undefined,
+  name: string,
+  flags: number,
+  mode: number,
+  resolve = 0,
+): OrErrno<File> {
+  const file = openOnce(ctx, start, name, flags, mode, resolve)
+  // A cached name proved to lead to a file that is no more: the file system believes it no longer, so walk again.
+  return file === -ESTALE ? openOnce(ctx, start, name, flags, mode, resolve) : file
+}
+
+function openOnce(
+  ctx: WalkContext,
+  start: Path | undefined,
+  name: string,
+  flags: number,
+  mode: number,
+  resolve: number,
+): OrErrno<File> {
+  const walk = new Walk(ctx, start, resolve)
+  if ((flags & TMPFILE_BIT) !== 0) return openUnnamed(walk, name, flags, mode)
+  const lookup =
+    ((flags & O_NOFOLLOW) === 0 ? LOOKUP_FOLLOW : 0) | ((flags & O_DIRECTORY) !== 0 ? LOOKUP_DIRECTORY : 0)
+  if ((flags & O_PATH) !== 0) {
+    const status = walk.find(name, lookup)
+    return status < 0 ? status : new PathFile(walk.path, flags, ctx.cred)
+  }
+  if ((flags & O_CREAT) !== 0) return openCreating(walk, name, flags, mode)
+  const status = walk.find(name, lookup)
+  return status < 0 ? status : openPath(ctx, walk.path, flags)
+}
+
+/**
+ * Opens what stands at a place: the checks of may_open, truncation, and the File of whoever provides it. `allowed`: the
+ * checks don't apply, since it was made just now or is to be executed.
+ */
+export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = false): OrErrno<File> {
+  const inode = path.dentry.inode!
+  if (!allowed) {
+    const status = mayOpen(ctx, path, inode, flags)
+    if (status < 0) return status
+  }
+  const regular = inode.isRegular
+  const writes = (flags & O_ACCMODE) === O_WRONLY || (flags & O_ACCMODE) === O_RDWR
+  const truncates = (flags & O_TRUNC) !== 0 && regular && !allowed
+  if ((writes || truncates) && (regular || inode.isDir)) {
+    if (path.mount.readOnly) return -EROFS
+    if (inode.writers < 0) return -ETXTBSY
+  }
+  if (truncates) {
+    const status = resize(ctx.cred, path, 0)
+    if (status < 0) return status
+  }
+  const file = openInode(ctx, path, inode, flags & ~TRANSIENT)
+  if (failed(file)) return file
+  file.flags &= ~O_NOCTTY
+  file.created = allowed && (flags & (O_CREAT | TMPFILE_BIT)) !== 0
+  if (writes && regular) {
+    file.countsAsWriter = true
+    inode.writers++
+    path.mount.writers++
+  }
+  notifyOpen(file)
+  return file
+}
+
+/** O_CREAT: the last component is found or made; a symbolic link there is followed (unless O_EXCL or O_NOFOLLOW). */
+function openCreating(walk: Walk, name: string, flags: number, mode: number): OrErrno<File> {
+  const ctx = walk.ctx
+  if (name === '') return -ENOENT
+  for (;;) {
+    const status = walk.parent(name)
+    if (status < 0) return status
+    if (walk.lastType !== LAST_NORM || walk.trailing) return -EISDIR
+    const child = walk.child(walk.last)
+    if (failed(child)) return child
+    if (child.inode === undefined) return create(walk, child, flags, mode)
+    if ((flags & O_EXCL) !== 0) return -EEXIST
+    if (child.inode.isSymlink && (flags & O_NOFOLLOW) === 0) {
+      const target = walk.follow(child)
+      if (failed(target)) return target
+      if (!walk.jumped) {
+        if (target === '') return -ENOENT
+        name = target
+        continue
+      }
+    } else {
+      const down = walk.down(child)
+      if (down < 0) return down
+    }
+    if (walk.inode.isDir) return -EISDIR
+    return openPath(ctx, walk.path, flags)
+  }
+}
+
+function create(walk: Walk, child: Dentry, flags: number, mode: number): OrErrno<File> {
+  const { cred, fs } = walk.ctx
+  const dir = walk.inode
+  const writable = wantWrite(walk.path)
+  if (writable < 0) return writable
+  const allowed = mayCreate(walk.ctx, dir)
+  if (allowed < 0) return allowed
+  const bits = creationMode(cred, dir, S_IFREG | (mode & 0o7777 & ~fs.umask))
+  const inode = dir.create(child.name, bits & 0o7777, creator(cred, dir))
+  if (failed(inode)) return inode
+  instantiate(child, inode)
+  notifyCreate(dir, child.name, false)
+  return openPath(walk.ctx, { mount: walk.mount, dentry: child }, flags, true)
+}
+
+/** may_create: a directory that is gone takes no entries. */
+export function mayCreate(ctx: WalkContext, dir: Inode): Status {
+  const status = permission(ctx.cred, dir, MAY_WRITE | MAY_EXEC)
+  if (status < 0) return status
+  return dir.nlink === 0 ? -ENOENT : 0
+}
+
+/** O_TMPFILE. */
+function openUnnamed(walk: Walk, name: string, flags: number, mode: number): OrErrno<File> {
+  const { cred, fs } = walk.ctx
+  const status = walk.find(name, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
+  if (status < 0) return status
+  const writable = wantWrite(walk.path)
+  if (writable < 0) return writable
+  const dir = walk.inode
+  const allowed = mayCreate(walk.ctx, dir)
+  if (allowed < 0) return allowed
+  const bits = creationMode(cred, dir, S_IFREG | (mode & 0o7777 & ~fs.umask))
+  const inode = dir.tmpfile(bits & 0o7777, creator(cred, dir))
+  if (failed(inode)) return inode
+  inode.linkable = (flags & O_EXCL) === 0
+  const dentry = new Dentry(`#${inode.ino}`, walk.dentry, inode, walk.dentry.sb)
+  dentry.unhashed = true
+  return openPath(walk.ctx, { mount: walk.mount, dentry }, flags, true)
+}
+
+/** may_open: type against flags, then permission. */
+function mayOpen(ctx: WalkContext, path: Path, inode: Inode, flags: number): Status {
+  const mask = accessMask(flags)
+  const type = inode.mode & S_IFMT
+  if ((flags & O_DIRECTORY) !== 0 && type !== S_IFDIR) return -ENOTDIR
+  if (type === S_IFLNK) return -ELOOP
+  if (type === S_IFDIR && (mask & MAY_WRITE) !== 0) return -EISDIR
+  if ((type === S_IFBLK || type === S_IFCHR) && (path.mount.flags & MS_NODEV) !== 0) return -EACCES
+  if ((flags & O_TRUNC) !== 0 && type === S_IFREG && path.mount.readOnly) return -EROFS
+  const status = permission(ctx.cred, inode, mask)
+  if (status < 0) return status
+  if ((inode.inodeFlags & INODE_APPEND) !== 0) {
+    if ((mask & MAY_WRITE) !== 0 && (flags & O_APPEND) === 0) return -EPERM
+    if ((flags & O_TRUNC) !== 0) return -EPERM
+  }
+  if ((flags & O_NOATIME) !== 0 && !ownerOrCapable(ctx.cred, inode)) return -EPERM
+  return 0
+}
+
+/** ACC_MODE: O_ACCMODE 3 asks for both and gives neither. */
+function accessMask(flags: number): number {
+  const truncate = (flags & O_TRUNC) !== 0 ? MAY_WRITE : 0
+  const access = flags & O_ACCMODE
+  if (access === O_RDONLY) return MAY_READ | truncate
+  return access === O_WRONLY ? MAY_WRITE : MAY_READ | MAY_WRITE
+}
+
+function openInode(ctx: WalkContext, path: Path, inode: Inode, flags: number): OrErrno<File> {
+  const vfs = ctx.mountNs.vfs
+  const type = inode.mode & S_IFMT
+  if (inode.opensItself) return inode.open(path, flags, ctx.cred)
+  if (type === S_IFCHR || type === S_IFBLK) {
+    const open = vfs.devices.find(type, inode.rdev)
+    return open === undefined ? -ENXIO : open(path, flags, ctx.cred)
+  }
+  if (type === S_IFIFO) return vfs.openFifo(path, flags, ctx.cred)
+  if (type === S_IFSOCK) return -ENXIO
+  return inode.open(path, flags, ctx.cred)
+}

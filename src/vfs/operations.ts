@@ -1,0 +1,186 @@
+/**
+ * Making and removing names: the policy of mkdir(2), mknod(2), symlink(2), link(2), unlink(2), rmdir(2). The order of the
+ * checks is Linux's, since it decides which errno wins. rename(2) is in rename.ts, attributes are in attributes.ts.
+ */
+import { CAP_MKNOD, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../abi/constants.ts'
+import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
+import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { type Dentry, forgetChildren, instantiate, unhash } from './dentry.ts'
+import type { Inode } from './inode.ts'
+import { notifyAttrib, notifyCreate, notifyDelete } from './notify.ts'
+import { mayCreate } from './open.ts'
+import type { Path } from './path.ts'
+import { creationMode, creator, INODE_APPEND, INODE_IMMUTABLE, mayDelete, wantWrite } from './permission.ts'
+import { LAST_DOT, LAST_DOTDOT, LAST_NORM, Walk, type WalkContext } from './walk.ts'
+
+export { chmod, chown, setTimes, truncate, truncateFile } from './attributes.ts'
+export { rename } from './rename.ts'
+
+/** filename_create: the walk stands in the directory; the negative entry for a new name. */
+function newName(walk: Walk, name: string, directory: boolean): OrErrno<Dentry> {
+  if (name === '') return -ENOENT
+  const status = walk.parent(name)
+  if (status < 0) return status
+  if (walk.lastType !== LAST_NORM) return -EEXIST
+  const child = walk.child(walk.last)
+  if (failed(child)) return child
+  if (child.inode !== undefined) return -EEXIST
+  if (walk.trailing && !directory) return -ENOENT
+  const writable = wantWrite(walk.path)
+  return writable < 0 ? writable : child
+}
+
+/** The new entry's inode is in place. */
+function created(walk: Walk, child: Dentry, inode: Inode): void {
+  instantiate(child, inode)
+  notifyCreate(walk.inode, child.name, inode.isDir)
+}
+
+/** `mode` before the umask. */
+export function mkdir(ctx: WalkContext, start: Path | undefined, name: string, mode: number): Status {
+  const walk = new Walk(ctx, start)
+  const child = newName(walk, name, true)
+  if (failed(child)) return child
+  const dir = walk.inode
+  const allowed = mayCreate(ctx, dir)
+  if (allowed < 0) return allowed
+  const bits = creationMode(ctx.cred, dir, S_IFDIR | (mode & 0o1777 & ~ctx.fs.umask))
+  const inode = dir.mkdir(child.name, bits & 0o7777, creator(ctx.cred, dir))
+  if (failed(inode)) return inode
+  created(walk, child, inode)
+  return 0
+}
+
+/** `mode` with its type, before the umask; `rdev` is (major << 20) | minor. */
+export function mknod(
+  ctx: WalkContext,
+  start: Path | undefined,
+  name: string,
+  mode: number,
+  rdev: number,
+): Status {
+  const path = createNode(ctx, start, name, mode, rdev)
+  return failed(path) ? path : 0
+}
+
+/** mknod that tells the new place, for bind(2) of a unix socket. */
+export function createNode(
+  ctx: WalkContext,
+  start: Path | undefined,
+  name: string,
+  mode: number,
+  rdev: number,
+): OrErrno<Path> {
+  let type = mode & S_IFMT
+  if (type === 0) type = S_IFREG
+  if (type === S_IFDIR) return -EPERM
+  if (type !== S_IFREG && type !== S_IFCHR && type !== S_IFBLK && type !== S_IFIFO && type !== S_IFSOCK)
+    return -EINVAL
+  const walk = new Walk(ctx, start)
+  const child = newName(walk, name, false)
+  if (failed(child)) return child
+  const dir = walk.inode
+  const allowed = mayCreate(ctx, dir)
+  if (allowed < 0) return allowed
+  const device = type === S_IFCHR || type === S_IFBLK
+  // A character device 0:0 is a whiteout, which everybody may make.
+  if (device && !(type === S_IFCHR && rdev === 0) && !ctx.cred.capable(CAP_MKNOD)) return -EPERM
+  const bits = creationMode(ctx.cred, dir, type | (mode & 0o7777 & ~ctx.fs.umask))
+  const owner = creator(ctx.cred, dir)
+  const inode =
+    type === S_IFREG
+      ? dir.create(child.name, bits & 0o7777, owner)
+      : dir.mknod(child.name, bits, device ? rdev : 0, owner)
+  if (failed(inode)) return inode
+  created(walk, child, inode)
+  return { mount: walk.mount, dentry: child }
+}
+
+export function symlink(ctx: WalkContext, target: string, start: Path | undefined, name: string): Status {
+  if (target === '') return -ENOENT
+  const walk = new Walk(ctx, start)
+  const child = newName(walk, name, false)
+  if (failed(child)) return child
+  const dir = walk.inode
+  const allowed = mayCreate(ctx, dir)
+  if (allowed < 0) return allowed
+  const inode = dir.symlink(child.name, target, creator(ctx.cred, dir))
+  if (failed(inode)) return inode
+  created(walk, child, inode)
+  return 0
+}
+
+/** link(2): `old` gets one more name. */
+export function link(ctx: WalkContext, old: Path, start: Path | undefined, name: string): Status {
+  const walk = new Walk(ctx, start)
+  const child = newName(walk, name, false)
+  if (failed(child)) return child
+  if (walk.mount !== old.mount) return -EXDEV
+  const dir = walk.inode
+  const allowed = mayCreate(ctx, dir)
+  if (allowed < 0) return allowed
+  const inode = old.dentry.inode!
+  if (inode.sb !== dir.sb) return -EXDEV
+  if ((inode.inodeFlags & (INODE_APPEND | INODE_IMMUTABLE)) !== 0) return -EPERM
+  if (inode.isDir) return -EPERM
+  const fresh = inode.getattr()
+  if (fresh < 0) return fresh
+  if (inode.nlink === 0 && !inode.linkable) return -ENOENT
+  const status = dir.link(child.name, inode)
+  if (status < 0) return status
+  inode.linkable = false
+  created(walk, child, inode)
+  notifyAttrib(old.dentry)
+  return 0
+}
+
+export function unlink(ctx: WalkContext, start: Path | undefined, name: string): Status {
+  const walk = new Walk(ctx, start)
+  const status = name === '' ? -ENOENT : walk.parent(name)
+  if (status < 0) return status
+  if (walk.lastType !== LAST_NORM) return -EISDIR
+  const writable = wantWrite(walk.path)
+  if (writable < 0) return writable
+  const child = walk.child(walk.last)
+  if (failed(child)) return child
+  const inode = child.inode
+  if (inode === undefined) return -ENOENT
+  if (walk.trailing) return inode.isDir ? -EISDIR : -ENOTDIR
+  const dir = walk.inode
+  const allowed = mayDelete(ctx.cred, dir, inode)
+  if (allowed < 0) return allowed
+  if (inode.isDir) return -EISDIR
+  if (child.mounted > 0) return -EBUSY
+  const result = dir.unlink(child.name, inode)
+  if (result < 0) return result
+  notifyDelete(dir, child.name, inode, false)
+  unhash(child)
+  return 0
+}
+
+export function rmdir(ctx: WalkContext, start: Path | undefined, name: string): Status {
+  const walk = new Walk(ctx, start)
+  const status = name === '' ? -ENOENT : walk.parent(name)
+  if (status < 0) return status
+  if (walk.lastType === LAST_DOTDOT) return -ENOTEMPTY
+  if (walk.lastType === LAST_DOT) return -EINVAL
+  if (walk.lastType !== LAST_NORM) return -EBUSY
+  const writable = wantWrite(walk.path)
+  if (writable < 0) return writable
+  const child = walk.child(walk.last)
+  if (failed(child)) return child
+  const inode = child.inode
+  if (inode === undefined) return -ENOENT
+  const dir = walk.inode
+  const allowed = mayDelete(ctx.cred, dir, inode)
+  if (allowed < 0) return allowed
+  if (!inode.isDir) return -ENOTDIR
+  if (child.mounted > 0) return -EBUSY
+  const result = dir.rmdir(child.name, inode)
+  if (result < 0) return result
+  inode.nlink = 0
+  notifyDelete(dir, child.name, inode, true)
+  forgetChildren(child)
+  unhash(child)
+  return 0
+}

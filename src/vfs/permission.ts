@@ -1,0 +1,141 @@
+/** May this identity do that with this inode? path_resolution(7), capabilities(7), credentials(7). */
+import {
+  CAP_DAC_OVERRIDE,
+  CAP_DAC_READ_SEARCH,
+  CAP_FOWNER,
+  CAP_FSETID,
+  MS_RDONLY,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFREG,
+  S_ISGID,
+  S_ISUID,
+  S_ISVTX,
+  S_IXGRP,
+} from '../abi/constants.ts'
+import { EACCES, EPERM, EROFS } from '../abi/errno.ts'
+import type { Credentials, IdMapping } from '../base/credentials.ts'
+import type { Status } from '../base/result.ts'
+import type { Inode } from './inode.ts'
+import type { Path } from './path.ts'
+
+export const MAY_EXEC = 1
+export const MAY_WRITE = 2
+export const MAY_READ = 4
+
+/** FS_IMMUTABLE_FL and FS_APPEND_FL of Inode.inodeFlags. */
+export const INODE_IMMUTABLE = 0x10
+export const INODE_APPEND = 0x20
+
+/** inode_permission: `mask` of MAY_* for the filesystem ids of `cred`. */
+export function permission(cred: Credentials, inode: Inode, mask: number): Status {
+  if ((mask & MAY_WRITE) !== 0) {
+    const type = inode.type
+    if ((inode.sb.flags & MS_RDONLY) !== 0 && (type === S_IFREG || type === S_IFDIR || type === S_IFLNK))
+      return -EROFS
+    if ((inode.inodeFlags & INODE_IMMUTABLE) !== 0) return -EPERM
+  }
+  const own = inode.permission(cred, mask)
+  if (own !== undefined) return own
+  return modePermission(cred, inode, mask)
+}
+
+/** generic_permission: mode bits, then the capabilities that override them. */
+export function modePermission(cred: Credentials, inode: Inode, mask: number): Status {
+  const mode = inode.mode
+  const bits = cred.fsuid === inode.uid ? mode >> 6 : cred.inGroup(inode.gid) ? mode >> 3 : mode
+  if ((mask & ~bits & 7) === 0) return 0
+  if (inode.isDir) {
+    if ((mask & MAY_WRITE) === 0 && capableOver(cred, inode, CAP_DAC_READ_SEARCH)) return 0
+    return capableOver(cred, inode, CAP_DAC_OVERRIDE) ? 0 : -EACCES
+  }
+  if (mask === MAY_READ && capableOver(cred, inode, CAP_DAC_READ_SEARCH)) return 0
+  if ((mask & MAY_EXEC) === 0 || (mode & 0o111) !== 0) {
+    if (capableOver(cred, inode, CAP_DAC_OVERRIDE)) return 0
+  }
+  return -EACCES
+}
+
+/** capable_wrt_inode_uidgid: a capability counts only over inodes whose ids exist in the holder's user namespace. */
+export function capableOver(cred: Credentials, inode: Inode, cap: number): boolean {
+  if (!cred.capable(cap)) return false
+  const ns = cred.userNs
+  return ns.level === 0 || (hasId(ns.uidMap, inode.uid) && hasId(ns.gidMap, inode.gid))
+}
+
+/** The maps hold kernel-wide ids as `outside`. */
+function hasId(map: readonly IdMapping[], id: number): boolean {
+  return map.some(line => id >= line.outside && id - line.outside < line.count)
+}
+
+/** inode_owner_or_capable: chmod, explicit times, O_NOATIME. */
+export function ownerOrCapable(cred: Credentials, inode: Inode): boolean {
+  return cred.fsuid === inode.uid || capableOver(cred, inode, CAP_FOWNER)
+}
+
+/** in_group_or_capable: whether the setgid bit may stay. */
+export function inGroupOrCapable(cred: Credentials, inode: Inode, gid = inode.gid): boolean {
+  return cred.inGroup(gid) || capableOver(cred, inode, CAP_FSETID)
+}
+
+/** may_delete: `dir` lets `victim` go (or be replaced). */
+export function mayDelete(cred: Credentials, dir: Inode, victim: Inode): Status {
+  const status = permission(cred, dir, MAY_WRITE | MAY_EXEC)
+  if (status < 0) return status
+  if ((dir.inodeFlags & INODE_APPEND) !== 0) return -EPERM
+  if (isSticky(cred, dir, victim)) return -EPERM
+  return (victim.inodeFlags & (INODE_IMMUTABLE | INODE_APPEND)) !== 0 ? -EPERM : 0
+}
+
+function isSticky(cred: Credentials, dir: Inode, victim: Inode): boolean {
+  if ((dir.mode & S_ISVTX) === 0) return false
+  if (victim.uid === cred.fsuid || dir.uid === cred.fsuid) return false
+  return !capableOver(cred, victim, CAP_FOWNER)
+}
+
+/** mnt_want_write. */
+export function wantWrite(path: Path): Status {
+  return path.mount.readOnly ? -EROFS : 0
+}
+
+/**
+ * The bits among setuid and setgid that a write, truncation or change of owner by `cred` clears. A setgid bit without
+ * group execution stays for members of the group.
+ */
+export function privilegeBits(cred: Credentials, inode: Inode): number {
+  if (!inode.isRegular || (inode.mode & (S_ISUID | S_ISGID)) === 0) return 0
+  return privilegeBitsOfChown(cred, inode)
+}
+
+export function privilegeBitsOfChown(cred: Credentials, inode: Inode): number {
+  let bits = inode.mode & S_ISUID
+  if ((inode.mode & S_ISGID) !== 0 && ((inode.mode & S_IXGRP) !== 0 || !inGroupOrCapable(cred, inode)))
+    bits |= S_ISGID
+  return bits
+}
+
+/** file_remove_privs: clears them after a write, unless the writer has CAP_FSETID. */
+export function removePrivileges(cred: Credentials, inode: Inode): Status {
+  const bits = privilegeBits(cred, inode)
+  if (bits === 0 || cred.capable(CAP_FSETID)) return 0
+  return inode.setattr({ mode: inode.mode & 0o7777 & ~bits })
+}
+
+/**
+ * The identity that a new inode in `dir` belongs to: below a setgid directory the group is the directory's. File
+ * systems take fsuid and fsgid of what they are given.
+ */
+export function creator(cred: Credentials, dir: Inode): Credentials {
+  if ((dir.mode & S_ISGID) === 0 || dir.gid === cred.fsgid) return cred
+  const changed = cred.clone()
+  changed.fsgid = dir.gid
+  return changed
+}
+
+/** mode_strip_sgid, and inheritance of the bit by directories. `mode` has the umask applied. */
+export function creationMode(cred: Credentials, dir: Inode, mode: number): number {
+  if ((dir.mode & S_ISGID) === 0) return mode
+  if ((mode & 0o170000) === S_IFDIR) return mode | S_ISGID
+  if ((mode & (S_ISGID | S_IXGRP)) !== (S_ISGID | S_IXGRP)) return mode
+  return inGroupOrCapable(cred, dir) ? mode : mode & ~S_ISGID
+}

@@ -1,0 +1,42 @@
+/** A mounted file system's own state, shared by all mounts of it. */
+import type { Status } from '../base/result.ts'
+import type { HostStatfs } from '../platform/host.ts'
+import { type Dentry, DentryLru } from './dentry.ts'
+import type { Inode } from './inode.ts'
+
+export abstract class SuperBlock {
+  /** 'tmpfs', 'proc', …: the third field of /proc/mounts. */
+  abstract readonly fsType: string
+  /** What /proc/mounts shows as the source. */
+  source = 'none'
+  /** Device number shown by stat: (major << 20) | minor, major 0 for all of ours. */
+  readonly dev: number
+  abstract readonly root: Inode
+  /** MS_* flags of the super block (MS_RDONLY, MS_SYNCHRONOUS, …). */
+  flags = 0
+  maxNameLength = 255
+  /** Mounts of it; the last one to go calls `release`. */
+  mounts = 0
+  /** Of vfs/dentry.ts: the shared root dentry and the entries that may be forgotten. */
+  rootDentry: Dentry | undefined = undefined
+  readonly dentries = new DentryLru()
+
+  constructor(dev: number) {
+    this.dev = dev
+  }
+
+  /** Options for /proc/mounts without the flags, such as 'size=65536k'; '' if none. */
+  options(): string {
+    return ''
+  }
+  /** mount -o remount with changed options. */
+  remount(_flags: number, _options: string): Status {
+    return 0
+  }
+  abstract statfs(out: HostStatfs): Status
+  sync(): Status {
+    return 0
+  }
+  /** The last mount of it went away. */
+  release(): void {}
+}
