@@ -192,12 +192,16 @@ static napi_value systrap_forget_slot(napi_env env, napi_callback_info info)
 static int64_t await_request(struct caisson_slot *slot, int watched, short events)
 {
 	uint64_t end = __rdtsc() + 50 * ticks_per_us;
+	unsigned round = 0;
 
 	for (;;) {
 		if (requested(slot))
 			return 0;
 		if (__rdtsc() < end) {
-			_mm_pause();
+			if (++round % 32 == 0)
+				sched_yield();
+			else
+				_mm_pause();
 			continue;
 		}
 		atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
@@ -258,13 +262,16 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	if (spin > 0 && running_count > 0) {
 		uint64_t end = __rdtsc() + (uint64_t)spin * ticks_per_us / 1000;
 
-		do {
-			for (int i = 0; i < 8; i++)
+		for (unsigned round = 1; __rdtsc() < end; round++) {
+			/* Where the guest is to run on this very CPU, only giving it up brings its request. */
+			if (round % 32 == 0)
+				sched_yield();
+			else
 				_mm_pause();
 			index = scan();
 			if (index >= 0)
 				return make_number(env, index);
-		} while (__rdtsc() < end);
+		}
 	}
 	loop_timeout = loop ? uv_backend_timeout(loop) : -1;
 	if (loop_timeout >= 0 && (timeout < 0 || loop_timeout * 1000000ll < timeout))

@@ -11,10 +11,10 @@ import { packageRoot } from './package-root.ts'
 import { parseUser } from './user.ts'
 
 interface DoFlags {
-  rw: string[]
-  volume: string[]
+  rw?: string[]
+  volume?: string[]
   cwd?: string
-  env: string[]
+  env?: string[]
   user?: string
   hostname: string
   network: string
@@ -38,11 +38,10 @@ export function addDo(caisson: Command): void {
       '--rw <path>',
       'a directory or file of the host that the command may change (repeatable)',
       collect,
-      [],
     )
-    .option('--volume <source:target[:ro]>', 'shows a host path somewhere else (repeatable)', collect, [])
+    .option('--volume <source:target[:ro]>', 'shows a host path somewhere else (repeatable)', collect)
     .option('--cwd <path>', 'where to start; the current directory if absent')
-    .option('--env <name=value>', 'sets a variable; NAME alone removes it (repeatable)', collect, [])
+    .option('--env <name=value>', 'sets a variable; NAME alone removes it (repeatable)', collect)
     .option('--user <user[:group]>', 'names or numbers; yourself if absent')
     .option('--hostname <name>', 'what the command takes the machine for', 'caisson')
     .addOption(new Option('--network <kind>', 'networks that the command sees').default('none'))
@@ -75,14 +74,14 @@ function sandboxOptions(command: readonly string[], flags: DoFlags): SandboxOpti
     packageRoot: packageRoot(),
     id: process.env.CAISSON_LAUNCHER ?? '0',
     args: rawArguments(command),
-    env: changedEnvironment(guestEnvironment(), flags.env),
+    env: changedEnvironment(guestEnvironment(), flags.env ?? []),
     cwd: encodeText(flags.cwd === undefined ? process.cwd() : absolute(flags.cwd, '--cwd')),
     user: parseUser(flags.user),
     hostname: encodeText(checkHostname(flags.hostname)),
     donations: [
       { source: '/', target: '/', readOnly: true },
-      ...flags.rw.map(path => donate(path, resolve(path), false)),
-      ...flags.volume.map(parseVolume),
+      ...(flags.rw ?? []).map(path => donate(path, resolve(path), false)),
+      ...(flags.volume ?? []).map(parseVolume),
     ],
     readOnlyRoot: flags.readOnly === true,
     overlaySize: flags.overlaySize,
@@ -138,7 +137,7 @@ function nameOf(entry: string): string {
   return entry.split('=', 1)[0]
 }
 
-function collect(value: string, previous: string[]): string[] {
+function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value]
 }
 

@@ -123,6 +123,7 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   kernel.users.of(child.cred.uid).tasks++
   child.comm = parent.comm
   child.personality = parent.personality
+  child.memoryPolicy = parent.memoryPolicy
   child.scheduling = parent.scheduling.inherited()
   child.timerSlack = child.defaultTimerSlack = parent.timerSlack
   child.trapNumber = parent.trapNumber

@@ -1,6 +1,8 @@
 /** Processes that no other process made: the first one of the sandbox, and those that are brought in from outside. */
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import type { Mm } from '../mm/mm.ts'
+import type { PlatformThread } from '../platform/platform.ts'
 import type { FdTable } from '../vfs/fd-table.ts'
 import type { WalkContext } from '../vfs/namei.ts'
 import type { FsState } from '../vfs/path.ts'
@@ -43,16 +45,33 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
     { file, path: request.path, comm: baseName(request.path), argv: request.argv, envp: request.envp, pathInaccessible: false },
   )
   if (failed(image)) return image
-  const pid = ns.pidForChildren.allocate()
-  if (failed(pid)) {
+  const task = adopt(kernel, request, rlimits, image)
+  if (failed(task)) {
     image.mm.put()
-    return pid
+    return task
   }
+  setStartRegisters(image.thread, image.loaded.entry, image.loaded.stackPointer)
+  request.prepare?.(task)
+  returnToGuest(task, NO_RESULT)
+  return task
+}
+
+/** A loaded program. */
+export interface Image {
+  readonly thread: PlatformThread
+  readonly mm: Mm
+  readonly cred: Credentials
+  readonly comm: string
+}
+
+/** The process around a loaded program, its one thread still stopped. */
+export function adopt(kernel: Kernel, request: InitRequest, rlimits: Rlimits, image: Image): OrErrno<Task> {
+  const { fs, fds, ns } = request
+  const pid = ns.pidForChildren.allocate()
+  if (failed(pid)) return pid
   const group = new ThreadGroup(kernel, pid, new SignalHandlers(), rlimits, 0)
   startSession(group)
-  const task = new Task(
-    kernel, group, pid, image.thread, image.mm, request.fds, fs, image.cred, ns, new TaskSignals(),
-  )
+  const task = new Task(kernel, group, pid, image.thread, image.mm, fds, fs, image.cred, ns, new TaskSignals())
   group.leader = task
   group.tasks.push(task)
   group.live = 1
@@ -64,8 +83,5 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
     group.unkillable = request.protectInit ?? true
   }
   task.setComm(image.comm)
-  setStartRegisters(image.thread, image.loaded.entry, image.loaded.stackPointer)
-  request.prepare?.(task)
-  returnToGuest(task, NO_RESULT)
   return task
 }

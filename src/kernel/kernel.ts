@@ -105,6 +105,8 @@ export class Kernel {
   makePidFd: (opener: Task, target: Task, thread: boolean) => number = () => -ENOSYS
 
   #nextInum = FIRST_DYNAMIC_INUM
+  readonly #orders = new WeakMap<object, number>()
+  #nextOrder = 1
 
   constructor(platform: Platform, host: Host, options: KernelOptions) {
     this.platform = platform
@@ -133,6 +135,16 @@ export class Kernel {
   /** The inode number of a new namespace. */
   newInum(): number {
     return this.#nextInum++
+  }
+
+  /** A number for an object, by which kcmp(2) orders: the same for as long as it lives. */
+  orderOf(object: object): number {
+    let order = this.#orders.get(object)
+    if (order === undefined) {
+      order = this.#nextOrder++
+      this.#orders.set(object, order)
+    }
+    return order
   }
 
   /** The first namespaces, with the given mounts. */

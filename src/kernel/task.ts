@@ -119,6 +119,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   timerSlack = 50000
   defaultTimerSlack = 50000
   personality = 0
+  /** set_mempolicy(2): a mode with its flags, and nodes as bits. */
+  memoryPolicy: { readonly mode: number; readonly nodes: number } = { mode: 0, nodes: 0 }
   scheduling = new Scheduling()
   /** The last fault, for signal frames: trap number, error code, cr2. */
   trapNumber = 0

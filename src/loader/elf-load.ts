@@ -3,8 +3,8 @@ import { ADDR_NO_RANDOMIZE, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_WRITE } from
 import { EEXIST, EFAULT, EINVAL, ENOMEM } from '../abi/errno.ts'
 import type { OrErrno, Status } from '../base/result.ts'
 import { getUnmappedArea, isFree, MMAP_MIN_ADDR } from '../mm/layout.ts'
-import { mapAnonymous, mmap } from '../mm/mmap.ts'
 import type { Mm } from '../mm/mm.ts'
+import { mapAnonymous, mmap } from '../mm/mmap.ts'
 import { PAGE_SIZE, pageCeil, pageFloor, VM_EXEC, VM_MAYALL, VM_READ, VM_WRITE } from '../mm/vma.ts'
 import type { File } from '../vfs/file.ts'
 import type { ElfImage, Segment } from './elf.ts'
@@ -39,7 +39,13 @@ export function loadElf(mm: Mm, file: File, image: ElfImage, placement: Placemen
   const bias = base - span.start
   const limit = mm.context.addressLimit
   const loaded = {
-    bias, entry: image.entry + bias, end: 0, startCode: limit, endCode: 0, startData: 0, endData: 0,
+    bias,
+    entry: image.entry + bias,
+    end: 0,
+    startCode: limit,
+    endCode: 0,
+    startData: 0,
+    endData: 0,
   }
   for (const segment of image.segments) {
     const start = segment.address + bias
@@ -72,7 +78,10 @@ function imageSpan(image: ElfImage): { start: number; length: number } | undefin
 
 /** Where the image's first page goes. */
 function chooseBase(
-  mm: Mm, image: ElfImage, span: { start: number; length: number }, placement: Placement,
+  mm: Mm,
+  image: ElfImage,
+  span: { start: number; length: number },
+  placement: Placement,
 ): number {
   const limit = mm.context.addressLimit
   if (span.length > limit) return -ENOMEM
@@ -82,7 +91,9 @@ function chooseBase(
   }
   if (placement === 'program') {
     const random = (mm.personality & ADDR_NO_RANDOMIZE) === 0
-    const shift = random ? mm.context.randomBelow(Math.min(BASE_RANDOM_PAGES, limit / PAGE_SIZE / 8)) * PAGE_SIZE : 0
+    const shift = random
+      ? mm.context.randomBelow(Math.min(BASE_RANDOM_PAGES, limit / PAGE_SIZE / 8)) * PAGE_SIZE
+      : 0
     const base = alignDown(programBase(limit) + shift, image.alignment) + (span.start % image.alignment)
     if (isFree(mm, base, base + span.length)) return base
   }
@@ -105,7 +116,13 @@ function loadSegment(mm: Mm, file: File, segment: Segment, start: number): Statu
     const offset = segment.offset - into
     if (offset < 0 || offset % PAGE_SIZE !== 0) return -EINVAL
     const mapped = mmap(
-      mm, start - into, pageCeil(fileSize + into), prot, MAP_PRIVATE | MAP_FIXED, file, offset,
+      mm,
+      start - into,
+      pageCeil(fileSize + into),
+      prot,
+      MAP_PRIVATE | MAP_FIXED,
+      file,
+      offset,
     )
     if (mapped < 0) return mapped
   }

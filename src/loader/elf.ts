@@ -1,9 +1,20 @@
 /** ELF headers: reading and checking them. Nothing of a file is believed beyond what is checked here. */
 import {
-  EM_X86_64, ET_DYN, ET_EXEC, PATH_MAX, PF_R, PF_W, PF_X, PROT_EXEC, PROT_READ, PROT_WRITE, PT_GNU_STACK, PT_INTERP,
+  EM_X86_64,
+  ET_DYN,
+  ET_EXEC,
+  PATH_MAX,
+  PF_R,
+  PF_W,
+  PF_X,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+  PT_GNU_STACK,
+  PT_INTERP,
   PT_LOAD,
 } from '../abi/constants.ts'
-import { EIO, EINVAL, ENOEXEC } from '../abi/errno.ts'
+import { EINVAL, EIO, ENOEXEC } from '../abi/errno.ts'
 import { ELF64_EHDR, ELF64_PHDR } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
 import type { OrErrno } from '../base/result.ts'
@@ -87,8 +98,14 @@ export function readElf(file: File): OrErrno<ElfImage> {
     }
   }
   return {
-    relocatable: type === ET_DYN, entry: u64(view, ELF64_EHDR.e_entry), segments, interpreter, execStack, alignment,
-    headersAddress, headerCount,
+    relocatable: type === ET_DYN,
+    entry: u64(view, ELF64_EHDR.e_entry),
+    segments,
+    interpreter,
+    execStack,
+    alignment,
+    headersAddress,
+    headerCount,
   }
 }
 
@@ -100,10 +117,12 @@ function readSegment(headers: DataView, at: number): OrErrno<Segment> {
     fileSize: u64(headers, at + ELF64_PHDR.p_filesz),
     memorySize: u64(headers, at + ELF64_PHDR.p_memsz),
     prot:
-      ((flags & PF_R) !== 0 ? PROT_READ : 0) | ((flags & PF_W) !== 0 ? PROT_WRITE : 0) |
+      ((flags & PF_R) !== 0 ? PROT_READ : 0) |
+      ((flags & PF_W) !== 0 ? PROT_WRITE : 0) |
       ((flags & PF_X) !== 0 ? PROT_EXEC : 0),
   }
-  if (segment.address > MAX_FIELD || segment.memorySize > MAX_FIELD || segment.offset > MAX_FIELD) return -EINVAL
+  if (segment.address > MAX_FIELD || segment.memorySize > MAX_FIELD || segment.offset > MAX_FIELD)
+    return -EINVAL
   return segment.fileSize > segment.memorySize ? -EINVAL : segment
 }
 

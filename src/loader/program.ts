@@ -16,7 +16,16 @@ import { E2BIG, EIO, ELIBBAD, ELOOP, ENOENT, ENOEXEC, ETXTBSY } from '../abi/err
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { pickMmapLayout } from '../mm/layout.ts'
 import type { Mm } from '../mm/mm.ts'
-import { PAGE_SIZE, pageCeil, VM_DONTEXPAND, VM_EXEC, VM_MAYEXEC, VM_MAYREAD, VM_READ, Vma } from '../mm/vma.ts'
+import {
+  PAGE_SIZE,
+  pageCeil,
+  VM_DONTEXPAND,
+  VM_EXEC,
+  VM_MAYEXEC,
+  VM_MAYREAD,
+  VM_READ,
+  Vma,
+} from '../mm/vma.ts'
 import type { File } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { argumentLimit, argumentSize, MAX_ARG_STRLEN } from './arguments.ts'
@@ -183,7 +192,10 @@ function load(mm: Mm, program: Program, facts: LoadFacts): OrErrno<LoadedProgram
   placeBrk(mm, program, loaded, facts.personality)
 
   const stackPointer = writeStack(mm, plan, program, facts, {
-    headers: image.headersAddress + loaded.bias, headerCount: image.headerCount, entry: loaded.entry, base,
+    headers: image.headersAddress + loaded.bias,
+    headerCount: image.headerCount,
+    entry: loaded.entry,
+    base,
   })
   return stackPointer < 0 ? stackPointer : { entry, stackPointer }
 }
@@ -199,8 +211,10 @@ function placeBrk(mm: Mm, program: Program, loaded: LoadedImage, personality: nu
 
 /** The platform has mapped the vDSO already; if it lies among the guest's addresses, it is one of the mappings. */
 function addVdso(mm: Mm): void {
-  const { vdso, vdsoSize, addressLimit } = mm.context
+  const { vdso, vdsoSize, vvar, addressLimit } = mm.context
   if (vdso === 0 || vdso + vdsoSize > addressLimit) return
-  const flags = VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYEXEC | VM_DONTEXPAND
-  mm.vmas.insert(new Vma(vdso, vdso + pageCeil(vdsoSize), flags, undefined, 0, undefined, '[vdso]'))
+  const data = VM_READ | VM_MAYREAD | VM_DONTEXPAND
+  const text = data | VM_EXEC | VM_MAYEXEC
+  if (vvar < vdso) mm.vmas.insert(new Vma(vvar, vdso, data, undefined, 0, undefined, '[vvar]'))
+  mm.vmas.insert(new Vma(vdso, vdso + pageCeil(vdsoSize), text, undefined, 0, undefined, '[vdso]'))
 }

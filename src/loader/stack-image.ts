@@ -4,8 +4,27 @@
  * with: argc, argv pointers, NULL, envp pointers, NULL, auxiliary vector.
  */
 import {
-  ADDR_NO_RANDOMIZE, AT_BASE, AT_CLKTCK, AT_EGID, AT_ENTRY, AT_EUID, AT_EXECFN, AT_FLAGS, AT_GID, AT_HWCAP, AT_HWCAP2,
-  AT_MINSIGSTKSZ, AT_NULL, AT_PAGESZ, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PLATFORM, AT_RANDOM, AT_SECURE, AT_SYSINFO_EHDR,
+  ADDR_NO_RANDOMIZE,
+  AT_BASE,
+  AT_CLKTCK,
+  AT_EGID,
+  AT_ENTRY,
+  AT_EUID,
+  AT_EXECFN,
+  AT_FLAGS,
+  AT_GID,
+  AT_HWCAP,
+  AT_HWCAP2,
+  AT_MINSIGSTKSZ,
+  AT_NULL,
+  AT_PAGESZ,
+  AT_PHDR,
+  AT_PHENT,
+  AT_PHNUM,
+  AT_PLATFORM,
+  AT_RANDOM,
+  AT_SECURE,
+  AT_SYSINFO_EHDR,
   AT_UID,
 } from '../abi/constants.ts'
 import { EFAULT } from '../abi/errno.ts'
@@ -13,8 +32,9 @@ import { ELF64_PHDR } from '../abi/layout.ts'
 import type { OrErrno } from '../base/result.ts'
 import { randomStackTop } from '../mm/layout.ts'
 import type { Mm } from '../mm/mm.ts'
-import { mapStack } from '../mm/stack.ts'
+import { mapStack, stackRoom } from '../mm/stack.ts'
 import { PAGE_SIZE, pageCeil, pageFloor, VM_EXEC, VM_MAYALL, VM_READ, VM_WRITE } from '../mm/vma.ts'
+import { argumentSize } from './arguments.ts'
 import type { LoadFacts, Program } from './program.ts'
 
 const PLATFORM = 'x86_64'
@@ -23,6 +43,8 @@ const CLOCK_TICKS = 100
 const STACK_EXPAND = 131072
 /** Of the gap between the strings and the rest. */
 const ALIGN_RANDOM = 8192
+/** More than all that is on a first stack besides the strings and pointers, with what is shown as used below. */
+const STACK_MARGIN = STACK_EXPAND + 65536
 const WORD = 8
 
 /** Where the image's addresses in the auxiliary vector come from. */
@@ -47,7 +69,8 @@ export interface StackPlan {
 
 /** The empty stack of a program, before anything else is mapped: its plan, or a negative errno. */
 export function placeStack(mm: Mm, program: Program, personality: number): OrErrno<StackPlan> {
-  const top = randomStackTop(mm, personality)
+  const strings = argumentSize(program.argv, program.envp, program.path)
+  const top = randomStackTop(mm, stackRoom(program.stackLimit, pageCeil(strings) + STACK_MARGIN), personality)
   const plan: StackPlan = { top, execfn: 0, env: [], argv: [], platform: 0, random: 0, pointer: 0 }
   let at = top - WORD
   at = plan.execfn = at - (program.path.length + 1)
@@ -71,7 +94,11 @@ export function placeStack(mm: Mm, program: Program, personality: number): OrErr
 
 /** Writes the image; notes in the mm where argv, envp and auxv are. The stack pointer, or a negative errno. */
 export function writeStack(
-  mm: Mm, plan: StackPlan, program: Program, facts: LoadFacts, addresses: ImageAddresses,
+  mm: Mm,
+  plan: StackPlan,
+  program: Program,
+  facts: LoadFacts,
+  addresses: ImageAddresses,
 ): number {
   const bytes = new Uint8Array(plan.top - plan.pointer)
   const view = new DataView(bytes.buffer)
@@ -112,26 +139,46 @@ function auxiliaryVector(mm: Mm, plan: StackPlan, facts: LoadFacts, addresses: I
   const auxv: number[] = []
   if (mm.context.vdso !== 0) auxv.push(AT_SYSINFO_EHDR, mm.context.vdso)
   auxv.push(
-    AT_MINSIGSTKSZ, facts.minSignalStack,
-    AT_HWCAP, facts.hwcap,
-    AT_PAGESZ, PAGE_SIZE,
-    AT_CLKTCK, CLOCK_TICKS,
-    AT_PHDR, addresses.headers,
-    AT_PHENT, ELF64_PHDR.size,
-    AT_PHNUM, addresses.headerCount,
-    AT_BASE, addresses.base,
-    AT_FLAGS, 0,
-    AT_ENTRY, addresses.entry,
-    AT_UID, facts.uid,
-    AT_EUID, facts.euid,
-    AT_GID, facts.gid,
-    AT_EGID, facts.egid,
-    AT_SECURE, facts.secure ? 1 : 0,
-    AT_RANDOM, plan.random,
-    AT_HWCAP2, facts.hwcap2,
-    AT_EXECFN, plan.execfn,
-    AT_PLATFORM, plan.platform,
-    AT_NULL, 0,
+    AT_MINSIGSTKSZ,
+    facts.minSignalStack,
+    AT_HWCAP,
+    facts.hwcap,
+    AT_PAGESZ,
+    PAGE_SIZE,
+    AT_CLKTCK,
+    CLOCK_TICKS,
+    AT_PHDR,
+    addresses.headers,
+    AT_PHENT,
+    ELF64_PHDR.size,
+    AT_PHNUM,
+    addresses.headerCount,
+    AT_BASE,
+    addresses.base,
+    AT_FLAGS,
+    0,
+    AT_ENTRY,
+    addresses.entry,
+    AT_UID,
+    facts.uid,
+    AT_EUID,
+    facts.euid,
+    AT_GID,
+    facts.gid,
+    AT_EGID,
+    facts.egid,
+    AT_SECURE,
+    facts.secure ? 1 : 0,
+    AT_RANDOM,
+    plan.random,
+    AT_HWCAP2,
+    facts.hwcap2,
+    AT_EXECFN,
+    plan.execfn,
+    AT_PLATFORM,
+    plan.platform,
+    AT_NULL,
+    0,
   )
   return auxv
 }

@@ -1,11 +1,11 @@
 /** brk(2): the heap behind the program. */
 import { RLIMIT_DATA } from '../abi/constants.ts'
+import { isFree } from './layout.ts'
 import { lockFits } from './limits.ts'
 import { lockPages } from './mlock.ts'
-import { mapAnonymous } from './mmap.ts'
 import type { Mm } from './mm.ts'
+import { mapAnonymous } from './mmap.ts'
 import { unmapRange } from './munmap.ts'
-import { isFree } from './layout.ts'
 import { PAGE_SIZE, pageCeil, VM_LOCKED, VM_MAYALL, VM_READ, VM_WRITE } from './vma.ts'
 
 /** Moves the break; the result is the break that there is then, moved or not. */

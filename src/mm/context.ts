@@ -9,6 +9,8 @@ export class MmContext {
   /** Where the platform has mapped the vDSO, 0 if nowhere. */
   readonly vdso: number
   readonly vdsoSize: number
+  /** Where its data pages begin, below it. */
+  readonly vvar: number
   readonly access: UserAccess
   readonly #random: (into: Uint8Array) => void
   readonly #words = new Uint32Array(64)
@@ -16,12 +18,13 @@ export class MmContext {
   #nextInode = 1
 
   constructor(
-    platform: Pick<Platform, 'addressLimit' | 'vdso' | 'vdsoSize'>,
+    platform: Pick<Platform, 'addressLimit' | 'vdso' | 'vdsoSize' | 'vvar'>,
     host: Pick<Host, 'random'>,
   ) {
     this.addressLimit = platform.addressLimit
     this.vdso = platform.vdso
     this.vdsoSize = platform.vdsoSize
+    this.vvar = platform.vvar || platform.vdso
     this.access = new UserAccess()
     this.#random = into => host.random(into)
   }

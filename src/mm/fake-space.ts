@@ -4,7 +4,14 @@
  * mapped descriptor is looked up in `files`.
  */
 import {
-  MADV_DONTNEED, MADV_GUARD_INSTALL, MAP_FIXED, MAP_SHARED, MAP_TYPE, MREMAP_DONTUNMAP, PROT_READ, PROT_WRITE,
+  MADV_DONTNEED,
+  MADV_GUARD_INSTALL,
+  MAP_FIXED,
+  MAP_SHARED,
+  MAP_TYPE,
+  MREMAP_DONTUNMAP,
+  PROT_READ,
+  PROT_WRITE,
 } from '../abi/constants.ts'
 import { EFAULT, EINVAL, ENOMEM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
@@ -126,7 +133,9 @@ export class FakeSpace implements AddressSpace {
   }
 
   #copy(
-    address: number, length: number, access: number,
+    address: number,
+    length: number,
+    access: number,
     move: (bytes: Uint8Array, from: number, at: number, n: number) => void,
   ): number {
     let done = 0

@@ -3,9 +3,7 @@
  * downwards from a random base below the room for the stack; with an unlimited stack, upwards from a third of the
  * address space, as Linux does.
  */
-import {
-  ADDR_COMPAT_LAYOUT, ADDR_NO_RANDOMIZE, MAP_32BIT, MAP_FIXED,
-} from '../abi/constants.ts'
+import { ADDR_COMPAT_LAYOUT, ADDR_NO_RANDOMIZE, MAP_32BIT, MAP_FIXED } from '../abi/constants.ts'
 import { EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Mm } from './mm.ts'
 import { PAGE_SIZE, pageCeil, pageFloor } from './vma.ts'
@@ -28,7 +26,9 @@ const LOW_RANDOM = 0x02000000
 export function pickMmapLayout(mm: Mm, stackLimit: number, personality: number): void {
   const limit = mm.context.addressLimit
   const random = (personality & ADDR_NO_RANDOMIZE) === 0
-  const shift = random ? mm.context.randomBelow(Math.min(MMAP_RANDOM_PAGES, limit / PAGE_SIZE / 8)) * PAGE_SIZE : 0
+  const shift = random
+    ? mm.context.randomBelow(Math.min(MMAP_RANDOM_PAGES, limit / PAGE_SIZE / 8)) * PAGE_SIZE
+    : 0
   mm.topDown = (personality & ADDR_COMPAT_LAYOUT) === 0 && stackLimit !== Number.POSITIVE_INFINITY
   mm.legacyBase = pageFloor(limit / 3) + shift
   const pad = STACK_GUARD_GAP + (random ? (STACK_RANDOM_PAGES - 1) * PAGE_SIZE : 0)
@@ -36,18 +36,27 @@ export function pickMmapLayout(mm: Mm, stackLimit: number, personality: number):
   mm.mmapBase = pageCeil(limit - gap - shift)
 }
 
-/** How far below the end of the address space the stack's top is put. */
-export function randomStackTop(mm: Mm, personality: number): number {
+/** The top of a new program's stack, near the end of the address space, with `room` bytes below it free. */
+export function randomStackTop(mm: Mm, room: number, personality: number): number {
   const limit = pageFloor(mm.context.addressLimit)
-  if ((personality & ADDR_NO_RANDOMIZE) !== 0) return limit
-  return limit - mm.context.randomBelow(Math.min(STACK_RANDOM_PAGES, limit / PAGE_SIZE / 16)) * PAGE_SIZE
+  const random = (personality & ADDR_NO_RANDOMIZE) === 0
+  const pages = random ? mm.context.randomBelow(Math.min(STACK_RANDOM_PAGES, limit / PAGE_SIZE / 16)) : 0
+  // Only the vDSO can be in the way.
+  const hole = mm.vmas.highestHole(MMAP_MIN_ADDR, limit - pages * PAGE_SIZE, room + STACK_GUARD_GAP)
+  return hole + room + STACK_GUARD_GAP
 }
 
 /**
  * The address for a new mapping of `length` bytes (whole pages): `hint` itself if MAP_FIXED is among `flags` or the
  * place is free, else the best free one. -ENOMEM; -EINVAL and -EPERM for bad fixed addresses.
  */
-export function getUnmappedArea(mm: Mm, hint: number, length: number, flags: number, align = PAGE_SIZE): number {
+export function getUnmappedArea(
+  mm: Mm,
+  hint: number,
+  length: number,
+  flags: number,
+  align = PAGE_SIZE,
+): number {
   const limit = mm.context.addressLimit
   if (length > limit) return -ENOMEM
   if ((flags & MAP_FIXED) !== 0) {

@@ -1,9 +1,32 @@
 /** madvise(2): advice is kept in the vma's flags where it changes what the mm does, and passed on to the host. */
 import {
-  MADV_COLD, MADV_COLLAPSE, MADV_DODUMP, MADV_DOFORK, MADV_DONTDUMP, MADV_DONTFORK, MADV_DONTNEED, MADV_DONTNEED_LOCKED,
-  MADV_FREE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE, MADV_HUGEPAGE, MADV_HWPOISON, MADV_KEEPONFORK, MADV_MERGEABLE,
-  MADV_NOHUGEPAGE, MADV_NORMAL, MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_RANDOM, MADV_REMOVE,
-  MADV_SEQUENTIAL, MADV_SOFT_OFFLINE, MADV_UNMERGEABLE, MADV_WILLNEED, MADV_WIPEONFORK,
+  MADV_COLD,
+  MADV_COLLAPSE,
+  MADV_DODUMP,
+  MADV_DOFORK,
+  MADV_DONTDUMP,
+  MADV_DONTFORK,
+  MADV_DONTNEED,
+  MADV_DONTNEED_LOCKED,
+  MADV_FREE,
+  MADV_GUARD_INSTALL,
+  MADV_GUARD_REMOVE,
+  MADV_HUGEPAGE,
+  MADV_HWPOISON,
+  MADV_KEEPONFORK,
+  MADV_MERGEABLE,
+  MADV_NOHUGEPAGE,
+  MADV_NORMAL,
+  MADV_PAGEOUT,
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
+  MADV_RANDOM,
+  MADV_REMOVE,
+  MADV_SEQUENTIAL,
+  MADV_SOFT_OFFLINE,
+  MADV_UNMERGEABLE,
+  MADV_WILLNEED,
+  MADV_WIPEONFORK,
 } from '../abi/constants.ts'
 import { EACCES, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
@@ -11,8 +34,23 @@ import type { Mm } from './mm.ts'
 import { canSplit } from './munmap.ts'
 import { refreshStack } from './stack.ts'
 import {
-  PAGE_SIZE, pageCeil, VM_DONTCOPY, VM_DONTDUMP, VM_DROPPABLE, VM_HUGEPAGE, VM_LOCKED, VM_MAYWRITE, VM_MERGEABLE,
-  VM_NOHUGEPAGE, VM_RAND_READ, VM_SEALED, VM_SEQ_READ, VM_SHARED, VM_WIPEONFORK, VM_WRITE, type Vma,
+  PAGE_SIZE,
+  pageCeil,
+  VM_DONTCOPY,
+  VM_DONTDUMP,
+  VM_DROPPABLE,
+  VM_HUGEPAGE,
+  VM_LOCKED,
+  VM_MAYWRITE,
+  VM_MERGEABLE,
+  VM_NOHUGEPAGE,
+  VM_RAND_READ,
+  VM_SEALED,
+  VM_SEQ_READ,
+  VM_SHARED,
+  VM_WIPEONFORK,
+  VM_WRITE,
+  type Vma,
 } from './vma.ts'
 import { modifyVma } from './vma-edit.ts'
 
@@ -42,13 +80,29 @@ const flagChanges: ReadonlyMap<number, FlagChange> = new Map([
 
 /** Advice about the pages of the moment, which leaves nothing behind. */
 const transient: ReadonlySet<number> = new Set([
-  MADV_WILLNEED, MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_REMOVE, MADV_COLD, MADV_PAGEOUT, MADV_COLLAPSE,
-  MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE,
+  MADV_WILLNEED,
+  MADV_DONTNEED,
+  MADV_DONTNEED_LOCKED,
+  MADV_FREE,
+  MADV_REMOVE,
+  MADV_COLD,
+  MADV_PAGEOUT,
+  MADV_COLLAPSE,
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
+  MADV_GUARD_INSTALL,
+  MADV_GUARD_REMOVE,
 ])
 
 /** Advice that throws the contents of pages away. */
 const discarding: ReadonlySet<number> = new Set([
-  MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_WIPEONFORK, MADV_GUARD_INSTALL,
+  MADV_DONTNEED,
+  MADV_DONTNEED_LOCKED,
+  MADV_FREE,
+  MADV_REMOVE,
+  MADV_DONTFORK,
+  MADV_WIPEONFORK,
+  MADV_GUARD_INSTALL,
 ])
 
 /** `admin`: CAP_SYS_ADMIN. Holes are passed over and make the result -ENOMEM; the first refusal ends the walk. */
@@ -77,7 +131,12 @@ export function madvise(mm: Mm, start: number, length: number, advice: number, a
 }
 
 function adviseVma(
-  mm: Mm, vma: Vma, start: number, end: number, advice: number, change: FlagChange | undefined,
+  mm: Mm,
+  vma: Vma,
+  start: number,
+  end: number,
+  advice: number,
+  change: FlagChange | undefined,
 ): Status {
   const status = permitted(vma, advice)
   if (status < 0) return status
@@ -98,7 +157,13 @@ function adviseVma(
 
 /** What the host can't check, or would check against flags that it does not have. */
 function permitted(vma: Vma, advice: number): Status {
-  if (discarding.has(advice) && (vma.flags & VM_SEALED) !== 0 && vma.anonymous && (vma.flags & VM_WRITE) === 0) return -EPERM
+  if (
+    discarding.has(advice) &&
+    (vma.flags & VM_SEALED) !== 0 &&
+    vma.anonymous &&
+    (vma.flags & VM_WRITE) === 0
+  )
+    return -EPERM
   switch (advice) {
     case MADV_WIPEONFORK:
       return vma.anonymous && (vma.flags & VM_SHARED) === 0 ? 0 : -EINVAL

@@ -2,7 +2,15 @@
  * mlock(2) and family. The host is asked to lock, as far as its own limit on the stub process goes; beyond that the
  * pages are made present but may be swapped by the host, which the guest can't observe.
  */
-import { MADV_POPULATE_READ, MADV_POPULATE_WRITE, MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT, RLIMIT_MEMLOCK } from '../abi/constants.ts'
+import {
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
+  MCL_CURRENT,
+  MCL_FUTURE,
+  MCL_ONFAULT,
+  MLOCK_ONFAULT,
+  RLIMIT_MEMLOCK,
+} from '../abi/constants.ts'
 import { EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import { canLock } from './limits.ts'
@@ -42,7 +50,8 @@ export function munlock(mm: Mm, address: number, length: number): Status {
 
 /** mlockall; `flags` are MCL_*. */
 export function mlockall(mm: Mm, flags: number): Status {
-  if (flags === 0 || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) !== 0 || flags === MCL_ONFAULT) return -EINVAL
+  if (flags === 0 || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) !== 0 || flags === MCL_ONFAULT)
+    return -EINVAL
   if (!canLock(mm)) return -EPERM
   if ((flags & MCL_CURRENT) !== 0 && !mm.lockUnlimited) {
     if (mm.vmas.total > pageFloor(mm.limits.soft(RLIMIT_MEMLOCK))) return -ENOMEM
@@ -52,7 +61,8 @@ export function mlockall(mm: Mm, flags: number): Status {
   if ((flags & MCL_CURRENT) === 0) return 0
   lockAll(mm, lock)
   // Like Linux, what can't be made present is no error here.
-  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) lockPages(mm, vma.start, vma.end - vma.start, vma.flags)
+  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next)
+    lockPages(mm, vma.start, vma.end - vma.start, vma.flags)
   return 0
 }
 
@@ -123,4 +133,3 @@ function lockedIn(mm: Mm, start: number, end: number): number {
   }
   return bytes
 }
-

@@ -1,8 +1,23 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
-  MADV_DONTFORK, MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED,
-  MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_EXEC, PROT_GROWSDOWN, PROT_NONE, PROT_READ, PROT_WRITE, RLIMIT_AS,
+  MADV_DONTFORK,
+  MADV_DONTNEED,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_FIXED_NOREPLACE,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  MREMAP_DONTUNMAP,
+  MREMAP_FIXED,
+  MREMAP_MAYMOVE,
+  PROT_EXEC,
+  PROT_GROWSDOWN,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+  RLIMIT_AS,
   RLIMIT_DATA,
 } from '../abi/constants.ts'
 import { EEXIST, EFAULT, EINVAL, ENAMETOOLONG, ENOMEM, EPERM } from '../abi/errno.ts'
@@ -11,8 +26,8 @@ import { MmContext } from './context.ts'
 import { FakeSpace } from './fake-space.ts'
 import { pickMmapLayout, reserveNear } from './layout.ts'
 import { madvise } from './madvise.ts'
-import { mmap } from './mmap.ts'
 import { Mm } from './mm.ts'
+import { mmap } from './mmap.ts'
 import { mprotect, mseal } from './mprotect.ts'
 import { mremap } from './mremap.ts'
 import { munmap } from './munmap.ts'
@@ -96,7 +111,9 @@ test('mmap: a refusal of the host changes nothing', () => {
 
 test('limits: RLIMIT_AS bounds everything, RLIMIT_DATA what is private and writable', () => {
   const { mm } = newMm()
-  mm.limits = { soft: resource => (resource === RLIMIT_AS ? 10 * P : resource === RLIMIT_DATA ? 4 * P : Infinity) }
+  mm.limits = {
+    soft: resource => (resource === RLIMIT_AS ? 10 * P : resource === RLIMIT_DATA ? 4 * P : Infinity),
+  }
   assert.equal(mmap(mm, 0, 5 * P, RW, ANON, undefined, 0), -ENOMEM)
   const a = mmap(mm, 0, 5 * P, PROT_NONE, ANON, undefined, 0)
   assert.ok(a > 0)
@@ -204,7 +221,7 @@ test('fork: the child has the same mappings but those of MADV_DONTFORK', () => {
   assert.equal(child.vmas.total, 3 * P)
 })
 
-test('reserved ranges are avoided and not the guest\'s to replace', () => {
+test("reserved ranges are avoided and not the guest's to replace", () => {
   const { mm } = newMm()
   const at = reserveNear(mm, 0x40000000, P, 2 ** 31)
   assert.ok(at >= 65536 && at < 0x40000000)
@@ -276,7 +293,8 @@ test('mmap, munmap, mprotect, mremap: random operations agree with an array of p
     if (kind === 0) {
       const prot = [PROT_READ, RW, RW, PROT_NONE][below(4)]!
       const shared = below(4) === 0
-      const flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_FIXED | (below(5) === 0 ? MAP_NORESERVE : 0)
+      const flags =
+        (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_FIXED | (below(5) === 0 ? MAP_NORESERVE : 0)
       assert.equal(mmap(mm, at(page), count * P, prot, flags, undefined, 0), at(page))
       for (let i = page; i < page + count; i++) model[i] = { prot, value: 0 }
     } else if (kind === 1) {
@@ -300,29 +318,37 @@ test('mmap, munmap, mprotect, mremap: random operations agree with an array of p
     } else if (kind === 4) {
       if (model[page] === undefined || mm.find(at(page))!.shared !== undefined) continue
       if (madvise(mm, at(page), P, MADV_DONTNEED, false) === 0) model[page].value = 0
-    } else randomMremap(mm, model, page, count, below, at, BASE)
+    } else randomMremap(mm, model, page, count, below, at)
     check(mm, space, model, at)
   }
 })
 
 function randomMremap(
-  mm: Mm, model: (ModelPage | undefined)[], page: number, count: number, below: (n: number) => number,
-  at: (page: number) => number, base: number,
+  mm: Mm,
+  model: (ModelPage | undefined)[],
+  page: number,
+  count: number,
+  below: (n: number) => number,
+  at: (page: number) => number,
 ): void {
   const newCount = 1 + below(8)
   const target = below(model.length - 8)
   const vma = mm.find(at(page))
   const overlap = page + count > target && target + newCount > page
   const result = mremap(mm, at(page), count * P, newCount * P, MREMAP_MAYMOVE | MREMAP_FIXED, at(target))
-  if (overlap) return assert.equal(result, -EINVAL)
-  if (vma === undefined) return assert.equal(result, -EFAULT)
+  if (overlap || vma === undefined) {
+    assert.equal(result, overlap ? -EINVAL : -EFAULT)
+    return
+  }
   // The target goes first, and with it what of the source lay there; then the tail of a longer source.
   model.fill(undefined, target, target + newCount)
   if (count > newCount) model.fill(undefined, page + newCount, page + count)
   const moved = Math.min(count, newCount)
-  if (result < 0) return assert.equal(result, -EFAULT)
+  if (result < 0) {
+    assert.equal(result, -EFAULT)
+    return
+  }
   assert.equal(result, at(target))
-  assert.ok(base > 0)
   const source = model.slice(page, page + moved)
   for (let i = 0; i < newCount; i++) {
     model[target + i] = i < moved ? { ...source[i]! } : { prot: source[0]!.prot, value: 0 }
@@ -330,7 +356,12 @@ function randomMremap(
   model.fill(undefined, page, page + moved)
 }
 
-function check(mm: Mm, space: FakeSpace, model: readonly (ModelPage | undefined)[], at: (page: number) => number): void {
+function check(
+  mm: Mm,
+  space: FakeSpace,
+  model: readonly (ModelPage | undefined)[],
+  at: (page: number) => number,
+): void {
   let total = 0
   let count = 0
   for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
@@ -349,7 +380,8 @@ function check(mm: Mm, space: FakeSpace, model: readonly (ModelPage | undefined)
     assert.equal(vma?.prot, expected?.prot, `page ${page}`)
     const host = space.pages.get(at(page))
     assert.equal(host?.prot, expected?.prot, `host page ${page}`)
-    if (expected !== undefined) assert.equal(new DataView(host!.bytes.buffer).getUint32(0, true), expected.value)
+    if (expected !== undefined)
+      assert.equal(new DataView(host!.bytes.buffer).getUint32(0, true), expected.value)
   }
 }
 
@@ -370,7 +402,15 @@ test('vma tree: holes are found as a plain scan finds them', () => {
       munmap(mm, BASE + page * P, count * P)
       used.fill(0, page, page + count)
     } else {
-      mmap(mm, BASE + page * P, count * P, [PROT_READ, RW, PROT_NONE][below(3)]!, ANON | MAP_FIXED, undefined, 0)
+      mmap(
+        mm,
+        BASE + page * P,
+        count * P,
+        [PROT_READ, RW, PROT_NONE][below(3)]!,
+        ANON | MAP_FIXED,
+        undefined,
+        0,
+      )
       used.fill(1, page, page + count)
     }
     if (step % 10 !== 0) continue

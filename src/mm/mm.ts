@@ -19,13 +19,23 @@ import { fromBytes } from '../base/bytes.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Status } from '../base/result.ts'
 import type { AddressSpace, SpaceOwner } from '../platform/platform.ts'
-import { allowWrite, denyWrite, fileGet, filePut } from '../vfs/file-ref.ts'
 import type { File } from '../vfs/file.ts'
+import { allowWrite, denyWrite, fileGet, filePut } from '../vfs/file-ref.ts'
 import type { MmContext } from './context.ts'
 import { reserveNear } from './layout.ts'
 import { refreshStack } from './stack.ts'
 import { GuestDst, GuestSrc } from './user-access.ts'
-import { PAGE_SIZE, VM_DONTCOPY, VM_EXEC, VM_LOCKED, VM_LOCKONFAULT, VM_MAYSHARE, VM_READ, VM_WRITE, Vma } from './vma.ts'
+import {
+  PAGE_SIZE,
+  VM_DONTCOPY,
+  VM_EXEC,
+  VM_LOCKED,
+  VM_LOCKONFAULT,
+  VM_MAYSHARE,
+  VM_READ,
+  VM_WRITE,
+  Vma,
+} from './vma.ts'
 import { VmaTree } from './vma-tree.ts'
 
 /** A guest address: never an index, never dereferenced by mistake. Kept a plain number for arithmetic. */
@@ -89,6 +99,10 @@ export class Mm implements SpaceOwner {
   exeFile: File | undefined = undefined
   /** prctl(PR_SET_DUMPABLE): 1 unless the program is set-id or changed identity. */
   dumpable = 1
+  /** membarrier(2): MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED. */
+  membarrierRegistered = false
+  /** Which mappings a core dump holds: /proc/PID/coredump_filter. */
+  coredumpFilter = 0x33
 
   constructor(space: AddressSpace, context: MmContext) {
     this.space = space
@@ -141,6 +155,8 @@ export class Mm implements SpaceOwner {
     child.envEnd = this.envEnd
     child.auxv = this.auxv
     child.dumpable = this.dumpable
+    child.membarrierRegistered = this.membarrierRegistered
+    child.coredumpFilter = this.coredumpFilter
     child.setExeFile(this.exeFile)
     return child
   }
@@ -212,8 +228,10 @@ export class Mm implements SpaceOwner {
 
   /** SpaceOwner: by the vmas; a file's pages beyond its end are not thought of, so they don't count. */
   isWritable(address: number, length: number): boolean {
-    const vma = this.vmas.at(address)
+    const vma = this.vmas.find(address)
     if (vma === undefined || vma.file !== undefined || (vma.flags & VM_WRITE) === 0) return false
+    if (address < vma.start && (address < this.stackFloor || !this.stackReserveTouches(address, vma.start)))
+      return false
     return address + length <= vma.end
   }
 

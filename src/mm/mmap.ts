@@ -1,22 +1,63 @@
 /** mmap(2): new mappings. The checks are in the order of do_mmap, which decides the errno. */
 import {
-  MAP_ANONYMOUS, MAP_DENYWRITE, MAP_DROPPABLE, MAP_EXECUTABLE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN,
-  MAP_HUGE_1GB, MAP_HUGE_2MB, MAP_HUGETLB, MAP_32BIT, MAP_LOCKED, MAP_NONBLOCK, MAP_NORESERVE, MAP_POPULATE, MAP_PRIVATE,
-  MAP_SHARED, MAP_SHARED_VALIDATE, MAP_STACK, MAP_TYPE, MAP_UNINITIALIZED, MS_NOEXEC, PROT_EXEC, PROT_READ, PROT_WRITE,
+  MAP_32BIT,
+  MAP_ANONYMOUS,
+  MAP_DENYWRITE,
+  MAP_DROPPABLE,
+  MAP_EXECUTABLE,
+  MAP_FIXED,
+  MAP_FIXED_NOREPLACE,
+  MAP_GROWSDOWN,
+  MAP_HUGE_1GB,
+  MAP_HUGE_2MB,
+  MAP_HUGETLB,
+  MAP_LOCKED,
+  MAP_NONBLOCK,
+  MAP_NORESERVE,
+  MAP_POPULATE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  MAP_SHARED_VALIDATE,
+  MAP_STACK,
+  MAP_TYPE,
+  MAP_UNINITIALIZED,
+  MS_NOEXEC,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
   READ_IMPLIES_EXEC,
 } from '../abi/constants.ts'
 import { EACCES, EAGAIN, EEXIST, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM } from '../abi/errno.ts'
-import { fileGet } from '../vfs/file-ref.ts'
 import type { File, MapSource } from '../vfs/file.ts'
+import { fileGet } from '../vfs/file-ref.ts'
 import { getUnmappedArea, MMAP_MIN_ADDR, PMD_SIZE } from './layout.ts'
 import { canLock, lockFits, mayExpand } from './limits.ts'
-import { MAX_MAP_COUNT, type Mm } from './mm.ts'
 import { lockPages } from './mlock.ts'
+import { MAX_MAP_COUNT, type Mm } from './mm.ts'
 import { cutStackReserve, releaseStackReserve } from './stack.ts'
 import {
-  pageCeil, pageFloor, PAGE_SIZE, protFlags, type SharedMemory, VM_ACCESS, VM_ACCOUNT, VM_DONTDUMP, VM_DROPPABLE,
-  VM_GROWSDOWN, VM_LOCKED, VM_MAYALL, VM_MAYEXEC, VM_MAYSHARE, VM_MAYWRITE, VM_NOHUGEPAGE, VM_NORESERVE, VM_SEALED,
-  VM_SHARED, VM_WIPEONFORK, VM_WRITE, Vma,
+  PAGE_SIZE,
+  pageCeil,
+  pageFloor,
+  protFlags,
+  type SharedMemory,
+  VM_ACCESS,
+  VM_ACCOUNT,
+  VM_DONTDUMP,
+  VM_DROPPABLE,
+  VM_GROWSDOWN,
+  VM_LOCKED,
+  VM_MAYALL,
+  VM_MAYEXEC,
+  VM_MAYSHARE,
+  VM_MAYWRITE,
+  VM_NOHUGEPAGE,
+  VM_NORESERVE,
+  VM_SEALED,
+  VM_SHARED,
+  VM_WIPEONFORK,
+  VM_WRITE,
+  Vma,
 } from './vma.ts'
 import { addVma, carve } from './vma-edit.ts'
 
@@ -24,9 +65,24 @@ const MAP_ABOVE4G = 0x80
 
 /** What MAP_SHARED_VALIDATE lets pass. */
 const LEGACY_MAP_MASK =
-  MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_UNINITIALIZED |
-  MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT |
-  MAP_ABOVE4G | MAP_HUGE_2MB | MAP_HUGE_1GB
+  MAP_SHARED |
+  MAP_PRIVATE |
+  MAP_FIXED |
+  MAP_ANONYMOUS |
+  MAP_DENYWRITE |
+  MAP_EXECUTABLE |
+  MAP_UNINITIALIZED |
+  MAP_GROWSDOWN |
+  MAP_LOCKED |
+  MAP_NORESERVE |
+  MAP_POPULATE |
+  MAP_NONBLOCK |
+  MAP_STACK |
+  MAP_HUGETLB |
+  MAP_32BIT |
+  MAP_ABOVE4G |
+  MAP_HUGE_2MB |
+  MAP_HUGE_1GB
 
 /** What of the flags is for the host as well. */
 const HOST_FLAGS = MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
@@ -49,7 +105,13 @@ interface Region {
  * `flags` are mmap's; limits are those of mm.limits. The file's reference stays the caller's.
  */
 export function mmap(
-  mm: Mm, hint: number, length: number, prot: number, flags: number, file: File | undefined, offset: number,
+  mm: Mm,
+  hint: number,
+  length: number,
+  prot: number,
+  flags: number,
+  file: File | undefined,
+  offset: number,
 ): number {
   if (length === 0) return -EINVAL
   if ((mm.personality & READ_IMPLIES_EXEC) !== 0 && (prot & PROT_READ) !== 0) {
@@ -82,13 +144,24 @@ export function mmap(
 export function mapAnonymous(mm: Mm, start: number, length: number, flags: number): number {
   const account = (flags & VM_WRITE) !== 0 ? VM_ACCOUNT : 0
   return mapRegion(mm, start, length, {
-    flags: flags | account, hostFlags: MAP_PRIVATE, file: undefined, source: undefined, offset: start, shared: undefined,
+    flags: flags | account,
+    hostFlags: MAP_PRIVATE,
+    file: undefined,
+    source: undefined,
+    offset: start,
+    shared: undefined,
   })
 }
 
 /** The vma flags and the source of bytes: the middle part of do_mmap. */
 function classify(
-  mm: Mm, address: number, size: number, prot: number, flags: number, file: File | undefined, offset: number,
+  mm: Mm,
+  address: number,
+  size: number,
+  prot: number,
+  flags: number,
+  file: File | undefined,
+  offset: number,
 ): Region | number {
   let vmFlags = protFlags(prot) | mm.defFlags | VM_MAYALL
   if ((flags & MAP_GROWSDOWN) !== 0) vmFlags |= VM_GROWSDOWN
@@ -100,9 +173,15 @@ function classify(
   if (!lockFits(mm, vmFlags, size)) return -EAGAIN
   const type = flags & MAP_TYPE
   const region: Region = {
-    flags: vmFlags, hostFlags: flags & HOST_FLAGS, file, source: undefined, offset, shared: undefined,
+    flags: vmFlags,
+    hostFlags: flags & HOST_FLAGS,
+    file,
+    source: undefined,
+    offset,
+    shared: undefined,
   }
-  const status = file === undefined ? anonymous(mm, region, address, type) : fromFile(mm, region, file, size, prot, flags)
+  const status =
+    file === undefined ? anonymous(mm, region, address, type) : fromFile(mm, region, file, size, prot, flags)
   if (status < 0) return status
   if ((flags & MAP_NORESERVE) !== 0) region.flags |= VM_NORESERVE
   if ((region.flags & (VM_NORESERVE | VM_SHARED | VM_WRITE)) === VM_WRITE) region.flags |= VM_ACCOUNT
@@ -194,4 +273,3 @@ function replacedBytes(mm: Mm, start: number, end: number): number {
 function isNoexec(file: File): boolean {
   return (file.path.mount.flags & MS_NOEXEC) !== 0
 }
-

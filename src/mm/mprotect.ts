@@ -1,6 +1,12 @@
 /** mprotect(2) and mseal(2). */
 import {
-  PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_READ, PROT_SEM, PROT_WRITE, READ_IMPLIES_EXEC,
+  PROT_EXEC,
+  PROT_GROWSDOWN,
+  PROT_GROWSUP,
+  PROT_READ,
+  PROT_SEM,
+  PROT_WRITE,
+  READ_IMPLIES_EXEC,
 } from '../abi/constants.ts'
 import { EACCES, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
@@ -9,8 +15,18 @@ import type { Mm } from './mm.ts'
 import { canSplit } from './munmap.ts'
 import { refreshStack, stackRoomBelow } from './stack.ts'
 import {
-  PAGE_SIZE, pageCeil, protFlags, VM_ACCESS, VM_ACCOUNT, VM_GROWSDOWN, VM_MAYEXEC, VM_NORESERVE, VM_SEALED, VM_SHARED,
-  VM_WRITE, type Vma,
+  PAGE_SIZE,
+  pageCeil,
+  protFlags,
+  VM_ACCESS,
+  VM_ACCOUNT,
+  VM_GROWSDOWN,
+  VM_MAYEXEC,
+  VM_NORESERVE,
+  VM_SEALED,
+  VM_SHARED,
+  VM_WRITE,
+  type Vma,
 } from './vma.ts'
 import { mappedUntil, modifyVma } from './vma-edit.ts'
 

@@ -1,7 +1,5 @@
 /** mremap(2): grows, shrinks and moves mappings. Pages move by the host's mremap, so nothing is copied. */
-import {
-  MAP_FIXED, MAP_SHARED, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE,
-} from '../abi/constants.ts'
+import { MAP_FIXED, MAP_SHARED, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE } from '../abi/constants.ts'
 import { EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import { fileGet } from '../vfs/file-ref.ts'
 import { getUnmappedArea } from './layout.ts'
@@ -11,19 +9,33 @@ import { MAX_MAP_COUNT, type Mm } from './mm.ts'
 import { unmapRange } from './munmap.ts'
 import { cutStackReserve, refreshStack, releaseStackReserve } from './stack.ts'
 import {
-  PAGE_SIZE, pageCeil, VM_DONTEXPAND, VM_LOCKED, VM_LOCKONFAULT, VM_MAYSHARE, VM_SEALED, VM_SHARED, Vma,
+  PAGE_SIZE,
+  pageCeil,
+  VM_DONTEXPAND,
+  VM_LOCKED,
+  VM_LOCKONFAULT,
+  VM_MAYSHARE,
+  VM_SEALED,
+  VM_SHARED,
+  Vma,
 } from './vma.ts'
 import { addVma, carve, mergeVma, modifyVma } from './vma-edit.ts'
 import { startGap } from './vma-tree.ts'
 
 /** The new address. `newAddress` counts with MREMAP_FIXED only (and is a hint with MREMAP_DONTUNMAP). */
 export function mremap(
-  mm: Mm, address: number, oldLength: number, newLength: number, flags: number, newAddress: number,
+  mm: Mm,
+  address: number,
+  oldLength: number,
+  newLength: number,
+  flags: number,
+  newAddress: number,
 ): number {
   const limit = mm.context.addressLimit
   if ((flags & ~(MREMAP_FIXED | MREMAP_MAYMOVE | MREMAP_DONTUNMAP)) !== 0) return -EINVAL
   if ((flags & MREMAP_FIXED) !== 0 && (flags & MREMAP_MAYMOVE) === 0) return -EINVAL
-  if ((flags & MREMAP_DONTUNMAP) !== 0 && ((flags & MREMAP_MAYMOVE) === 0 || oldLength !== newLength)) return -EINVAL
+  if ((flags & MREMAP_DONTUNMAP) !== 0 && ((flags & MREMAP_MAYMOVE) === 0 || oldLength !== newLength))
+    return -EINVAL
   if (address % PAGE_SIZE !== 0) return -EINVAL
   const oldSize = pageCeil(oldLength)
   const newSize = pageCeil(newLength)
@@ -58,7 +70,12 @@ export function mremap(
 
 /** MREMAP_FIXED and MREMAP_DONTUNMAP: mremap_to. */
 function moveTo(
-  mm: Mm, address: number, oldSize: number, newSize: number, flags: number, newAddress: number,
+  mm: Mm,
+  address: number,
+  oldSize: number,
+  newSize: number,
+  flags: number,
+  newAddress: number,
 ): number {
   if ((flags & MREMAP_FIXED) !== 0) {
     const status = unmapRange(mm, newAddress, newAddress + newSize)
@@ -84,7 +101,14 @@ function moveTo(
 }
 
 /** vma_to_resize. */
-function checkResize(mm: Mm, vma: Vma, address: number, oldSize: number, newSize: number, flags: number): number {
+function checkResize(
+  mm: Mm,
+  vma: Vma,
+  address: number,
+  oldSize: number,
+  newSize: number,
+  flags: number,
+): number {
   // The old size 0 asks for a second mapping of the same pages, which only shared ones can have.
   if (oldSize === 0 && (vma.flags & (VM_SHARED | VM_MAYSHARE)) === 0) return -EINVAL
   if ((flags & MREMAP_DONTUNMAP) !== 0 && (vma.flags & VM_DONTEXPAND) !== 0) return -EINVAL
@@ -116,7 +140,13 @@ function growInPlace(mm: Mm, vma: Vma, address: number, oldSize: number, newSize
 
 /** move_vma: `target` is free, on the host too. */
 function moveVma(
-  mm: Mm, vma: Vma, address: number, oldSize: number, newSize: number, target: number, flags: number,
+  mm: Mm,
+  vma: Vma,
+  address: number,
+  oldSize: number,
+  newSize: number,
+  target: number,
+  flags: number,
 ): number {
   const keep = (flags & MREMAP_DONTUNMAP) !== 0
   const { flags: vmFlags, file, shared } = vma
@@ -136,4 +166,3 @@ function moveVma(
   if ((vmFlags & VM_LOCKED) !== 0) lockPages(mm, target + oldSize, newSize - oldSize, vmFlags)
   return target
 }
-

@@ -7,12 +7,18 @@
  * MAP_GROWSDOWN mappings have no such room: they grow when a fault below them is reported (growDown).
  */
 import {
-  MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_STACK, RLIMIT_MEMLOCK, RLIMIT_STACK,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_STACK,
+  RLIMIT_MEMLOCK,
+  RLIMIT_STACK,
 } from '../abi/constants.ts'
 import { ENOMEM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
-import { mayExpand } from './limits.ts'
 import { MMAP_MIN_ADDR } from './layout.ts'
+import { mayExpand } from './limits.ts'
 import type { Mm } from './mm.ts'
 import { PAGE_SIZE, pageFloor, VM_ACCESS, VM_GROWSDOWN, VM_LOCKED, Vma } from './vma.ts'
 import { STACK_GUARD_GAP } from './vma-tree.ts'
@@ -22,9 +28,14 @@ const MAX_ROOM = 256 << 20
 
 const STACK_MAP_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE | MAP_STACK
 
+/** How much room a stack gets that may grow to `limit` and uses `size` bytes at once. */
+export function stackRoom(limit: number, size: number): number {
+  return Math.max(Math.min(pageFloor(limit), MAX_ROOM), size)
+}
+
 /** Maps the main stack of a new program: room for `limit` bytes below `top`, of which `size` show as used. */
 export function mapStack(mm: Mm, top: number, size: number, limit: number, flags: number): Status {
-  const room = Math.max(Math.min(pageFloor(limit), MAX_ROOM), size)
+  const room = stackRoom(limit, size)
   const floor = Math.max(top - room, MMAP_MIN_ADDR)
   const status = mm.space.map(floor, top - floor, flags & VM_ACCESS, STACK_MAP_FLAGS, -1, 0)
   if (status < 0) return status
@@ -99,6 +110,7 @@ function acctStackGrowth(mm: Mm, vma: Vma, start: number): Status {
   if (mm.reservedIn(start, vma.start) !== undefined) return -ENOMEM
   if (!mayExpand(mm, vma.flags, growth)) return -ENOMEM
   if (vma.end - start > mm.limits.soft(RLIMIT_STACK)) return -ENOMEM
-  if ((vma.flags & VM_LOCKED) !== 0 && mm.vmas.locked + growth > mm.limits.soft(RLIMIT_MEMLOCK)) return -ENOMEM
+  if ((vma.flags & VM_LOCKED) !== 0 && mm.vmas.locked + growth > mm.limits.soft(RLIMIT_MEMLOCK))
+    return -ENOMEM
   return 0
 }

@@ -4,9 +4,10 @@
  * One UserAccess serves all address spaces of a kernel, since only one call is served at a time. Each buffer has
  * one use, named at its method; what is in it is good until the next use of the same kind.
  */
+
+import { EFAULT } from '../abi/errno.ts'
 import { IoDst, IoSrc } from '../base/io.ts'
 import type { Status } from '../base/result.ts'
-import { EFAULT } from '../abi/errno.ts'
 import type { Mm } from './mm.ts'
 import { PAGE_SIZE, VM_WRITE } from './vma.ts'
 
@@ -87,11 +88,11 @@ class Cursor {
   }
 
   advance(n: number): void {
-    this.remaining -= n
     while (n > 0) {
       const step = Math.min(n, this.left)
       this.address += step
       this.left -= step
+      this.remaining -= step
       n -= step
       this.#skipEmpty()
     }

@@ -8,7 +8,15 @@ import type { VmaTree } from './vma-tree.ts'
 
 /** Cuts `vma` at `at`, which lies inside it: the upper part is a new vma, which is returned. */
 export function splitVma(tree: VmaTree, vma: Vma, at: number): Vma {
-  const upper = new Vma(at, vma.end, vma.flags, vma.file, vma.offset + (at - vma.start), vma.shared, vma.label)
+  const upper = new Vma(
+    at,
+    vma.end,
+    vma.flags,
+    vma.file,
+    vma.offset + (at - vma.start),
+    vma.shared,
+    vma.label,
+  )
   if (vma.file !== undefined) fileGet(vma.file)
   tree.resize(vma, vma.start, at)
   tree.insert(upper)
@@ -70,7 +78,8 @@ export function splitsFor(tree: VmaTree, start: number, end: number): number {
 /** Where the unbroken run of mappings from `start` on ends, looking no further than `end`; `start` if it is not mapped. */
 export function mappedUntil(tree: VmaTree, start: number, end: number): number {
   let at = start
-  for (let vma = tree.at(start); vma !== undefined && vma.start <= at && at < end; vma = vma.next) at = vma.end
+  for (let vma = tree.at(start); vma !== undefined && vma.start <= at && at < end; vma = vma.next)
+    at = vma.end
   return Math.min(at, end)
 }
 

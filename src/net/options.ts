@@ -46,15 +46,17 @@ import type { OrErrno, Status } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import type { Socket } from './socket.ts'
 
+/** net.core.wmem_default and rmem_default. */
+const BUFFER_DEFAULT = 212992
 /** net.core.wmem_max and rmem_max: what SO_SNDBUF and SO_RCVBUF may ask for; they get the double. */
-export const BUFFER_MAX = 212992
+const BUFFER_MAX = 4 << 20
 const MIN_SNDBUF = 4608
 const MIN_RCVBUF = 2304
 const USEC_PER_SEC = 1e6
 
 export class SocketOptions {
-  sndbuf = BUFFER_MAX
-  rcvbuf = BUFFER_MAX
+  sndbuf = BUFFER_DEFAULT
+  rcvbuf = BUFFER_DEFAULT
   /** ns, Infinity for none. */
   rcvTimeout = Number.POSITIVE_INFINITY
   sndTimeout = Number.POSITIVE_INFINITY

@@ -124,8 +124,8 @@ export interface Host extends Clock {
   copyFileRange(inFd: number, inOffset: number, outFd: number, outOffset: number, length: number): number
   memfd(name: string, flags: number): number
   /**
-   * Another open description of the memfd behind `fd` with other access (O_RDONLY), so that a guest that may only read
-   * never gets a descriptor that writes: an open of '<fd>' below a donated /proc/self/fd. Absent where there is none.
+   * Another open description of the file behind `fd`, with other access (O_RDONLY): a guest that may only read never
+   * gets a descriptor that writes. Through the sentry's own /proc/self/fd; absent, or an errno, where there is none.
    */
   reopen?(fd: number, flags: number): number
   fcntl(fd: number, command: number, argument: number): number

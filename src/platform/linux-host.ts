@@ -14,7 +14,7 @@ import {
   POLLERR,
   POLLHUP,
 } from '../abi/constants.ts'
-import { EEXIST } from '../abi/errno.ts'
+import { EEXIST, ENOSYS } from '../abi/errno.ts'
 import { fromBytes } from '../base/bytes.ts'
 import { Timespec } from '../base/clock.ts'
 import type { HostAddon } from './addon.ts'
@@ -37,6 +37,8 @@ export class LinuxHost implements Host {
   readonly #byToken = new Map<number, Watch>()
   #nextToken = 1
   receivedFd = -1
+  /** A descriptor of the sentry's own /proc/self/fd, for `reopen`; -1 where the jail has no procfs. */
+  ownFds = -1
   #xattr: Uint8Array | undefined = undefined
 
   constructor(addon: HostAddon) {
@@ -213,6 +215,9 @@ export class LinuxHost implements Host {
   }
   memfd(name: string, flags: number): number {
     return this.#addon.memfd(name, flags)
+  }
+  reopen(fd: number, flags: number): number {
+    return this.ownFds < 0 ? -ENOSYS : this.openat2(this.ownFds, String(fd), flags, 0, 0)
   }
   fcntl(fd: number, command: number, argument: number): number {
     return this.#addon.fcntl(fd, command, argument)

@@ -177,6 +177,8 @@ export interface Platform {
   /** Where the vDSO is in every space, 0 if there is none. */
   readonly vdso: number
   readonly vdsoSize: number
+  /** Where the vDSO's data pages begin, directly below it; absent or 0 if it has none. */
+  readonly vvar?: number
   readonly hwcap: number
   readonly hwcap2: number
   readonly minSignalStack: number
@@ -199,6 +201,12 @@ export interface Platform {
    */
   next(deadline: number): PlatformThread | undefined
   readonly stopReason: number
+
+  /**
+   * Makes all threads of this thread's space pass a full memory barrier before it returns (membarrier(2), private
+   * expedited); absent where the platform can't.
+   */
+  membarrier?(thread: PlatformThread): Status
 
   /** FUTEX_WAKE of those guest threads that wait natively: how many woke. Absent where the kernel does all futexes. */
   futexWake?(space: AddressSpace, address: number, count: number, shared: boolean): number

@@ -4,7 +4,8 @@
  * list: platform/systrap.
  *
  * Not here, on purpose: open and openat (paths go through openat2 below donated descriptors), execve, fork, socket,
- * connect, bind, accept, mount, ptrace, clone3 (its flags can't be looked at), kill by signal number to other groups.
+ * connect, bind, accept, mount, ptrace, clone3 (its flags can't be looked at), kill. Host has some methods that nothing uses
+ * yet; their calls come when something does: flock, fadvise, inotify.
  */
 import {
   AF_UNIX,
@@ -36,9 +37,11 @@ interface HostCall extends CallRule {
 export const SENTRY_CALLS: readonly HostCall[] = [
   // Waiting and waking: the doorbell, watched descriptors, V8's and libuv's threads.
   { nr: NR.futex, why: 'locks of V8 and libuv; waking stubs' },
-  { nr: NR.epoll_wait, why: 'the platform waits for stubs and watched descriptors' },
   { nr: NR.epoll_pwait, why: "libuv's loop" },
-  { nr: NR.epoll_pwait2, why: 'waits with deadlines in nanoseconds' },
+  {
+    nr: NR.epoll_pwait2,
+    why: 'the platform waits for stubs and watched descriptors, with deadlines in nanoseconds',
+  },
   { nr: NR.epoll_ctl, why: 'Host.watch' },
   { nr: NR.poll, why: 'Host.poll' },
   { nr: NR.eventfd2, why: 'doorbells' },
@@ -54,11 +57,8 @@ export const SENTRY_CALLS: readonly HostCall[] = [
   { nr: NR.socketpair, why: 'a channel for each new stub', when: [[is(0, AF_UNIX)]] },
   { nr: NR.memfd_create, why: "guest files in memory, stubs' slots" },
   { nr: NR.tgkill, why: 'kicks to stub threads' },
-  { nr: NR.kill, why: 'the end of a stub process' },
-  { nr: NR.wait4, why: 'reaping stub processes, whose init this is' },
   { nr: NR.pidfd_open, why: 'a stub process that must not be mistaken for a later one' },
   { nr: NR.pidfd_send_signal, why: 'the same' },
-  { nr: NR.membarrier, why: 'patching call sites while threads run' },
 
   // Files below donated descriptors, and memfds.
   { nr: NR.read, why: 'standard input, eventfds, inotify' },
@@ -79,8 +79,6 @@ export const SENTRY_CALLS: readonly HostCall[] = [
   { nr: NR.flistxattr, why: 'Host.flistxattr' },
   { nr: NR.ftruncate, why: 'sizes of memfds' },
   { nr: NR.fallocate, why: 'holes in memfds' },
-  { nr: NR.fadvise64, why: 'Host.fadvise' },
-  { nr: NR.flock, why: 'Host.flock' },
   { nr: NR.copy_file_range, why: 'Host.copyFileRange' },
   {
     nr: NR.ioctl,
@@ -89,10 +87,6 @@ export const SENTRY_CALLS: readonly HostCall[] = [
       request => [is(1, request)],
     ),
   },
-  { nr: NR.inotify_init1, why: 'changes made on the host side' },
-  { nr: NR.inotify_add_watch, why: 'the same' },
-  { nr: NR.inotify_rm_watch, why: 'the same' },
-  { nr: NR.fchdir, why: 'inotify_add_watch knows no directory descriptor' },
 
   // The runtime's own life.
   { nr: NR.mmap, why: "V8's heap and code, slots" },

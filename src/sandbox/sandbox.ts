@@ -9,7 +9,7 @@
  */
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { SIGKILL } from '../abi/constants.ts'
+import { O_DIRECTORY, O_PATH, SIGKILL } from '../abi/constants.ts'
 import { EACCES, ENOENT, ENOTDIR, errnoName } from '../abi/errno.ts'
 import { decodeText } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
@@ -48,6 +48,7 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   })
   platform.patching = options.patch
   const jail = Jail.enterRoot(addon, host, options.donations)
+  if (jail.proc >= 0) host.ownFds = host.openat2(jail.proc, 'self/fd', O_PATH | O_DIRECTORY, 0, 0)
   const kernel = new Kernel(platform, host, {
     syscalls: compileRows(syscallRows), log, hostname: options.hostname,
   })

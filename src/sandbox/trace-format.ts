@@ -1,5 +1,5 @@
 /** How --strace shows arguments: by their kinds, in strace(1)'s spelling. */
-import { AT_FDCWD, O_RDONLY } from '../abi/constants.ts'
+import { AT_FDCWD, O_ACCMODE, O_RDONLY } from '../abi/constants.ts'
 import {
   EPOLL_EVENT,
   IOVEC,
@@ -212,7 +212,8 @@ export function flagNames(names: Readonly<Record<string, number>>, value: number
     shown.push(name)
     rest = (rest & ~mask) >>> 0
   }
-  if (names.O_RDONLY === O_RDONLY && (value & 3) === 0) shown.push('O_RDONLY')
+  // Its name is that of no bit.
+  if (names.O_WRONLY !== undefined && (value & O_ACCMODE) === O_RDONLY) shown.push('O_RDONLY')
   shown.reverse()
   if (rest !== 0) shown.push(hex(rest))
   if (shown.length > 0) return shown.join('|')
@@ -292,5 +293,5 @@ function hex(value: number): string {
   return value < 0 ? String(value) : `0x${value.toString(16)}`
 }
 function octal(value: number): string {
-  return `0${value.toString(8)}`
+  return value === 0 ? '0' : `0${value.toString(8)}`
 }

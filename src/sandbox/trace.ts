@@ -15,6 +15,7 @@ import {
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Trace } from '../kernel/kernel.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
+import { REG_R8, REG_R9, REG_R10, REG_RDI, REG_RDX, REG_RSI } from '../platform/platform.ts'
 import type { SyscallRow, SyscallRows } from '../syscalls/args.ts'
 import { formatArgument } from './trace-format.ts'
 
@@ -50,7 +51,7 @@ export class Strace implements Trace {
     const name = known?.name ?? unknownName(task.callNumber)
     const kinds = known?.row.args ?? []
     let shown = 0
-    let head = `${prefix(task)}${name}(`
+    let head = `${prefix(task)}${name}(${known === undefined ? rawArguments(task) : ''}`
     while (shown < kinds.length && kinds[shown].direction !== 'out') {
       head += `${formatArgument(task, kinds, shown, 0)}${shown + 1 < kinds.length ? ', ' : ''}`
       shown++
@@ -105,6 +106,14 @@ export class Strace implements Trace {
 
 function prefix(task: Task): string {
   return `[pid ${String(task.tid).padStart(5)}] `
+}
+
+/** Of a call that has no row: the registers. */
+function rawArguments(task: Task): string {
+  const { regs } = task.thread
+  return [REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9]
+    .map(reg => `0x${regs.get(reg).toString(16)}`)
+    .join(', ')
 }
 
 function unknownName(nr: number): string {

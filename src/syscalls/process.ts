@@ -13,9 +13,6 @@ import { moveToProcessGroup, ProcessGroup, startSession } from '../kernel/sessio
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, flags, pid as pidArg, size, type SyscallRows } from './args.ts'
-import { cloneCalls } from './clone.ts'
-import { execCalls } from './exec.ts'
-import { waitCalls } from './wait.ts'
 
 export function getpid(task: Task): number {
   return task.group.tgid
@@ -142,9 +139,6 @@ const unshareFlags = flags({
 })
 
 export const processCalls = {
-  ...cloneCalls,
-  ...execCalls,
-  ...waitCalls,
   getpid: { nr: NR.getpid, run: getpid, args: [] },
   gettid: { nr: NR.gettid, run: gettid, args: [] },
   getppid: { nr: NR.getppid, run: getppid, args: [] },

@@ -16,7 +16,6 @@ import { HeldProgress, NO_RESULT, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { REG_RSP } from '../platform/platform.ts'
 import { addr, enumOf, signal as signalArg, size, structIn, type SyscallRows } from './args.ts'
-import { killCalls } from './kill.ts'
 import { readTimespec } from './time-args.ts'
 
 /** sigsetsize: one bit a signal. */
@@ -214,7 +213,6 @@ function putU64(out: DataView, at: number, value: number): void {
 const how = enumOf({ SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK })
 
 export const signalCalls = {
-  ...killCalls,
   rt_sigaction: { nr: NR.rt_sigaction, run: rt_sigaction, args: [signalArg, structIn(SIGACTION), addr, size] },
   rt_sigprocmask: { nr: NR.rt_sigprocmask, run: rt_sigprocmask, args: [how, addr, addr, size] },
   rt_sigpending: { nr: NR.rt_sigpending, run: rt_sigpending, args: [addr, size] },

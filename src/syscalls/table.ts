@@ -5,6 +5,7 @@
 import type { SyscallRows } from './args.ts'
 import { attrCalls } from './attr.ts'
 import { cloneCalls } from './clone.ts'
+import { credentialCalls } from './credentials.ts'
 import { descriptorCalls } from './descriptor.ts'
 import { directoryCalls } from './directory.ts'
 import { epollCalls } from './epoll.ts'
@@ -15,18 +16,25 @@ import { fileLockCalls } from './file-lock.ts'
 import { futexCalls } from './futex.ts'
 import { inotifyCalls } from './inotify.ts'
 import { killCalls } from './kill.ts'
+import { limitCalls } from './limits.ts'
 import { linkCalls } from './link.ts'
 import { memfdCalls } from './memfd.ts'
+import { memoryPolicyCalls } from './memory-policy.ts'
+import { memoryCalls } from './memory.ts'
 import { mountCalls } from './mount.ts'
 import { openCalls } from './open.ts'
 import { pidfdCalls } from './pidfd.ts'
 import { pipeCalls } from './pipe.ts'
 import { pollCalls } from './poll.ts'
+import { prctlCalls } from './prctl.ts'
+import { processVmCalls } from './process-vm.ts'
 import { processCalls } from './process.ts'
 import { readWriteCalls } from './read-write.ts'
+import { schedulerCalls } from './scheduler.ts'
 import { signalCalls } from './signal.ts'
 import { socketCalls } from './socket.ts'
 import { statCalls } from './stat.ts'
+import { systemCalls } from './system.ts'
 import { timeCalls } from './time.ts'
 import { timerCalls } from './timer.ts'
 import { waitCalls } from './wait.ts'
@@ -35,6 +43,7 @@ import { xattrCalls } from './xattr.ts'
 export const syscallRows: SyscallRows = {
   ...attrCalls,
   ...cloneCalls,
+  ...credentialCalls,
   ...descriptorCalls,
   ...directoryCalls,
   ...epollCalls,
@@ -45,18 +54,25 @@ export const syscallRows: SyscallRows = {
   ...futexCalls,
   ...inotifyCalls,
   ...killCalls,
+  ...limitCalls,
   ...linkCalls,
   ...memfdCalls,
+  ...memoryPolicyCalls,
+  ...memoryCalls,
   ...mountCalls,
   ...openCalls,
   ...pidfdCalls,
   ...pipeCalls,
   ...pollCalls,
+  ...prctlCalls,
+  ...processVmCalls,
   ...processCalls,
   ...readWriteCalls,
+  ...schedulerCalls,
   ...signalCalls,
   ...socketCalls,
   ...statCalls,
+  ...systemCalls,
   ...timeCalls,
   ...timerCalls,
   ...waitCalls,

@@ -15,7 +15,6 @@ import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, flags as flagsArg, int, structIn, structInOut, structOut, type SyscallRows } from './args.ts'
 import { putS64 } from './time-args.ts'
-import { timerCalls } from './timer.ts'
 import { deadlineOf, readTime, writeTime } from './timespec.ts'
 
 /** A tick of times(2): USER_HZ. */
@@ -212,7 +211,6 @@ export function adjtimex(task: Task, at: GuestAddr): number {
 const sleepFlags = flagsArg({ TIMER_ABSTIME })
 
 export const timeCalls = {
-  ...timerCalls,
   clock_gettime: { nr: NR.clock_gettime, run: clock_gettime, args: [int, structOut(TIMESPEC)] },
   clock_getres: { nr: NR.clock_getres, run: clock_getres, args: [int, structOut(TIMESPEC)] },
   clock_settime: {

@@ -7,6 +7,7 @@
  * it. Mounting over a mount covers its root, so a (mount, dentry) pair never has two.
  */
 import {
+  IN_UNMOUNT,
   MS_NOATIME,
   MS_NODEV,
   MS_NODIRATIME,
@@ -109,9 +110,18 @@ export class Mount {
     this.#freed = true
     dropDentry(this.root)
     if (--this.sb.mounts > 0) return
+    endWatches(this.root.sb.rootDentry!)
     this.sb.dentries.shrinkAll()
     this.sb.release()
   }
+}
+
+/** The file system goes, and with it the watches on its inodes. */
+function endWatches(dentry: Dentry): void {
+  if (dentry.children !== undefined) for (const child of dentry.children.values()) endWatches(child)
+  const watches = dentry.inode?.watches
+  watches?.event(IN_UNMOUNT, 0, undefined, false)
+  watches?.inodeGone()
 }
 
 /** The mount that covers this place, if any. */

@@ -33,7 +33,7 @@ switch (what) {
     finish('the call returned', 0)
     break
   case 'wait': {
-    process.stdout.write('waiting\n')
+    host.pwrite(1, Buffer.from('waiting\n'), -1)
     const byte = new Uint8Array(1)
     setInterval(() => {
       if (host.receive(3, byte) === 1) finish(`signal ${byte[0]}`, 0)

@@ -112,7 +112,10 @@ test('launcher: killed, it takes the sandbox along', async () => {
 
 async function startWaiting(): Promise<ChildProcess> {
   const child = spawn(launcher, ['do', 'wait', writable], { cwd: '/', stdio: ['ignore', 'pipe', 'inherit'] })
-  await new Promise(resolve => child.stdout!.once('data', resolve))
+  await new Promise((resolve, reject) => {
+    child.stdout!.once('data', resolve)
+    child.once('exit', status => reject(new Error(`the probe ended with ${status}`)))
+  })
   return child
 }
 

@@ -318,6 +318,28 @@ static int observe_remove(const char *path, const struct stat *st, int type, str
 	return remove(path);
 }
 
+/* Ends what a section left behind: its children are handed to this process, which is a subreaper. */
+static void observe_reap(void)
+{
+	char path[64];
+	int pid;
+
+	kill(-observe_section, SIGKILL);
+	for (int round = 0; round < 20; round++) {
+		snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+		FILE *children = fopen(path, "re");
+		while (children && fscanf(children, "%d", &pid) == 1)
+			kill(pid, SIGKILL);
+		if (children)
+			fclose(children);
+		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+			;
+		if (pid < 0)
+			return;
+		sleep_ms(round);
+	}
+}
+
 static void observe_one(const struct section *section)
 {
 	const char *base = getenv("TMPDIR");
@@ -348,7 +370,7 @@ static void observe_one(const struct section *section)
 	while (waitpid(observe_section, &status, 0) < 0 && errno == EINTR)
 		;
 	alarm(0);
-	kill(-observe_section, SIGKILL);
+	observe_reap();
 	STATUS(status);
 	nftw(directory, observe_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -377,12 +399,21 @@ int main(int argc, char **argv)
 	size_t count = __stop_sections - __start_sections;
 	const struct section *sections[256];
 
-	if (argc > 1 && !strcmp(argv[1], "@child"))
+	if (argc > 2 && !strcmp(argv[1], "@child"))
 		return as_child(argc - 2, argv + 2);
+	if (argc > 1 && argv[1][0] == '@') {
+		TEXT(argv[1]);
+		return 97;
+	}
+	/* A test of exec that runs the whole program again would never end. */
+	if (getenv("OBSERVE_RUNNING"))
+		return 96;
+	setenv("OBSERVE_RUNNING", "1", 1);
 	MUST(readlink("/proc/self/exe", observe_self, sizeof observe_self - 1));
 	memcpy(sections, __start_sections, count * sizeof sections[0]);
 	qsort(sections, count, sizeof sections[0], observe_order);
 	handle(SIGALRM, observe_timeout, SA_RESTART);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (size_t i = 0; i < count; i++) {
 		bool wanted = argc == 1;
 

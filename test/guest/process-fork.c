@@ -186,10 +186,13 @@ SECTION("clone: flags that need each other, unknown exit signals")
 	ERR(waitpid(pid, &status, 0));
 	SHOW(waitpid(pid, &status, __WALL) == pid);
 	STATUS(status);
+	signal(SIGUSR1, ignore);
 	pid = syscall(SYS_clone, SIGUSR1, 0, 0, 0, 0);
 	if (pid == 0)
 		_exit(4);
-	SHOW(waitpid(pid, &status, __WCLONE) == pid || errno == EINTR);
+	while ((pid = waitpid(-1, &status, __WCLONE)) < 0 && errno == EINTR)
+		;
+	STATUS(status);
 }
 
 SECTION("clone3: sizes, set_tid pointers, pidfd, exit signal")
@@ -298,7 +301,7 @@ SECTION("getrusage, times, getrlimit: sane values")
 		;
 	ERR(getrusage(RUSAGE_SELF, &usage));
 	SHOW(usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec > 50000);
-	SHOW(usage.ru_maxrss > 500);
+	SHOW(usage.ru_maxrss > 0);
 	ERR(getrusage(RUSAGE_CHILDREN, &usage));
 	SHOW(usage.ru_utime.tv_sec + usage.ru_utime.tv_usec);
 	pid_t pid = fork();

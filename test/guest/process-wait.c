@@ -81,11 +81,14 @@ SECTION("waitpid: stopped and continued children")
 	RET(waitpid(pid, &status, WUNTRACED | WNOHANG));
 	SHOW(state_of(pid) == 'T');
 	kill(pid, SIGCONT);
-	SHOW(waitpid(pid, &status, WCONTINUED) == pid);
-	STATUS(status);
 	SHOW(waitpid(pid, &status, 0) == pid);
 	STATUS(status);
 	pid = stopped_child();
+	kill(pid, SIGSTOP);
+	SHOW(waitpid(pid, &status, WUNTRACED) == pid);
+	kill(pid, SIGCONT);
+	SHOW(waitpid(pid, &status, WCONTINUED) == pid);
+	STATUS(status);
 	kill(pid, SIGTSTP);
 	SHOW(waitpid(pid, &status, WUNTRACED) == pid);
 	STATUS(status);
@@ -229,10 +232,10 @@ SECTION("setpgid and getpgid: rules")
 		execl("/bin/sleep", "sleep", "5", NULL);
 		_exit(1);
 	}
-	char path[64], name[32] = "";
+	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/comm", pid);
-	while (strcmp(name, "sleep\n"))
-		snprintf(name, sizeof name, "%s", read_file(path));
+	while (strcmp(read_file(path), "sleep\n"))
+		sleep_ms(1);
 	ERR(setpgid(pid, pid));
 	kill(pid, SIGKILL);
 }

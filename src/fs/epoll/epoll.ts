@@ -97,6 +97,11 @@ export class EpollFile extends File {
     return this.#queue
   }
 
+  /** It has no position, but seeking is no error. */
+  override seek(): number {
+    return 0
+  }
+
   /** Readable when an item of the ready list really is. */
   override poll(): number {
     for (let item = this.#first; item !== undefined; ) {

@@ -51,6 +51,11 @@ export class EventFdFile extends File {
     return events
   }
 
+  /** It has no position, but seeking is no error. */
+  override seek(): number {
+    return 0
+  }
+
   override read(into: IoDst): number {
     if (into.remaining < 8) return -EINVAL
     if (this.#lo === 0 && this.#hi === 0) return -EAGAIN
@@ -71,7 +76,7 @@ export class EventFdFile extends File {
   }
 
   override write(from: IoSrc): number {
-    if (from.remaining < 8) return -EINVAL
+    if (from.remaining !== 8) return -EINVAL
     const n = from.take(new Uint8Array(this.#buffer.buffer))
     if (n < 8) return -EFAULT
     const lo = this.#buffer.getUint32(0, true)

@@ -47,13 +47,34 @@ export class HostDir extends HostInode {
 
   /** A descriptor of it; valid until the next directory is opened. */
   dirFd(): number {
-    const handle = this.#handle
-    if (handle !== undefined && !handle.closed) {
-      this.sb.dirFds.touch(handle)
-      return handle.fd
+    if (this.#isOpen) return this.#use()
+    // From the nearest directory above that has one; not recursive, as a tree may be deep.
+    const closed: HostDir[] = []
+    for (let at: HostDir | undefined = this; at !== undefined && !at.#isOpen; at = at.parent) closed.push(at)
+    let fd = -ENOENT
+    for (let dir = closed.pop(); dir !== undefined; dir = closed.pop()) {
+      fd = dir.#openHere()
+      if (fd < 0) break
     }
+    return fd
+  }
+
+  get #isOpen(): boolean {
+    return this.#handle !== undefined && !this.#handle.closed
+  }
+  #use(): number {
+    this.sb.dirFds.touch(this.#handle!)
+    return this.#handle!.fd
+  }
+
+  /** Opens it at its place, whose directory has a descriptor. */
+  #openHere(): number {
     if (this.#barred) return -EACCES
-    const fd = this.#openDir()
+    const { parent } = this
+    // Removed.
+    if (parent === undefined && this !== this.sb.root) return -ENOENT
+    const fd =
+      parent === undefined ? this.#openDir(this.sb.rootFd, '.') : this.#openDir(parent.#use(), this.name)
     if (fd < 0) return fd
     const status = this.#check(fd)
     if (status < 0) {
@@ -73,12 +94,8 @@ export class HostDir extends HostInode {
     return result
   }
 
-  #openDir(): number {
-    const at = this.placeFd()
-    if (at === undefined) return -ENOENT
-    if (at < 0) return at
+  #openDir(at: number, name: string): number {
     const { host } = this.sb
-    const name = this.parent === undefined ? '.' : this.name
     const fd = host.openat2(at, name, O_RDONLY | OPEN_DIR, 0, RESOLVE)
     // Not ours to list, but names in it may still be.
     return fd === -EACCES ? host.openat2(at, name, O_PATH | OPEN_DIR, 0, RESOLVE) : fd

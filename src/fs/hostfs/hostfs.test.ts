@@ -24,6 +24,7 @@ import { LinuxHost } from '../../platform/linux-host.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
 import { Mount, MountNamespace } from '../../vfs/mount.ts'
+import { lookup } from '../../vfs/namei.ts'
 import { openAt } from '../../vfs/open.ts'
 import { mkdir, rmdir, unlink } from '../../vfs/operations.ts'
 import { rename } from '../../vfs/rename.ts'
@@ -242,4 +243,31 @@ test('hostfs: two names of one file are one inode', () => {
   assert.equal(text(open(ctx, 'a')), 'x')
   filePut(a)
   filePut(b)
+})
+
+test('hostfs: a tree deeper than the descriptors kept is walked, changed and renamed in', () => {
+  const { sb, ctx } = mount(true)
+  const places = [ctx.fs.cwd]
+  for (let depth = 0; depth < 1200; depth++) {
+    assert.equal(mkdir(ctx, undefined, 'd', 0o755), 0)
+    const next = lookup(ctx, undefined, 'd', 0)
+    if (typeof next === 'number') throw new Error(`depth ${depth}: errno ${-next}`)
+    places.push(next)
+    ctx.fs.cwd = next
+  }
+  const deepest = places[1200]
+  const high = places[1]
+  ctx.fs.cwd = deepest
+  filePut(open(ctx, 'f', O_CREAT | O_WRONLY))
+  // Closes all but the last directories above the other end.
+  assert.equal(rename(ctx, deepest, 'f', high, 'g', 0), 0)
+  assert.equal(rename(ctx, high, 'g', deepest, 'h', 0), 0)
+  assert.equal(rename(ctx, high, 'd', high, 'e', 0), 0)
+  sb.dirFds.closeAll()
+  filePut(open(ctx, 'h'))
+  assert.ok(sb.dirFds.count <= 512)
+  for (let depth = 1199; depth > 1; depth--) {
+    assert.equal(unlink(ctx, places[depth + 1], 'h') <= 0, true)
+    assert.equal(rmdir(ctx, places[depth], 'd'), 0, `depth ${depth}`)
+  }
 })

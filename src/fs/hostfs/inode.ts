@@ -122,28 +122,26 @@ export abstract class HostInode extends Inode {
   }
 
   protected setMode(mode: number): Status {
-    const at = this.anchorFd()
-    return at < 0 ? at : this.sb.host.fchmodat(at, this.anchorName, mode, this.anchorFlags & ~AT_NO_AUTOMOUNT)
+    const at = this.#anchorFd()
+    return at < 0 ? at : this.sb.host.fchmodat(at, this.name, mode, this.#anchorFlags)
   }
 
   #setOwner(uid: number, gid: number): Status {
-    const at = this.anchorFd()
-    return at < 0
-      ? at
-      : this.sb.host.fchownat(at, this.anchorName, uid, gid, this.anchorFlags & ~AT_NO_AUTOMOUNT)
+    const at = this.#anchorFd()
+    return at < 0 ? at : this.sb.host.fchownat(at, this.name, uid, gid, this.#anchorFlags)
   }
 
   #setTimes({ atime, mtime }: AttrChange): Status {
-    const at = this.anchorFd()
+    const at = this.#anchorFd()
     if (at < 0) return at
     return this.sb.host.utimensat(
       at,
-      this.anchorName,
+      this.name,
       atime?.sec ?? 0,
       atime?.nsec ?? UTIME_OMIT,
       mtime?.sec ?? 0,
       mtime?.nsec ?? UTIME_OMIT,
-      this.anchorFlags & ~AT_NO_AUTOMOUNT,
+      this.#anchorFlags,
     )
   }
 
@@ -161,15 +159,12 @@ export abstract class HostInode extends Inode {
     return this.parent === undefined ? NO_FOLLOW | AT_EMPTY_PATH : NO_FOLLOW
   }
 
-  /** For calls by (descriptor, name): the open file if it has lost its place. */
-  anchorFd(): number {
+  /** For calls by (descriptor, name, flags): the open file itself if it has lost its place. */
+  #anchorFd(): number {
     return this.placeFd() ?? this.openFd ?? -ESTALE
   }
-  get anchorName(): string {
-    return this.name
-  }
-  get anchorFlags(): number {
-    return this.placeFlags
+  get #anchorFlags(): number {
+    return this.parent === undefined ? AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH : AT_SYMLINK_NOFOLLOW
   }
 
   /** A lookup or an operation found it at this place. */
@@ -208,13 +203,17 @@ export abstract class HostInode extends Inode {
     this.#forgetIfUnused()
   }
 
+  /** Up the tree as far as it was only for this one. */
   #forgetIfUnused(): void {
-    if (this.#inUse || this.#pins > 0 || this === (this.sb.root as HostInode)) return
-    this.sb.forget(this)
-    this.dropDescriptors()
-    const { parent } = this
-    this.parent = undefined
-    parent?.unpin()
+    let at: HostInode | undefined = this
+    while (at !== undefined && !at.#inUse && at.#pins === 0 && at !== (at.sb.root as HostInode)) {
+      at.sb.forget(at)
+      at.dropDescriptors()
+      const parent: HostInode | undefined = at.parent
+      at.parent = undefined
+      if (parent !== undefined) parent.#pins--
+      at = parent
+    }
   }
   protected dropDescriptors(): void {}
 

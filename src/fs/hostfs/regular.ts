@@ -9,7 +9,7 @@ import {
   O_SYNC,
   O_WRONLY,
 } from '../../abi/constants.ts'
-import { EACCES, EINVAL, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
@@ -152,7 +152,6 @@ export class HostFile extends File {
   }
 
   protected override seekHole(offset: number, whence: number): number {
-    if (offset < 0) return -EINVAL
     const at = this.node.sb.host.lseek(this.fd, offset, whence)
     if (at >= 0) this.pos = at
     return at
@@ -163,7 +162,9 @@ export class HostFile extends File {
   }
 
   override fsync(dataOnly: boolean): Status {
-    const { host } = this.node.sb
+    const { host, shared } = this.node.sb
+    // Of a tree that only others change there is nothing of ours to be written out.
+    if (!shared) return 0
     return dataOnly ? host.fdatasync(this.fd) : host.fsync(this.fd)
   }
 

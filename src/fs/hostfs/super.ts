@@ -8,7 +8,7 @@
  * and regular files is ever opened: what a name turned out to be is checked on the descriptor itself.
  *
  * 'cache' is for a tree that others change rarely (the lower layer of an overlay): names and attributes are believed for
- * a second. 'shared' is for volumes that others write to: every walk asks the host.
+ * a second. 'shared' is for volumes that we and others write to: every walk asks the host.
  */
 import { AT_EMPTY_PATH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
 import { ENOTDIR } from '../../abi/errno.ts'
@@ -23,7 +23,7 @@ import { type HostInode, HostSpecial, HostSymlink } from './inode.ts'
 import { HostRegular } from './regular.ts'
 
 export interface HostfsOptions {
-  /** Others change the tree, too. */
+  /** The tree is written to, here and by others; otherwise its mounts must be read-only. */
   shared: boolean
 }
 

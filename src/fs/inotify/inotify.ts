@@ -30,7 +30,7 @@ import { WaitQueue } from '../../base/wait-queue.ts'
 import { File, type IoctlContext } from '../../vfs/file.ts'
 import type { Inode } from '../../vfs/inode.ts'
 import type { InodeWatches } from '../../vfs/notify.ts'
-import { dropPath, holdPath, type Path } from '../../vfs/path.ts'
+import type { Path } from '../../vfs/path.ts'
 
 /** /proc/sys/fs/inotify. */
 export interface InotifyLimits {
@@ -57,18 +57,19 @@ interface InotifyEvent {
   name: string
 }
 
+/**
+ * One watch. It does not hold its inode's dentry, or IN_DELETE_SELF would never come and no file system could be
+ * unmounted; the dentry cache keeps what is watched as long as it has a name.
+ */
 class Watch {
   readonly owner: InotifyFile
   readonly wd: number
   readonly inode: Inode
-  /** Held so that the inode stays the one that names lead to. */
-  readonly path: Path
   mask: number
 
   constructor(owner: InotifyFile, wd: number, path: Path, mask: number) {
     this.owner = owner
     this.wd = wd
-    this.path = holdPath(path)
     this.inode = path.dentry.inode!
     this.mask = mask
   }
@@ -116,6 +117,11 @@ export class InotifyFile extends File {
   }
   override poll(): number {
     return this.#head < this.#events.length ? POLLIN | POLLRDNORM : 0
+  }
+
+  /** It has no position, but seeking is no error. */
+  override seek(): number {
+    return 0
   }
 
   /** Whole events, as many as fit; -EINVAL when not even the first does. */
@@ -229,7 +235,6 @@ function unmark(watch: Watch): void {
   const at = marks.watches.indexOf(watch)
   if (at >= 0) marks.watches.splice(at, 1)
   if (marks.watches.length === 0) watch.inode.watches = undefined
-  dropPath(watch.path)
 }
 
 /** The name is padded with NULs to a multiple of the header's size, at least one of them. */

@@ -6,7 +6,7 @@ import type { Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
 import { pathToString } from '../../vfs/path-string.ts'
-import { type DynamicEntries, type DirNode, dynamic, type Found, magic, ro } from '../pseudo/node.ts'
+import { type DirNode, type DynamicEntries, dynamic, type Found, magic, ro } from '../pseudo/node.ts'
 import { caller, mayTrace, mayTraceAtOpen } from './access.ts'
 
 /** A descriptor number in canonical decimal, or -1. */
@@ -23,7 +23,7 @@ function numbers(task: Task): [number, string][] {
 function descriptorLink(task: Task): ReturnType<typeof magic<File>> {
   return magic<File>(
     file => pathToString(file.path, caller(task.kernel).fs.root),
-    file => (mayTrace(caller(task.kernel), task) === 0 ? file.path : -EACCES),
+    file => (mayTrace(task) ? file.path : -EACCES),
     file => (file.readable ? 0o500 : 0) | (file.writable ? 0o300 : 0),
   )
 }
@@ -76,7 +76,11 @@ class Descriptor {
   }
 }
 
-const infoNode = ro<Descriptor>(descriptor => descriptor.info, 0o400, descriptor => mayTraceAtOpen(descriptor.task, descriptor.file.cred))
+const infoNode = ro<Descriptor>(
+  descriptor => descriptor.info,
+  0o400,
+  descriptor => mayTraceAtOpen(descriptor.task),
+)
 
 export function fdInfoDirectory(): DirNode<Task> {
   const known = new WeakMap<File, Descriptor[]>()

@@ -18,7 +18,9 @@ export function formatIdMap(task: Task, kind: MapKind, reader: Credentials): str
   const lower = ns === reader.userNs && ns.parent !== undefined ? ns.parent : reader.userNs
   return ns[kind]
     .map(line => {
-      const outside = isMapped(lower[kind], line.outside) ? fromKernelId(lower[kind], line.outside) : INVALID_ID
+      const outside = isMapped(lower[kind], line.outside)
+        ? fromKernelId(lower[kind], line.outside)
+        : INVALID_ID
       return `${[line.inside, outside, line.count].map(n => String(n).padStart(10)).join(' ')}\n`
     })
     .join('')
@@ -56,7 +58,13 @@ function parse(text: string): IdMapping[] | number {
     const [inside, outside, count] = match.slice(1).map(Number)
     if (inside >= INVALID_ID || outside >= INVALID_ID || count === 0) return -EINVAL
     if (inside + count > INVALID_ID || outside + count > INVALID_ID) return -EINVAL
-    if (lines.some(other => overlap(other.inside, inside, other.count, count) || overlap(other.outside, outside, other.count, count))) {
+    if (
+      lines.some(
+        other =>
+          overlap(other.inside, inside, other.count, count) ||
+          overlap(other.outside, outside, other.count, count),
+      )
+    ) {
       return -EINVAL
     }
     lines.push({ inside, outside, count })
@@ -70,7 +78,12 @@ function overlap(a: number, b: number, countA: number, countB: number): boolean 
 }
 
 function permitted(
-  ns: UserNamespace, parent: UserNamespace, kind: MapKind, lines: readonly IdMapping[], writer: Credentials, opener: Credentials,
+  ns: UserNamespace,
+  parent: UserNamespace,
+  kind: MapKind,
+  lines: readonly IdMapping[],
+  writer: Credentials,
+  opener: Credentials,
 ): boolean {
   // Without privilege one may map oneself, and a group only once it can't be used to drop groups.
   if (lines.length === 1 && lines[0].count === 1 && ns.owner === writer.euid) {
@@ -96,4 +109,3 @@ export function writeSetgroups(task: Task, text: string): Status {
   ns.setgroupsAllowed = false
   return 0
 }
-

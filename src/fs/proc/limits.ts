@@ -1,7 +1,21 @@
 /** /proc/PID/limits. */
 import {
-  RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE,
-  RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME, RLIMIT_SIGPENDING, RLIMIT_STACK,
+  RLIMIT_AS,
+  RLIMIT_CORE,
+  RLIMIT_CPU,
+  RLIMIT_DATA,
+  RLIMIT_FSIZE,
+  RLIMIT_LOCKS,
+  RLIMIT_MEMLOCK,
+  RLIMIT_MSGQUEUE,
+  RLIMIT_NICE,
+  RLIMIT_NOFILE,
+  RLIMIT_NPROC,
+  RLIMIT_RSS,
+  RLIMIT_RTPRIO,
+  RLIMIT_RTTIME,
+  RLIMIT_SIGPENDING,
+  RLIMIT_STACK,
 } from '../../abi/constants.ts'
 import type { Rlimits } from '../../kernel/rlimits.ts'
 
@@ -29,6 +43,7 @@ export function formatLimits(limits: Rlimits): string {
     `${name.padEnd(25)} ${soft.padEnd(20)} ${hard.padEnd(20)} ${unit === '' ? '' : unit.padEnd(10)}\n`
   const value = (limit: number) => (limit === Number.POSITIVE_INFINITY ? 'unlimited' : `${limit}`)
   let text = row('Limit', 'Soft Limit', 'Hard Limit', 'Units')
-  for (const [resource, name, unit] of ROWS) text += row(name, value(limits.soft(resource)), value(limits.hard(resource)), unit)
+  for (const [resource, name, unit] of ROWS)
+    text += row(name, value(limits.soft(resource)), value(limits.hard(resource)), unit)
   return text
 }

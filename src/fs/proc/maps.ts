@@ -1,9 +1,29 @@
 /** /proc/PID/maps, smaps and smaps_rollup: proc_pid_maps(5). */
 import type { Mm } from '../../mm/mm.ts'
 import {
-  PAGE_SIZE, VM_ACCOUNT, VM_DONTCOPY, VM_DONTDUMP, VM_DONTEXPAND, VM_EXEC, VM_GROWSDOWN, VM_HUGEPAGE, VM_LOCKED, VM_MAYEXEC,
-  VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_MERGEABLE, VM_NOHUGEPAGE, VM_NORESERVE, VM_RAND_READ, VM_READ, VM_SEQ_READ,
-  VM_SHARED, VM_WIPEONFORK, VM_WRITE, type Vma,
+  PAGE_SIZE,
+  VM_ACCOUNT,
+  VM_DONTCOPY,
+  VM_DONTDUMP,
+  VM_DONTEXPAND,
+  VM_EXEC,
+  VM_GROWSDOWN,
+  VM_HUGEPAGE,
+  VM_LOCKED,
+  VM_MAYEXEC,
+  VM_MAYREAD,
+  VM_MAYSHARE,
+  VM_MAYWRITE,
+  VM_MERGEABLE,
+  VM_NOHUGEPAGE,
+  VM_NORESERVE,
+  VM_RAND_READ,
+  VM_READ,
+  VM_SEQ_READ,
+  VM_SHARED,
+  VM_WIPEONFORK,
+  VM_WRITE,
+  type Vma,
 } from '../../mm/vma.ts'
 import type { Path } from '../../vfs/path.ts'
 import { major, minor } from '../../vfs/vfs.ts'
@@ -45,10 +65,27 @@ function permissions(vma: Vma): string {
 
 /** Two letters a flag, in Linux's order. */
 const FLAG_NAMES: readonly [number, string][] = [
-  [VM_READ, 'rd'], [VM_WRITE, 'wr'], [VM_EXEC, 'ex'], [VM_SHARED, 'sh'], [VM_MAYREAD, 'mr'], [VM_MAYWRITE, 'mw'],
-  [VM_MAYEXEC, 'me'], [VM_MAYSHARE, 'ms'], [VM_GROWSDOWN, 'gd'], [VM_LOCKED, 'lo'], [VM_SEQ_READ, 'sr'],
-  [VM_RAND_READ, 'rr'], [VM_DONTCOPY, 'dc'], [VM_DONTEXPAND, 'de'], [VM_ACCOUNT, 'ac'], [VM_NORESERVE, 'nr'],
-  [VM_WIPEONFORK, 'wf'], [VM_DONTDUMP, 'dd'], [VM_HUGEPAGE, 'hg'], [VM_NOHUGEPAGE, 'nh'], [VM_MERGEABLE, 'mg'],
+  [VM_READ, 'rd'],
+  [VM_WRITE, 'wr'],
+  [VM_EXEC, 'ex'],
+  [VM_SHARED, 'sh'],
+  [VM_MAYREAD, 'mr'],
+  [VM_MAYWRITE, 'mw'],
+  [VM_MAYEXEC, 'me'],
+  [VM_MAYSHARE, 'ms'],
+  [VM_GROWSDOWN, 'gd'],
+  [VM_LOCKED, 'lo'],
+  [VM_SEQ_READ, 'sr'],
+  [VM_RAND_READ, 'rr'],
+  [VM_DONTCOPY, 'dc'],
+  [VM_DONTEXPAND, 'de'],
+  [VM_ACCOUNT, 'ac'],
+  [VM_NORESERVE, 'nr'],
+  [VM_WIPEONFORK, 'wf'],
+  [VM_DONTDUMP, 'dd'],
+  [VM_HUGEPAGE, 'hg'],
+  [VM_NOHUGEPAGE, 'nh'],
+  [VM_MERGEABLE, 'mg'],
 ]
 
 export function formatSmaps(mm: Mm, root: Path): string {
@@ -60,7 +97,9 @@ export function formatSmaps(mm: Mm, root: Path): string {
     text += field('Size', size) + field('KernelPageSize', 4) + field('MMUPageSize', 4)
     text += usage(useOf(mm, vma))
     text += 'THPeligible:           0\n'
-    text += `VmFlags: ${FLAG_NAMES.filter(([bit]) => (vma!.flags & bit) !== 0).map(([, name]) => `${name} `).join('')}\n`
+    text += `VmFlags: ${FLAG_NAMES.filter(([bit]) => (vma!.flags & bit) !== 0)
+      .map(([, name]) => `${name} `)
+      .join('')}\n`
   }
   return text
 }
@@ -117,7 +156,13 @@ function usage(use: Use, rollup = false): string {
     ['Rss', use.rss],
     ['Pss', use.rss],
     ['Pss_Dirty', use.anonymous],
-    ...(rollup ? ([['Pss_Anon', use.anonymous], ['Pss_File', use.rss - use.anonymous], ['Pss_Shmem', 0]] as [string, number][]) : []),
+    ...(rollup
+      ? ([
+          ['Pss_Anon', use.anonymous],
+          ['Pss_File', use.rss - use.anonymous],
+          ['Pss_Shmem', 0],
+        ] as [string, number][])
+      : []),
     ['Shared_Clean', use.shared],
     ['Shared_Dirty', 0],
     ['Private_Clean', privately - dirty],

@@ -20,14 +20,23 @@ export interface MemoryUse {
 export function memoryUse(mm: Mm): MemoryUse {
   mm.refresh()
   const use = {
-    size: 0, resident: 0, residentFile: 0, locked: 0, data: 0, stack: 0, text: 0, libraries: 0, pageTables: 0,
+    size: 0,
+    resident: 0,
+    residentFile: 0,
+    locked: 0,
+    data: 0,
+    stack: 0,
+    text: 0,
+    libraries: 0,
+    pageTables: 0,
   }
   let executable = 0
   let files = 0
   for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
     use.size += vma.pages
     if ((vma.flags & VM_LOCKED) !== 0) use.locked += vma.pages
-    if ((vma.flags & VM_GROWSDOWN) !== 0 || (vma.start <= mm.startStack && vma.end > mm.startStack)) use.stack += vma.pages
+    if ((vma.flags & VM_GROWSDOWN) !== 0 || (vma.start <= mm.startStack && vma.end > mm.startStack))
+      use.stack += vma.pages
     else if ((vma.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE) use.data += vma.pages
     else if ((vma.flags & (VM_EXEC | VM_WRITE)) === VM_EXEC && vma.file !== undefined) executable += vma.pages
     if (vma.file !== undefined) files += vma.pages

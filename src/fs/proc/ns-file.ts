@@ -3,16 +3,32 @@
  * setns(2) takes it from there; ioctl_nsfs(2) asks for its relations.
  */
 import {
-  CAP_SYS_ADMIN, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS,
-  NSFS_MAGIC, O_RDONLY, RLIMIT_NOFILE, S_IFREG,
+  CAP_SYS_ADMIN,
+  CLONE_NEWCGROUP,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWTIME,
+  CLONE_NEWUSER,
+  CLONE_NEWUTS,
+  NSFS_MAGIC,
+  O_RDONLY,
+  RLIMIT_NOFILE,
+  S_IFREG,
 } from '../../abi/constants.ts'
 import { EINVAL, EMFILE, ENOTTY, EPERM } from '../../abi/errno.ts'
 import { type Credentials, UserNamespace } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import {
-  type CgroupNamespace, type IpcNamespace, type NetNamespace, type NsProxy, type TimeNamespace, type UtsNamespace,
+import type {
+  CgroupNamespace,
+  IpcNamespace,
+  NetNamespace,
+  NsProxy,
+  TimeNamespace,
+  UtsNamespace,
 } from '../../kernel/namespaces.ts'
 import { PidNamespace } from '../../kernel/pid.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -26,7 +42,14 @@ import type { Path } from '../../vfs/path.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 
 export type Namespace =
-  | MountNamespace | UtsNamespace | IpcNamespace | NetNamespace | CgroupNamespace | TimeNamespace | PidNamespace | UserNamespace
+  | MountNamespace
+  | UtsNamespace
+  | IpcNamespace
+  | NetNamespace
+  | CgroupNamespace
+  | TimeNamespace
+  | PidNamespace
+  | UserNamespace
 
 /** The kinds of namespaces, as their files are called, with their CLONE_NEW* flag. */
 export const NS_KINDS = {
@@ -110,7 +133,8 @@ function ownerOf(ns: Namespace): UserNamespace | undefined {
 
 function visibleFrom(task: Task, ns: UserNamespace | PidNamespace): boolean {
   if (ns instanceof PidNamespace) return task.pidNs.contains(ns)
-  for (let at: UserNamespace | undefined = ns; at !== undefined; at = at.parent) if (at === task.cred.userNs) return true
+  for (let at: UserNamespace | undefined = ns; at !== undefined; at = at.parent)
+    if (at === task.cred.userNs) return true
   return false
 }
 
@@ -148,7 +172,16 @@ export class NsFs extends SuperBlock {
   }
 
   override statfs(out: HostStatfs): Status {
-    Object.assign(out, { type: NSFS_MAGIC, bsize: 4096, frsize: 4096, blocks: 0, bfree: 0, bavail: 0, files: 0, ffree: 0 })
+    Object.assign(out, {
+      type: NSFS_MAGIC,
+      bsize: 4096,
+      frsize: 4096,
+      blocks: 0,
+      bfree: 0,
+      bavail: 0,
+      files: 0,
+      ffree: 0,
+    })
     out.namelen = 255
     out.flags = 0
     return 0

@@ -6,18 +6,30 @@ import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { groupTotals, taskCpuTime } from '../../kernel/cpu-time.ts'
 import { BLOCKED, type Task } from '../../kernel/task.ts'
+import { formatMountinfo, formatMounts, formatMountstats } from '../../vfs/mount-info.ts'
 import type { Path } from '../../vfs/path.ts'
 import { pathToString } from '../../vfs/path-string.ts'
-import { custom, dir, dynamic, type FileNode, fixed, link, magic, type PseudoDir, ro, rw, wo } from '../pseudo/node.ts'
+import {
+  custom,
+  dir,
+  dynamic,
+  type FileNode,
+  fixed,
+  link,
+  magic,
+  type PseudoDir,
+  ro,
+  rw,
+  wo,
+} from '../pseudo/node.ts'
 import { caller, mayTrace, mayTraceAtOpen } from './access.ts'
 import { fdDirectory, fdInfoDirectory } from './fd-dir.ts'
 import { formatIdMap, formatSetgroups, writeIdMap, writeSetgroups } from './id-maps.ts'
 import { formatLimits } from './limits.ts'
 import { formatMaps, formatSmaps, formatSmapsRollup } from './maps.ts'
 import { commandLine, environment, MemoryFile } from './memory-file.ts'
-import { formatMountInfo, formatMountStats, formatMounts } from './mounts.ts'
 import { netDirectory } from './net.ts'
-import { namespaceOf, NS_KINDS, type NsKind } from './ns-file.ts'
+import { NS_KINDS, type NsKind, namespaceOf } from './ns-file.ts'
 import type { ProcSuper } from './super.ts'
 import { formatStat, formatStatm, formatStatus } from './task-stat.ts'
 import { hex } from './text.ts'
@@ -38,9 +50,12 @@ export function pidFiles(proc: ProcSuper): PseudoDir<Task> {
           .map(tid => [tid, `${tid}`]),
     }),
     ...common(proc, true),
-    mountstats: ro(formatMountStats, 0o400),
+    mountstats: ro(
+      alive(task => formatMountstats(task.ns.mnt, task.fs.root)),
+      0o400,
+    ),
     clear_refs: wo((_task, text) => (/^[1-5]\s*$/.test(text) ? 0 : -EINVAL)),
-    coredump_filter: rw(task => `${hex(task.mm.coredumpFilter ?? 0x33, 8)}\n`, setCoredumpFilter),
+    coredump_filter: rw(task => `${hex(task.mm.coredumpFilter, 8)}\n`, setCoredumpFilter),
     timers: ro(() => ''),
     timens_offsets: ro(formatTimeOffsets),
   }
@@ -65,10 +80,21 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     fdinfo: fdInfoDirectory(),
     ns: nsDirectory(proc),
     net: dir(netDirectory()),
-    environ: ro(alive(task => environment(task.mm)), 0o400, mayTraceAtOpen),
-    auxv: ro(alive(task => fromBytes(task.mm.auxv)), 0o400, mayTraceAtOpen),
+    environ: ro(
+      alive(task => environment(task.mm)),
+      0o400,
+      mayTraceAtOpen,
+    ),
+    auxv: ro(
+      alive(task => fromBytes(task.mm.auxv)),
+      0o400,
+      mayTraceAtOpen,
+    ),
     status: ro((task, cred) => formatStatus(task, proc.pidNs, cred)),
-    personality: ro(traced(task => `${hex(task.personality, 8)}\n`), 0o400),
+    personality: ro(
+      traced(task => `${hex(task.personality, 8)}\n`),
+      0o400,
+    ),
     limits: ro(task => formatLimits(task.group.rlimits)),
     sched: rw(formatSched, () => 0),
     comm: rw(task => `${task.comm}\n`, setComm),
@@ -76,19 +102,37 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     cmdline: ro(alive(task => commandLine(task.mm))),
     stat: ro(task => formatStat(task, proc.pidNs, whole)),
     statm: ro(formatStatm),
-    maps: ro(alive((task, _cred) => formatMaps(task.mm, caller(task.kernel).fs.root)), 0o444, mayTraceAtOpen),
-    smaps: ro(alive(task => formatSmaps(task.mm, caller(task.kernel).fs.root)), 0o444, mayTraceAtOpen),
-    smaps_rollup: ro(alive(task => formatSmapsRollup(task.mm)), 0o444, mayTraceAtOpen),
+    maps: ro(
+      alive((task, _cred) => formatMaps(task.mm, caller(task.kernel).fs.root)),
+      0o444,
+      mayTraceAtOpen,
+    ),
+    smaps: ro(
+      alive(task => formatSmaps(task.mm, caller(task.kernel).fs.root)),
+      0o444,
+      mayTraceAtOpen,
+    ),
+    smaps_rollup: ro(
+      alive(task => formatSmapsRollup(task.mm)),
+      0o444,
+      mayTraceAtOpen,
+    ),
     mem: custom((task: Task, path, flags, cred) => {
-      const allowed = mayTraceAtOpen(task, cred)
+      const allowed = mayTraceAtOpen(task)
       return allowed < 0 ? allowed : new MemoryFile(path, flags, cred, task.mm)
     }, 0o600),
     cwd: place(task => task.fs.cwd),
     root: place(task => task.fs.root),
     exe: place(task => task.mm.exeFile?.path),
-    mounts: ro(alive(formatMounts)),
-    mountinfo: ro(alive(formatMountInfo)),
-    attr: dir({ current: rw(() => -EINVAL, () => -EINVAL, 0o666) }),
+    mounts: ro(alive(task => formatMounts(task.ns.mnt, task.fs.root))),
+    mountinfo: ro(alive(task => formatMountinfo(task.ns.mnt, task.fs.root))),
+    attr: dir({
+      current: rw(
+        () => -EINVAL,
+        () => -EINVAL,
+        0o666,
+      ),
+    }),
     wchan: ro(task => (task.state === BLOCKED ? 'do_wait' : '0'), 0o444),
     stack: ro((_task, cred) => (cred.capable(CAP_SYS_ADMIN) ? '' : -EACCES), 0o400),
     schedstat: ro(task => `${Math.floor(taskCpuTime(task))} 0 ${task.voluntarySwitches}\n`),
@@ -96,13 +140,28 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     cgroup: ro(() => '0::/\n'),
     oom_score: ro(task => `${Math.max(0, 666 + Math.trunc((task.group.oomScoreAdj * 2) / 3))}\n`),
     oom_adj: rw(task => `${oomAdj(task.group.oomScoreAdj)}\n`, setOomAdj),
-    oom_score_adj: rw(task => `${task.group.oomScoreAdj}\n`, (task, text) => setOomScoreAdj(task, integer(text))),
-    loginuid: rw(() => '4294967295', () => -EPERM),
+    oom_score_adj: rw(
+      task => `${task.group.oomScoreAdj}\n`,
+      (task, text) => setOomScoreAdj(task, integer(text)),
+    ),
+    loginuid: rw(
+      () => '4294967295',
+      () => -EPERM,
+    ),
     sessionid: ro(() => '4294967295'),
     io: ro(formatIo, 0o400),
-    uid_map: rw((task, cred) => formatIdMap(task, 'uidMap', cred), (task, text, cred) => writeIdMap(task, 'uidMap', text, cred)),
-    gid_map: rw((task, cred) => formatIdMap(task, 'gidMap', cred), (task, text, cred) => writeIdMap(task, 'gidMap', text, cred)),
-    projid_map: rw(() => '', () => -EPERM),
+    uid_map: rw(
+      (task, cred) => formatIdMap(task, 'uidMap', cred),
+      (task, text, cred) => writeIdMap(task, 'uidMap', text, cred),
+    ),
+    gid_map: rw(
+      (task, cred) => formatIdMap(task, 'gidMap', cred),
+      (task, text, cred) => writeIdMap(task, 'gidMap', text, cred),
+    ),
+    projid_map: rw(
+      () => '',
+      () => -EPERM,
+    ),
     setgroups: rw(formatSetgroups, writeSetgroups),
     timerslack_ns: rw(formatTimerSlack, setTimerSlack, 0o666),
   }
@@ -115,13 +174,13 @@ function alive(format: (task: Task, cred: Credentials) => string): FileNode<Task
 
 /** Only for those who may trace the task: -EPERM at the read. */
 function traced(format: (task: Task) => string): FileNode<Task>['read'] {
-  return task => (mayTrace(caller(task.kernel), task) === 0 ? format(task) : -EPERM)
+  return task => (mayTrace(task) ? format(task) : -EPERM)
 }
 
 /** cwd, root and exe. */
 function place(find: (task: Task) => Path | undefined): PseudoDir<Task>[string] {
   const get = (task: Task): OrErrno<Path> => {
-    if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+    if (!mayTrace(task)) return -EACCES
     return (task.ended ? undefined : find(task)) ?? -ENOENT
   }
   return magic<Task>(
@@ -138,12 +197,12 @@ function nsDirectory(proc: ProcSuper): PseudoDir<Task>[string] {
   const add = (name: string, kind: NsKind, forChildren: boolean) => {
     links[name] = magic<Task>(
       task => {
-        if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+        if (!mayTrace(task)) return -EACCES
         const ns = namespaceOf(task, kind, forChildren)
         return typeof ns === 'number' ? ns : `${kind}:[${ns.inum}]`
       },
       task => {
-        if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+        if (!mayTrace(task)) return -EACCES
         const ns = namespaceOf(task, kind, forChildren)
         return typeof ns === 'number' ? ns : proc.nsFs.path(kind, ns)
       },
@@ -180,13 +239,16 @@ function formatSched(task: Task): string {
     row('nr_voluntary_switches', `${task.voluntarySwitches}`) +
     row('nr_involuntary_switches', '0') +
     row('policy', `${task.scheduling.policy}`) +
-    row('prio', `${task.scheduling.priority > 0 ? 99 - task.scheduling.priority : 120 + task.scheduling.nice}`)
+    row(
+      'prio',
+      `${task.scheduling.priority > 0 ? 99 - task.scheduling.priority : 120 + task.scheduling.nice}`,
+    )
   )
 }
 
 /** Bytes moved are not counted per task: the host's blocks are what rusage has. */
 function formatIo(task: Task): OrErrno<string> {
-  if (mayTrace(caller(task.kernel), task) !== 0) return -EACCES
+  if (!mayTrace(task)) return -EACCES
   const totals = groupTotals(task.group)
   return (
     `rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: ${totals.blocksIn * 512}\n` +
@@ -203,14 +265,14 @@ function formatTimeOffsets(task: Task): string {
 
 function formatTimerSlack(task: Task): OrErrno<string> {
   const from = caller(task.kernel)
-  if (from !== task && mayTrace(from, task) !== 0) return -EPERM
+  if (from !== task && !mayTrace(task)) return -EPERM
   return `${task.timerSlack}\n`
 }
 
 function setTimerSlack(task: Task, text: string): Status {
   const slack = integer(text)
   const from = caller(task.kernel)
-  if (from !== task && mayTrace(from, task) !== 0) return -EPERM
+  if (from !== task && !mayTrace(task)) return -EPERM
   if (slack === undefined || slack < 0) return -EINVAL
   task.timerSlack = slack === 0 ? task.defaultTimerSlack : slack
   return 0

@@ -11,14 +11,13 @@ import type { PidNamespace } from '../../kernel/pid.ts'
 import { Task } from '../../kernel/task.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import type { Inode } from '../../vfs/inode.ts'
-import { dir, type DirNode } from '../pseudo/node.ts'
 import { PseudoInode } from '../pseudo/inode.ts'
+import { type DirNode, dir } from '../pseudo/node.ts'
 import { PseudoSuper } from '../pseudo/super.ts'
 import { caller, mayTrace } from './access.ts'
 import { NsFs } from './ns-file.ts'
 import { pidFiles, threadFiles } from './pid-dir.ts'
 import { rootDirectory } from './root.ts'
-import { isSysctl } from './sysctl.ts'
 
 const HIDE_OFF = 0
 /** Foreign processes can't be looked into, or not be seen at all. */
@@ -62,14 +61,19 @@ export class ProcSuper extends PseudoSuper {
   override owner(inode: PseudoInode): void {
     if (!(inode.subject instanceof Task)) return
     const task = inode.subject
-    const open = task.ended || task.mm.dumpable || (inode.node.kind === 'dir' && inode.node.mode === 0o555)
+    const open =
+      task.ended || task.mm.dumpable === 1 || (inode.node.kind === 'dir' && inode.node.mode === 0o555)
     inode.uid = open ? task.cred.euid : 0
     inode.gid = open ? task.cred.egid : 0
   }
 
   override permission(inode: PseudoInode, cred: Credentials, mask: number): Status | undefined {
-    if (isSysctl(inode)) return undefined
-    if (inode.node !== this.processDirectory || this.hidePid < HIDE_CONTENTS || this.hidePid === HIDE_UNTRACEABLE) return undefined
+    if (
+      inode.node !== this.processDirectory ||
+      this.hidePid < HIDE_CONTENTS ||
+      this.hidePid === HIDE_UNTRACEABLE
+    )
+      return undefined
     return this.#maySee(inode.subject as Task, cred) || (mask & 7) === 0 ? undefined : -EPERM
   }
 
@@ -81,7 +85,7 @@ export class ProcSuper extends PseudoSuper {
 
   #maySee(task: Task, cred: Credentials): boolean {
     if (this.hidePid !== HIDE_UNTRACEABLE && cred.inGroup(this.gid)) return true
-    return mayTrace(caller(this.kernel), task) === 0
+    return mayTrace(task)
   }
 
   override options(): string {
@@ -113,7 +117,9 @@ function parseOptions(options: string): Options | number {
   const parsed: Options = {}
   for (const option of options.split(',')) {
     const [key, value = ''] = option.split('=', 2)
-    const hide = ({ 0: 0, off: 0, 1: 1, noaccess: 1, 2: 2, invisible: 2, 4: 4, ptraceable: 4 } as Record<string, number>)[value]
+    const hide = (
+      { 0: 0, off: 0, 1: 1, noaccess: 1, 2: 2, invisible: 2, 4: 4, ptraceable: 4 } as Record<string, number>
+    )[value]
     if (option === '') continue
     else if (key === 'hidepid' && hide !== undefined) parsed.hidePid = hide
     else if (key === 'gid' && /^\d+$/.test(value)) parsed.gid = Number(value)

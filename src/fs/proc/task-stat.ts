@@ -1,5 +1,5 @@
 /** /proc/PID/stat, statm and status, and those of single threads: proc_pid_stat(5), proc_pid_status(5). */
-import { RLIMIT_RSS, RLIMIT_SIGPENDING } from '../../abi/constants.ts'
+import { RLIMIT_RSS, RLIMIT_SIGPENDING, SIG_DFL, SIG_IGN } from '../../abi/constants.ts'
 import type { CapabilitySet, Credentials } from '../../base/credentials.ts'
 import { groupCpuTime, groupTotals, taskCpuTime, taskTotals } from '../../kernel/cpu-time.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
@@ -7,10 +7,9 @@ import type { PidNamespace } from '../../kernel/pid.ts'
 import { SignalSet } from '../../kernel/signal-set.ts'
 import { NSIG } from '../../kernel/signal-state.ts'
 import { BLOCKED, STOPPED, type Task } from '../../kernel/task.ts'
-import { caller, mayTrace } from './access.ts'
+import { mayTrace } from './access.ts'
 import { memoryUse } from './memory-use.ts'
 import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks, upTo } from './text.ts'
-import { SIG_DFL, SIG_IGN } from '../../abi/constants.ts'
 
 /** As the third field of stat; `name` is what status adds. */
 export function stateOf(task: Task): { letter: string; name: string } {
@@ -30,7 +29,7 @@ const PF_EXITING = 0x4
 /** @param whole the process, not the thread. */
 export function formatStat(task: Task, ns: PidNamespace, whole: boolean): string {
   const { group } = task
-  const permitted = mayTrace(caller(task.kernel), task) === 0
+  const permitted = mayTrace(task)
   const totals = whole ? groupTotals(group) : taskTotals(task)
   const cpu = whole ? groupCpuTime(group) : taskCpuTime(task)
   const { session } = group.processGroup
@@ -155,7 +154,7 @@ export function formatStatus(task: Task, ns: PidNamespace, reader: Credentials):
     'Kthread:\t0',
     ...(task.ended ? [] : memoryLines(task)),
     `Threads:\t${group.live}`,
-    `SigQ:\t${kernel.accounts.of(cred.uid).pendingSignals}/${limitText(group.rlimits.soft(RLIMIT_SIGPENDING))}`,
+    `SigQ:\t${kernel.users.of(cred.uid).pendingSignals}/${limitText(group.rlimits.soft(RLIMIT_SIGPENDING))}`,
     `SigPnd:\t${hexSet(task.signals.pending.set)}`,
     `ShdPnd:\t${hexSet(group.pending.set)}`,
     `SigBlk:\t${hexSet(task.signals.blocked)}`,
@@ -167,8 +166,8 @@ export function formatStatus(task: Task, ns: PidNamespace, reader: Credentials):
     `CapBnd:\t${capText(cred.bounding)}`,
     `CapAmb:\t${capText(cred.ambient)}`,
     `NoNewPrivs:\t${cred.noNewPrivs ? 1 : 0}`,
-    `Seccomp:\t${task.seccompMode ?? 0}`,
-    `Seccomp_filters:\t${task.seccompFilters ?? 0}`,
+    'Seccomp:\t0',
+    'Seccomp_filters:\t0',
     'Speculation_Store_Bypass:\tvulnerable',
     'SpeculationIndirectBranch:\talways enabled',
     `Cpus_allowed:\t${maskText(allowed, cpus.length)}`,

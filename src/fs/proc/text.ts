@@ -1,6 +1,6 @@
 /** How numbers and names are written in the files of /proc. */
 import type { SignalSet } from '../../kernel/signal-set.ts'
-import { type Path } from '../../vfs/path.ts'
+import type { Path } from '../../vfs/path.ts'
 import { pathToString } from '../../vfs/path-string.ts'
 
 /** RLIM_INFINITY and other all-ones words. */
@@ -45,7 +45,10 @@ export function maskText(numbers: readonly number[], width: number): string {
   const groups = new Array<number>(Math.max(1, Math.ceil(width / 32))).fill(0)
   for (const n of numbers) if (n >>> 5 < groups.length) groups[n >>> 5] |= 1 << (n & 31)
   const digits = groups.length === 1 ? Math.ceil(width / 4) : 8
-  return groups.reverse().map(group => hex(group >>> 0, digits)).join(',')
+  return groups
+    .reverse()
+    .map(group => hex(group >>> 0, digits))
+    .join(',')
 }
 
 /** Bytes of `escaped` as \ooo, as seq_path and mangle do. */

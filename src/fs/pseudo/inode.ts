@@ -2,9 +2,7 @@
  * Inodes of generated trees. One is made at the first lookup of its name and kept by its directory: fixed entries for
  * good, dynamic ones as long as their subject lives, so that a file keeps its number while it exists.
  */
-import {
-  S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, DT_DIR, DT_LNK, DT_REG,
-} from '../../abi/constants.ts'
+import { DT_DIR, DT_LNK, DT_REG, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
 import { EACCES, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
@@ -36,7 +34,8 @@ export class PseudoInode extends Inode {
     this.mode = typeBits(this.node) | (typeof node.mode === 'function' ? 0o777 : node.mode & 0o7777)
     if (node.kind === 'dir') {
       this.nlink = 2
-      for (const child of Object.values(node.fixed)) if ((child as PseudoNode<never>).kind === 'dir') this.nlink++
+      for (const child of Object.values(node.fixed))
+        if ((child as PseudoNode<never>).kind === 'dir') this.nlink++
     }
     if (node.kind === 'custom' && node.rdev !== undefined) this.rdev = node.rdev(subject)
     this.blksize = sb.blockSize
@@ -45,6 +44,11 @@ export class PseudoInode extends Inode {
     this.mtime.set(now)
     this.ctime.set(now)
     this.getattr()
+  }
+
+  /** Device nodes of ours are no matter of the device table. */
+  override get opensItself(): boolean {
+    return this.node.kind === 'custom'
   }
 
   override getattr(): Status {
@@ -137,7 +141,7 @@ export class PseudoInode extends Inode {
     return -ELOOP
   }
 
-  #fixedInode(node: DirNode<never>, name: string): PseudoInode {
+  #fixedInode(node: DirNode<any>, name: string): PseudoInode {
     let inode = this.#fixed.get(name)
     if (inode === undefined) {
       inode = new PseudoInode(this.sb, node.fixed[name], this.subject)

@@ -80,7 +80,11 @@ export interface DynamicEntries<T> {
 }
 
 /** Read only. */
-export function ro<T>(read: FileNode<T>['read'], mode = 0o444, mayOpen?: FileNode<T>['mayOpen']): FileNode<T> {
+export function ro<T>(
+  read: FileNode<T>['read'],
+  mode = 0o444,
+  mayOpen?: FileNode<T>['mayOpen'],
+): FileNode<T> {
   return { kind: 'file', mode, read, mayOpen }
 }
 export function rw<T>(

@@ -45,6 +45,11 @@ export class SignalFdFile extends File {
     return wanted !== 0 ? POLLIN : 0
   }
 
+  /** It has no position, but seeking is no error. */
+  override seek(): number {
+    return 0
+  }
+
   override read(into: IoDst): number {
     if (into.remaining < SSI.size) return -EINVAL
     const task = this.#kernel.current!

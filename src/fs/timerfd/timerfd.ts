@@ -61,6 +61,11 @@ export class TimerFdFile extends File implements Expiry {
     return this.#ticks > 0 ? POLLIN | POLLRDNORM : 0
   }
 
+  /** It has no position, but seeking is no error. */
+  override seek(): number {
+    return 0
+  }
+
   override read(into: IoDst): number {
     if (into.remaining < 8) return -EINVAL
     if (this.#ticks === 0) return -EAGAIN

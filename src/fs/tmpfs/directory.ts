@@ -119,13 +119,16 @@ export class TmpfsDir extends TmpfsInode {
     return 0
   }
 
-  /** The file system is gone: everything below gives back its data. */
+  /** The file system is gone: everything below gives back its data. Not recursive, as a tree may be deep. */
   discardTree(): void {
-    for (const inode of this.#entries.inodes()) {
-      if (inode instanceof TmpfsDir) inode.discardTree()
-      else inode.evict()
+    const dirs: TmpfsDir[] = [this]
+    for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
+      for (const inode of dir.#entries.inodes()) {
+        if (inode instanceof TmpfsDir) dirs.push(inode)
+        else inode.evict()
+      }
+      dir.#entries.clear()
     }
-    this.#entries.clear()
   }
 
   #make(name: string, mode: number, cred: Credentials, rdev = 0, target = ''): OrErrno<Inode> {

@@ -12,8 +12,10 @@ import {
   MS_NOATIME,
   O_NOATIME,
   PROT_WRITE,
+  SEEK_DATA,
+  SEEK_HOLE,
 } from '../../abi/constants.ts'
-import { EFBIG, EINVAL, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
+import { EFBIG, EINVAL, ENXIO, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
 import type { Timespec } from '../../base/clock.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
@@ -117,7 +119,8 @@ export class TmpfsFile extends File {
   }
 
   protected override seekHole(offset: number, whence: number): number {
-    if (offset < 0) return -EINVAL
+    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL
+    if (offset < 0) return -ENXIO
     const at = this.node.data.seek(offset, whence)
     if (at >= 0) this.pos = at
     return at

@@ -6,8 +6,8 @@ import { CAP_SYS_ADMIN, SIGCONT, SIGHUP, SIGTTIN } from '../../abi/constants.ts'
 import { EIO, ENOTTY, EPERM, ERESTARTSYS } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import { disassociateTerminal } from '../../kernel/session.ts'
-import { kernelSignal } from '../../kernel/signal-info.ts'
 import { sendToGroup } from '../../kernel/signal.ts'
+import { kernelSignal } from '../../kernel/signal-info.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { Tty } from './tty.ts'
 
@@ -31,7 +31,8 @@ export function checkForeground(tty: Tty, task: Task, signo: number): Status {
   if (!controls(tty, task)) return 0
   const group = task.group.processGroup
   if (tty.foreground === undefined || tty.foreground === group) return 0
-  if (task.signals.blocked.has(signo) || task.group.handlers.ignores(signo)) return signo === SIGTTIN ? -EIO : 0
+  if (task.signals.blocked.has(signo) || task.group.handlers.ignores(signo))
+    return signo === SIGTTIN ? -EIO : 0
   if (group.orphaned()) return -EIO
   for (const member of [...group.members]) sendToGroup(member, kernelSignal(signo))
   return -ERESTARTSYS

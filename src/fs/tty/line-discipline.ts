@@ -8,9 +8,44 @@
  * read ends there.
  */
 import {
-  ECHO, ECHOCTL, ECHOE, ECHOK, ECHOKE, ECHONL, ECHOPRT, EXTPROC, ICANON, ICRNL, IEXTEN, IGNCR, INLCR, ISIG, ISTRIP, IUCLC,
-  IXANY, IXON, NOFLSH, PARMRK, SIGINT, SIGQUIT, SIGTSTP, VEOF, VEOL, VEOL2, VERASE, VINTR, VKILL, VLNEXT, VMIN,
-  VQUIT, VREPRINT, VSTART, VSTOP, VSUSP, VTIME, VWERASE,
+  ECHO,
+  ECHOCTL,
+  ECHOE,
+  ECHOK,
+  ECHOKE,
+  ECHONL,
+  ECHOPRT,
+  EXTPROC,
+  ICANON,
+  ICRNL,
+  IEXTEN,
+  IGNCR,
+  INLCR,
+  ISIG,
+  ISTRIP,
+  IUCLC,
+  IXANY,
+  IXON,
+  NOFLSH,
+  PARMRK,
+  SIGINT,
+  SIGQUIT,
+  SIGTSTP,
+  VEOF,
+  VEOL,
+  VEOL2,
+  VERASE,
+  VINTR,
+  VKILL,
+  VLNEXT,
+  VMIN,
+  VQUIT,
+  VREPRINT,
+  VSTART,
+  VSTOP,
+  VSUSP,
+  VTIME,
+  VWERASE,
 } from '../../abi/constants.ts'
 import type { IoDst } from '../../base/io.ts'
 import { isContinuation, isControl, type OutputProcessor } from './output.ts'
@@ -178,7 +213,10 @@ export class LineDiscipline {
     const { iflag, lflag, cc } = this.#termios
     if ((iflag & ISTRIP) !== 0) byte &= 0x7f
     if ((iflag & IUCLC) !== 0 && (lflag & IEXTEN) !== 0 && byte >= 0x41 && byte <= 0x5a) byte += 0x20
-    if ((lflag & EXTPROC) !== 0) return this.#put(byte)
+    if ((lflag & EXTPROC) !== 0) {
+      this.#put(byte)
+      return
+    }
     if (this.#literal) {
       this.#literal = false
       this.#echoAndPut(byte, false)
@@ -197,9 +235,18 @@ export class LineDiscipline {
       }
     }
     if ((lflag & ISIG) !== 0) {
-      if (is(VINTR)) return this.#signal(SIGINT, byte)
-      if (is(VQUIT)) return this.#signal(SIGQUIT, byte)
-      if (is(VSUSP)) return this.#signal(SIGTSTP, byte)
+      if (is(VINTR)) {
+        this.#signal(SIGINT, byte)
+        return
+      }
+      if (is(VQUIT)) {
+        this.#signal(SIGQUIT, byte)
+        return
+      }
+      if (is(VSUSP)) {
+        this.#signal(SIGTSTP, byte)
+        return
+      }
     }
     if (this.#owner.stopped && (iflag & (IXON | IXANY)) === (IXON | IXANY)) this.#owner.start()
     const translated = byte === RETURN && (iflag & ICRNL) !== 0
@@ -396,7 +443,10 @@ export class LineDiscipline {
     let columns = 0
     for (let at = this.#head - 1; at >= this.#lineEnd; at--) {
       const byte = this.#bytes[at & MASK]
-      if (byte === 9) return this.#out.echoEraseTab(columns, true)
+      if (byte === 9) {
+        this.#out.echoEraseTab(columns, true)
+        return
+      }
       if (isControl(byte)) columns += (this.#termios.lflag & ECHOCTL) !== 0 ? 2 : 0
       else if (!isContinuation(this.#termios, byte)) columns++
     }

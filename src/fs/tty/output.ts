@@ -4,7 +4,16 @@
  * at the moment of output, so echoes are queued as operations, not as bytes.
  */
 import {
-  ECHOCTL, IUTF8, OCRNL, OLCUC, ONLCR, ONLRET, ONOCR, OPOST, TAB3, TABDLY,
+  ECHOCTL,
+  IUTF8,
+  OCRNL,
+  OLCUC,
+  ONLCR,
+  ONLRET,
+  ONOCR,
+  OPOST,
+  TAB3,
+  TABDLY,
 } from '../../abi/constants.ts'
 import type { Termios } from './termios.ts'
 
@@ -116,7 +125,11 @@ export class OutputProcessor {
       return true
     }
     const byte = operation & 0xff
-    const asCaret = (operation & SHOW_CONTROL) !== 0 && (this.termios.lflag & ECHOCTL) !== 0 && isControl(byte) && byte !== TAB
+    const asCaret =
+      (operation & SHOW_CONTROL) !== 0 &&
+      (this.termios.lflag & ECHOCTL) !== 0 &&
+      isControl(byte) &&
+      byte !== TAB
     if (asCaret) {
       if (this.#sink.room() < 2) return false
       this.#sink.put(0x5e)

@@ -4,22 +4,53 @@
  * noncanonical mode").
  */
 import {
-  FIONREAD, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, SIGTTIN, SIGTTOU, TIOCSPGRP, TOSTOP, VMIN, VTIME,
+  CAP_SYS_ADMIN,
+  FIONREAD,
+  O_NOCTTY,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+  POLLRDNORM,
+  POLLWRNORM,
+  SIGTTIN,
+  SIGTTOU,
+  TIOCSPGRP,
+  TOSTOP,
+  VMIN,
+  VTIME,
 } from '../../abi/constants.ts'
-import { EAGAIN, EIO, ENOTTY } from '../../abi/errno.ts'
+import { EAGAIN, EBUSY, EIO, ENOTTY } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
+import type { OrErrno } from '../../base/result.ts'
 import type { WaitQueue } from '../../base/wait-queue.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { type Expiry, Timer } from '../../kernel/timers.ts'
 import { File, type IoctlContext } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
-import { checkForeground } from './job-control.ts'
+import { acquireOnOpen, checkForeground } from './job-control.ts'
 import type { Tty } from './tty.ts'
 import { ttyIoctl } from './tty-ioctl.ts'
 
 /** VTIME counts tenths of a second. */
 const TENTH = 1e8
+
+/** Opens the slave's end. A session leader without a terminal gets it as its own, unless O_NOCTTY. */
+export function openSlave(
+  tty: Tty,
+  kernel: Kernel,
+  path: Path,
+  flags: number,
+  cred: Credentials,
+): OrErrno<SlaveFile> {
+  if (tty.locked || tty.masterClosed) return -EIO
+  if (tty.exclusive && !cred.capable(CAP_SYS_ADMIN)) return -EBUSY
+  const file = new SlaveFile(path, flags & ~O_NOCTTY, cred, tty, kernel)
+  if ((flags & O_NOCTTY) === 0 && kernel.current !== undefined)
+    acquireOnOpen(tty, kernel.current, file.readable)
+  return file
+}
 
 export class SlaveFile extends File implements Expiry {
   readonly tty: Tty

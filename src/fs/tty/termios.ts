@@ -1,8 +1,43 @@
 /** Terminal attributes: termios(3), ioctl_tty(2). The kernel's struct has 19 control characters and a line number. */
 import {
-  B9600, B38400, BOTHER, CBAUD, CLOCAL, CREAD, CS8, CSIZE, ECHO, ECHOCTL, ECHOE, ECHOK, ECHOKE, HUPCL, IBSHIFT, ICANON,
-  ICRNL, IEXTEN, ISIG, IXON, NCCS, ONLCR, OPOST, PARENB, VEOF, VERASE, VINTR, VKILL, VLNEXT, VMIN, VQUIT, VREPRINT,
-  VSTART, VSTOP, VSUSP, VTIME, VWERASE, VDISCARD,
+  B9600,
+  B38400,
+  BOTHER,
+  CBAUD,
+  CLOCAL,
+  CREAD,
+  CS8,
+  CSIZE,
+  ECHO,
+  ECHOCTL,
+  ECHOE,
+  ECHOK,
+  ECHOKE,
+  HUPCL,
+  IBSHIFT,
+  ICANON,
+  ICRNL,
+  IEXTEN,
+  ISIG,
+  IXON,
+  NCCS,
+  ONLCR,
+  OPOST,
+  PARENB,
+  VDISCARD,
+  VEOF,
+  VERASE,
+  VINTR,
+  VKILL,
+  VLNEXT,
+  VMIN,
+  VQUIT,
+  VREPRINT,
+  VSTART,
+  VSTOP,
+  VSUSP,
+  VTIME,
+  VWERASE,
 } from '../../abi/constants.ts'
 import { TERMIOS, TERMIOS2 } from '../../abi/layout.ts'
 
@@ -136,8 +171,8 @@ export function decodeTermio(bytes: Uint8Array, old: Termios): Termios {
 
 const SLOW = [0, 50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400]
 const FAST = [
-  57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000,
-  4000000,
+  57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000,
+  3500000, 4000000,
 ]
 
 /** Bits per second of a speed code (B9600, …). */

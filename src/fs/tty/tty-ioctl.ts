@@ -3,18 +3,75 @@
  * use them from the slave's end is a matter of job control.
  */
 import {
-  CAP_SYS_ADMIN, CLOCAL, FIONREAD, N_TTY, SIGTTOU, TCFLSH, TCGETA, TCGETS, TCGETS2, TCIFLUSH, TCIOFF, TCIOFLUSH, TCION,
-  TCOFLUSH, TCOOFF, TCOON, TCSBRK, TCSBRKP, TCSETA, TCSETAF, TCSETAW, TCSETS, TCSETS2, TCSETSF, TCSETSF2,
-  TCSETSW, TCSETSW2, TCXONC, TIOCCBRK, TIOCEXCL, TIOCGDEV, TIOCGETD, TIOCGEXCL, TIOCGPGRP, TIOCGPKT, TIOCGPTLCK, TIOCGPTN,
-  TIOCGSID, TIOCGSOFTCAR, TIOCGWINSZ, TIOCNOTTY, TIOCNXCL, TIOCOUTQ, TIOCPKT, TIOCSBRK, TIOCSCTTY, TIOCSETD, TIOCSIG,
-  TIOCSPGRP, TIOCSPTLCK, TIOCSSOFTCAR, TIOCSTI, TIOCSWINSZ, TIOCVHANGUP, VSTART, VSTOP,
+  CAP_SYS_ADMIN,
+  CLOCAL,
+  FIONREAD,
+  N_TTY,
+  SIGTTOU,
+  TCFLSH,
+  TCGETA,
+  TCGETS,
+  TCGETS2,
+  TCIFLUSH,
+  TCIOFF,
+  TCIOFLUSH,
+  TCION,
+  TCOFLUSH,
+  TCOOFF,
+  TCOON,
+  TCSBRK,
+  TCSBRKP,
+  TCSETA,
+  TCSETAF,
+  TCSETAW,
+  TCSETS,
+  TCSETS2,
+  TCSETSF,
+  TCSETSF2,
+  TCSETSW,
+  TCSETSW2,
+  TCXONC,
+  TIOCCBRK,
+  TIOCEXCL,
+  TIOCGDEV,
+  TIOCGETD,
+  TIOCGEXCL,
+  TIOCGPGRP,
+  TIOCGPKT,
+  TIOCGPTLCK,
+  TIOCGPTN,
+  TIOCGSID,
+  TIOCGSOFTCAR,
+  TIOCGWINSZ,
+  TIOCNOTTY,
+  TIOCNXCL,
+  TIOCOUTQ,
+  TIOCPKT,
+  TIOCSBRK,
+  TIOCSCTTY,
+  TIOCSETD,
+  TIOCSIG,
+  TIOCSPGRP,
+  TIOCSPTLCK,
+  TIOCSSOFTCAR,
+  TIOCSTI,
+  TIOCSWINSZ,
+  TIOCVHANGUP,
+  VSTART,
+  VSTOP,
 } from '../../abi/constants.ts'
 import { EFAULT, EINVAL, EIO, ENOTTY, EPERM, ESRCH } from '../../abi/errno.ts'
 import { TERMIOS, TERMIOS2, WINSIZE } from '../../abi/layout.ts'
 import type { Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
-import { checkForeground, controls, giveUpControlling, setControlling, signalForeground } from './job-control.ts'
+import {
+  checkForeground,
+  controls,
+  giveUpControlling,
+  setControlling,
+  signalForeground,
+} from './job-control.ts'
 import { decodeTermio, decodeTermios, encodeTermio, encodeTermios, TERMIO_SIZE } from './termios.ts'
 import type { Tty } from './tty.ts'
 
@@ -135,7 +192,13 @@ function change(end: TerminalEnd, task: Task): Status {
 }
 
 /** The three sizes of struct are termio, termios and termios2. */
-function setTermios(end: TerminalEnd, context: IoctlContext, argument: number, size: number, flushInput: boolean): Status {
+function setTermios(
+  end: TerminalEnd,
+  context: IoctlContext,
+  argument: number,
+  size: number,
+  flushInput: boolean,
+): Status {
   const { tty } = end
   // Also the master's end has to ask: its own session may have the slave as terminal.
   const allowed = checkForeground(tty, context.task as Task, SIGTTOU)

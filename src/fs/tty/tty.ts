@@ -10,8 +10,25 @@
  * are closed. As a Terminal it is what a session holds for job control.
  */
 import {
-  ECHO, EXTPROC, IXON, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDNORM, POLLWRNORM, SIGWINCH, TIOCPKT_DOSTOP,
-  TIOCPKT_FLUSHREAD, TIOCPKT_FLUSHWRITE, TIOCPKT_IOCTL, TIOCPKT_NOSTOP, TIOCPKT_START, TIOCPKT_STOP, VSTART, VSTOP,
+  ECHO,
+  EXTPROC,
+  IXON,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+  POLLPRI,
+  POLLRDNORM,
+  POLLWRNORM,
+  SIGWINCH,
+  TIOCPKT_DOSTOP,
+  TIOCPKT_FLUSHREAD,
+  TIOCPKT_FLUSHWRITE,
+  TIOCPKT_IOCTL,
+  TIOCPKT_NOSTOP,
+  TIOCPKT_START,
+  TIOCPKT_STOP,
+  VSTART,
+  VSTOP,
 } from '../../abi/constants.ts'
 import type { IoDst } from '../../base/io.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
@@ -162,8 +179,10 @@ export class Tty implements Terminal, LineOwner, OutputSink {
   setWindow(window: WindowSize): void {
     const old = this.window
     const same =
-      old.rows === window.rows && old.columns === window.columns &&
-      old.xPixels === window.xPixels && old.yPixels === window.yPixels
+      old.rows === window.rows &&
+      old.columns === window.columns &&
+      old.xPixels === window.xPixels &&
+      old.yPixels === window.yPixels
     if (same) return
     Object.assign(old, window)
     signalForeground(this, SIGWINCH)

@@ -26,7 +26,7 @@ const PAGE = 4096
 /** What an skb costs beside its data, and the smallest head. */
 const SKB_SIZE = 256
 const SHARED_INFO = 320
-const SMALL_HEAD = 704
+const SMALL_HEAD = 512
 const MAX_HEAD = PAGE - SHARED_INFO
 
 /** What Linux would charge the sender for a message of `length` bytes (skb->truesize). */

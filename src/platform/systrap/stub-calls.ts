@@ -29,6 +29,7 @@ interface StubCall extends CallRule {
 export const STUB_CALLS: readonly StubCall[] = [
   { nr: NR.futex, name: 'futex', why: 'sleep until the sentry replies; guest futexes without the PI operations',
     when: FUTEX_COMMANDS.map(command => [{ arg: 1, mask: 0x7f, equals: command }]) },
+  { nr: NR.sched_yield, name: 'sched_yield', why: 'while it spins: the sentry may need this CPU' },
   { nr: NR.write, name: 'write', why: 'wake a sleeping sentry: eight bytes to the eventfd',
     when: [[{ arg: 0, equals: FD_EVENT }, { arg: 2, equals: 8 }]] },
   { nr: NR.rt_sigreturn, name: 'rt_sigreturn', why: 'leave the signal handler that SIGSYS entered' },

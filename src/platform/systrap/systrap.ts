@@ -48,6 +48,7 @@ export class Systrap implements Platform {
   readonly addressLimit = STUB_TEXT
   readonly vdso: number
   readonly vdsoSize: number
+  readonly vvar: number
   readonly hwcap: number
   readonly hwcap2: number
   readonly minSignalStack: number
@@ -107,6 +108,7 @@ export class Systrap implements Platform {
     this.#vdsoFrom = Number(view.getBigUint64(0, true))
     this.#vdsoTo = Number(view.getBigUint64(8, true))
     this.vdso = Number(view.getBigUint64(16, true))
+    this.vvar = this.#vdsoFrom
     this.vdsoSize = this.vdso === 0 ? 0 : this.#vdsoTo - this.vdso
 
     const memfd = host.memfd('caisson-trampolines', MFD_CLOEXEC)

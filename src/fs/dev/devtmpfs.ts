@@ -1,0 +1,58 @@
+/** devtmpfs: a tmpfs that is born with the standard device nodes and links in it. */
+import { MS_RDONLY, S_IFCHR } from '../../abi/constants.ts'
+import { Credentials } from '../../base/credentials.ts'
+import { failed, type OrErrno } from '../../base/result.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import { FS_NODEV, type FsType, type MountContext } from '../../vfs/fs-type.ts'
+import { makedev } from '../../vfs/vfs.ts'
+import { defaultTmpfsOptions, parseTmpfsOptions, TmpfsSuper, totalMemory } from '../tmpfs/super.ts'
+import { STANDARD_NODES } from './devices.ts'
+
+/** Directories on which other file systems are mounted. */
+const DIRECTORIES: readonly (readonly [string, number])[] = [
+  ['pts', 0o755],
+  ['shm', 0o1777],
+  ['mqueue', 0o1777],
+]
+
+const LINKS: readonly (readonly [string, string])[] = [
+  ['fd', '/proc/self/fd'],
+  ['stdin', '/proc/self/fd/0'],
+  ['stdout', '/proc/self/fd/1'],
+  ['stderr', '/proc/self/fd/2'],
+  ['ptmx', 'pts/ptmx'],
+]
+
+class DevTmpfsSuper extends TmpfsSuper {
+  override readonly fsType = 'devtmpfs'
+}
+
+export function devtmpfsType(kernel: Kernel): FsType {
+  return {
+    name: 'devtmpfs',
+    flags: FS_NODEV,
+    mount(source: string, flags: number, options: string, context: MountContext): OrErrno<TmpfsSuper> {
+      const memory = totalMemory(kernel.host)
+      const chosen = parseTmpfsOptions(options, { ...defaultTmpfsOptions(memory), mode: 0o755 }, memory)
+      if (typeof chosen === 'number') return chosen
+      const sb = new DevTmpfsSuper(context.vfs.newDev(), kernel.host, kernel.clock, chosen)
+      sb.source = source
+      sb.flags = flags & MS_RDONLY
+      populate(sb, kernel)
+      return sb
+    },
+  }
+}
+
+function populate(sb: TmpfsSuper, kernel: Kernel): void {
+  const root = new Credentials(kernel.userNs)
+  for (const node of STANDARD_NODES) {
+    must(sb.root.mknod(node.name, S_IFCHR | node.mode, makedev(node.major, node.minor), root))
+  }
+  for (const [name, mode] of DIRECTORIES) must(sb.root.mkdir(name, mode, root))
+  for (const [name, target] of LINKS) must(sb.root.symlink(name, target, root))
+}
+
+function must(made: OrErrno<object>): void {
+  if (failed(made)) throw new Error(`devtmpfs can't be filled: ${made}`)
+}

@@ -1,0 +1,138 @@
+/** The top of /proc, as data. */
+import { EPERM } from '../../abi/errno.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import {
+  type DirNode,
+  type DynamicEntries,
+  dir,
+  fixed,
+  link,
+  type PseudoDir,
+  ro,
+  wo,
+} from '../pseudo/node.ts'
+import { caller } from './access.ts'
+import { selfLink, threadSelfLink } from './pid-dir.ts'
+import type { ProcSuper } from './super.ts'
+import { sysctlFiles } from './sysctl.ts'
+import {
+  formatCpuInfo,
+  formatDevices,
+  formatFilesystems,
+  formatInterrupts,
+  formatLoadAverage,
+  formatLocks,
+  formatMemInfo,
+  formatStat,
+  formatUptime,
+  formatVersion,
+  formatVmStat,
+  formatZoneInfo,
+} from './system.ts'
+
+export function rootDirectory(proc: ProcSuper): DirNode<Kernel> {
+  const always: PseudoDir<Kernel> = { self: selfLink(proc), 'thread-self': threadSelfLink(proc) }
+  const entries = proc.onlyPids ? always : { ...systemFiles(), ...always }
+  return dir(entries, { dynamic: processes(proc) })
+}
+
+/** One directory a process; those of other threads can be entered but are not listed. */
+function processes(proc: ProcSuper): DynamicEntries<Kernel> {
+  return {
+    find(_kernel, name) {
+      const task = /^[1-9][0-9]*$/.test(name) ? proc.pidNs.task(Number(name)) : undefined
+      if (task === undefined || !proc.visible(task)) return undefined
+      return { subject: task, node: proc.processDirectory }
+    },
+    list() {
+      const found: [number, string][] = []
+      for (const pid of proc.pidNs.pids()) {
+        const leader = pid.group?.leader
+        if (leader === undefined || pid.task !== leader || !proc.visible(leader)) continue
+        const nr = pid.in(proc.pidNs)
+        found.push([nr, `${nr}`])
+      }
+      return found.sort((a, b) => a[0] - b[0])
+    },
+  }
+}
+
+const SHM_HEAD =
+  '       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n'
+const SEM_HEAD = '       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n'
+const MSG_HEAD =
+  '       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n'
+
+/** What a part of System V IPC offers for its file, below the header. */
+export interface SysvSource {
+  procRows(): string
+}
+
+function sysv(part: string, head: string): PseudoDir<Kernel>[string] {
+  return ro(kernel => {
+    const table = caller(kernel).ns.ipc.parts.get(part) as Partial<SysvSource> | undefined
+    return head + (table?.procRows?.() ?? '')
+  })
+}
+
+const PRESSURE =
+  'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n'
+
+function systemFiles(): PseudoDir<Kernel> {
+  return {
+    buddyinfo: ro(() => `Node 0, zone   Normal${'      0'.repeat(11)} \n`),
+    bus: dir({ pci: dir({ devices: ro(() => '') }), input: dir({ devices: ro(() => '') }) }),
+    cgroups: ro(() => '#subsys_name\thierarchy\tnum_cgroups\tenabled\n'),
+    cmdline: ro(() => '\n'),
+    consoles: ro(() => ''),
+    cpuinfo: ro(formatCpuInfo),
+    crypto: ro(() => ''),
+    devices: ro(formatDevices),
+    diskstats: ro(() => ''),
+    driver: dir({}),
+    execdomains: fixed('0-0\tLinux           \t[kernel]'),
+    filesystems: ro(formatFilesystems),
+    fs: dir({}),
+    interrupts: ro(formatInterrupts),
+    irq: dir({}),
+    'key-users': ro(() => '    0:     1 1/1 0/1000000 0/25000000\n'),
+    keys: ro(() => ''),
+    loadavg: ro(formatLoadAverage),
+    locks: ro(formatLocks),
+    meminfo: ro(formatMemInfo),
+    misc: ro(() => ''),
+    modules: ro(() => ''),
+    mounts: link('self/mounts'),
+    net: link('self/net'),
+    partitions: ro(() => 'major minor  #blocks  name\n\n'),
+    pressure: dir({ cpu: ro(() => PRESSURE), io: ro(() => PRESSURE), memory: ro(() => PRESSURE) }),
+    slabinfo: ro(() => 'slabinfo - version: 2.1\n', 0o400),
+    softirqs: ro(kernel => `                    ${cpuHeads(kernel)}\n`),
+    stat: ro(formatStat),
+    swaps: ro(() => 'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n'),
+    sys: dir(sysctlFiles()),
+    sysvipc: dir({ msg: sysv('msg', MSG_HEAD), sem: sysv('sem', SEM_HEAD), shm: sysv('shm', SHM_HEAD) }),
+    'sysrq-trigger': wo(() => -EPERM),
+    timer_list: ro(() => '', 0o400),
+    tty: dir({
+      drivers: ro(() => TTY_DRIVERS),
+      ldiscs: ro(() => 'n_tty       0\n'),
+      driver: dir({}),
+      ldisc: dir({}),
+    }),
+    uptime: ro(formatUptime),
+    version: ro(formatVersion),
+    vmstat: ro(formatVmStat),
+    zoneinfo: ro(formatZoneInfo),
+  }
+}
+
+function cpuHeads(kernel: Kernel): string {
+  return Array.from({ length: kernel.platform.cpuCount }, (_, cpu) => `CPU${cpu}       `).join('')
+}
+
+const TTY_DRIVERS = `/dev/tty             /dev/tty        5       0 system:/dev/tty
+/dev/ptmx            /dev/ptmx       5       2 system
+pty_slave            /dev/pts      136 0-1048575 pty:slave
+pty_master           /dev/ptm      128 0-1048575 pty:master
+`

@@ -1,0 +1,342 @@
+/**
+ * /proc/sys, as data. Settings that the kernel obeys are read and written where it keeps them; the others have the value
+ * that a Linux of this configuration has, and can't be changed.
+ */
+import { CAP_SYS_ADMIN } from '../../abi/constants.ts'
+import { EINVAL, EPERM } from '../../abi/errno.ts'
+import type { Status } from '../../base/result.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import { KERNEL_VERSION, kernelRelease } from '../../kernel/version.ts'
+import { MAX_MAP_COUNT } from '../../mm/mm.ts'
+import { dir, type FileNode, fixed, type PseudoDir, ro, rw, wo } from '../pseudo/node.ts'
+import { caller } from './access.ts'
+
+export function sysctlFiles(): PseudoDir<Kernel> {
+  return {
+    abi: dir({}),
+    dev: dir(devSettings()),
+    fs: dir(fsSettings()),
+    kernel: dir(kernelSettings()),
+    net: dir(netSettings()),
+    user: dir(userSettings()),
+    vm: dir(vmSettings()),
+  }
+}
+
+/** Fixed, though Linux would let root change it: writing the value it has is no error. */
+function constant(value: string | number): FileNode<Kernel> {
+  return rw(
+    () => `${value}\n`,
+    (_kernel, text) => (text.trim() === String(value) ? 0 : -EPERM),
+  )
+}
+
+function kernelSettings(): PseudoDir<Kernel> {
+  return {
+    arch: fixed('x86_64'),
+    auto_msgmni: constant(0),
+    cap_last_cap: fixed('40'),
+    core_pattern: constant('core'),
+    core_pipe_limit: constant(0),
+    core_uses_pid: constant(0),
+    dmesg_restrict: constant(1),
+    domainname: rw(
+      kernel => `${caller(kernel).ns.uts.domainname}\n`,
+      (kernel, text) => setUtsName(kernel, text, 'domainname'),
+    ),
+    hostname: rw(
+      kernel => `${caller(kernel).ns.uts.hostname}\n`,
+      (kernel, text) => setUtsName(kernel, text, 'hostname'),
+    ),
+    io_uring_disabled: constant(2),
+    keys: dir({
+      maxbytes: constant(20000),
+      maxkeys: constant(200),
+      root_maxbytes: constant(25000000),
+      root_maxkeys: constant(1000000),
+    }),
+    kptr_restrict: constant(1),
+    msg_next_id: constant(-1),
+    msgmax: constant(8192),
+    msgmnb: constant(16384),
+    msgmni: constant(32000),
+    ngroups_max: fixed('65536'),
+    ns_last_pid: rw(kernel => `${caller(kernel).pidNs.last}\n`, setLastPid, 0o666),
+    numa_balancing: constant(0),
+    osrelease: ro(kernel => `${kernelRelease(kernel.host)}\n`),
+    ostype: fixed('Linux'),
+    overflowgid: constant(65534),
+    overflowuid: constant(65534),
+    panic: constant(0),
+    panic_on_oops: constant(0),
+    perf_event_max_sample_rate: constant(100000),
+    perf_event_mlock_kb: constant(516),
+    perf_event_paranoid: constant(2),
+    pid_max: rw(kernel => `${caller(kernel).pidNs.max}\n`, setPidMax),
+    printk: constant('4\t4\t1\t7'),
+    pty: dir({ max: constant(4096), nr: fixed('0'), reserve: constant(1024) }),
+    random: dir({
+      boot_id: ro(bootId()),
+      entropy_avail: fixed('256'),
+      poolsize: fixed('256'),
+      urandom_min_reseed_secs: constant(60),
+      uuid: ro(kernel => `${randomUuid(kernel)}\n`),
+      write_wakeup_threshold: constant(256),
+    }),
+    randomize_va_space: constant(2),
+    sched_autogroup_enabled: constant(0),
+    sched_cfs_bandwidth_slice_us: constant(5000),
+    sched_deadline_period_max_us: constant(4194304),
+    sched_deadline_period_min_us: constant(100),
+    sched_rr_timeslice_ms: constant(100),
+    sched_rt_period_us: constant(1000000),
+    sched_rt_runtime_us: constant(950000),
+    seccomp: dir({
+      actions_avail: fixed('kill_process kill_thread trap errno user_notif trace log allow'),
+      actions_logged: constant('kill_process kill_thread trap errno user_notif trace log'),
+    }),
+    sem: constant('32000\t1024000000\t500\t32000'),
+    sem_next_id: constant(-1),
+    shm_next_id: constant(-1),
+    shm_rmid_forced: constant(0),
+    shmall: constant('18446744073692774399'),
+    shmmax: constant('18446744073692774399'),
+    shmmni: constant(4096),
+    tainted: constant(0),
+    'threads-max': constant(192730),
+    unprivileged_bpf_disabled: constant(2),
+    version: fixed(KERNEL_VERSION),
+  }
+}
+
+function vmSettings(): PseudoDir<Kernel> {
+  return {
+    admin_reserve_kbytes: constant(8192),
+    compact_unevictable_allowed: constant(1),
+    dirty_background_bytes: constant(0),
+    dirty_background_ratio: constant(10),
+    dirty_bytes: constant(0),
+    dirty_expire_centisecs: constant(3000),
+    dirty_ratio: constant(20),
+    dirty_writeback_centisecs: constant(500),
+    drop_caches: wo(dropCaches),
+    laptop_mode: constant(0),
+    legacy_va_layout: constant(0),
+    max_map_count: constant(MAX_MAP_COUNT),
+    memfd_noexec: constant(0),
+    min_free_kbytes: constant(67584),
+    mmap_min_addr: constant(4096),
+    mmap_rnd_bits: constant(28),
+    mmap_rnd_compat_bits: constant(8),
+    nr_hugepages: constant(0),
+    nr_overcommit_hugepages: constant(0),
+    oom_dump_tasks: constant(1),
+    oom_kill_allocating_task: constant(0),
+    overcommit_kbytes: constant(0),
+    overcommit_memory: constant(0),
+    overcommit_ratio: constant(50),
+    'page-cluster': constant(3),
+    panic_on_oom: constant(0),
+    swappiness: constant(60),
+    unprivileged_userfaultfd: constant(0),
+    user_reserve_kbytes: constant(131072),
+    vfs_cache_pressure: constant(100),
+    watermark_boost_factor: constant(15000),
+    watermark_scale_factor: constant(10),
+    zone_reclaim_mode: constant(0),
+  }
+}
+
+function fsSettings(): PseudoDir<Kernel> {
+  return {
+    'aio-max-nr': constant(65536),
+    'aio-nr': fixed('0'),
+    'dentry-state': fixed('0\t0\t45\t0\t0\t0'),
+    epoll: dir({ max_user_watches: constant(5491511) }),
+    'file-max': constant('9223372036854775807'),
+    'file-nr': ro(kernel => `${openFiles(kernel)}\t0\t9223372036854775807\n`),
+    'inode-nr': fixed('0\t0'),
+    'inode-state': fixed('0\t0\t0\t0\t0\t0\t0'),
+    inotify: dir({
+      max_queued_events: constant(16384),
+      max_user_instances: constant(128),
+      max_user_watches: constant(192536),
+    }),
+    'lease-break-time': constant(45),
+    'leases-enable': constant(1),
+    'mount-max': constant(100000),
+    mqueue: dir({
+      msg_default: constant(10),
+      msg_max: constant(10),
+      msgsize_default: constant(8192),
+      msgsize_max: constant(8192),
+      queues_max: constant(256),
+    }),
+    nr_open: constant(1048576),
+    overflowgid: constant(65534),
+    overflowuid: constant(65534),
+    'pipe-max-size': constant(1048576),
+    'pipe-user-pages-hard': constant(0),
+    'pipe-user-pages-soft': constant(16384),
+    protected_fifos: constant(0),
+    protected_hardlinks: constant(1),
+    protected_regular: constant(0),
+    protected_symlinks: constant(0),
+    suid_dumpable: constant(0),
+  }
+}
+
+function netSettings(): PseudoDir<Kernel> {
+  return {
+    core: dir({
+      bpf_jit_enable: constant(1),
+      default_qdisc: constant('pfifo_fast'),
+      netdev_max_backlog: constant(1000),
+      optmem_max: constant(131072),
+      rmem_default: constant(212992),
+      rmem_max: constant(4194304),
+      somaxconn: constant(4096),
+      wmem_default: constant(212992),
+      wmem_max: constant(4194304),
+    }),
+    ipv4: dir({
+      conf: dir({ all: dir(ipv4Conf()), default: dir(ipv4Conf()), lo: dir(ipv4Conf()) }),
+      icmp_echo_ignore_all: constant(0),
+      ip_default_ttl: constant(64),
+      ip_forward: constant(0),
+      ip_local_port_range: constant('32768\t60999'),
+      ip_local_reserved_ports: constant(''),
+      ip_nonlocal_bind: constant(0),
+      ip_unprivileged_port_start: constant(1024),
+      ping_group_range: constant('1\t0'),
+      tcp_allowed_congestion_control: constant('reno cubic'),
+      tcp_available_congestion_control: fixed('reno cubic'),
+      tcp_congestion_control: constant('cubic'),
+      tcp_fastopen: constant(1),
+      tcp_fin_timeout: constant(60),
+      tcp_keepalive_intvl: constant(75),
+      tcp_keepalive_probes: constant(9),
+      tcp_keepalive_time: constant(7200),
+      tcp_max_syn_backlog: constant(2048),
+      tcp_mem: constant('287901\t383868\t575802'),
+      tcp_moderate_rcvbuf: constant(1),
+      tcp_rmem: constant('4096\t131072\t33554432'),
+      tcp_sack: constant(1),
+      tcp_syn_retries: constant(6),
+      tcp_synack_retries: constant(5),
+      tcp_syncookies: constant(1),
+      tcp_timestamps: constant(1),
+      tcp_tw_reuse: constant(2),
+      tcp_window_scaling: constant(1),
+      tcp_wmem: constant('4096\t16384\t4194304'),
+      udp_mem: constant('575802\t767736\t1151604'),
+    }),
+    ipv6: dir({
+      bindv6only: constant(0),
+      conf: dir({ all: dir(ipv6Conf()), default: dir(ipv6Conf()), lo: dir(ipv6Conf()) }),
+      ip_nonlocal_bind: constant(0),
+    }),
+    unix: dir({ max_dgram_qlen: constant(10) }),
+  }
+}
+
+function ipv4Conf(): PseudoDir<Kernel> {
+  return {
+    accept_redirects: constant(1),
+    forwarding: constant(0),
+    rp_filter: constant(0),
+    send_redirects: constant(1),
+  }
+}
+function ipv6Conf(): PseudoDir<Kernel> {
+  return { accept_ra: constant(1), disable_ipv6: constant(0), forwarding: constant(0) }
+}
+
+function userSettings(): PseudoDir<Kernel> {
+  const max = constant(96365)
+  return {
+    max_cgroup_namespaces: max,
+    max_inotify_instances: constant(128),
+    max_inotify_watches: constant(192536),
+    max_ipc_namespaces: max,
+    max_mnt_namespaces: max,
+    max_net_namespaces: max,
+    max_pid_namespaces: max,
+    max_time_namespaces: max,
+    max_user_namespaces: max,
+    max_uts_namespaces: max,
+  }
+}
+
+function devSettings(): PseudoDir<Kernel> {
+  return { tty: dir({ ldisc_autoload: constant(1), legacy_tiocsti: constant(0) }) }
+}
+
+/** At most 64 bytes; a newline ends it. */
+function setUtsName(kernel: Kernel, text: string, field: 'hostname' | 'domainname'): Status {
+  const { uts } = caller(kernel).ns
+  if (!caller(kernel).cred.capable(CAP_SYS_ADMIN, uts.userNs)) return -EPERM
+  uts[field] = text.split(/[\n\0]/, 1)[0].slice(0, 64)
+  return 0
+}
+
+function number(text: string, min: number, max: number): number {
+  const value = /^\s*\d+\s*$/.test(text) ? Number(text) : -1
+  return value < min || value > max ? -EINVAL : value
+}
+
+function setPidMax(kernel: Kernel, text: string): Status {
+  const value = number(text, 301, 4194304)
+  if (value < 0) return value
+  caller(kernel).pidNs.max = value
+  return 0
+}
+
+function setLastPid(kernel: Kernel, text: string): Status {
+  const { pidNs, cred } = caller(kernel)
+  if (!cred.capable(CAP_SYS_ADMIN, pidNs.userNs)) return -EPERM
+  const value = number(text, 0, pidNs.max - 1)
+  if (value < 0) return value
+  pidNs.last = value
+  return 0
+}
+
+/** Names that nobody uses are forgotten; the host's page cache is the host's. */
+function dropCaches(kernel: Kernel, text: string): Status {
+  if (!/^[1-4]\s*$/.test(text)) return -EINVAL
+  for (const mount of caller(kernel).ns.mnt.mounts) mount.sb.dentries.shrinkAll()
+  return 0
+}
+
+function openFiles(kernel: Kernel): number {
+  const tables = new Set<object>()
+  let count = 0
+  for (const task of kernel.tasks()) {
+    if (tables.has(task.fds)) continue
+    tables.add(task.fds)
+    for (const _ of task.fds.entries()) count++
+  }
+  return count
+}
+
+export function randomUuid(kernel: Kernel): string {
+  const bytes = new Uint8Array(16)
+  kernel.host.random(bytes)
+  bytes[6] = (bytes[6] & 0x0f) | 0x40
+  bytes[8] = (bytes[8] & 0x3f) | 0x80
+  const text = Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
+  return `${text.slice(0, 8)}-${text.slice(8, 12)}-${text.slice(12, 16)}-${text.slice(16, 20)}-${text.slice(20)}`
+}
+
+/** Chosen when it is asked for first. */
+function bootId(): (kernel: Kernel) => string {
+  const known = new WeakMap<Kernel, string>()
+  return kernel => {
+    let id = known.get(kernel)
+    if (id === undefined) {
+      id = randomUuid(kernel)
+      known.set(kernel, id)
+    }
+    return `${id}\n`
+  }
+}
