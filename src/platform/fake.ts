@@ -143,6 +143,8 @@ interface Activation {
   readonly steps: Generator<Step, void, number>
   /** The call in progress, to be made again when rip points at the call instruction. */
   step: Step | undefined
+  /** CPU time that its present `run` still wants. */
+  running: number
 }
 
 export class FakeThread implements PlatformThread {
@@ -161,8 +163,6 @@ export class FakeThread implements PlatformThread {
   xstate = new Uint8Array(XSTATE_SIZE)
   /** What a clone of it runs. */
   child: Program | undefined = undefined
-  /** CPU time that the present `run` still wants. */
-  running = 0
   readonly stack: Activation[] = []
 
   constructor(platform: FakePlatform, space: FakeSpace) {
@@ -173,7 +173,7 @@ export class FakeThread implements PlatformThread {
   }
 
   start(program: Program): void {
-    this.stack.push({ steps: program(this), step: undefined })
+    this.stack.push({ steps: program(this), step: undefined, running: 0 })
   }
   copyTo(space: FakeSpace): FakeThread {
     const copy = new FakeThread(this.platform, space)
@@ -241,7 +241,7 @@ export class FakeThread implements PlatformThread {
     }
     const top = this.stack[this.stack.length - 1]
     if (top === undefined) throw new Error('a thread without a program runs')
-    if (this.running > 0) return 0
+    if (top.running > 0) return 0
     let step: Step | undefined
     if (rip === CALL_SITE && top.step !== undefined) {
       step = top.step
@@ -251,7 +251,7 @@ export class FakeThread implements PlatformThread {
       step = next.done ? this.#finish() : next.value
     }
     top.step = step
-    return this.#stopFor(step)
+    return this.#stopFor(step, top)
   }
 
   /** The program ran to its end: a handler returns, the main program exits. */
@@ -263,9 +263,9 @@ export class FakeThread implements PlatformThread {
     return call(NR.rt_sigreturn)
   }
 
-  #stopFor(step: Step): number {
+  #stopFor(step: Step, top: Activation): number {
     if (step.kind === 'run') {
-      this.running = step.ns
+      top.running = step.ns
       return 0
     }
     if (step.kind === 'fault') {
@@ -326,8 +326,9 @@ export class FakePlatform implements Platform {
       }
       // It computes: the one CPU is its own until it is done or a timer is due.
       this.ready.push(thread)
-      const slice = Math.min(thread.running, Math.max(deadline - this.now, 0))
-      thread.running -= slice
+      const top = thread.stack[thread.stack.length - 1]
+      const slice = Math.min(top.running, Math.max(deadline - this.now, 0))
+      top.running -= slice
       thread.cpu += slice
       this.now += slice
       if (this.now >= deadline) return undefined

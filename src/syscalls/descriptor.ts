@@ -33,6 +33,8 @@ import {
   F_UNLCK,
   FASYNC,
   FD_CLOEXEC,
+  FICLONE,
+  FICLONERANGE,
   FIGETBSZ,
   FIOASYNC,
   FIOCLEX,
@@ -47,8 +49,8 @@ import {
   O_NONBLOCK,
   O_PATH,
 } from '../abi/constants.ts'
-import { EBADF, EFAULT, EINVAL, ENOTTY, EPERM, ESRCH } from '../abi/errno.ts'
-import { F_OWNER_EX } from '../abi/layout.ts'
+import { EBADF, EFAULT, EINVAL, EISDIR, ENOTTY, EOPNOTSUPP, EPERM, ESRCH, EXDEV } from '../abi/errno.ts'
+import { F_OWNER_EX, FILE_CLONE_RANGE } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
@@ -257,11 +259,30 @@ export function ioctl(task: Task, fd: number, request: number, argument: number)
       return file.inode.isRegular || file.inode.isDir
         ? task.mm.putU32(argument, file.inode.blksize)
         : ask(task, file, request, argument)
+    case FICLONE:
+    case FICLONERANGE:
+      return clone(task, file, request, argument)
     case FIONREAD:
       if (!file.inode.isRegular) break
       return file.inode.getattr() || task.mm.putU32(argument, file.inode.size - file.pos)
   }
   return ask(task, file, request, argument)
+}
+
+/** No file system here can share blocks. */
+function clone(task: Task, target: File, request: number, argument: number): number {
+  let from = argument | 0
+  if (request === FICLONERANGE) {
+    const range = task.mm.view(argument, FILE_CLONE_RANGE.size)
+    if (range === undefined) return -EFAULT
+    from = range.getInt32(FILE_CLONE_RANGE.src_fd, true)
+  }
+  const source = fileOf(task, from)
+  if (source === undefined) return -EBADF
+  if (source.inode.sb !== target.inode.sb) return -EXDEV
+  if (source.inode.isDir || target.inode.isDir) return -EISDIR
+  if (!source.inode.isRegular || !target.inode.isRegular) return -EINVAL
+  return source.readable && target.writable ? -EOPNOTSUPP : -EBADF
 }
 
 function ask(task: Task, file: File, request: number, argument: number): number {

@@ -24,18 +24,7 @@ import {
   SEEK_HOLE,
   SEEK_SET,
 } from '../abi/constants.ts'
-import {
-  EBADF,
-  EINVAL,
-  EISDIR,
-  ENODEV,
-  ENOTDIR,
-  ENOTTY,
-  ENXIO,
-  EOPNOTSUPP,
-  EOVERFLOW,
-  ESPIPE,
-} from '../abi/errno.ts'
+import { EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, ENXIO, EOPNOTSUPP, ESPIPE } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Status } from '../base/result.ts'
@@ -176,8 +165,7 @@ export abstract class File {
       if (status < 0) return status
       at = this.inode.size + offset
     } else return this.seekHole(offset, whence)
-    if (at < 0) return -EINVAL
-    if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
+    if (at < 0 || at > Number.MAX_SAFE_INTEGER) return -EINVAL
     this.pos = at
     return at
   }

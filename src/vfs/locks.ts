@@ -4,7 +4,7 @@
  *
  * Always true: the ranges of one owner are disjoint, sorted, and neighbours of one type are merged.
  */
-import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH } from '../abi/constants.ts'
+import { F_UNLCK, F_WRLCK, LOCK_EX } from '../abi/constants.ts'
 import { WaitQueue } from '../base/wait-queue.ts'
 import type { File } from './file.ts'
 import type { Inode } from './inode.ts'
@@ -119,6 +119,3 @@ export function dropFileLocks(file: File): void {
   locks.dropOwner(file)
   locks.unflock(file)
 }
-
-export const lockTypeName = (type: number): string =>
-  type === F_RDLCK || type === LOCK_SH ? 'READ ' : 'WRITE'

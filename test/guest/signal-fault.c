@@ -43,16 +43,16 @@ static void catch_all(void)
 
 SECTION("fault kinds: SIGFPE, SIGILL, SIGTRAP, SIGSEGV")
 {
-	volatile int zero = 0;
+	volatile long zero = 0;
 
 	catch_all();
-	FAULT("divide by zero", zero = 1 / zero);
+	FAULT("divide by zero", __asm__ volatile("xor %%ecx, %%ecx; mov $1, %%eax; cltd; idiv %%ecx" ::: "eax", "ecx", "edx"));
 	FAULT("undefined instruction", __asm__ volatile("ud2"));
 	FAULT("breakpoint", __asm__ volatile("int3"));
 	FAULT("int 4", __asm__ volatile("int $4"));
 	FAULT("privileged", __asm__ volatile("hlt"));
 	FAULT("null write", *(volatile int *)zero = 1);
-	FAULT("null read", zero = *(volatile int *)(long)zero);
+	FAULT("null read", zero = *(volatile int *)zero);
 	FAULT("kernel address", zero = *(volatile int *)0xffffffff80000000);
 	FAULT("jump to nowhere", ((void (*)(void))(uintptr_t)(zero + 16))());
 	say("jumped to %lu\n", (unsigned long)rip_);
@@ -308,7 +308,6 @@ SECTION("timer signals at any instruction disturb no computation")
 			sum += 1.0 / i;
 			hash = hash * 6364136223846793005ull + i;
 		}
-		wrong += hash != 7979389180938399609ull && rounds && hash == 0;
 		static uint64_t first_hash;
 		static double first_sum;
 		if (!rounds) {

@@ -1,12 +1,13 @@
 /** What all tmpfs inodes share: attributes, times, extended attributes; and the kinds that hold no data. */
 import { XATTR_CREATE, XATTR_REPLACE } from '../../abi/constants.ts'
-import { EEXIST, ENODATA, ENOSPC, EOPNOTSUPP } from '../../abi/errno.ts'
+import { EEXIST, EINVAL, ENODATA, ENOSPC, EOPNOTSUPP } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
 import type { TmpfsSuper } from './super.ts'
 
 /** Bytes of extended attributes, names included, that one inode may have. */
 const XATTR_LIMIT = 128 * 1024
+const XATTR_PREFIXES = ['user.', 'trusted.', 'security.']
 
 export abstract class TmpfsInode extends Inode {
   declare readonly sb: TmpfsSuper
@@ -44,11 +45,13 @@ export abstract class TmpfsInode extends Inode {
   }
 
   override getxattr(name: string): Uint8Array | number {
-    if (!supportedXattr(name)) return -EOPNOTSUPP
+    const supported = checkXattrName(name)
+    if (supported < 0) return supported
     return this.#xattrs?.get(name) ?? -ENODATA
   }
   override setxattr(name: string, value: Uint8Array, flags: number): Status {
-    if (!supportedXattr(name)) return -EOPNOTSUPP
+    const supported = checkXattrName(name)
+    if (supported < 0) return supported
     const old = this.#xattrs?.get(name)
     if (old !== undefined && (flags & XATTR_CREATE) !== 0) return -EEXIST
     if (old === undefined && (flags & XATTR_REPLACE) !== 0) return -ENODATA
@@ -65,7 +68,8 @@ export abstract class TmpfsInode extends Inode {
     return this.#xattrs === undefined ? [] : [...this.#xattrs.keys()]
   }
   override removexattr(name: string): Status {
-    if (!supportedXattr(name)) return -EOPNOTSUPP
+    const supported = checkXattrName(name)
+    if (supported < 0) return supported
     if (this.#xattrs === undefined || !this.#xattrs.delete(name)) return -ENODATA
     this.touchChanged()
     return 0
@@ -114,6 +118,8 @@ export class TmpfsSymlink extends TmpfsInode {
   }
 }
 
-function supportedXattr(name: string): boolean {
-  return name.startsWith('user.') || name.startsWith('trusted.') || name.startsWith('security.')
+function checkXattrName(name: string): Status {
+  for (const prefix of XATTR_PREFIXES)
+    if (name.startsWith(prefix)) return name.length > prefix.length ? 0 : -EINVAL
+  return -EOPNOTSUPP
 }
