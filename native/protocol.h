@@ -44,14 +44,15 @@
 #define CAISSON_STATE_SLEEP 2
 #define CAISSON_STATE_REPLY 3
 
-/* reason */
+/* what, from the stub: the FAST ones and BORN have their registers in the slot, the others in a signal frame */
 #define CAISSON_STOP_SYSCALL_FAST 1
 #define CAISSON_STOP_SYSCALL_TRAP 2
 #define CAISSON_STOP_FAULT 3
 #define CAISSON_STOP_KICK 4
-#define CAISSON_STOP_BORN 5
+#define CAISSON_STOP_KICK_FAST 5
+#define CAISSON_STOP_BORN 6
 
-/* command */
+/* what, to the stub */
 #define CAISSON_COMMAND_RESUME 0
 #define CAISSON_COMMAND_REPORT 1
 #define CAISSON_COMMAND_EXIT 2
@@ -77,6 +78,16 @@
 #define CAISSON_FD_RECEIVED 0x7fffffff
 #define CAISSON_FD_RECEIVED_SECOND 0x7ffffffe
 #define CAISSON_OP_COUNT 48
+
+/* Calls that a stub can answer: the index of each in `constant`. */
+#define CAISSON_CONSTANT_GETPID 0
+#define CAISSON_CONSTANT_GETTID 1
+#define CAISSON_CONSTANT_GETPPID 2
+#define CAISSON_CONSTANT_GETUID 3
+#define CAISSON_CONSTANT_GETEUID 4
+#define CAISSON_CONSTANT_GETGID 5
+#define CAISSON_CONSTANT_GETEGID 6
+#define CAISSON_CONSTANTS 7
 
 /* Prefetch kinds, one byte an argument in the info page's table. */
 #define CAISSON_PREFETCH_NONE 0
@@ -108,25 +119,36 @@ struct caisson_prefetched {
 	uint32_t offset;
 };
 
+/*
+ * The first cache line is all that a plain call touches: the stub fills it, the sentry answers in it. What else is here
+ * stays in the cache of the side that uses it.
+ */
 struct caisson_slot {
 	uint32_t state;
-	/* Spins before sleeping, set by the sentry; 0 parks the thread at once. */
-	uint32_t spin;
-	uint32_t interrupt;
-	uint32_t command;
-	uint32_t reason;
-	/* Where the registers are: offset in the slot of the first one (r8). */
-	uint32_t registers;
-	/* Where the extended state is, 0 if it isn't saved. */
-	uint32_t xstate;
-	uint32_t op_count;
-	/* Kernel-cleared when the host thread is gone (CLONE_CHILD_CLEARTID). */
-	uint32_t tid;
-	uint32_t prefetched_count;
+	/* From the stub: CAISSON_STOP_* and the count of prefetched pieces << 8. To it: CAISSON_COMMAND_* and the count of
+	 * operations << 8. */
+	uint32_t what;
+	/* Registers of a stop by the fast path, from here to eflags. */
+	uint64_t rax, rdi, rsi, rdx, r10, r8, r9;
+
+	uint64_t r11, r12, r13, r14, r15, rbp, rbx, rcx, rsp, rip, eflags;
 	uint64_t self;
 	uint64_t stack_top;
-	/* struct sigcontext's order: r8-r15 rdi rsi rbp rbx rdx rax rcx rsp rip eflags */
-	uint64_t fast_registers[18];
+	uint64_t reserved[3];
+
+	/* Written by the sentry now and then. */
+	/* Spins before sleeping; 0 parks the thread at once. */
+	uint32_t spin;
+	uint32_t interrupt;
+	/* Calls whose answer does not change for now, and the answers: the stub gives them itself. */
+	uint32_t constants;
+	int32_t constant[CAISSON_CONSTANTS];
+	/* Kernel-cleared when the host thread is gone (CLONE_CHILD_CLEARTID). */
+	uint32_t tid;
+
+	/* Stops by a signal: where the registers (struct sigcontext's order, r8 first) and the extended state are in the slot. */
+	uint32_t registers;
+	uint32_t xstate;
 	uint32_t fault_signo;
 	uint32_t fault_code;
 	uint64_t fault_address;
@@ -136,7 +158,7 @@ struct caisson_slot {
 	struct caisson_op ops[CAISSON_OP_COUNT];
 };
 
-/* One byte triple an argument, see CAISSON_PREFETCH_*. */
+/* The first byte tells whether there is any rule; then a triple an argument: CAISSON_PREFETCH_* and its two bytes. */
 struct caisson_prefetch_row {
 	uint8_t args[24];
 };

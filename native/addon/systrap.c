@@ -105,9 +105,9 @@ static int64_t now_ns(void)
 	return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
-static void publish(struct caisson_slot *slot, uint32_t command)
+static void publish(struct caisson_slot *slot, uint32_t what)
 {
-	slot->command = command;
+	slot->what = what;
 	/* seq_cst: whether the stub went to sleep must be seen after the reply is. */
 	if (atomic_exchange_explicit(state_of(slot), CAISSON_STATE_REPLY, memory_order_seq_cst) == CAISSON_STATE_SLEEP)
 		syscall(SYS_futex, &slot->state, FUTEX_WAKE, 1, NULL, NULL, 0);
@@ -157,15 +157,15 @@ static bool collect(int64_t timeout_ns)
 	return pairs > 0;
 }
 
-/* resume(slot, command): publishes the reply; with RESUME the slot is watched again. */
+/* resume(slot, what): publishes the reply; with RESUME the slot is watched again. */
 static napi_value systrap_resume(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(2);
 	int64_t index = NUMBER(0);
-	uint32_t command = (uint32_t)NUMBER(1);
+	uint32_t what = (uint32_t)NUMBER(1);
 
-	publish(slot_at(index), command);
-	if (command == CAISSON_COMMAND_RESUME)
+	publish(slot_at(index), what);
+	if ((what & 0xff) == CAISSON_COMMAND_RESUME)
 		run_add((int32_t)index);
 	return NULL;
 }
@@ -228,14 +228,14 @@ static napi_value systrap_await(napi_env env, napi_callback_info info)
 	return make_number(env, await_request(slot_at(NUMBER(0)), (int)NUMBER(1), (short)NUMBER(2)));
 }
 
-/* exchange(slot, watched, events): has the stub do the slot's operations and report: 0 or -EPIPE. */
+/* exchange(slot, count, watched, events): has the stub do the slot's operations and report: 0 or -EPIPE. */
 static napi_value systrap_exchange(napi_env env, napi_callback_info info)
 {
-	ARGUMENTS(3);
+	ARGUMENTS(4);
 	struct caisson_slot *slot = slot_at(NUMBER(0));
 
-	publish(slot, CAISSON_COMMAND_REPORT);
-	return make_number(env, await_request(slot, (int)NUMBER(1), (short)NUMBER(2)));
+	publish(slot, CAISSON_COMMAND_REPORT | (uint32_t)NUMBER(1) << 8);
+	return make_number(env, await_request(slot, (int)NUMBER(2), (short)NUMBER(3)));
 }
 
 /*

@@ -1,5 +1,5 @@
 /*
- * Entries and exits of the stub. The guest's registers are in the slot (GS base) in struct sigcontext's order.
+ * Entries and exits of the stub. The guest's registers are in the slot (GS base).
  *
  *   stub_entry   a patched call site jumps here by way of its trampoline: rax number, rcx return address,
  *                arguments as for `syscall`. r11 is free, as after a system call. Nothing is pushed on the guest's
@@ -14,28 +14,28 @@
 	.globl stub_entry
 	.type stub_entry, @function
 stub_entry:
-	movq	%r8, %gs:REGS+0*8
-	movq	%r9, %gs:REGS+1*8
-	movq	%r10, %gs:REGS+2*8
-	movq	%r11, %gs:REGS+3*8
-	movq	%r12, %gs:REGS+4*8
-	movq	%r13, %gs:REGS+5*8
-	movq	%r14, %gs:REGS+6*8
-	movq	%r15, %gs:REGS+7*8
-	movq	%rdi, %gs:REGS+8*8
-	movq	%rsi, %gs:REGS+9*8
-	movq	%rbp, %gs:REGS+10*8
-	movq	%rbx, %gs:REGS+11*8
-	movq	%rdx, %gs:REGS+12*8
-	movq	%rax, %gs:REGS+13*8
-	movq	%rcx, %gs:REGS+14*8
-	movq	%rsp, %gs:REGS+15*8
-	movq	%rcx, %gs:REGS+16*8
+	movq	%r8, %gs:SLOT_R8
+	movq	%r9, %gs:SLOT_R9
+	movq	%r10, %gs:SLOT_R10
+	movq	%r11, %gs:SLOT_R11
+	movq	%r12, %gs:SLOT_R12
+	movq	%r13, %gs:SLOT_R13
+	movq	%r14, %gs:SLOT_R14
+	movq	%r15, %gs:SLOT_R15
+	movq	%rdi, %gs:SLOT_RDI
+	movq	%rsi, %gs:SLOT_RSI
+	movq	%rbp, %gs:SLOT_RBP
+	movq	%rbx, %gs:SLOT_RBX
+	movq	%rdx, %gs:SLOT_RDX
+	movq	%rax, %gs:SLOT_RAX
+	movq	%rcx, %gs:SLOT_RCX
+	movq	%rsp, %gs:SLOT_RSP
+	movq	%rcx, %gs:SLOT_RIP
 	movq	%gs:SLOT_STACK, %rsp
 	pushfq
 	popq	%r11
-	movq	%r11, %gs:REGS+17*8
-	movq	%r11, %gs:REGS+3*8
+	movq	%r11, %gs:SLOT_EFLAGS
+	movq	%r11, %gs:SLOT_R11
 	cld
 	movq	%gs:SLOT_SELF, %rdi
 	call	stub_fast_call
@@ -45,25 +45,25 @@ stub_exit:
 	cmpl	$0, %gs:SLOT_INTERRUPT
 	jne	1f
 	movq	%gs:SLOT_STACK, %rsp
-	pushq	%gs:REGS+17*8
+	pushq	%gs:SLOT_EFLAGS
 	popfq
-	movq	%gs:REGS+0*8, %r8
-	movq	%gs:REGS+1*8, %r9
-	movq	%gs:REGS+2*8, %r10
-	movq	%gs:REGS+3*8, %r11
-	movq	%gs:REGS+4*8, %r12
-	movq	%gs:REGS+5*8, %r13
-	movq	%gs:REGS+6*8, %r14
-	movq	%gs:REGS+7*8, %r15
-	movq	%gs:REGS+8*8, %rdi
-	movq	%gs:REGS+9*8, %rsi
-	movq	%gs:REGS+10*8, %rbp
-	movq	%gs:REGS+11*8, %rbx
-	movq	%gs:REGS+12*8, %rdx
-	movq	%gs:REGS+13*8, %rax
-	movq	%gs:REGS+14*8, %rcx
-	movq	%gs:REGS+15*8, %rsp
-	jmpq	*%gs:REGS+16*8
+	movq	%gs:SLOT_R8, %r8
+	movq	%gs:SLOT_R9, %r9
+	movq	%gs:SLOT_R10, %r10
+	movq	%gs:SLOT_R11, %r11
+	movq	%gs:SLOT_R12, %r12
+	movq	%gs:SLOT_R13, %r13
+	movq	%gs:SLOT_R14, %r14
+	movq	%gs:SLOT_R15, %r15
+	movq	%gs:SLOT_RDI, %rdi
+	movq	%gs:SLOT_RSI, %rsi
+	movq	%gs:SLOT_RBP, %rbp
+	movq	%gs:SLOT_RBX, %rbx
+	movq	%gs:SLOT_RDX, %rdx
+	movq	%gs:SLOT_RAX, %rax
+	movq	%gs:SLOT_RCX, %rcx
+	movq	%gs:SLOT_RSP, %rsp
+	jmpq	*%gs:SLOT_RIP
 	.globl stub_exit_end
 stub_exit_end:
 1:	movq	%gs:SLOT_STACK, %rsp

@@ -4,9 +4,28 @@
 #include <stdio.h>
 #include "../protocol.h"
 
+#define REGISTER(name, field) printf("#define SLOT_" #name " %zu\n", offsetof(struct caisson_slot, field))
+
 int main(void)
 {
-	printf("#define REGS %zu\n", offsetof(struct caisson_slot, fast_registers));
+	REGISTER(R8, r8);
+	REGISTER(R9, r9);
+	REGISTER(R10, r10);
+	REGISTER(R11, r11);
+	REGISTER(R12, r12);
+	REGISTER(R13, r13);
+	REGISTER(R14, r14);
+	REGISTER(R15, r15);
+	REGISTER(RDI, rdi);
+	REGISTER(RSI, rsi);
+	REGISTER(RBP, rbp);
+	REGISTER(RBX, rbx);
+	REGISTER(RDX, rdx);
+	REGISTER(RAX, rax);
+	REGISTER(RCX, rcx);
+	REGISTER(RSP, rsp);
+	REGISTER(RIP, rip);
+	REGISTER(EFLAGS, eflags);
 	printf("#define SLOT_STACK %zu\n", offsetof(struct caisson_slot, stack_top));
 	printf("#define SLOT_SELF %zu\n", offsetof(struct caisson_slot, self));
 	printf("#define SLOT_INTERRUPT %zu\n", offsetof(struct caisson_slot, interrupt));

@@ -17,6 +17,7 @@
 #define INFO ((volatile const struct caisson_info *)CAISSON_INFO_PAGE)
 #define STATE(slot) ((_Atomic uint32_t *)&(slot)->state)
 
+_Static_assert(offsetof(struct caisson_slot, r11) == 64, "a plain call touches one cache line");
 _Static_assert(sizeof(struct caisson_slot) <= 0x2000 - 256, "the slot's header fits before its stack");
 _Static_assert(sizeof(struct caisson_info) <= CAISSON_INFO_SIZE, "the info page's size");
 
@@ -26,10 +27,11 @@ static inline slot_t *slot_of(const void *address)
 }
 
 /* Sets the request, wakes a sleeping sentry, and waits for the reply. */
-static void publish_and_wait(slot_t *slot)
+static void publish_and_wait(slot_t *slot, uint32_t what)
 {
 	uint32_t spins = 0;
 
+	slot->what = what;
 	/* seq_cst: the state must be visible before the look at `sentry_sleeping` (which the sentry sets before it looks). */
 	atomic_exchange_explicit(STATE(slot), CAISSON_STATE_REQUEST, memory_order_seq_cst);
 	if (INFO->sentry_sleeping) {
@@ -160,15 +162,15 @@ static long run_op(slot_t *slot, struct caisson_op *op, int *fds)
 }
 
 /* Carries one stop to the sentry and does as it says until the guest may go on. */
-static void serve(slot_t *slot)
+static void serve(slot_t *slot, uint32_t what)
 {
 	for (;;) {
 		int fds[2] = { -1, -1 };
 		uint32_t count, command;
 
-		publish_and_wait(slot);
-		count = slot->op_count;
-		command = slot->command;
+		publish_and_wait(slot, what);
+		command = slot->what & 0xff;
+		count = slot->what >> 8;
 		for (uint32_t i = 0; i < count && i < CAISSON_OP_COUNT; i++) {
 			long result = run_op(slot, &slot->ops[i], fds);
 
@@ -186,15 +188,14 @@ static void serve(slot_t *slot)
 }
 
 /* Copies what a call's pointers point to into the bounce buffer, as the table says, so that one round trip does. */
-static void prefetch(slot_t *slot, uint64_t nr, const uint64_t *args)
+static uint32_t prefetch(slot_t *slot, uint64_t nr, const uint64_t *args)
 {
 	uint32_t at = 0, count = 0;
 
-	slot->prefetched_count = 0;
-	if (nr >= CAISSON_PREFETCH_MAX)
-		return;
+	if (nr >= CAISSON_PREFETCH_MAX || !INFO->prefetch[nr].args[0])
+		return 0;
 	for (int i = 0; i < 6; i++) {
-		const volatile uint8_t *rule = &INFO->prefetch[nr].args[i * 4];
+		const volatile uint8_t *rule = &INFO->prefetch[nr].args[1 + i * 3];
 		uint64_t length = 0, done;
 		char *to = bounce_at(slot, at);
 
@@ -233,30 +234,40 @@ static void prefetch(slot_t *slot, uint64_t nr, const uint64_t *args)
 		if (at > CAISSON_SLOT_XSTATE - CAISSON_SLOT_BOUNCE - CAISSON_PREFETCH_BUFFER_LIMIT)
 			break;
 	}
-	slot->prefetched_count = count;
+	return count;
+}
+
+static int constant_of(uint64_t nr)
+{
+	switch (nr) {
+	case __NR_getpid: return CAISSON_CONSTANT_GETPID;
+	case __NR_gettid: return CAISSON_CONSTANT_GETTID;
+	case __NR_getppid: return CAISSON_CONSTANT_GETPPID;
+	case __NR_getuid: return CAISSON_CONSTANT_GETUID;
+	case __NR_geteuid: return CAISSON_CONSTANT_GETEUID;
+	case __NR_getgid: return CAISSON_CONSTANT_GETGID;
+	case __NR_getegid: return CAISSON_CONSTANT_GETEGID;
+	}
+	return -1;
 }
 
 /* From entry.S: a patched call site. */
 void stub_fast_call(slot_t *slot)
 {
-	const uint64_t *regs = slot->fast_registers;
-	const uint64_t args[6] = { regs[8], regs[9], regs[12], regs[2], regs[0], regs[1] };
+	const uint64_t args[6] = { slot->rdi, slot->rsi, slot->rdx, slot->r10, slot->r8, slot->r9 };
+	int constant = constant_of(slot->rax);
 
-	slot->reason = CAISSON_STOP_SYSCALL_FAST;
-	slot->registers = offsetof(slot_t, fast_registers);
-	slot->xstate = 0;
-	prefetch(slot, regs[13], args);
-	serve(slot);
+	if (constant >= 0 && (*(volatile uint32_t *)&slot->constants >> constant & 1)) {
+		slot->rax = (uint64_t)(int64_t)slot->constant[constant];
+		return;
+	}
+	serve(slot, CAISSON_STOP_SYSCALL_FAST | prefetch(slot, slot->rax, args) << 8);
 }
 
 /* From entry.S: a kick arrived while the thread was on its way back. */
 void stub_kicked(slot_t *slot)
 {
-	slot->reason = CAISSON_STOP_KICK;
-	slot->registers = offsetof(slot_t, fast_registers);
-	slot->xstate = 0;
-	slot->prefetched_count = 0;
-	serve(slot);
+	serve(slot, CAISSON_STOP_KICK_FAST);
 }
 
 static void set_altstack(slot_t *slot)
@@ -273,10 +284,7 @@ void stub_thread_start(slot_t *slot)
 
 	set_altstack(slot);
 	stub_syscall(__NR_rt_sigprocmask, SIG_SETMASK, (unsigned long)&none, 0, sizeof none, 0, 0);
-	slot->reason = CAISSON_STOP_BORN;
-	slot->registers = offsetof(slot_t, fast_registers);
-	slot->prefetched_count = 0;
-	serve(slot);
+	serve(slot, CAISSON_STOP_BORN);
 }
 
 static int in(const void *address, const char *from, const char *to)
@@ -292,6 +300,7 @@ void stub_signal(int signo, siginfo_t *info, void *context)
 	greg_t *regs = uc->uc_mcontext.gregs;
 	const void *ip = (const void *)regs[REG_RIP];
 	const char *text = (const char *)CAISSON_STUB_TEXT;
+	uint32_t what = CAISSON_STOP_KICK;
 
 	if (in(ip, text, text + CAISSON_STUB_TEXT_SIZE)) {
 		if (signo == CAISSON_KICK_SIGNAL) {
@@ -316,33 +325,27 @@ void stub_signal(int signo, siginfo_t *info, void *context)
 		return;
 	slot->registers = (uint32_t)((char *)regs - (char *)slot);
 	slot->xstate = (uint32_t)((char *)uc->uc_mcontext.fpregs - (char *)slot);
-	slot->prefetched_count = 0;
 	if (signo == SIGSYS) {
 		const uint64_t args[6] = { regs[REG_RDI], regs[REG_RSI], regs[REG_RDX], regs[REG_R10], regs[REG_R8],
 					   regs[REG_R9] };
 
-		slot->reason = CAISSON_STOP_SYSCALL_TRAP;
 		/* A 32-bit entry (int $0x80) has another table: no number of ours. */
 		slot->fault_code = info->si_arch;
-		prefetch(slot, regs[REG_RAX], args);
-	} else if (signo == CAISSON_KICK_SIGNAL) {
-		slot->reason = CAISSON_STOP_KICK;
-	} else {
-		slot->reason = CAISSON_STOP_FAULT;
+		what = CAISSON_STOP_SYSCALL_TRAP | prefetch(slot, regs[REG_RAX], args) << 8;
+	} else if (signo != CAISSON_KICK_SIGNAL) {
+		what = CAISSON_STOP_FAULT;
 		slot->fault_signo = signo;
 		slot->fault_code = info->si_code;
 		slot->fault_address = (uint64_t)info->si_addr;
 		slot->fault_trapno = regs[REG_TRAPNO];
 		slot->fault_error = regs[REG_ERR];
 	}
-	serve(slot);
+	serve(slot, what);
 	/* The kick signal is blocked here: what the sentry asks from now on arrives right after the return. */
 	while (*(volatile uint32_t *)&slot->interrupt) {
-		slot->reason = CAISSON_STOP_KICK;
 		slot->registers = (uint32_t)((char *)regs - (char *)slot);
 		slot->xstate = (uint32_t)((char *)uc->uc_mcontext.fpregs - (char *)slot);
-		slot->prefetched_count = 0;
-		serve(slot);
+		serve(slot, CAISSON_STOP_KICK);
 	}
 }
 

@@ -25,7 +25,8 @@ export const STOP_SYSCALL_FAST = 1
 export const STOP_SYSCALL_TRAP = 2
 export const STOP_FAULT = 3
 export const STOP_KICK = 4
-export const STOP_BORN = 5
+export const STOP_KICK_FAST = 5
+export const STOP_BORN = 6
 export const COMMAND_RESUME = 0
 export const COMMAND_REPORT = 1
 export const COMMAND_EXIT = 2
@@ -46,6 +47,14 @@ export const OP_STORE8 = 13
 export const FD_RECEIVED = 0x7fffffff
 export const FD_RECEIVED_SECOND = 0x7ffffffe
 export const OP_COUNT = 48
+export const CONSTANT_GETPID = 0
+export const CONSTANT_GETTID = 1
+export const CONSTANT_GETPPID = 2
+export const CONSTANT_GETUID = 3
+export const CONSTANT_GETEUID = 4
+export const CONSTANT_GETGID = 5
+export const CONSTANT_GETEGID = 6
+export const CONSTANTS = 7
 export const PREFETCH_NONE = 0
 export const PREFETCH_STRING = 1
 export const PREFETCH_BUFFER = 2
@@ -70,27 +79,44 @@ export const OP = {
 export const PREFETCHED = { size: 16, address: 0, length: 8, offset: 12 } as const
 
 export const SLOT = {
-  size: 3400,
+  size: 3448,
   state: 0,
-  spin: 4,
-  interrupt: 8,
-  command: 12,
-  reason: 16,
-  registers: 20,
-  xstate: 24,
-  op_count: 28,
-  tid: 32,
-  prefetched_count: 36,
-  self: 40,
-  stack_top: 48,
-  fast_registers: 56,
-  fault_signo: 200,
-  fault_code: 204,
-  fault_address: 208,
-  fault_trapno: 216,
-  fault_error: 224,
-  prefetched: 232,
-  ops: 328,
+  what: 4,
+  rax: 8,
+  rdi: 16,
+  rsi: 24,
+  rdx: 32,
+  r10: 40,
+  r8: 48,
+  r9: 56,
+  r11: 64,
+  r12: 72,
+  r13: 80,
+  r14: 88,
+  r15: 96,
+  rbp: 104,
+  rbx: 112,
+  rcx: 120,
+  rsp: 128,
+  rip: 136,
+  eflags: 144,
+  self: 152,
+  stack_top: 160,
+  reserved: 168,
+  spin: 192,
+  interrupt: 196,
+  constants: 200,
+  constant: 204,
+  tid: 232,
+  registers: 236,
+  xstate: 240,
+  fault_signo: 244,
+  fault_code: 248,
+  fault_address: 256,
+  fault_trapno: 264,
+  fault_error: 272,
+  prefetched: 280,
+  ops: 376,
 } as const
 
 export const PREFETCH_ROW = { size: 24, args: 0 } as const

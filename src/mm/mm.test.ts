@@ -42,7 +42,10 @@ const LIMIT = 0x7ffffffff000
 function newMm(limit = LIMIT): { mm: Mm; space: FakeSpace } {
   let seed = 1
   const random = (into: Uint8Array): void => {
-    for (let i = 0; i < into.length; i++) into[i] = (seed = (seed * 1103515245 + 12345) % 2147483648) >>> 16
+    for (let i = 0; i < into.length; i++) {
+      seed = (seed * 1103515245 + 12345) % 2147483648
+      into[i] = seed >>> 16
+    }
   }
   const space = new FakeSpace()
   const context = new MmContext({ addressLimit: limit, vdso: 0, vdsoSize: 0 }, { random })

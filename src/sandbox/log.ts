@@ -3,6 +3,7 @@
  * runs the sandbox; info and debug lines carry the time since the start and are for whoever works on caisson.
  * Written at once with write(2), so that no line is lost when the sandbox ends.
  */
+import { CLOCK_MONOTONIC } from '../abi/constants.ts'
 import type { HostAddon } from '../platform/addon.ts'
 import type { LogLevel } from './options.ts'
 
@@ -19,7 +20,7 @@ export class Log {
     this.#addon = addon
     this.#fd = fd
     this.#rank = LEVELS.indexOf(level)
-    this.#start = performance.now()
+    this.#start = addon.clock(CLOCK_MONOTONIC)
   }
 
   error(text: string): void {
@@ -53,7 +54,7 @@ export class Log {
       this.#put(`${text}\n`)
       return
     }
-    const seconds = ((performance.now() - this.#start) / 1000).toFixed(6)
+    const seconds = ((this.#addon.clock(CLOCK_MONOTONIC) - this.#start) / 1e9).toFixed(6)
     this.#put(`[${seconds}] ${level}: ${text}\n`)
   }
 

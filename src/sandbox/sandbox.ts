@@ -107,7 +107,7 @@ function startCommand(kernel: Kernel, options: SandboxOptions, jail: Jail, stdio
   const path = findCommand(walk, command, options.env)
   if (failed(path)) throw commandError(command, path)
   const fds = new FdTable()
-  stdio.install(fds, cred)
+  stdio.install(fds, walk)
   const task = kernel.startInit({
     path, argv: options.args, envp: options.env, cred, fs, fds, ns: kernel.initialNamespaces(namespace), protectInit: false,
     prepare: started => stdio.adopt(started),

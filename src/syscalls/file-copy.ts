@@ -29,6 +29,7 @@ import {
 } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { BufferDst, BufferSrc } from '../base/io.ts'
+import { PipeFile } from '../fs/pipe/pipe-file.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
@@ -87,7 +88,9 @@ export function sendfile(
     const status = task.mm.putU64(offsetAt, position)
     if (status < 0) return status
   }
-  if (result.error === -EAGAIN && !output.nonblocking) {
+  // A pipe takes what it has room for, everything else all of it.
+  const enough = done > 0 && output instanceof PipeFile
+  if (result.error === -EAGAIN && !output.nonblocking && !enough) {
     if (!(task.progress instanceof SendProgress)) task.progress = new SendProgress(output)
     ;(task.progress as SendProgress).position = position
     return sleepOn(task, output, WRITE_EVENTS, output.writeTimeout, done)

@@ -186,7 +186,7 @@ export function remap_file_pages(
   }
   const mapFlags = MAP_SHARED | MAP_FIXED | MAP_POPULATE | (how & MAP_NONBLOCK)
   const result = map(mm, start, bytes, vma.prot, mapFlags, vma.file, page * PAGE_SIZE)
-  return result < 0 ? result : 0
+  return Math.min(result, 0)
 }
 
 // Protection keys, as on a CPU without them.

@@ -44,7 +44,6 @@ import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { HostStatfs } from '../platform/host.ts'
 import type { MountContext } from '../vfs/fs-type.ts'
-import type { Mount } from '../vfs/mount.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
 import { type Path, samePath } from '../vfs/path.ts'
@@ -156,16 +155,17 @@ export function pivot_root(task: Task, newRootAt: GuestAddr, putOldAt: GuestAddr
 
 export function statfs(task: Task, nameAt: GuestAddr, buffer: GuestAddr): number {
   const found = lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW)
-  return failed(found) ? found : putStatfs(task, found.mount, buffer)
+  return failed(found) ? found : putStatfs(task, found, buffer)
 }
 export function fstatfs(task: Task, fd: number, buffer: GuestAddr): number {
   const file = task.fds.get(fd)
-  return file === undefined ? -EBADF : putStatfs(task, file.path.mount, buffer)
+  return file === undefined ? -EBADF : putStatfs(task, file.path, buffer)
 }
 
-function putStatfs(task: Task, { sb, flags }: Mount, buffer: GuestAddr): number {
+function putStatfs(task: Task, { mount, dentry }: Path, buffer: GuestAddr): number {
+  const { sb, flags } = mount
   const info = newStatfs()
-  const status = sb.statfs(info)
+  const status = sb.statfs(info, dentry.inode!)
   if (status < 0) return status
   const out = task.mm.out(STATFS.size)
   put64(out, STATFS.f_type, info.type)
@@ -201,7 +201,7 @@ export function ustat(task: Task, dev: number, buffer: GuestAddr): number {
   for (const { sb } of task.kernel.vfs.mounts) {
     if (encodeDev(sb.dev) !== dev) continue
     const info = newStatfs()
-    const status = sb.statfs(info)
+    const status = sb.statfs(info, sb.root)
     if (status < 0) return status
     const out = task.mm.out(USTAT.size)
     out.setUint32(USTAT.f_tfree, Math.min(info.bfree, 0x7fffffff), true)

@@ -179,7 +179,8 @@ function doOpen(
   if (failed(name)) return name
   const limit = fdLimit(task)
   if (task.fds.lowestFree() >= limit) return -EMFILE
-  const start = startOf(task, dirfd, name)
+  // Below RESOLVE_IN_ROOT an absolute name starts at the descriptor too.
+  const start = startOf(task, dirfd, (resolve & RESOLVE_IN_ROOT) !== 0 ? '' : name)
   if (typeof start === 'number') return start
   const file = openAt(task.walk, start, name, flags & ~O_CLOEXEC, mode, resolve)
   if (failed(file)) return file

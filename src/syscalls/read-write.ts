@@ -11,7 +11,7 @@ import {
   RWF_SYNC,
   SEEK_HOLE,
 } from '../abi/constants.ts'
-import { EAGAIN, EBADF, EINVAL, EOPNOTSUPP, EPIPE, ESPIPE } from '../abi/errno.ts'
+import { EAGAIN, EBADF, EFAULT, EINVAL, EOPNOTSUPP, EPIPE, ESPIPE } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Task } from '../kernel/task.ts'
@@ -31,12 +31,14 @@ const OWN_POSITION = -1
 export function read(task: Task, fd: number, buffer: GuestAddr, count: number): number {
   const file = ioFile(task, task.fds.get(fd))
   if (file === undefined || !file.readable) return -EBADF
+  if (!task.mm.accessOk(buffer, count)) return -EFAULT
   return readInto(task, file, task.mm.dst(buffer, Math.min(count, MAX_RW_COUNT)), file.nonblocking)
 }
 
 export function write(task: Task, fd: number, buffer: GuestAddr, count: number): number {
   const file = ioFile(task, task.fds.get(fd))
   if (file === undefined || !file.writable) return -EBADF
+  if (!task.mm.accessOk(buffer, count)) return -EFAULT
   const done = doneBefore(task)
   const length = Math.min(count, MAX_RW_COUNT) - done
   return writeFrom(task, file, task.mm.src(buffer + done, length), done, file.nonblocking)
@@ -48,6 +50,7 @@ export function pread64(task: Task, fd: number, buffer: GuestAddr, count: number
   if (file === undefined) return -EBADF
   if (!file.seekable) return -ESPIPE
   if (!file.readable) return -EBADF
+  if (!task.mm.accessOk(buffer, count)) return -EFAULT
   return readAtInto(file, task.mm.dst(buffer, Math.min(count, MAX_RW_COUNT)), offset)
 }
 
@@ -57,6 +60,7 @@ export function pwrite64(task: Task, fd: number, buffer: GuestAddr, count: numbe
   if (file === undefined) return -EBADF
   if (!file.seekable) return -ESPIPE
   if (!file.writable) return -EBADF
+  if (!task.mm.accessOk(buffer, count)) return -EFAULT
   return writeAtFrom(task, file, task.mm.src(buffer, Math.min(count, MAX_RW_COUNT)), offset, 0)
 }
 

@@ -253,20 +253,17 @@ export function sendOne(
   return n < 0 && done > 0 ? done : n < 0 ? n : done
 }
 
-/** Receives into what is left of `request.dst`, which earlier tries (MSG_WAITALL) have filled with `done` bytes. */
+/** Receives into what is left of `request.dst`, which earlier tries have filled with `done` bytes. */
 export function receiveOne(task: Task, file: SocketFile, request: ReceiveRequest, done: number): number {
   const { socket } = file
   const { flags } = request
   const n = socket.receive(task, request)
   if (n > 0) done += n
   const gotFiles = request.control.some(control => control.files !== undefined)
-  const wantsMore =
-    n > 0 &&
-    (flags & MSG_WAITALL) !== 0 &&
-    (flags & MSG_PEEK) === 0 &&
-    socket.isStream &&
-    !gotFiles &&
-    request.dst.remaining > 0
+  // A byte stream waits for all that was asked for, or for as much as SO_RCVLOWAT says.
+  const total = done + request.dst.remaining
+  const enough = (flags & MSG_WAITALL) !== 0 ? total : Math.min(socket.options.rcvLowat, total)
+  const wantsMore = n > 0 && done < enough && (flags & MSG_PEEK) === 0 && socket.isStream && !gotFiles
   if (n === -EAGAIN || wantsMore) {
     if ((flags & MSG_DONTWAIT) !== 0) return done > 0 ? done : -EAGAIN
     const result = waitFor(task, file, socket.waitQueue, READ_EVENTS, socket.options.rcvTimeout, done)

@@ -70,7 +70,7 @@ function putStat(task: Task, { dentry }: Path, buffer: GuestAddr): number {
   if (status < 0) return status
   const ns = task.cred.userNs
   const out = task.mm.out(STAT.size)
-  out.setUint32(STAT.st_dev, encodeDev(inode.sb.dev), true)
+  out.setUint32(STAT.st_dev, encodeDev(inode.dev), true)
   put64(out, STAT.st_ino, inode.ino)
   put64(out, STAT.st_nlink, inode.nlink)
   out.setUint32(STAT.st_mode, inode.mode, true)
@@ -128,8 +128,8 @@ export function statx(
   putTime(out, STATX.stx_mtime, inode.mtime)
   out.setUint32(STATX.stx_rdev_major, major(inode.rdev), true)
   out.setUint32(STATX.stx_rdev_minor, minor(inode.rdev), true)
-  out.setUint32(STATX.stx_dev_major, major(inode.sb.dev), true)
-  out.setUint32(STATX.stx_dev_minor, minor(inode.sb.dev), true)
+  out.setUint32(STATX.stx_dev_major, major(inode.dev), true)
+  out.setUint32(STATX.stx_dev_minor, minor(inode.dev), true)
   put64(out, STATX.stx_mnt_id, found.mount.id)
   return task.mm.commit(buffer)
 }

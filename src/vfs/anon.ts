@@ -2,7 +2,7 @@
  * AnonFs: the super block of objects that have no name in any directory: pipes, sockets, eventfds, memfds of the kernel.
  * One per kernel. Each object gets an inode and a dentry of its own, which go with its last File.
  */
-import { S_IFMT, S_IFREG } from '../abi/constants.ts'
+import { S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../abi/constants.ts'
 import { ENOSYS } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import type { HostStatfs } from '../platform/host.ts'
@@ -14,6 +14,8 @@ import { SuperBlock } from './super-block.ts'
 import type { Vfs } from './vfs.ts'
 
 const ANON_INODE_FS_MAGIC = 0x09041934
+const PIPEFS_MAGIC = 0x50495045
+const SOCKFS_MAGIC = 0x534f434b
 
 export class AnonInode extends Inode {
   constructor(sb: SuperBlock, ino: number, mode: number, uid = 0, gid = 0) {
@@ -68,9 +70,11 @@ export class AnonFs extends SuperBlock {
     return { mount: this.#mount, dentry: new Dentry(name, undefined, inode, this) }
   }
 
-  override statfs(out: HostStatfs): Status {
+  override statfs(out: HostStatfs, inode: Inode = this.root): Status {
+    const type =
+      inode.type === S_IFIFO ? PIPEFS_MAGIC : inode.type === S_IFSOCK ? SOCKFS_MAGIC : ANON_INODE_FS_MAGIC
     Object.assign(out, {
-      type: ANON_INODE_FS_MAGIC,
+      type,
       bsize: 4096,
       blocks: 0,
       bfree: 0,

@@ -137,9 +137,9 @@ function kill(dentry: Dentry): void {
   const inode = dentry.inode
   if (inode === undefined || dentry.sb.rootDentry === dentry) return
   dentry.inode = undefined
-  if (--inode.dentries > 0) return
+  // As in Linux the first unused name of a file without links tells, even where another is still open.
   if (inode.nlink === 0) notifyGone(inode)
-  inode.release()
+  if (--inode.dentries === 0) inode.release()
 }
 
 /** An unhashed dentry keeps its inode visible to its holders, so only the LRU may call this on hashed ones. */

@@ -180,8 +180,9 @@ export abstract class Inode {
     return false
   }
   /**
-   * Makes the open file description; `flags` are the O_* flags, O_TRUNC and O_CREAT already done. Called for regular
-   * files and directories; vfs/ opens device nodes, FIFOs and sockets itself, unless `opensItself`.
+   * Makes the open file description; `flags` are the O_* flags, O_CREAT already done; with O_TRUNC the data goes right
+   * after, by setattr. Called for regular files and directories; vfs/ opens device nodes, FIFOs and sockets itself,
+   * unless `opensItself`.
    */
   open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
     if (this.isDir) return new DirFile(path, flags, cred)

@@ -71,9 +71,8 @@ export function notifyCreate(dir: Inode, name: string, isDir: boolean): void {
   dir.watches?.event(isDir ? IN_CREATE | IN_ISDIR : IN_CREATE, 0, name, false)
 }
 
-/** `name` went from `dir`, which led to `inode`. `last`: nothing holds it any more. */
-export function notifyDelete(dir: Inode, name: string, inode: Inode, isDir: boolean): void {
-  if (!isDir) inode.watches?.event(IN_ATTRIB, 0, undefined, true)
+/** `name` went from `dir`. What was there has heard of it before. */
+export function notifyDelete(dir: Inode, name: string, isDir: boolean): void {
   dir.watches?.event(isDir ? IN_DELETE | IN_ISDIR : IN_DELETE, 0, name, false)
 }
 

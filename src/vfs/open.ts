@@ -41,6 +41,7 @@ import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { resize } from './attributes.ts'
 import { Dentry, instantiate } from './dentry.ts'
 import { type File, PathFile } from './file.ts'
+import { filePut } from './file-ref.ts'
 import type { Inode } from './inode.ts'
 import { notifyCreate, notifyOpen } from './notify.ts'
 import type { Path } from './path.ts'
@@ -116,13 +117,9 @@ export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = 
     if (path.mount.readOnly) return -EROFS
     if (inode.writers < 0) return -ETXTBSY
   }
-  if (truncates) {
-    const status = resize(ctx.cred, path, 0)
-    if (status < 0) return status
-  }
-  const file = openInode(ctx, path, inode, flags & ~TRANSIENT)
+  const file = openInode(ctx, path, inode, (flags & ~TRANSIENT) | (truncates ? O_TRUNC : 0))
   if (failed(file)) return file
-  file.flags &= ~O_NOCTTY
+  file.flags &= ~(O_NOCTTY | O_TRUNC)
   file.created = allowed && (flags & (O_CREAT | TMPFILE_BIT)) !== 0
   if (writes && regular) {
     file.countsAsWriter = true
@@ -130,6 +127,13 @@ export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = 
     path.mount.writers++
   }
   notifyOpen(file)
+  if (truncates) {
+    const status = resize(ctx.cred, path, 0)
+    if (status < 0) {
+      filePut(file)
+      return status
+    }
+  }
   return file
 }
 

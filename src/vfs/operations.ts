@@ -2,15 +2,39 @@
  * Making and removing names: the policy of mkdir(2), mknod(2), symlink(2), link(2), unlink(2), rmdir(2). The order of the
  * checks is Linux's, since it decides which errno wins. rename(2) is in rename.ts, attributes are in attributes.ts.
  */
-import { CAP_MKNOD, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../abi/constants.ts'
+import {
+  CAP_MKNOD,
+  IN_ATTRIB,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+  S_ISGID,
+  S_ISUID,
+  S_IXGRP,
+} from '../abi/constants.ts'
 import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { type Dentry, forgetChildren, instantiate, unhash } from './dentry.ts'
 import type { Inode } from './inode.ts'
-import { notifyAttrib, notifyCreate, notifyDelete } from './notify.ts'
+import { notifyCreate, notifyDelete } from './notify.ts'
 import { mayCreate } from './open.ts'
 import type { Path } from './path.ts'
-import { creationMode, creator, INODE_APPEND, INODE_IMMUTABLE, mayDelete, wantWrite } from './permission.ts'
+import {
+  creationMode,
+  creator,
+  INODE_APPEND,
+  INODE_IMMUTABLE,
+  MAY_READ,
+  MAY_WRITE,
+  mayDelete,
+  ownerOrCapable,
+  permission,
+  wantWrite,
+} from './permission.ts'
 import { LAST_DOT, LAST_DOTDOT, LAST_NORM, Walk, type WalkContext } from './walk.ts'
 
 export { chmod, chown, setTimes, truncate, truncateFile } from './attributes.ts'
@@ -116,6 +140,7 @@ export function link(ctx: WalkContext, old: Path, start: Path | undefined, name:
   const child = newName(walk, name, false)
   if (failed(child)) return child
   if (walk.mount !== old.mount) return -EXDEV
+  if (ctx.mountNs.vfs.protectedHardlinks && !mayLinkTo(ctx, old.dentry.inode!)) return -EPERM
   const dir = walk.inode
   const allowed = mayCreate(ctx, dir)
   if (allowed < 0) return allowed
@@ -130,8 +155,16 @@ export function link(ctx: WalkContext, old: Path, start: Path | undefined, name:
   if (status < 0) return status
   inode.linkable = false
   created(walk, child, inode)
-  notifyAttrib(old.dentry)
+  inode.watches?.event(IN_ATTRIB, 0, undefined, false)
   return 0
+}
+
+/** may_linkat: what one could neither read nor write, or what gives privilege, only its owner may pin. */
+function mayLinkTo(ctx: WalkContext, inode: Inode): boolean {
+  if (ownerOrCapable(ctx.cred, inode)) return true
+  if (!inode.isRegular || (inode.mode & S_ISUID) !== 0) return false
+  if ((inode.mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP)) return false
+  return permission(ctx.cred, inode, MAY_READ | MAY_WRITE) === 0
 }
 
 export function unlink(ctx: WalkContext, start: Path | undefined, name: string): Status {
@@ -153,8 +186,10 @@ export function unlink(ctx: WalkContext, start: Path | undefined, name: string):
   if (child.mounted > 0) return -EBUSY
   const result = dir.unlink(child.name, inode)
   if (result < 0) return result
-  notifyDelete(dir, child.name, inode, false)
+  inode.watches?.event(IN_ATTRIB, 0, undefined, true)
+  // With its last link the inode may go (IN_DELETE_SELF): the directory hears of it after that.
   unhash(child)
+  notifyDelete(dir, child.name, false)
   return 0
 }
 
@@ -179,8 +214,8 @@ export function rmdir(ctx: WalkContext, start: Path | undefined, name: string): 
   const result = dir.rmdir(child.name, inode)
   if (result < 0) return result
   inode.nlink = 0
-  notifyDelete(dir, child.name, inode, true)
   forgetChildren(child)
   unhash(child)
+  notifyDelete(dir, child.name, true)
   return 0
 }

@@ -33,7 +33,8 @@ export abstract class SuperBlock {
   remount(_flags: number, _options: string): Status {
     return 0
   }
-  abstract statfs(out: HostStatfs): Status
+  /** `inode`: the one that was asked about, for file systems that are several to the guest (pipes and sockets). */
+  abstract statfs(out: HostStatfs, inode?: Inode): Status
   sync(): Status {
     return 0
   }

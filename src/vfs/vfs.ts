@@ -32,6 +32,8 @@ export class DeviceTable {
 export class Vfs {
   readonly clock: Clock
   readonly devices = new DeviceTable()
+  /** /proc/sys/fs/protected_hardlinks; the other protections there are off. */
+  protectedHardlinks = true
   /** Opens a FIFO; set by who owns pipes. */
   openFifo: Opener = () => -ENXIO
   /** Who waits for whose POSIX lock, for EDEADLK. */

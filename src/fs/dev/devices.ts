@@ -82,15 +82,7 @@ class NullFile extends File {
 
 class ZeroFile extends NullFile {
   override readAt(into: IoDst, _offset: number): number {
-    let done = 0
-    while (into.remaining > 0) {
-      const window = into.window(PIECE)
-      window.fill(0)
-      const status = into.commit(window.length)
-      if (status < 0) return done > 0 ? done : status
-      done += window.length
-    }
-    return done
+    return putZeros(into)
   }
   /** Mapped, it is anonymous memory. */
   override mapping(): MapSource {
@@ -98,13 +90,25 @@ class ZeroFile extends NullFile {
   }
 }
 
-class FullFile extends ZeroFile {
+class FullFile extends NullFile {
+  override readAt(into: IoDst, _offset: number): number {
+    return putZeros(into)
+  }
   override writeAt(): number {
     return -ENOSPC
   }
-  override mapping(): MapSource | number {
-    return File.prototype.mapping.call(this, 0, 0, 0, 0)
+}
+
+function putZeros(into: IoDst): number {
+  let done = 0
+  while (into.remaining > 0) {
+    const window = into.window(PIECE)
+    window.fill(0)
+    const status = into.commit(window.length)
+    if (status < 0) return done > 0 ? done : status
+    done += window.length
   }
+  return done
 }
 
 /** random and urandom: the host's generator is always ready. */

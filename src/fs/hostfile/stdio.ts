@@ -36,6 +36,7 @@ import { AnonInode } from '../../vfs/anon.ts'
 import { File, type IoctlContext, type MapSource } from '../../vfs/file.ts'
 import type { AttrChange } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
+import { makedev } from '../../vfs/vfs.ts'
 
 /** A pipe that can be written to takes this much without waiting (PIPE_BUF). */
 const SURE = 4096
@@ -100,6 +101,7 @@ class HostStreamInode extends AnonInode {
     this.uid = stat.uid
     this.gid = stat.gid
     this.size = stat.size
+    this.rdev = makedev(stat.rdevMajor, stat.rdevMinor)
     this.nlink = stat.nlink
     this.atime.sec = stat.atimeSec
     this.atime.nsec = stat.atimeNsec

@@ -1,5 +1,5 @@
 /** What all inodes of the overlay share; this class alone serves everything that is not a directory. */
-import { O_ACCMODE, O_RDONLY } from '../../abi/constants.ts'
+import { O_ACCMODE, O_RDONLY, O_TRUNC } from '../../abi/constants.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
@@ -94,8 +94,9 @@ export class OverlayInode extends Inode {
 
   /** A file open for reading stays with the lower inode when a later open copies it up, as on Linux. */
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
-    if ((flags & O_ACCMODE) !== O_RDONLY) {
-      const status = this.copyUp()
+    const truncates = (flags & O_TRUNC) !== 0
+    if (truncates || (flags & O_ACCMODE) !== O_RDONLY) {
+      const status = this.copyUp(truncates ? 0 : undefined)
       if (status < 0) return status
     }
     return this.real.open(path, flags, cred)

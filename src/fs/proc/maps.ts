@@ -42,7 +42,7 @@ export function formatMaps(mm: Mm, root: Path): string {
 
 function mapLine(mm: Mm, vma: Vma, root: Path): string {
   const inode = vma.file?.inode
-  const dev = inode?.sb.dev ?? (vma.shared !== undefined ? 1 : 0)
+  const dev = inode?.dev ?? (vma.shared !== undefined ? 1 : 0)
   const ino = inode?.ino ?? vma.shared?.ino ?? 0
   const name = vma.file !== undefined ? pathText(vma.file.path, root, '\n') : mm.vmaLabel(vma)
   const offset = inode !== undefined || vma.shared !== undefined ? vma.offset : 0

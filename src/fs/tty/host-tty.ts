@@ -59,7 +59,10 @@ export class HostTerminal implements Waiter, Expiry {
   readonly #buffer = new Uint8Array(PIECE)
   #ended = false
 
-  /** `tty`: allocated for it in a devpts; the descriptors are the host's, of its terminal. */
+  /**
+   * `tty`: allocated for it in a devpts; the descriptors are the host's, of its terminal. Without one to read from
+   * (`inFd` -1) it carries output only, and the host's terminal keeps its attributes.
+   */
   constructor(kernel: Kernel, tty: Tty, inFd: number, outFd: number) {
     this.#kernel = kernel
     this.#host = kernel.host
@@ -74,14 +77,14 @@ export class HostTerminal implements Waiter, Expiry {
   /** Makes the host's terminal raw and begins to carry. */
   start(): void {
     const attributes = new Uint8Array(TERMIOS.size)
-    if (this.#host.ioctl(this.#outFd, TCGETS, attributes) >= 0) {
+    if (this.#inFd >= 0 && this.#host.ioctl(this.#outFd, TCGETS, attributes) >= 0) {
       this.#saved = attributes.slice()
       const guest = decodeTermios(attributes, new Termios())
       this.tty.setTermios(guest)
       this.#host.ioctl(this.#outFd, TCSETS, encodeTermios(rawOf(guest), false))
     }
     this.resize()
-    this.#host.watch(this.#inFd, POLLIN, () => this.#pump())
+    if (this.#inFd >= 0) this.#host.watch(this.#inFd, POLLIN, () => this.#pump())
     if (this.#outFd !== this.#inFd) this.#host.watch(this.#outFd, POLLOUT, () => this.#pump())
     this.#pump()
   }
@@ -127,6 +130,7 @@ export class HostTerminal implements Waiter, Expiry {
   }
 
   #readIn(): void {
+    if (this.#inFd < 0) return
     for (;;) {
       if (this.#pending.length > 0) {
         const taken = this.tty.type(this.#pending)

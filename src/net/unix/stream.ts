@@ -1,9 +1,7 @@
 /** Byte streams: SOCK_STREAM of unix(7). Writes are not merged: control messages stay where they were sent. */
 import {
-  MSG_DONTWAIT,
   MSG_OOB,
   MSG_PEEK,
-  MSG_WAITALL,
   POLLIN,
   POLLRDNORM,
   SOCK_STREAM,
@@ -90,24 +88,11 @@ export class UnixStream extends UnixSocket {
     if (this.state !== ESTABLISHED) return -EINVAL
     if ((request.flags & MSG_OOB) !== 0) return -EOPNOTSUPP
     const peek = (request.flags & MSG_PEEK) !== 0
-    const wanted = this.#target(request)
-    if (!peek && !this.#enough(wanted, request.flags)) return -EAGAIN
     const outcome = peek ? this.#peek(request) : this.#take(request)
     if (outcome.done < 0) return outcome.done
     if (outcome.done === 0 && !outcome.touched) return this.#nothing()
     describe(task, this.options.passCred, outcome.cred, outcome.files, request.control)
     return outcome.done
-  }
-
-  /** How many bytes must be there before a waiting read returns. */
-  #target(request: ReceiveRequest): number {
-    if ((request.flags & MSG_WAITALL) !== 0) return 1
-    return Math.max(Math.min(this.options.rcvLowat, request.dst.remaining), 1)
-  }
-  #enough(wanted: number, flags: number): boolean {
-    if (wanted === 1 || (flags & MSG_DONTWAIT) !== 0) return true
-    if (this.error !== 0 || (this.shutdownMask & RCV_SHUTDOWN) !== 0) return true
-    return this.readableBytes >= wanted
   }
 
   #nothing(): number {

@@ -13,12 +13,12 @@ export interface SystrapStart {
 
 export interface SystrapAddon {
   systrapStart(slots: number): SystrapStart | number
-  resume(slot: number, command: number): void
+  resume(slot: number, what: number): void
   watchSlot(slot: number): void
   forgetSlot(slot: number): void
   /** `watched`: a pidfd with POLLIN, or the socket to the process with 0. */
   awaitRequest(slot: number, watched: number, events: number): number
-  exchange(slot: number, watched: number, events: number): number
+  exchange(slot: number, count: number, watched: number, events: number): number
   next(spinNs: number, timeoutNs: number): number
   mapSlot(slot: number, memfd: number, local: number): number
   unmapSlot(slot: number): number

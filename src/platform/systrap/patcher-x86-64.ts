@@ -5,8 +5,11 @@
  *   form B   0f 05  48 3d imm32           syscall; cmp $-409x,%rax   all eight bytes go
  *
  * Both jump to a trampoline within 2 GiB that loads the return address into rcx, as the instruction would, and jumps
- * to the stub. After form B a saved instruction pointer may point at the overwritten cmp: whenever a thread is
- * resumed there, the sentry does the comparison for it (finishSite).
+ * to the stub; form B's returns into the trampoline, which does the comparison and jumps back.
+ *
+ * The guest knows nothing of trampolines: where an instruction pointer in one is looked at, it is given as that of the
+ * site (siteOf). After form B it may point at the overwritten cmp: whenever a thread is resumed there, the sentry
+ * does the comparison for it (finishSite).
  *
  * Trampolines are written once by the sentry into memfd pages that guests map read-execute; a page belongs to one
  * address space and the children that it forked.
@@ -19,8 +22,11 @@ import type { SystrapSpace } from './space.ts'
 import type { SystrapThread } from './thread.ts'
 
 const PAGE = 4096
-/** Bytes of one trampoline. */
-const ENTRY = 32
+/** Bytes of one trampoline: see Trampolines.write. */
+const ENTRY = 64
+/** Where form B's comparison stands in it, and the jump behind it. */
+const COMPARE = 24
+const BACK = 30
 /** jmp rel32 reaches this far, less a page for good measure. */
 const REACH = 0x7fff0000
 const WORD = 4294967296
@@ -28,6 +34,8 @@ const WORD = 4294967296
 interface TrampolinePage {
   /** Where the guest sees it. */
   readonly address: number
+  /** The site (address behind its syscall instruction) of each entry. */
+  readonly sites: number[]
   /** Its place in the memfd. */
   readonly page: number
   used: number
@@ -70,7 +78,7 @@ export class Patcher {
   inherit(parent: Patcher): void {
     this.#seen = new Map(parent.#seen)
     this.#compared = new Map(parent.#compared)
-    this.#pages = parent.#pages.map(page => ({ ...page, used: PAGE / ENTRY }))
+    this.#pages = parent.#pages.map(page => ({ ...page, used: PAGE / ENTRY, sites: [...page.sites] }))
     this.#lowest = parent.#lowest
     this.#highest = parent.#highest
     for (const page of this.#pages) this.#space.platform.trampolines.share(page.page)
@@ -82,6 +90,21 @@ export class Patcher {
     if (end <= this.#lowest || address > this.#highest) return
     for (const site of this.#seen.keys()) if (site >= address && site < end) this.#seen.delete(site)
     for (const site of this.#compared.keys()) if (site >= address && site < end) this.#compared.delete(site)
+  }
+
+  /** What the guest is to take for its instruction pointer: that of the site, inside a trampoline. */
+  siteOf(ip: number): number {
+    for (const page of this.#pages) {
+      if (ip < page.address || ip >= page.address + PAGE) continue
+      const rip = page.sites[Math.floor((ip - page.address) / ENTRY)]
+      if (rip === undefined) return ip
+      const offset = (ip - page.address) % ENTRY
+      const formB = this.#compared.has(rip)
+      if (formB && offset >= COMPARE) return offset >= BACK ? rip + 6 : rip
+      // In front of the call: form A's mov is done or it is not; the call itself is yet to come.
+      return !formB && offset < 5 ? rip - 7 : rip - 2
+    }
+    return ip
   }
 
   /** Before a thread goes on: if it would start at an overwritten cmp, it is done here. */
@@ -126,7 +149,10 @@ export class Patcher {
     if (page === undefined) return true
     const trampoline = page.address + page.used * ENTRY
     const platform = space.platform
-    platform.trampolines.write(page.page, page.used++, formA ? thread.syscallNumber : -1, rip)
+    if (formA) platform.trampolines.writeA(page.page, page.used, thread.syscallNumber, rip)
+    else platform.trampolines.writeB(page.page, page.used, trampoline + COMPARE, immediate, rip + 6)
+    page.used++
+    page.sites.push(rip)
 
     text[jump] = 0xe9
     putWord(text, jump + 1, trampoline - (start + jump + 5))
@@ -176,7 +202,7 @@ export class Patcher {
       trampolines.drop(page)
       return undefined
     }
-    const entry = { address, page, used: 0 }
+    const entry = { address, page, used: 0, sites: [] }
     this.#pages.push(entry)
     return entry
   }
@@ -220,21 +246,37 @@ export class Trampolines {
     if (--this.#users[page]! === 0) this.#free.push(page)
   }
 
-  /** Entry `n` of a page: loads `nr` into eax unless it is -1, the return address into rcx, and jumps to the stub. */
-  write(page: number, n: number, nr: number, returnTo: number): void {
-    let at = page * PAGE + n * ENTRY
-    if (nr >= 0) {
-      this.#bytes[at] = 0xb8 // mov $nr, %eax
-      this.#view.setUint32(at + 1, nr, true)
-      at += 5
-    }
-    this.#bytes[at] = 0x48 // movabs $returnTo, %rcx
+  /** Form A, entry `n` of a page: mov $nr,%eax; movabs $returnTo,%rcx; jmp stub. */
+  writeA(page: number, n: number, nr: number, returnTo: number): void {
+    const at = page * PAGE + n * ENTRY
+    this.#bytes[at] = 0xb8
+    this.#view.setUint32(at + 1, nr, true)
+    this.#enterStub(at + 5, returnTo)
+  }
+
+  /** Form B: movabs $compare,%rcx; jmp stub; compare: cmp $immediate,%rax; jmp *next. */
+  writeB(page: number, n: number, compare: number, immediate: number, next: number): void {
+    const at = page * PAGE + n * ENTRY
+    this.#enterStub(at, compare)
+    this.#bytes[at + COMPARE] = 0x48
+    this.#bytes[at + COMPARE + 1] = 0x3d
+    this.#view.setInt32(at + COMPARE + 2, immediate, true)
+    this.#jump(at + BACK, next)
+  }
+
+  /** 24 bytes. */
+  #enterStub(at: number, returnTo: number): void {
+    this.#bytes[at] = 0x48
     this.#bytes[at + 1] = 0xb9
     this.#put64(at + 2, returnTo)
-    this.#bytes[at + 10] = 0xff // jmp *0(%rip)
-    this.#bytes[at + 11] = 0x25
-    this.#view.setUint32(at + 12, 0, true)
-    this.#put64(at + 16, this.#target)
+    this.#jump(at + 10, this.#target)
+  }
+  /** jmp *0(%rip) and the address behind it: 14 bytes. */
+  #jump(at: number, target: number): void {
+    this.#bytes[at] = 0xff
+    this.#bytes[at + 1] = 0x25
+    this.#view.setUint32(at + 2, 0, true)
+    this.#put64(at + 6, target)
   }
   #put64(at: number, value: number): void {
     this.#view.setUint32(at, value % WORD, true)

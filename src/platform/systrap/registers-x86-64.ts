@@ -1,38 +1,91 @@
-/** General registers of a stopped thread, in place: in its slot (fast path) or in the signal frame on its altstack. */
-import { REG_RAX, type Registers } from '../platform.ts'
+/**
+ * General registers of a stopped thread, in place: in its slot, where the first cache line has those that a plain call
+ * needs, or in the signal frame on its alternate stack.
+ *
+ * The instruction pointer has two faces: inside a trampoline, the guest is to see the address of the call site that
+ * was patched. It is translated when somebody looks, and what somebody sets is checked when the thread goes on.
+ */
+import { SLOT } from '../../abi/protocol.ts'
+import { REG_RAX, REG_RIP, type Registers } from '../platform.ts'
+import type { Patcher } from './patcher-x86-64.ts'
 import type { Slots } from './slots.ts'
 
 const WORD = 4294967296
 
+/** Word offset of each register from the base: in struct sigcontext, and in a slot. */
+const FRAME_ORDER = Int32Array.from({ length: 18 }, (_, reg) => reg * 2)
+const SLOT_ORDER = Int32Array.from([
+  SLOT.r8, SLOT.r9, SLOT.r10, SLOT.r11, SLOT.r12, SLOT.r13, SLOT.r14, SLOT.r15, SLOT.rdi, SLOT.rsi, SLOT.rbp, SLOT.rbx,
+  SLOT.rdx, SLOT.rax, SLOT.rcx, SLOT.rsp, SLOT.rip, SLOT.eflags,
+], offset => offset >>> 2)
+
 export class SlotRegisters implements Registers {
   readonly #slots: Slots
-  /** Index in u32 of r8. */
-  base = 0
+  readonly #patcher: Patcher
+  #base = 0
+  #order = SLOT_ORDER
+  /** Somebody has set the instruction pointer, or has seen it translated: it must be looked at before the resume. */
+  ipTouched = false
 
-  constructor(slots: Slots) {
+  constructor(slots: Slots, patcher: Patcher) {
     this.#slots = slots
+    this.#patcher = patcher
+  }
+
+  /** The registers are in the slot, at `base` of u32. */
+  useSlot(base: number): void {
+    this.#base = base
+    this.#order = SLOT_ORDER
+    this.ipTouched = false
+  }
+  /** They are in a frame, whose first register is at `base`. Where a frame goes on, nobody knows before it is looked at. */
+  useFrame(base: number): void {
+    this.#base = base
+    this.#order = FRAME_ORDER
+    this.ipTouched = true
+  }
+
+  #at(reg: number): number {
+    return this.#base + this.#order[reg]!
   }
   lo(reg: number): number {
-    return this.#slots.u32[this.base + reg * 2]!
+    if (reg === REG_RIP) this.#translate()
+    return this.#slots.u32[this.#at(reg)]!
   }
   hi(reg: number): number {
-    return this.#slots.u32[this.base + reg * 2 + 1]!
+    if (reg === REG_RIP) this.#translate()
+    return this.#slots.u32[this.#at(reg) + 1]!
   }
   set(reg: number, lo: number, hi: number): void {
-    this.#slots.u32[this.base + reg * 2] = lo
-    this.#slots.u32[this.base + reg * 2 + 1] = hi
+    if (reg === REG_RIP) this.ipTouched = true
+    const at = this.#at(reg)
+    this.#slots.u32[at] = lo
+    this.#slots.u32[at + 1] = hi
   }
   get(reg: number): number {
-    const at = this.base + reg * 2
+    if (reg === REG_RIP) this.#translate()
+    const at = this.#at(reg)
     return this.#slots.u32[at + 1]! * WORD + this.#slots.u32[at]!
   }
   put(reg: number, value: number): void {
-    const at = this.base + reg * 2
+    if (reg === REG_RIP) this.ipTouched = true
+    const at = this.#at(reg)
     this.#slots.u32[at] = value
     this.#slots.u32[at + 1] = Math.floor(value / WORD)
   }
+  /** The low word of rax: the call's number. */
   get number(): number {
-    return this.#slots.u32[this.base + REG_RAX * 2]!
+    return this.#slots.u32[this.#at(REG_RAX)]!
+  }
+
+  #translate(): void {
+    const at = this.#at(REG_RIP)
+    const ip = this.#slots.u32[at + 1]! * WORD + this.#slots.u32[at]!
+    const site = this.#patcher.siteOf(ip)
+    if (site === ip) return
+    this.#slots.u32[at] = site
+    this.#slots.u32[at + 1] = Math.floor(site / WORD)
+    this.ipTouched = true
   }
 }
 
@@ -57,7 +110,7 @@ export function compareFlags(flags: number, lo: number, hi: number, immediate: n
   if (hi < immHi || (hi === immHi && borrow === 1)) result |= CF
   if (resultLo === 0 && resultHi === 0) result |= ZF
   if (resultHi >>> 31 === 1) result |= SF
-  if ((((hi ^ immHi) & (hi ^ resultHi)) >>> 31) === 1) result |= OF
+  if (((hi ^ immHi) & (hi ^ resultHi)) >>> 31 === 1) result |= OF
   if (((lo ^ immLo ^ resultLo) & 0x10) !== 0) result |= AF
   let parity = resultLo & 0xff
   parity ^= parity >> 4

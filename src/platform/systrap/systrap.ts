@@ -5,7 +5,7 @@
  */
 import {
   FD_RECEIVED, FD_RECEIVED_SECOND, OP_CLONE, OP_FORK, OP_RECEIVE_FD, OP_SYSCALL, PREFETCH_BUFFER, PREFETCH_MAX, PREFETCH_STRING,
-  PREFETCH_STRUCT, SLOT, SLOT_COUNT, SLOT_SIZE, SLOTS, STUB_TEXT,
+  PREFETCH_STRUCT, SLOT_COUNT, SLOT_SIZE, SLOTS, STUB_TEXT,
 } from '../../abi/protocol.ts'
 import { MFD_CLOEXEC, POLLIN } from '../../abi/constants.ts'
 import { EAGAIN, EIO, ENOMEM, ESRCH } from '../../abi/errno.ts'
@@ -210,8 +210,7 @@ export class Systrap implements Platform {
   #adopt(memfd: number, socket: number, slot: number): SystrapThread | number {
     // The process says something over its socket, and the host's kernel says who it is.
     this.slots.putOp(slot, 0, OP_SYSCALL, NR.sendto, 0, STUB_TEXT, 1, 0, 0, 0)
-    this.slots.u32[this.slots.at(slot, SLOT.op_count)] = 1
-    if (this.addon.exchange(slot, socket, 0) < 0) return -EAGAIN
+    if (this.addon.exchange(slot, 1, socket, 0) < 0) return -EAGAIN
     const pid = this.addon.receiveSender(socket)
     const pidfd = pid > 0 ? this.addon.pidfdOpen(pid) : -ESRCH
     if (pidfd < 0) {
@@ -358,7 +357,9 @@ function writePrefetch(info: Uint8Array, rules: readonly PrefetchRule[]): void {
     if (rule.nr >= PREFETCH_MAX) continue
     rule.args.forEach((argument, i) => {
       if (argument === undefined) return
-      const at = PREFETCH_TABLE + rule.nr * 24 + i * 4
+      const row = PREFETCH_TABLE + rule.nr * 24
+      const at = row + 1 + i * 3
+      info[row] = 1
       if (argument.kind === 'string') info[at] = PREFETCH_STRING
       else if (argument.kind === 'buffer') {
         info[at] = PREFETCH_BUFFER

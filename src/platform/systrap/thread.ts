@@ -10,7 +10,7 @@
 import {
   COMMAND_EXIT, COMMAND_RESUME, OP, OP_COPY_IN, OP_COPY_OUT, OP_COUNT, OP_GET_FS, OP_SET_FS, OP_SYSCALL, OP_XRSTOR,
   OP_XSAVE, PREFETCHED, SLOT, SLOT_ALTSTACK, SLOT_ALTSTACK_SIZE, SLOT_BOUNCE, SLOT_BOUNCE_SIZE, SLOT_SIZE, SLOT_XSTATE,
-  SLOTS, STATE_SLEEP, STOP_FAULT as STUB_FAULT, STOP_KICK as STUB_KICK, STOP_SYSCALL_FAST, STOP_SYSCALL_TRAP,
+  SLOTS, STATE_SLEEP, STOP_FAULT as STUB_FAULT, STOP_KICK as STUB_KICK, STOP_KICK_FAST, STOP_SYSCALL_FAST, STOP_SYSCALL_TRAP,
 } from '../../abi/protocol.ts'
 import { POLLIN } from '../../abi/constants.ts'
 import { EFAULT, EINVAL, ESRCH } from '../../abi/errno.ts'
@@ -28,6 +28,8 @@ import {
 
 /** Where prefetched and outgoing bytes may lie in the bounce buffer; above it the extended state is saved. */
 const BOUNCE_LIMIT = SLOT_XSTATE - SLOT_BOUNCE
+/** Pieces that come along with a call, an argument each. */
+const MAX_PREFETCHED = 6
 const AUDIT_ARCH_X86_64 = 0xc000003e
 
 export class SystrapThread implements PlatformThread {
@@ -50,6 +52,8 @@ export class SystrapThread implements PlatformThread {
   /** Offset in the slot of the saved extended state, 0 if it is still in the CPU's registers. */
   #xstate = 0
   #restoreXstate = false
+  #kicked = false
+  #spin = 0
   #opCount = 0
   #bounceTop = 0
   #prefetched = 0
@@ -59,44 +63,54 @@ export class SystrapThread implements PlatformThread {
     this.space = space
     this.slot = slot
     this.local = local
-    this.regs = new SlotRegisters(platform.slots)
-    this.regs.base = platform.slots.at(slot, SLOT.fast_registers)
+    this.regs = new SlotRegisters(platform.slots, space.patcher)
+    this.regs.useSlot(platform.slots.at(slot, 0))
+    this.#setSpin(platform.stubSpin)
   }
 
   /** Takes note of a request that arrived; the reason as platform.ts names it. */
   accept(): number {
     const slots = this.platform.slots
     const base = slots.at(this.slot, 0)
-    const u32 = slots.u32
+    const what = slots.u32[base + (SLOT.what >> 2)]!
+    const reason = what & 0xff
     this.stopped = true
     this.space.active = this
     this.#opCount = 0
     this.#restoreXstate = false
-    const reason = u32[base + (SLOT.reason >> 2)]!
-    const registers = u32[base + (SLOT.registers >> 2)]!
-    const xstate = u32[base + (SLOT.xstate >> 2)]!
-    this.#inSlot = registers === SLOT.fast_registers
-    if (!this.#inSlot && !this.#insideAltstack(registers, REG_COUNT * 8)) return this.#lost()
-    this.regs.base = slots.at(this.slot, registers)
-    this.#xstate = 0
-    if (!this.#inSlot) {
-      if (!this.#insideAltstack(xstate, 1024) || (xstate & 15) !== 0) return this.#lost()
-      this.#xstate = xstate
-    }
-    this.#prefetched = Math.min(u32[base + (SLOT.prefetched_count >> 2)]!, 6)
-    this.#bounceTop = this.#prefetchedEnd()
-    if (reason === STOP_SYSCALL_FAST) {
+    this.#prefetched = what >>> 8
+    this.#bounceTop = 0
+    if (this.#prefetched > 0) this.#bounceTop = this.#prefetchedEnd()
+    if (reason === STOP_SYSCALL_FAST || reason === STOP_KICK_FAST) {
+      this.#inSlot = true
+      this.#xstate = 0
+      this.regs.useSlot(base)
+      if (reason === STOP_KICK_FAST) return STOP_KICK
       this.syscallNumber = this.regs.number
       return STOP_SYSCALL
     }
+    return this.#acceptFrame(base, reason)
+  }
+
+  /** A stop by a signal: registers and extended state are in the frame that the host made. */
+  #acceptFrame(base: number, reason: number): number {
+    const slots = this.platform.slots
+    const registers = slots.u32[base + (SLOT.registers >> 2)]!
+    const xstate = slots.u32[base + (SLOT.xstate >> 2)]!
+    if (!this.#insideAltstack(registers, REG_COUNT * 8)) return this.#lost()
+    if (!this.#insideAltstack(xstate, this.platform.xstateSize) || (xstate & 15) !== 0) return this.#lost()
+    this.#inSlot = false
+    this.#xstate = xstate
+    this.regs.useFrame(slots.at(this.slot, registers))
     if (reason === STOP_SYSCALL_TRAP) {
       // A 32-bit entry has numbers of its own: -1 is none of ours.
-      this.syscallNumber = u32[base + (SLOT.fault_code >> 2)] === AUDIT_ARCH_X86_64 ? this.regs.number : 0xffffffff
+      const arch = slots.u32[base + (SLOT.fault_code >> 2)]
+      this.syscallNumber = arch === AUDIT_ARCH_X86_64 ? this.regs.number : 0xffffffff
       this.space.patcher.trapped(this, this.regs.get(REG_RIP))
       return STOP_SYSCALL
     }
     if (reason === STUB_FAULT) {
-      this.fault.signo = u32[base + (SLOT.fault_signo >> 2)]!
+      this.fault.signo = slots.u32[base + (SLOT.fault_signo >> 2)]!
       this.fault.code = slots.i32[base + (SLOT.fault_code >> 2)]!
       this.fault.addr = slots.get64(base + (SLOT.fault_address >> 2))
       this.fault.trapno = slots.get64(base + (SLOT.fault_trapno >> 2))
@@ -118,6 +132,7 @@ export class SystrapThread implements PlatformThread {
 
   #prefetchedEnd(): number {
     let end = 0
+    if (this.#prefetched > MAX_PREFETCHED) this.#prefetched = MAX_PREFETCHED
     for (let i = 0; i < this.#prefetched; i++) {
       const at = this.platform.slots.at(this.slot, SLOT.prefetched + i * PREFETCHED.size)
       end = Math.max(end, this.platform.slots.u32[at + 3]! + this.platform.slots.u32[at + 2]!)
@@ -160,11 +175,9 @@ export class SystrapThread implements PlatformThread {
   /** Has the stub do what is queued, now. Negative errno when the process died. */
   exchange(): Status {
     if (this.dead) return -ESRCH
-    const slots = this.platform.slots
-    slots.u32[slots.at(this.slot, SLOT.op_count)] = this.#opCount
+    const count = this.#opCount
     this.#opCount = 0
-    slots.u32[slots.at(this.slot, SLOT.spin)] = this.platform.stubSpin
-    const status = this.platform.addon.exchange(this.slot, this.space.pidfd, POLLIN)
+    const status = this.platform.addon.exchange(this.slot, count, this.space.pidfd, POLLIN)
     if (status < 0) {
       this.space.died()
       return -ESRCH
@@ -258,14 +271,12 @@ export class SystrapThread implements PlatformThread {
   /** A child's first state is its parent's: registers and extended state, into the slot. */
   inherit(parent: SystrapThread): void {
     const slots = this.platform.slots
-    const to = slots.at(this.slot, SLOT.fast_registers)
-    slots.u32.copyWithin(to, parent.regs.base, parent.regs.base + REG_COUNT * 2)
-    this.regs.base = to
+    this.regs.useSlot(slots.at(this.slot, 0))
+    for (let reg = 0; reg < REG_COUNT; reg++) this.regs.set(reg, parent.regs.lo(reg), parent.regs.hi(reg))
     this.syscallNumber = parent.syscallNumber
     const from = parent.slot * SLOT_SIZE + parent.#xstate
     const target = this.slot * SLOT_SIZE + SLOT_XSTATE
     slots.bytes.copyWithin(target, from, from + this.platform.xstateSize)
-    // The words that the kernel keeps for itself in a frame must be zero for XRSTOR's sake only in the header.
     this.#inSlot = true
     this.#xstate = SLOT_XSTATE
     this.#restoreXstate = true
@@ -298,20 +309,31 @@ export class SystrapThread implements PlatformThread {
 
   park(): void {
     this.flush()
-    const slots = this.platform.slots
-    slots.u32[slots.at(this.slot, SLOT.spin)] = 0
+    this.#setSpin(0)
     if (this.space.active === this) this.space.active = undefined
     this.#prefetched = 0
     this.#bounceTop = 0
   }
 
+  /** Written only when it changes: the word lies in a cache line that the stub has for itself otherwise. */
+  #setSpin(spin: number): void {
+    if (this.#spin === spin) return
+    this.#spin = spin
+    this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.spin)] = spin
+  }
+
   resume(result?: number): void {
     if (this.dead) return
     if (result !== undefined) this.regs.put(REG_RAX, result)
-    this.space.patcher.finishSite(this)
+    if (this.regs.ipTouched) this.space.patcher.finishSite(this)
     if (this.#restoreXstate) {
       this.queue(OP_XRSTOR, 0)
       this.#restoreXstate = false
+    }
+    this.#setSpin(this.platform.stubSpin)
+    if (this.#kicked) {
+      this.#kicked = false
+      this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.interrupt)] = 0
     }
     this.#send(COMMAND_RESUME)
     this.stopped = false
@@ -319,17 +341,25 @@ export class SystrapThread implements PlatformThread {
   }
 
   #send(command: number): void {
-    const slots = this.platform.slots
-    const base = slots.at(this.slot, 0)
-    slots.u32[base + (SLOT.op_count >> 2)] = this.#opCount
-    slots.u32[base + (SLOT.spin >> 2)] = this.platform.stubSpin
-    slots.u32[base + (SLOT.interrupt >> 2)] = 0
+    const count = this.#opCount
     this.#opCount = 0
-    this.platform.addon.resume(this.slot, command)
+    this.platform.addon.resume(this.slot, command | (count << 8))
+  }
+
+  /** The stub answers call `index` (CONSTANT_*) itself from now on. */
+  setConstant(index: number, value: number): void {
+    const slots = this.platform.slots
+    slots.i32[slots.at(this.slot, SLOT.constant) + index] = value
+    slots.u32[slots.at(this.slot, SLOT.constants)]! |= 1 << index
+  }
+  /** All calls come to the kernel again. */
+  clearConstants(): void {
+    this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.constants)] = 0
   }
 
   kick(): void {
     if (this.stopped || this.dead || this.tid === 0) return
+    this.#kicked = true
     this.platform.addon.kick(this.slot, this.space.pid, this.tid)
   }
 
