@@ -2,10 +2,10 @@
 import { readdirSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
-import type { ControlAnswer, ControlRequest, SandboxInfo } from '../sandbox/control.ts'
+import type { ControlAnswer, ControlRequest } from '../sandbox/control.ts'
 import { UserError } from '../sandbox/user-error.ts'
 
-const TIMEOUT_MS = 5000
+const TIMEOUT_MS = 2000
 
 /** As the launcher has it. */
 function socketDirectory(): string {
@@ -16,14 +16,22 @@ function socketDirectory(): string {
 }
 
 export async function listSandboxes(): Promise<void> {
-  const found: SandboxInfo[] = []
-  for (const id of sandboxIds()) {
-    const answer = await ask(id, { command: 'info' })
-    if (answer !== undefined && 'info' in answer) found.push(answer.info)
-  }
-  const rows = found.map(info => [info.id, age(info.startedMs), String(info.processes), info.command])
+  const rows = await Promise.all(sandboxIds().map(describe))
   for (const row of [['ID', 'AGE', 'PROCESSES', 'COMMAND'], ...rows]) {
+    if (row === undefined) continue
     process.stdout.write(`${row[0].padEnd(9)} ${row[1].padEnd(9)} ${row[2].padEnd(9)} ${row[3]}\n`)
+  }
+}
+
+async function describe(id: string): Promise<string[] | undefined> {
+  try {
+    const answer = await ask(id, { command: 'info' })
+    if (answer === undefined || !('info' in answer)) return undefined
+    const { startedMs, processes, command } = answer.info
+    return [id, age(startedMs), String(processes), command]
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    return [id, '?', '?', `(${error.message})`]
   }
 }
 

@@ -1,4 +1,4 @@
-/** Everything that can be mounted, and the devices: registered with a new kernel. */
+/** Everything that can be mounted, and what is behind device numbers: registered with a new kernel. */
 import { cgroup2Type } from '../fs/cgroup/super.ts'
 import { registerDevices } from '../fs/dev/devices.ts'
 import { devtmpfsType } from '../fs/dev/devtmpfs.ts'
@@ -11,12 +11,16 @@ import { tmpfsType } from '../fs/tmpfs/super.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 
 export function registerFileSystems(kernel: Kernel): void {
-  kernel.vfs.openFifo = openFifo
-  kernel.makePidFd = makePidFd
-  registerDevices(kernel)
   const types = [
-    sysfsType(kernel), tmpfsType(kernel.host), new ProcType(kernel), cgroup2Type(kernel), devtmpfsType(kernel),
+    tmpfsType(kernel.host),
+    new ProcType(kernel),
+    sysfsType(kernel),
+    cgroup2Type(kernel),
+    devtmpfsType(kernel),
     devptsType(kernel),
   ]
   for (const type of types) kernel.fsTypes.set(type.name, type)
+  registerDevices(kernel)
+  kernel.vfs.openFifo = openFifo
+  kernel.makePidFd = makePidFd
 }

@@ -76,6 +76,7 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
     connected: fd => control.connected(fd),
     closed: () => killGroup(init.group, SIGKILL),
   })
+  stdio.start()
   await serve(kernel, platform)
   stdio.close()
   const status = init.group.exitStatus

@@ -1,99 +1,97 @@
 /**
- * The guest's standard descriptors. At a terminal they are a terminal of the guest's own, whose other end is pumped to
- * the host's; otherwise each is a file over the host's descriptor. Where only the output is a terminal, only output is
- * pumped: whoever stands at the other end of the pipeline may be reading that terminal.
+ * The guest's standard descriptors. Those that are the host's terminal become a terminal of the guest's own, whose
+ * other end is carried to the host's; each other one is a file over the host's descriptor.
+ *
+ * Signals that reach the launcher go where a terminal would have sent them.
  */
-import {
-  AT_EMPTY_PATH, O_NOCTTY, O_RDWR, S_IFCHR, S_IFMT, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, TCGETS,
-} from '../abi/constants.ts'
-import { ENODEV, ENOTTY } from '../abi/errno.ts'
+import { O_RDWR, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH, TCGETS } from '../abi/constants.ts'
+import { errnoName } from '../abi/errno.ts'
 import { TERMIOS } from '../abi/layout.ts'
-import { failed, type OrErrno } from '../base/result.ts'
+import { failed } from '../base/result.ts'
 import { DevptsSuper } from '../fs/devpts/super.ts'
 import { openHostStream } from '../fs/hostfile/stdio.ts'
 import { HostTerminal } from '../fs/tty/host-tty.ts'
-import { setControlling, signalForeground } from '../fs/tty/job-control.ts'
+import { setControlling } from '../fs/tty/job-control.ts'
+import type { Tty } from '../fs/tty/tty.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { kernelSignal } from '../kernel/signal-info.ts'
-import { sendToGroup, sendToProcessGroup } from '../kernel/signal.ts'
+import { sendToGroup } from '../kernel/signal.ts'
 import type { Task } from '../kernel/task.ts'
-import { newHostStat } from '../platform/host.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
 import type { FdTable } from '../vfs/fd-table.ts'
-import type { File } from '../vfs/file.ts'
-import { lookup, LOOKUP_FOLLOW, openAt, type WalkContext } from '../vfs/namei.ts'
-import { makedev } from '../vfs/vfs.ts'
+import { fileGet } from '../vfs/file-ref.ts'
+import type { MountNamespace } from '../vfs/mount.ts'
+import { openAt, type WalkContext } from '../vfs/namei.ts'
+import { UserError } from './user-error.ts'
 
-const STANDARD = [0, 1, 2]
-const NULL_DEVICE = makedev(1, 3)
-/** Keys send these to everybody in the foreground. */
-const KEYBOARD_SIGNALS = [SIGINT, SIGQUIT, SIGTSTP, SIGHUP]
+const PASSED_ON = new Set([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT])
 
 export class Stdio {
   readonly #kernel: Kernel
   readonly #host: LinuxHost
   #terminal: HostTerminal | undefined = undefined
+  #tty: Tty | undefined = undefined
 
   constructor(kernel: Kernel, host: LinuxHost) {
     this.#kernel = kernel
     this.#host = host
   }
 
-  /** Puts descriptors 0, 1 and 2 into `fds`, as far as the sandbox has them. */
+  /** Fills descriptors 0, 1 and 2. */
   install(fds: FdTable, walk: WalkContext): void {
-    const terminals = STANDARD.map(fd => this.#host.ioctl(fd, TCGETS, new Uint8Array(TERMIOS.size)) >= 0)
-    const out = terminals[1] ? 1 : terminals[2] ? 2 : -1
-    const interactive = terminals[0] && terminals[1]
-    const place = out < 0 ? -ENOTTY : this.#makeTerminal(walk, interactive ? 0 : -1, out)
-    for (const fd of STANDARD) {
-      const useTerminal = typeof place === 'string' && terminals[fd] && (fd > 0 || interactive)
-      const file = useTerminal ? openAt(walk, undefined, place, O_RDWR | O_NOCTTY, 0) : this.#open(walk, fd)
-      if (file !== undefined && !failed(file)) fds.set(fd, file, false)
+    const terminals = [0, 1, 2].filter(fd => this.#isTerminal(fd))
+    const slave = terminals.length > 0 ? this.#openTerminal(walk, terminals) : undefined
+    for (let fd = 0; fd < 3; fd++) {
+      if (slave !== undefined && terminals.includes(fd)) fds.set(fd, fileGet(slave), false)
+      else if (this.#host.poll(fd, 0) !== POLL_NO_DESCRIPTOR) {
+        fds.set(fd, openHostStream(this.#kernel, fd, walk.cred), false)
+      }
     }
   }
 
-  /** The terminal becomes the controlling one of the first process. */
-  adopt(task: Task): void {
-    if (this.#terminal === undefined) return
-    setControlling(this.#terminal.tty, task, true, false)
-    this.#terminal.start()
+  #isTerminal(fd: number): boolean {
+    return this.#host.ioctl(fd, TCGETS, new Uint8Array(TERMIOS.size)) >= 0
   }
 
-  /** The launcher got a signal: it means the guest. */
+  #openTerminal(walk: WalkContext, terminals: readonly number[]) {
+    const devpts = devptsOf(walk.mountNs)
+    if (devpts === undefined) return undefined
+    const tty = devpts.allocate(walk.cred)
+    if (failed(tty)) throw new UserError(`no terminal for the sandbox: ${errnoName(-tty)}`)
+    const output = terminals.includes(1) ? 1 : terminals.includes(2) ? 2 : 0
+    this.#terminal = new HostTerminal(this.#kernel, tty, terminals.includes(0) ? 0 : -1, output)
+    this.#tty = tty
+    const file = openAt(walk, undefined, `/dev/pts/${tty.index}`, O_RDWR, 0)
+    if (failed(file)) throw new UserError(`no terminal for the sandbox: ${errnoName(-file)}`)
+    return file
+  }
+
+  /** The first process leads the session that the terminal controls. */
+  adopt(init: Task): void {
+    if (this.#tty !== undefined) setControlling(this.#tty, init, true, false)
+  }
+
+  /** From now on bytes move. */
+  start(): void {
+    this.#terminal?.start()
+  }
+
+  /** A signal for the sandbox as a whole, as the launcher got it. */
   signal(init: Task, signo: number): void {
-    if (signo === SIGWINCH) {
-      this.#terminal?.resize()
-      return
-    }
-    const tty = this.#terminal?.tty
-    if (!KEYBOARD_SIGNALS.includes(signo)) sendToGroup(init.group, kernelSignal(signo))
-    else if (tty?.foreground !== undefined) signalForeground(tty, signo)
-    else sendToProcessGroup(init.group.processGroup, signo)
+    if (signo === SIGWINCH) this.#terminal?.resize()
+    else if (PASSED_ON.has(signo)) sendToGroup(init.group, kernelSignal(signo))
   }
 
   close(): void {
     this.#terminal?.close()
   }
-
-  /** A pseudo terminal for the host's: the path of its slave. Without a devpts there is none. */
-  #makeTerminal(walk: WalkContext, inFd: number, outFd: number): OrErrno<string> {
-    const place = lookup(walk, undefined, '/dev/pts', LOOKUP_FOLLOW)
-    if (failed(place)) return place
-    const { sb } = place.dentry
-    if (!(sb instanceof DevptsSuper)) return -ENODEV
-    const tty = sb.allocate(walk.cred)
-    if (failed(tty)) return tty
-    this.#terminal = new HostTerminal(this.#kernel, tty, inFd, outFd)
-    return `/dev/pts/${tty.index}`
-  }
-
-  /** /dev/null is the guest's own; a descriptor that isn't open stays so. */
-  #open(walk: WalkContext, fd: number): OrErrno<File> | undefined {
-    const stat = newHostStat()
-    if (this.#host.statx(fd, '', AT_EMPTY_PATH, stat) < 0) return undefined
-    if ((stat.mode & S_IFMT) === S_IFCHR && makedev(stat.rdevMajor, stat.rdevMinor) === NULL_DEVICE) {
-      return openAt(walk, undefined, '/dev/null', O_RDWR, 0)
-    }
-    return openHostStream(this.#kernel, fd, walk.cred)
-  }
 }
+
+/** POLLNVAL: the descriptor is closed. */
+const POLL_NO_DESCRIPTOR = 0x20
+
+function devptsOf(namespace: MountNamespace): DevptsSuper | undefined {
+  for (const mount of namespace.mounts) if (mount.sb instanceof DevptsSuper) return mount.sb
+  return undefined
+}
+
