@@ -183,6 +183,9 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	claim_addresses(argv);
+	/* Else a descendant's working directory would lie in the host's tree, which pivot_root leaves where it is. */
+	if (chdir("/"))
+		die("chdir");
 	drop_capabilities();
 	/* 0 and 1 are the children's own; nothing that is received may get a low number. */
 	while ((event = open("/dev/null", O_RDWR)) >= 0 && event < 3)

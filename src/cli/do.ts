@@ -1,6 +1,7 @@
 /** `caisson do`: runs one command in a new sandbox that sees the host's files, and writes to none of them unless told. */
 
 import { realpathSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { isAbsolute, normalize, resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { encodeText } from '../base/bytes.ts'
@@ -62,6 +63,8 @@ export function addDo(caisson: Command): void {
     .action(async (command: string[], flags: DoFlags) => {
       const options = sandboxOptions(command, flags)
       const { runSandbox } = await import('../sandbox/sandbox.ts')
+      // In the jail there is no place for it any more. Nothing happens where no cache is in use.
+      flushCompileCache()
       process.exit(await runSandbox(options))
     })
 }

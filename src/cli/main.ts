@@ -1,6 +1,7 @@
 /** The command line: reads the flags, and hands on to the file of the verb. */
 
 import { readFileSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { UserError } from '../sandbox/user-error.ts'
@@ -53,7 +54,10 @@ function program(root: string): Command {
 
 async function main(): Promise<void> {
   try {
-    await program(packageRoot()).parseAsync(process.argv)
+    const root = packageRoot()
+    // The sources, stripped of their types anew at each start, would take most of a second.
+    if (process.argv[1].endsWith('.ts')) enableCompileCache(join(root, 'node_modules/.cache/caisson'))
+    await program(root).parseAsync(process.argv)
   } catch (error) {
     if (error instanceof CommanderError) {
       // Commander has printed it already.

@@ -16,11 +16,10 @@ export function rawArguments(decoded: readonly string[]): string[] {
   return all.slice(all.length - decoded.length)
 }
 
-/** The environment that the guest gets: ours, without what the launcher added. */
+/** The environment that the guest gets: ours, without what is meant for caisson itself. */
 export function guestEnvironment(): string[] {
   // Not process.env: it may have been changed, and is decoded.
   const entries = readFileSync('/proc/self/environ', 'latin1').split('\0').filter(Boolean)
-  return entries
-    .filter(entry => !entry.startsWith('CAISSON_LAUNCHER='))
-    .map(entry => (entry.startsWith(HIDDEN) ? entry.slice(HIDDEN.length) : entry))
+  const own = entries.filter(entry => !entry.startsWith('CAISSON_') || entry.startsWith(HIDDEN))
+  return own.map(entry => (entry.startsWith(HIDDEN) ? entry.slice(HIDDEN.length) : entry))
 }

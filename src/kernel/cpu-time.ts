@@ -1,6 +1,9 @@
 /**
- * CPU time and rusage. The platform counts a host thread's CPU time; all of it is shown as user time, since the time
- * that the sentry works for a task is not measured per task.
+ * CPU time and rusage. The platform counts CPU time, of a whole address space and of stopped threads; all of it is shown as
+ * user time, since the time that the sentry works for a task is not measured per task.
+ *
+ * A process that has its address space to itself (`ownsSpace`) has used what its space has, plus what it used before its
+ * last exec. One that shares its parent's (vfork) is the sum of its threads.
  */
 import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
@@ -37,16 +40,27 @@ export function addTotals(to: CpuTotals, more: CpuTotals): void {
   to.involuntarySwitches += more.involuntarySwitches
 }
 
-/** CPU time of one thread, in ns. */
+/** CPU time of one thread, in ns; of one that runs now, what was last known, unless it is the only one. */
 export function taskCpuTime(task: Task): number {
-  return task.ended ? task.cpuTimeAtEnd : task.cpuTimeBefore + (task.thread.cpuTime?.() ?? 0)
+  if (task.ended) return task.cpuTime
+  const own = task.thread.cpuTime?.() ?? 0
+  task.cpuTime = Math.max(task.cpuTime, task.cpuTimeBefore + own)
+  return task.cpuTime
 }
 
 /** CPU time of all threads that the process has and had. */
 export function groupCpuTime(group: ThreadGroup): number {
-  let sum = group.ended.user + group.ended.system
+  let sum = group.ended.user
+  if (group.live === 0) return sum
+  const space = spaceCpuTime(group)
+  if (space !== undefined) return sum + space
   for (const task of group.tasks) if (!task.ended) sum += taskCpuTime(task)
   return sum
+}
+
+/** What the address space has used, if it is the process's own and the platform knows. */
+function spaceCpuTime(group: ThreadGroup): number | undefined {
+  return group.ownsSpace ? group.representative.thread.space.cpuTime?.() : undefined
 }
 
 /** RUSAGE_THREAD. */
@@ -54,7 +68,7 @@ export function taskTotals(task: Task): CpuTotals {
   const totals = newCpuTotals()
   totals.user = taskCpuTime(task)
   totals.voluntarySwitches = task.voluntarySwitches
-  totals.maxRss = task.ended ? 0 : residentKiB(task)
+  totals.maxRss = residentKiB(task)
   return totals
 }
 
@@ -62,17 +76,34 @@ export function taskTotals(task: Task): CpuTotals {
 export function groupTotals(group: ThreadGroup): CpuTotals {
   const totals = newCpuTotals()
   addTotals(totals, group.ended)
-  for (const task of group.tasks) if (!task.ended) addTotals(totals, taskTotals(task))
+  if (group.live === 0) return totals
+  totals.user = groupCpuTime(group)
+  totals.maxRss = Math.max(totals.maxRss, residentKiB(group.representative))
+  for (const task of group.tasks) if (!task.ended) totals.voluntarySwitches += task.voluntarySwitches
   return totals
 }
 
-/** Called once when a thread ends, before its host thread goes. */
+/** Called once when a thread ends, before its host thread goes and before it is counted as ended. */
 export function accountEnd(task: Task): void {
-  const totals = taskTotals(task)
-  task.cpuTimeAtEnd = totals.user
-  addTotals(task.group.ended, totals)
+  const { group } = task
+  const { ended } = group
+  ended.voluntarySwitches += task.voluntarySwitches
+  if (!group.ownsSpace || task.thread.space.cpuTime === undefined) ended.user += taskCpuTime(task)
+  else if (group.live === 1) ended.user += spaceCpuTime(group) ?? 0
+  if (group.live === 1) ended.maxRss = Math.max(ended.maxRss, residentKiB(task))
+}
+
+/** Called when a task leaves its address space for another one (exec); it is the only thread. */
+export function accountExec(task: Task): void {
+  const { group } = task
+  taskCpuTime(task)
+  task.cpuTimeBefore = task.cpuTime
+  const space = spaceCpuTime(group)
+  if (space !== undefined) group.ended.user += space
+  else if (task.thread.space.cpuTime !== undefined) group.ended.user += task.cpuTime
+  group.ownsSpace = true
 }
 
 function residentKiB(task: Task): number {
-  return task.thread.space.alive ? task.thread.space.residentPages() * 4 : 0
+  return task.ended || !task.thread.space.alive ? 0 : task.thread.space.residentPages() * 4
 }

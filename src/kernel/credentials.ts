@@ -1,6 +1,6 @@
 /** How a task gets other credentials (commit_creds), and what identity decides about other tasks. */
 import { CAP_SYS_PTRACE } from '../abi/constants.ts'
-import type { Credentials } from '../base/credentials.ts'
+import type { Credentials, UserNamespace } from '../base/credentials.ts'
 import type { Task } from './task.ts'
 
 /** Publishes changed credentials; the old ones stay with what was opened under them. */
@@ -12,11 +12,20 @@ export function commitCredentials(task: Task, cred: Credentials): void {
   }
   const changed =
     cred.euid !== old.euid || cred.egid !== old.egid || cred.fsuid !== old.fsuid || cred.fsgid !== old.fsgid
-  if (changed || !cred.permitted.subsetOf(old.permitted)) {
+  if (changed || !capsWithin(cred, old)) {
     task.dumpable = 0
     task.parentDeathSignal = 0
   }
   task.cred = cred
+}
+
+/** Whether `cred` can do no more than `old` could: who makes a user namespace has all capabilities over it anyway. */
+function capsWithin(cred: Credentials, old: Credentials): boolean {
+  if (cred.userNs === old.userNs) return cred.permitted.subsetOf(old.permitted)
+  for (let at: UserNamespace | undefined = cred.userNs; at !== undefined; at = at.parent) {
+    if (at.parent === old.userNs) return at.owner === old.euid
+  }
+  return false
 }
 
 /** ptrace_may_access(PTRACE_MODE_READ): who may look into another task. */

@@ -16,6 +16,7 @@ import type { File } from '../vfs/file.ts'
 import { LOOKUP_FOLLOW, lookup, openPath, type WalkContext } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
 import { MAY_EXEC, permission } from '../vfs/permission.ts'
+import { accountExec } from './cpu-time.ts'
 import { commitCredentials } from './credentials.ts'
 import { execCredentials } from './exec-credentials.ts'
 import { PendingExec } from './exec-state.ts'
@@ -189,7 +190,7 @@ function becomeLeader(task: Task): void {
 function switchSpace(task: Task, next: PendingExec): void {
   const oldThread = task.thread
   const oldMm = task.mm
-  task.cpuTimeBefore += oldThread.cpuTime?.() ?? 0
+  accountExec(task)
   oldThread.owner = undefined
   if (oldMm.users > 1) oldThread.exit()
   task.thread = next.thread

@@ -172,6 +172,7 @@ function newProcess(parent: Task, request: CloneRequest, pid: Pid): ThreadGroup 
   group.parent = sibling ? from.parent : from
   group.parentTask = sibling ? from.parentTask : parent
   group.parent?.children.add(group)
+  group.ownsSpace = (flags & CLONE_VM) === 0
   group.oomScoreAdj = from.oomScoreAdj
   moveToProcessGroup(group, from.processGroup)
   const { ns } = pid

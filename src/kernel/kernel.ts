@@ -85,6 +85,8 @@ export class Kernel {
   readonly cgroup: CgroupNamespace
   readonly time: TimeNamespace
 
+  /** /proc/sys/kernel/random/boot_id; '' until somebody asks. */
+  bootId = ''
   /** The first process; stays set when it ended. */
   init: ThreadGroup | undefined = undefined
   /** Tasks that have not ended: the loop runs while there are any. */

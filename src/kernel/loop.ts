@@ -2,8 +2,9 @@
  * The kernel's main loop: takes stopped threads from the platform, serves their calls, tries blocked calls again, and
  * fires timers. Everything that a guest makes happen begins here and ends in return-to-guest.ts.
  */
-import { SIGKILL, SIGSYS } from '../abi/constants.ts'
+import { SEGV_MAPERR, SIGKILL, SIGSYS } from '../abi/constants.ts'
 import { BLOCK } from '../base/result.ts'
+import { growDown } from '../mm/stack.ts'
 import {
   type PlatformThread, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL,
 } from '../platform/platform.ts'
@@ -121,7 +122,14 @@ function takeFault(task: Task): void {
   const { signo, code, addr } = fault
   task.trapNumber = fault.trapno
   task.errorCode = fault.err
-  if (fault.trapno === PAGE_FAULT) task.faultAddress = addr
+  if (fault.trapno === PAGE_FAULT) {
+    task.mm.limits = task.group.rlimits
+    if (code === SEGV_MAPERR && growDown(task.mm, addr)) {
+      returnToGuest(task, NO_RESULT)
+      return
+    }
+    task.faultAddress = addr
+  }
   forceSignal(task, faultSignal(signo, code, addr))
   returnToGuest(task, NO_RESULT)
 }

@@ -133,9 +133,9 @@ export class Task implements Waiter, WalkContext, Expiry {
   // Accounting.
   readonly startTime: number
   voluntarySwitches = 0
-  /** Of host threads that it had before an exec. */
+  /** CPU time in ns of host threads that it had before an exec, and what is known of it in all. */
   cpuTimeBefore = 0
-  cpuTimeAtEnd = 0
+  cpuTime = 0
 
   constructor(
     kernel: Kernel,

@@ -74,8 +74,10 @@ export class ThreadGroup {
   continueUnseen = false
 
   // Accounting.
+  /** No other process runs in its address space, as a vfork's child does in its parent's. */
+  ownsSpace = true
   readonly startTime: number
-  /** CPU time of threads that ended, and what waited-for children used. */
+  /** What threads that ended used (with `ownsSpace` only earlier spaces count here), and what waited-for children used. */
   readonly ended: CpuTotals = newCpuTotals()
   readonly waited: CpuTotals = newCpuTotals()
   timers: IntervalTimers | undefined = undefined

@@ -119,7 +119,10 @@ export function madvise(mm: Mm, start: number, length: number, advice: number, a
   let unmapped = false
   let at = start
   for (let vma = mm.vmas.intersecting(start, end); at < end; vma = mm.vmas.intersecting(at, end)) {
-    if (vma === undefined || vma.start > at) unmapped = true
+    if (vma === undefined || vma.start > at) {
+      if (advice === MADV_POPULATE_READ || advice === MADV_POPULATE_WRITE) return -ENOMEM
+      unmapped = true
+    }
     if (vma === undefined) break
     const from = Math.max(vma.start, at)
     const to = Math.min(vma.end, end)

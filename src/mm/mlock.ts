@@ -79,7 +79,9 @@ export function lockPages(mm: Mm, start: number, length: number, flags: number):
   if (status !== -EPERM && status !== -ENOMEM && status !== -EAGAIN) return status
   if (onFault) return 0
   const write = (flags & (VM_WRITE | VM_SHARED)) === VM_WRITE
-  return mm.space.advise(start, length, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ)
+  const populated = mm.space.advise(start, length, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ)
+  // madvise says EINVAL where there is no right to touch the pages.
+  return populated === -EINVAL ? -EFAULT : populated
 }
 
 /** apply_vma_lock_flags: marks [start, end) as locked or not; what is done before a hole stays done. */

@@ -337,26 +337,21 @@ function randomMremap(
   const newCount = 1 + below(8)
   const target = below(model.length - 8)
   const vma = mm.find(at(page))
-  const overlap = page + count > target && target + newCount > page
+  const spansVmas = vma !== undefined && vma.end < at(page + Math.min(count, newCount))
   const result = mremap(mm, at(page), count * P, newCount * P, MREMAP_MAYMOVE | MREMAP_FIXED, at(target))
-  if (overlap || vma === undefined) {
+  const overlap = page + count > target && target + newCount > page
+  if (overlap || vma === undefined || (spansVmas && count !== newCount)) {
     assert.equal(result, overlap ? -EINVAL : -EFAULT)
     return
   }
-  // The target goes first, and with it what of the source lay there; then the tail of a longer source.
-  model.fill(undefined, target, target + newCount)
-  if (count > newCount) model.fill(undefined, page + newCount, page + count)
-  const moved = Math.min(count, newCount)
-  if (result < 0) {
-    assert.equal(result, -EFAULT)
-    return
-  }
   assert.equal(result, at(target))
-  const source = model.slice(page, page + moved)
+  const source = model.slice(page, page + Math.min(count, newCount))
   for (let i = 0; i < newCount; i++) {
-    model[target + i] = i < moved ? { ...source[i]! } : { prot: source[0]!.prot, value: 0 }
+    if (i >= source.length) model[target + i] = { prot: source[0]!.prot, value: 0 }
+    // A gap between the moved mappings leaves what is at its place.
+    else if (source[i] !== undefined) model[target + i] = { ...source[i]! }
   }
-  model.fill(undefined, page, page + moved)
+  for (let i = page; i < page + count; i++) model[i] = undefined
 }
 
 function check(

@@ -99,8 +99,6 @@ export class Mm implements SpaceOwner {
   exeFile: File | undefined = undefined
   /** prctl(PR_SET_DUMPABLE): 1 unless the program is set-id or changed identity. */
   dumpable = 1
-  /** membarrier(2): MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED. */
-  membarrierRegistered = false
   /** Which mappings a core dump holds: /proc/PID/coredump_filter. */
   coredumpFilter = 0x33
 
@@ -155,7 +153,6 @@ export class Mm implements SpaceOwner {
     child.envEnd = this.envEnd
     child.auxv = this.auxv
     child.dumpable = this.dumpable
-    child.membarrierRegistered = this.membarrierRegistered
     child.coredumpFilter = this.coredumpFilter
     child.setExeFile(this.exeFile)
     return child

@@ -47,18 +47,20 @@ export function mremap(
   }
   if (mm.vmas.count + 2 >= MAX_MAP_COUNT - 3) return -ENOMEM
   if (mm.stackReserveTouches(address, address + Math.max(oldSize, 1))) refreshStack(mm)
+  // A move that keeps the size may take several mappings at once.
+  if (placed && oldSize === newSize) return moveAll(mm, address, oldSize, flags, newAddress)
+
   const vma = mm.vmas.at(address)
   if (vma === undefined) return -EFAULT
   if ((vma.flags & VM_SEALED) !== 0) return -EPERM
-
-  if (placed) return moveTo(mm, address, oldSize, newSize, flags, newAddress)
-  if (oldSize >= newSize) {
+  if (!placed && oldSize >= newSize) {
     if (oldSize === newSize) return address
     const status = unmapRange(mm, address + newSize, address + oldSize)
     return status < 0 ? status : address
   }
   const status = checkResize(mm, vma, address, oldSize, newSize, flags)
   if (status < 0) return status
+  if (placed) return moveTo(mm, address, oldSize, newSize, flags, newAddress)
   if (oldSize === vma.end - address && canGrow(mm, vma, newSize - oldSize)) {
     return growInPlace(mm, vma, address, oldSize, newSize)
   }
@@ -68,7 +70,29 @@ export function mremap(
   return target < 0 ? target : moveVma(mm, vma, address, oldSize, newSize, target, flags)
 }
 
-/** MREMAP_FIXED and MREMAP_DONTUNMAP: mremap_to. */
+/** remap_move: each mapping in the range by itself; the gaps between them stay as wide. What was moved stays moved. */
+function moveAll(mm: Mm, start: number, size: number, flags: number, newAddress: number): number {
+  const end = start + size
+  let result = -EFAULT
+  let target = newAddress
+  let vma = mm.vmas.find(start)
+  if (vma === undefined || vma.start > start) return -EFAULT
+  for (let at = start; ; ) {
+    const from = Math.max(vma.start, at)
+    const length = Math.min(vma.end, end) - from
+    if ((vma.flags & VM_SEALED) !== 0) return -EPERM
+    const status = checkResize(mm, vma, from, length, length, flags)
+    const moved = status < 0 ? status : moveTo(mm, from, length, length, flags, target + (from - at))
+    if (moved < 0) return moved
+    if (from === start) result = moved
+    target = moved + length
+    at = from + length
+    vma = at < end ? mm.vmas.find(at) : undefined
+    if (vma === undefined || vma.start >= end) return result
+  }
+}
+
+/** MREMAP_FIXED and MREMAP_DONTUNMAP: mremap_to. The source was checked. */
 function moveTo(
   mm: Mm,
   address: number,
@@ -86,10 +110,9 @@ function moveTo(
     if (status < 0) return status
     oldSize = newSize
   }
+  // The target may have been cut off the source's mapping.
   const vma = mm.vmas.at(address)
   if (vma === undefined) return -EFAULT
-  const status = checkResize(mm, vma, address, oldSize, newSize, flags)
-  if (status < 0) return status
   if ((flags & MREMAP_DONTUNMAP) !== 0 && !mayExpand(mm, vma.flags, oldSize)) return -ENOMEM
   const mapFlags =
     ((flags & MREMAP_FIXED) !== 0 ? MAP_FIXED : 0) | ((vma.flags & VM_MAYSHARE) !== 0 ? MAP_SHARED : 0)
@@ -100,7 +123,7 @@ function moveTo(
   return moveVma(mm, vma, address, oldSize, newSize, target, flags)
 }
 
-/** vma_to_resize. */
+/** check_prep_vma: whether a mapping can be moved or grown. */
 function checkResize(
   mm: Mm,
   vma: Vma,
@@ -112,7 +135,8 @@ function checkResize(
   // The old size 0 asks for a second mapping of the same pages, which only shared ones can have.
   if (oldSize === 0 && (vma.flags & (VM_SHARED | VM_MAYSHARE)) === 0) return -EINVAL
   if ((flags & MREMAP_DONTUNMAP) !== 0 && (vma.flags & VM_DONTEXPAND) !== 0) return -EINVAL
-  if (oldSize > vma.end - address) return -EFAULT
+  // Of a mapping that shrinks as it moves only what is kept must be one.
+  if (Math.min(oldSize, newSize) > vma.end - address) return -EFAULT
   if (newSize === oldSize) return 0
   if ((vma.flags & VM_DONTEXPAND) !== 0) return -EFAULT
   if (newSize < oldSize) return 0

@@ -38,7 +38,7 @@ export interface SendRequest {
   readonly flags: number
   /** msg_name; undefined for none. */
   readonly address: Uint8Array | undefined
-  readonly control: readonly ControlMessage[]
+  control: readonly ControlMessage[]
   /** Set along with -EAGAIN when the sender has to wait for somebody else's queue. */
   waitOn: WaitQueue | undefined
 }

@@ -202,12 +202,6 @@ export interface Platform {
   next(deadline: number): PlatformThread | undefined
   readonly stopReason: number
 
-  /**
-   * Makes all threads of this thread's space pass a full memory barrier before it returns (membarrier(2), private
-   * expedited); absent where the platform can't.
-   */
-  membarrier?(thread: PlatformThread): Status
-
   /** FUTEX_WAKE of those guest threads that wait natively: how many woke. Absent where the kernel does all futexes. */
   futexWake?(space: AddressSpace, address: number, count: number, shared: boolean): number
 

@@ -169,9 +169,9 @@ function guestString(task: Task, at: number, max: number): string {
   return quote(bytes.subarray(0, max), bytes.length > max)
 }
 
-/** Up to `length` bytes, fewer at the end of what is mapped; undefined where nothing is. */
+/** Up to `length` bytes, fewer at the end of what is mapped; undefined where nothing is or `length` is below 0. */
 function guestBytes(task: Task, at: number, length: number): Uint8Array | undefined {
-  if (at === 0) return undefined
+  if (at === 0 || length < 0) return undefined
   const bytes = new Uint8Array(length)
   if (length === 0) return bytes
   const count = task.mm.space.read(at, bytes)

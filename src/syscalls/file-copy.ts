@@ -12,6 +12,8 @@ import {
   S_IFIFO,
   S_IFLNK,
   S_IFREG,
+  SEEK_CUR,
+  SEEK_SET,
 } from '../abi/constants.ts'
 import {
   EAGAIN,
@@ -63,36 +65,37 @@ export function sendfile(
   const earlier = task.progress instanceof SendProgress ? task.progress : undefined
   const output = earlier?.file ?? fileOf(task, outFd)
   if (output === undefined || !output.writable) return -EBADF
-  let position = input.pos
-  if (earlier !== undefined) position = earlier.position
+  let from = position(input)
+  if (earlier !== undefined) from = earlier.position
   else if (offsetAt !== 0) {
     const given = readOffset(task, offsetAt)
     if (given === undefined) return -EFAULT
     if (given < 0) return -EINVAL
-    position = given
+    from = given
   }
   if (!input.seekable || input.inode.isDir || (output.flags & O_APPEND) !== 0) return -EINVAL
 
-  const start = position
+  const start = from
   let done = earlier?.done ?? 0
-  const result = pump(task, input, position, output, Math.min(count, MAX_RW_COUNT) - done)
+  const result = pump(task, input, from, output, Math.min(count, MAX_RW_COUNT) - done)
   const moved = result.moved
-  position = start + moved
+  from = start + moved
   done += moved
   if (moved > 0) {
     notifyAccess(input)
     notifyModify(output)
   }
-  if (offsetAt === 0) input.pos = position
+  // By seek: the position of a descriptor that the sandbox was lent is the host's.
+  if (offsetAt === 0) input.seek(from, SEEK_SET)
   else if (moved > 0 || done === 0) {
-    const status = task.mm.putU64(offsetAt, position)
+    const status = task.mm.putU64(offsetAt, from)
     if (status < 0) return status
   }
   // A pipe takes what it has room for, everything else all of it.
   const enough = done > 0 && output instanceof PipeFile
   if (result.error === -EAGAIN && !output.nonblocking && !enough) {
     if (!(task.progress instanceof SendProgress)) task.progress = new SendProgress(output)
-    ;(task.progress as SendProgress).position = position
+    ;(task.progress as SendProgress).position = from
     return sleepOn(task, output, WRITE_EVENTS, output.writeTimeout, done)
   }
   if (result.error === -EPIPE) task.sendSigpipe()
@@ -138,19 +141,24 @@ export function copy_file_range(
   const input = fileOf(task, inFd)
   const output = fileOf(task, outFd)
   if (input === undefined || output === undefined) return -EBADF
-  const inOffset = inOffsetAt === 0 ? input.pos : readOffset(task, inOffsetAt)
-  const outOffset = outOffsetAt === 0 ? output.pos : readOffset(task, outOffsetAt)
+  const inOffset = inOffsetAt === 0 ? position(input) : readOffset(task, inOffsetAt)
+  const outOffset = outOffsetAt === 0 ? position(output) : readOffset(task, outOffsetAt)
   if (inOffset === undefined || outOffset === undefined) return -EFAULT
   if (flags !== 0) return -EINVAL
   const n = copyRange(task, input, inOffset, output, outOffset, count)
   if (n <= 0) return n
   notifyAccess(input)
   notifyModify(output)
-  if (inOffsetAt === 0) input.pos = inOffset + n
+  if (inOffsetAt === 0) input.seek(inOffset + n, SEEK_SET)
   else if (task.mm.putU64(inOffsetAt, inOffset + n) < 0) return -EFAULT
-  if (outOffsetAt === 0) output.pos = outOffset + n
+  if (outOffsetAt === 0) output.seek(outOffset + n, SEEK_SET)
   else if (task.mm.putU64(outOffsetAt, outOffset + n) < 0) return -EFAULT
   return n
+}
+
+/** Asked for, not read from `pos`: a file of the host's shares its position with others there. */
+function position(file: File): number {
+  return file.seekable ? file.seek(0, SEEK_CUR) : 0
 }
 
 function copyRange(

@@ -232,25 +232,23 @@ export function sendOne(
 ): number {
   const { socket } = file
   if (file.nonblocking) flags |= MSG_DONTWAIT
-  const request: SendRequest = { src, flags, address, control: done > 0 ? [] : control, waitOn: undefined }
-  const n = socket.send(task, request)
-  if (n >= 0) done += n
-  const partly = n >= 0 && socket.isStream && src.remaining > 0
-  if (n === -EAGAIN || partly) {
-    if ((flags & MSG_DONTWAIT) !== 0) return done > 0 ? done : -EAGAIN
-    return waitFor(
-      task,
-      file,
-      request.waitOn ?? socket.waitQueue,
-      WRITE_EVENTS,
-      socket.options.sndTimeout,
-      done,
-    )
+  const request: SendRequest = { src, flags, address, control, waitOn: undefined }
+  for (;;) {
+    request.control = done > 0 ? [] : control
+    const n = socket.send(task, request)
+    if (n >= 0) {
+      done += n
+      if (socket.isStream && src.remaining > 0) continue
+      return done
+    }
+    if (n === -EAGAIN && (flags & MSG_DONTWAIT) === 0) {
+      const queue = request.waitOn ?? socket.waitQueue
+      return waitFor(task, file, queue, WRITE_EVENTS, socket.options.sndTimeout, done)
+    }
+    if (done > 0) return done
+    if (n === -EPIPE && socket.type === SOCK_STREAM && (flags & MSG_NOSIGNAL) === 0) task.sendSigpipe()
+    return n
   }
-  if (n === -EPIPE && done === 0 && socket.type === SOCK_STREAM && (flags & MSG_NOSIGNAL) === 0) {
-    task.sendSigpipe()
-  }
-  return n < 0 && done > 0 ? done : n < 0 ? n : done
 }
 
 /** Receives into what is left of `request.dst`, which earlier tries have filled with `done` bytes. */

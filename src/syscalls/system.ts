@@ -3,8 +3,7 @@ import {
   CAP_SYSLOG, CAP_SYS_ADMIN, CAP_SYS_BOOT, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME,
   CLONE_NEWUSER, CLONE_NEWUTS, GRND_INSECURE, GRND_NONBLOCK, GRND_RANDOM, KCMP_FILE, KCMP_FILES, KCMP_FS, KCMP_IO,
   KCMP_SIGHAND, KCMP_SYSVSEM, KCMP_VM, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B,
-  LINUX_REBOOT_MAGIC2C, MEMBARRIER_CMD_GLOBAL, MEMBARRIER_CMD_GLOBAL_EXPEDITED, MEMBARRIER_CMD_PRIVATE_EXPEDITED,
-  MEMBARRIER_CMD_QUERY, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
+  LINUX_REBOOT_MAGIC2C,
   SYSLOG_ACTION_CONSOLE_LEVEL, SYSLOG_ACTION_READ, SYSLOG_ACTION_READ_ALL, SYSLOG_ACTION_SIZE_BUFFER,
   SYSLOG_ACTION_SIZE_UNREAD,
 } from '../abi/constants.ts'
@@ -112,30 +111,9 @@ export function getrandom(task: Task, at: GuestAddr, length: number, flags: numb
   return done
 }
 
-/** Each switch to the sentry and back is a full barrier for the caller; the others are made to pass one. */
-export function membarrier(task: Task, command: number, flags: number, _cpu: number): number {
-  if (flags !== 0) return -EINVAL
-  const { membarrier: barrier } = task.kernel.platform
-  const all =
-    MEMBARRIER_CMD_GLOBAL | MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |
-    MEMBARRIER_CMD_PRIVATE_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
-  if (barrier === undefined) return -ENOSYS
-  switch (command) {
-    case MEMBARRIER_CMD_QUERY:
-      return all
-    case MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED:
-      return 0
-    case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED:
-      task.mm.membarrierRegistered = true
-      return 0
-    case MEMBARRIER_CMD_PRIVATE_EXPEDITED:
-      if (!task.mm.membarrierRegistered) return -EPERM
-      return barrier.call(task.kernel.platform, task.thread)
-    case MEMBARRIER_CMD_GLOBAL:
-    case MEMBARRIER_CMD_GLOBAL_EXPEDITED:
-      return barrier.call(task.kernel.platform, task.thread)
-  }
-  return -EINVAL
+/** The guest's threads are the host's, in a process of their own: the host knows whom to interrupt. */
+export function membarrier(task: Task, command: number, flags: number, cpu: number): number {
+  return task.thread.hostCall(NR.membarrier, command, flags, cpu, 0, 0, 0)
 }
 
 /** A kernel without restartable sequences. */

@@ -15,6 +15,8 @@ export abstract class SuperBlock {
   /** MS_* flags of the super block (MS_RDONLY, MS_SYNCHRONOUS, …). */
   flags = 0
   maxNameLength = 255
+  /** Whether a name that is not there becomes a negative entry; else each lookup of it fails anew (proc). */
+  readonly cachesMissing: boolean = true
   /** Mounts of it; the last one to go calls `release`. */
   mounts = 0
   /** Of vfs/dentry.ts: the shared root dentry and the entries that may be forgotten. */

@@ -254,7 +254,7 @@ export function lookupChild(parent: Dentry, name: string, cachedOnly = false): O
   if (cachedOnly) return -EAGAIN
   const inode = dir.lookup(name)
   if (typeof inode !== 'number') return addDentry(parent, name, inode)
-  return inode === -ENOENT ? addDentry(parent, name, undefined) : inode
+  return inode === -ENOENT && parent.sb.cachesMissing ? addDentry(parent, name, undefined) : inode
 }
 
 function lastTypeOf(component: string): number {

@@ -1,15 +1,17 @@
 /** Running sandboxes as `caisson ps` and `caisson strace` reach them. */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { promisify } from 'node:util'
 
 const root = join(import.meta.dirname, '../..')
 const LOOP = 'echo up; while :; do sleep 0.05; done'
 
-function caisson(...args: string[]) {
-  return spawnSync(join(root, 'bin/caisson'), args, { encoding: 'utf8', timeout: 20000 })
+/** Not synchronous: the sandbox waits while nobody takes its trace. */
+function caisson(...args: string[]): Promise<{ stdout: string; stderr: string }> {
+  return promisify(execFile)(join(root, 'bin/caisson'), args, { timeout: 20000 })
 }
 
 /** A sandbox that runs until it is killed; its id is the launcher's pid. */
@@ -37,7 +39,7 @@ function waitFor(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<string
 test('control: a running sandbox is listed, and is gone from the list after it ended', async () => {
   const child = await startLoop()
   try {
-    assert.match(caisson('ps').stdout, new RegExp(`^${child.pid} +\\d+s +\\d+ +sh -c echo up`, 'm'))
+    assert.match((await caisson('ps')).stdout, new RegExp(`^${child.pid} +\\d+s +\\d+ +sh -c echo up`, 'm'))
   } finally {
     child.kill('SIGTERM')
   }
@@ -45,7 +47,7 @@ test('control: a running sandbox is listed, and is gone from the list after it e
     child.once('exit', (status, by) => resolve([status, by])),
   )
   assert.deepEqual([code, signal], [128 + 15, null])
-  assert.doesNotMatch(caisson('ps').stdout, new RegExp(`^${child.pid} `, 'm'))
+  assert.doesNotMatch((await caisson('ps')).stdout, new RegExp(`^${child.pid} `, 'm'))
   const directory = process.env.XDG_RUNTIME_DIR ?? '/run'
   assert.equal(existsSync(join(directory, `caisson/${child.pid}.sock`)), false)
 })
@@ -54,10 +56,36 @@ test('control: the trace of a running sandbox is switched on and off', async () 
   const child = await startLoop()
   try {
     const traced = waitFor(child.stderr!, /clone|vfork|wait4/)
-    assert.equal(caisson('strace', 'on', String(child.pid)).status, 0)
+    await caisson('strace', 'on', String(child.pid))
     await traced
-    assert.equal(caisson('strace', 'off', String(child.pid)).status, 0)
+    await caisson('strace', 'off', String(child.pid))
   } finally {
     child.kill('SIGKILL')
   }
 })
+
+test('jail: every process of a sandbox has its root and its working directory in the empty root', async () => {
+  const child = await startLoop()
+  try {
+    const family = descendants(child.pid!)
+    // The sentry, the zygote, and a stub process for the shell.
+    assert.ok(family.length >= 3)
+    for (const pid of family) {
+      for (const link of ['root', 'cwd']) {
+        const names = readdirSync(`/proc/${pid}/${link}/`).sort()
+        assert.deepEqual(names, ['mount0', 'proc'], `${link} of process ${pid}`)
+      }
+    }
+  } finally {
+    child.kill('SIGKILL')
+  }
+})
+
+function descendants(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter(Boolean)
+    .map(Number)
+  return children.flatMap(child => [child, ...descendants(child)])
+}

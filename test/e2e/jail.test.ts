@@ -24,6 +24,8 @@ const NOBODY = 65534
 let fake = ''
 let launcher = ''
 let writable = ''
+/** Without CAISSON_SOURCE: the probe is in dist/. */
+const env = { PATH: process.env.PATH }
 
 before(() => {
   fake = mkdtempSync(join(tmpdir(), 'caisson-jail-'))
@@ -45,8 +47,6 @@ after(() => rmSync(fake, { recursive: true }))
 
 function run(what: string, options: { uid?: number; gid?: number } = {}) {
   rmSync(join(writable, 'made'), { force: true })
-  // Node.js puts its type-stripped sources nowhere; the probe needs no home.
-  const env = { PATH: process.env.PATH, NODE_NO_WARNINGS: '1' }
   return spawnSync(launcher, ['do', what, writable], {
     cwd: '/',
     env,
@@ -111,7 +111,11 @@ test('launcher: killed, it takes the sandbox along', async () => {
 })
 
 async function startWaiting(): Promise<ChildProcess> {
-  const child = spawn(launcher, ['do', 'wait', writable], { cwd: '/', stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(launcher, ['do', 'wait', writable], {
+    cwd: '/',
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   await new Promise((resolve, reject) => {
     child.stdout!.once('data', resolve)
     child.once('exit', status => reject(new Error(`the probe ended with ${status}`)))

@@ -356,6 +356,7 @@ static void observe_one(const struct section *section)
 		setpgid(0, 0);
 		signal(SIGALRM, SIG_DFL);
 		umask(022);
+		syscall(SYS_close_range, 3, ~0u, 0);
 		int null = open("/dev/null", O_RDONLY);
 		if (null > 0) {
 			dup2(null, 0);

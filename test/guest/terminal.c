@@ -178,6 +178,8 @@ SECTION("output processing: newlines, tabs; window size and its signal")
 	SHOW(got.ws_col);
 	int count = 0;
 	MUST(write(slave, "12345", 5));
+	struct pollfd one = { master, POLLIN, 0 };
+	RET(poll(&one, 1, 500));
 	ERR(ioctl(master, FIONREAD, &count));
 	SHOW(count);
 	ERR(tcflush(slave, TCIOFLUSH));
@@ -233,6 +235,7 @@ SECTION("a controlling terminal: /dev/tty, session, foreground group")
 		RET(write(tty, "to the tty\n", 11));
 		ERR(tcsetpgrp(0, 99999999));
 		ERR(ioctl(0, TIOCSCTTY, 0));
+		signal(SIGHUP, SIG_IGN);
 		ERR(ioctl(0, TIOCNOTTY));
 		ERR(open("/dev/tty", O_RDWR));
 		_exit(0);

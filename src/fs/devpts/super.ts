@@ -48,6 +48,7 @@ export class DevptsSuper extends PseudoSuper implements PtyHome {
   override readonly fsType = 'devpts'
   override readonly magic = DEVPTS_SUPER_MAGIC
   override readonly mayChangeMode = true
+  override readonly blockSize = 1024
   override readonly root: PseudoInode
   readonly #kernel: Kernel
   readonly #options: DevptsOptions

@@ -19,6 +19,7 @@ import {
   POLLOUT,
   POLLRDNORM,
   POLLWRNORM,
+  S_IFCHR,
   S_IFIFO,
   S_IFMT,
   S_IFREG,
@@ -257,15 +258,22 @@ export class HostStreamFile extends File {
 export function openHostStream(kernel: Kernel, fd: number, cred: Credentials, name?: string): HostStreamFile {
   const stat = newHostStat()
   kernel.host.statx(fd, '', AT_EMPTY_PATH, stat)
-  const regular = (stat.mode & S_IFMT) === S_IFREG
+  const type = stat.mode & S_IFMT
+  // /dev/null and its like never make anybody wait, and can be sought in.
+  const memoryDevice = type === S_IFCHR && stat.rdevMajor === 1
+  const regular = type === S_IFREG || memoryDevice
   const stream = new HostStream(kernel.host, fd, regular)
   const flags = Math.max(0, kernel.host.fcntl(fd, F_GETFL, 0)) & (O_ACCMODE | O_APPEND | O_NONBLOCK)
   const inode = new HostStreamInode(kernel, stream)
-  const path = kernel.anonFs.pathOf(
-    name ?? (regular ? `/host-file:[${stat.ino}]` : `pipe:[${stat.ino}]`),
-    inode,
-  )
+  const path = kernel.anonFs.pathOf(name ?? defaultName(stat), inode)
   const file = new HostStreamFile(path, flags & ~O_NONBLOCK, cred, stream)
   if (regular) file.pos = Math.max(0, kernel.host.lseek(fd, 0, SEEK_CUR))
   return file
+}
+
+function defaultName(stat: HostStat): string {
+  const type = stat.mode & S_IFMT
+  if (type === S_IFREG) return `/host-file:[${stat.ino}]`
+  if (type !== S_IFCHR) return `pipe:[${stat.ino}]`
+  return stat.rdevMajor === 1 && stat.rdevMinor === 3 ? '/dev/null' : `/host-device:[${stat.ino}]`
 }

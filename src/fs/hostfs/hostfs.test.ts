@@ -21,12 +21,14 @@ import { CapabilitySet, Credentials, UserNamespace } from '../../base/credential
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import { loadAddon } from '../../platform/addon.ts'
 import { LinuxHost } from '../../platform/linux-host.ts'
+import { rootDentry } from '../../vfs/dentry.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
 import { Mount, MountNamespace } from '../../vfs/mount.ts'
 import { lookup } from '../../vfs/namei.ts'
 import { openAt } from '../../vfs/open.ts'
 import { mkdir, rmdir, unlink } from '../../vfs/operations.ts'
+import { holdPath } from '../../vfs/path.ts'
 import { rename } from '../../vfs/rename.ts'
 import { Vfs } from '../../vfs/vfs.ts'
 import type { WalkContext } from '../../vfs/walk.ts'
@@ -270,4 +272,22 @@ test('hostfs: a tree deeper than the descriptors kept is walked, changed and ren
     assert.equal(unlink(ctx, places[depth + 1], 'h') <= 0, true)
     assert.equal(rmdir(ctx, places[depth], 'd'), 0, `depth ${depth}`)
   }
+})
+
+test('hostfs: one file can be the whole tree', () => {
+  fs.writeFileSync(join(top, 'hosts'), 'localhost')
+  host.ownFds = host.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY, 0, 0)
+  const fd = host.openat2(AT_FDCWD, join(top, 'hosts'), O_PATH, 0, 0)
+  const sb = mountHostfs(vfs.newDev(), host, host, fd, { shared: true }) as HostSuper
+  const place = holdPath({ mount: new Mount(vfs, sb), dentry: rootDentry(sb) })
+  const file = sb.root.open(place, O_RDWR, cred) as File
+  assert.equal(text(file), 'localhost')
+  assert.equal(file.writeAt(new BufferSrc(toBytes('L')), 0), 1)
+  assert.equal(file.inode.setattr({ size: 5, mode: 0o600 }), 0)
+  assert.equal(fs.readFileSync(join(top, 'hosts'), 'latin1'), 'Local')
+  assert.equal(file.inode.size, 5)
+  filePut(file)
+  assert.equal(sb.root.setattr({ mode: 0o644, size: 0 }), 0)
+  assert.equal(sb.root.mode & 0o777, 0o644)
+  host.ownFds = -1
 })

@@ -153,7 +153,7 @@ export abstract class HostInode extends Inode {
   /** The directory descriptor at which `name` is this file; undefined when it has no place. */
   placeFd(): number | undefined {
     if (this.parent !== undefined) return this.parent.dirFd()
-    return this === (this.sb.root as HostInode) ? this.sb.rootFd : undefined
+    return this === this.sb.root ? this.sb.rootFd : undefined
   }
   get placeFlags(): number {
     return this.parent === undefined ? NO_FOLLOW | AT_EMPTY_PATH : NO_FOLLOW
@@ -206,7 +206,7 @@ export abstract class HostInode extends Inode {
   /** Up the tree as far as it was only for this one. */
   #forgetIfUnused(): void {
     let at: HostInode | undefined = this
-    while (at !== undefined && !at.#inUse && at.#pins === 0 && at !== (at.sb.root as HostInode)) {
+    while (at !== undefined && !at.#inUse && at.#pins === 0 && at !== at.sb.root) {
       at.sb.forget(at)
       at.dropDescriptors()
       const parent: HostInode | undefined = at.parent

@@ -5,11 +5,12 @@ import {
   O_ACCMODE,
   O_APPEND,
   O_DSYNC,
+  O_NONBLOCK,
   O_RDONLY,
   O_SYNC,
   O_WRONLY,
 } from '../../abi/constants.ts'
-import { EACCES, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
+import { EACCES, ENOSYS, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
@@ -81,8 +82,9 @@ export class HostRegular extends HostInode {
 
   #openHost(flags: number): number {
     const { host, stat } = this.sb
-    const at = this.placeFd()
-    if (at === undefined) return this.#reopen(flags)
+    const { parent } = this
+    if (parent === undefined) return this.#reopen(flags)
+    const at = parent.dirFd()
     if (at < 0) return at
     const fd = host.openat2(at, this.name, flags | OPEN_SAFELY, 0, RESOLVE)
     if (fd < 0) return fd
@@ -92,7 +94,7 @@ export class HostRegular extends HostInode {
       this.touched()
       status = -ESTALE
     }
-    if (status === 0 && this.parent!.dev !== this.dev && isKernelFs(host, fd)) status = -EACCES
+    if (status === 0 && parent.dev !== this.dev && isKernelFs(host, fd)) status = -EACCES
     if (status < 0) {
       host.close(fd)
       return status
@@ -101,11 +103,13 @@ export class HostRegular extends HostInode {
     return fd
   }
 
-  /** Without a name, through a descriptor that is still open. */
+  /** Without a name below a directory: through the donated descriptor, or one that is still open. */
   #reopen(flags: number): number {
-    const fd = this.openFd
-    if (fd === undefined || this.sb.host.reopen === undefined) return -ESTALE
-    return this.sb.host.reopen(fd, flags)
+    const { host, rootFd, root } = this.sb
+    const fd = this === root ? rootFd : this.openFd
+    if (fd === undefined || host.reopen === undefined) return -ESTALE
+    const opened = host.reopen(fd, flags | O_NONBLOCK)
+    return opened === -ENOSYS ? -EACCES : opened
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * hostfs: a directory tree of the host, reached from one donated directory descriptor.
+ * hostfs: a directory tree (or one file) of the host, reached from one donated descriptor.
  *
  * A HostInode stands for one file of the host. It is made by a lookup, is the only one of its (device, inode number)
  * while a dentry, an open file or a child of it refers to it, and knows one place (directory, name) where the host has
@@ -29,7 +29,8 @@ export interface HostfsOptions {
 
 export class HostSuper extends SuperBlock {
   override readonly fsType = 'hostfs'
-  override readonly root: HostDir
+  /** A directory, or the one file that was donated. */
+  override readonly root: HostInode
   readonly host: Host
   readonly clock: Clock
   readonly shared: boolean
@@ -46,7 +47,7 @@ export class HostSuper extends SuperBlock {
   /** The descriptor that made the newest file: its mode may not allow a second open. */
   #created: { node: HostInode; fd: number } | undefined = undefined
 
-  /** Takes over `rootFd`, a directory descriptor (O_PATH does). Use `mountHostfs`. */
+  /** Use `mountHostfs`. */
   constructor(
     dev: number,
     host: Host,
@@ -65,7 +66,7 @@ export class HostSuper extends SuperBlock {
     this.dirFds = new DirFds(host)
     this.#rootFd = rootFd
     Object.assign(this.stat, rootStat)
-    this.root = this.inodeOf(this.stat, undefined, '') as HostDir
+    this.root = this.inodeOf(this.stat, undefined, '')
   }
 
   get rootFd(): number {
@@ -141,7 +142,7 @@ export class HostSuper extends SuperBlock {
   }
 }
 
-/** A super block for the tree below `rootFd`, which it takes over on success. */
+/** A super block for the tree (or the one regular file) of `rootFd`, an O_PATH descriptor that it takes over on success. */
 export function mountHostfs(
   dev: number,
   host: Host,
@@ -152,6 +153,7 @@ export function mountHostfs(
   const stat = newHostStat()
   const status = host.statx(rootFd, '', AT_EMPTY_PATH, stat)
   if (status < 0) return status
-  if ((stat.mode & S_IFMT) !== S_IFDIR) return -ENOTDIR
+  const type = stat.mode & S_IFMT
+  if (type !== S_IFDIR && type !== S_IFREG) return -ENOTDIR
   return new HostSuper(dev, host, clock, rootFd, stat, options)
 }

@@ -20,3 +20,8 @@ export function mayTraceAtOpen(target: Task): Status {
   if (target.ended) return -ESRCH
   return mayTrace(target) ? 0 : -EACCES
 }
+
+/** maps and smaps of a zombie can be opened; they are empty. */
+export function mayReadMaps(target: Task): Status {
+  return target.ended ? 0 : mayTraceAtOpen(target)
+}

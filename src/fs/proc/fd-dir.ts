@@ -1,60 +1,15 @@
 /** /proc/PID/fd and fdinfo: proc_pid_fd(5), proc_pid_fdinfo(5). */
 import { O_CLOEXEC } from '../../abi/constants.ts'
 import { EACCES, ENOENT } from '../../abi/errno.ts'
-import type { Credentials } from '../../base/credentials.ts'
-import type { Status } from '../../base/result.ts'
+import type { OrErrno } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
 import { pathToString } from '../../vfs/path-string.ts'
-import { type DirNode, type DynamicEntries, dynamic, type Found, magic, ro } from '../pseudo/node.ts'
+import { type DirNode, type DynamicEntries, dynamic, magic, type PseudoNode, ro } from '../pseudo/node.ts'
 import { caller, mayTrace, mayTraceAtOpen } from './access.ts'
 
-/** A descriptor number in canonical decimal, or -1. */
-function parseNumber(name: string): number {
-  return /^(0|[1-9][0-9]{0,9})$/.test(name) ? Number(name) : -1
-}
-
-function numbers(task: Task): [number, string][] {
-  if (task.ended) return []
-  return [...task.fds.entries()].map(([fd]) => [fd, `${fd}`])
-}
-
-/** Leads to the file itself: to open it opens what it refers to anew, whatever became of the name. */
-function descriptorLink(task: Task): ReturnType<typeof magic<File>> {
-  return magic<File>(
-    file => pathToString(file.path, caller(task.kernel).fs.root),
-    file => (mayTrace(task) ? file.path : -EACCES),
-    file => (file.readable ? 0o500 : 0) | (file.writable ? 0o300 : 0),
-  )
-}
-
-/** Own threads may look; others need the right to trace. */
-function permission(task: Task, _cred: Credentials): Status | undefined {
-  return caller(task.kernel).group === task.group ? 0 : undefined
-}
-
-export function fdDirectory(): DirNode<Task> {
-  const links = new WeakMap<Task, ReturnType<typeof descriptorLink>>()
-  const linkOf = (task: Task) => {
-    let node = links.get(task)
-    if (node === undefined) {
-      node = descriptorLink(task)
-      links.set(task, node)
-    }
-    return node
-  }
-  const entries: DynamicEntries<Task> = {
-    find(task, name) {
-      const file = task.ended ? undefined : task.fds.get(parseNumber(name))
-      return file === undefined ? undefined : { subject: file, node: linkOf(task) }
-    },
-    list: numbers,
-  }
-  return dynamic(entries, { mode: 0o500, permission })
-}
-
-/** What an fdinfo file is about: a descriptor, as long as it refers to the same file. */
-class Descriptor {
+/** What an entry is about: a descriptor, as long as it refers to the same file. */
+export class Descriptor {
   readonly task: Task
   readonly fd: number
   readonly file: File
@@ -65,9 +20,13 @@ class Descriptor {
     this.file = file
   }
 
-  get info(): string | number {
+  get valid(): boolean {
+    return !this.task.ended && this.task.fds.get(this.fd) === this.file
+  }
+
+  get info(): OrErrno<string> {
     const { task, fd, file } = this
-    if (task.ended || task.fds.get(fd) !== file) return -ENOENT
+    if (!this.valid) return -ENOENT
     const flags = file.flags | (task.fds.cloexec(fd) ? O_CLOEXEC : 0)
     return (
       `pos:\t${file.pos}\nflags:\t0${flags.toString(8)}\nmnt_id:\t${file.path.mount.id}\nino:\t${file.inode.ino}\n` +
@@ -76,32 +35,58 @@ class Descriptor {
   }
 }
 
+/** Leads to the file itself: to open it opens what it refers to anew, whatever became of the name. */
+const linkNode = magic<Descriptor>(
+  ({ task, file }) => pathToString(file.path, caller(task.kernel).fs.root),
+  ({ task, file }) => (mayTrace(task) ? file.path : -EACCES),
+  ({ file }) => (file.readable ? 0o500 : 0) | (file.writable ? 0o300 : 0),
+  64,
+)
 const infoNode = ro<Descriptor>(
   descriptor => descriptor.info,
   0o400,
   descriptor => mayTraceAtOpen(descriptor.task),
 )
 
+/** Own threads may look in any case. */
+export function fdDirectory(): DirNode<Task> {
+  return dynamic(descriptors(linkNode), {
+    mode: 0o500,
+    permission: task => (caller(task.kernel).group === task.group ? 0 : undefined),
+    size: task => numbers(task).length,
+  })
+}
+
 export function fdInfoDirectory(): DirNode<Task> {
+  return dynamic(descriptors(infoNode), { permission: task => (mayTrace(task) ? undefined : -EACCES) })
+}
+
+function descriptors(node: PseudoNode<Descriptor>): DynamicEntries<Task> {
+  // A File may stand at several descriptors, in several processes.
   const known = new WeakMap<File, Descriptor[]>()
-  const entries: DynamicEntries<Task> = {
-    find(task, name): Found | undefined {
+  return {
+    find(task, name) {
       const fd = parseNumber(name)
       const file = task.ended ? undefined : task.fds.get(fd)
       if (file === undefined) return undefined
-      let descriptors = known.get(file)
-      if (descriptors === undefined) {
-        descriptors = []
-        known.set(file, descriptors)
-      }
-      let descriptor = descriptors.find(each => each.task === task && each.fd === fd)
+      const of = known.get(file) ?? []
+      let descriptor = of.find(each => each.task === task && each.fd === fd)
       if (descriptor === undefined) {
         descriptor = new Descriptor(task, fd, file)
-        descriptors.push(descriptor)
+        known.set(file, [...of.filter(each => each.valid), descriptor])
       }
-      return { subject: descriptor, node: infoNode }
+      return { subject: descriptor, node }
     },
     list: numbers,
   }
-  return dynamic(entries, { mode: 0o555, permission })
+}
+
+function numbers(task: Task): [number, string][] {
+  if (task.ended) return []
+  return [...task.fds.entries()].map(([fd]) => [fd, `${fd}`])
+}
+
+/** A descriptor number in canonical decimal, or -1. */
+function parseNumber(name: string): number {
+  return /^(0|[1-9][0-9]{0,9})$/.test(name) ? Number(name) : -1
 }

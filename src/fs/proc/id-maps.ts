@@ -1,6 +1,6 @@
 /** /proc/PID/uid_map, gid_map, projid_map and setgroups: user_namespaces(7). */
-import { CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN } from '../../abi/constants.ts'
-import { EINVAL, EPERM } from '../../abi/errno.ts'
+import { CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, O_ACCMODE, O_RDONLY } from '../../abi/constants.ts'
+import { EACCES, EINVAL, EPERM } from '../../abi/errno.ts'
 import type { Credentials, IdMapping, UserNamespace } from '../../base/credentials.ts'
 import type { Status } from '../../base/result.ts'
 import { fromKernelId, INVALID_ID, isMapped, toKernelId } from '../../kernel/id-map.ts'
@@ -97,6 +97,12 @@ function permitted(
 
 export function formatSetgroups(task: Task): string {
   return task.cred.userNs.setgroupsAllowed ? 'allow\n' : 'deny\n'
+}
+
+/** Who may write it is decided when it is opened. */
+export function mayOpenSetgroups(task: Task, cred: Credentials, flags: number): Status {
+  if ((flags & O_ACCMODE) === O_RDONLY) return 0
+  return cred.capable(CAP_SYS_ADMIN, task.cred.userNs) ? 0 : -EACCES
 }
 
 export function writeSetgroups(task: Task, text: string): Status {

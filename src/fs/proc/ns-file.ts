@@ -39,6 +39,7 @@ import { filePut } from '../../vfs/file-ref.ts'
 import { Inode } from '../../vfs/inode.ts'
 import { Mount, type MountNamespace } from '../../vfs/mount.ts'
 import type { Path } from '../../vfs/path.ts'
+import { INODE_IMMUTABLE } from '../../vfs/permission.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 
 export type Namespace =
@@ -79,6 +80,7 @@ export class NsInode extends Inode {
     this.#fs = fs
     this.kind = kind
     this.ns = ns
+    this.inodeFlags = INODE_IMMUTABLE
   }
   override open(path: Path, flags: number, cred: Credentials): File {
     return new NsFile(path, flags, cred, this, this.#fs)

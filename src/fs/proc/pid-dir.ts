@@ -5,7 +5,7 @@ import { fromBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { groupTotals, taskCpuTime } from '../../kernel/cpu-time.ts'
-import { BLOCKED, type Task } from '../../kernel/task.ts'
+import { BLOCKED, RUNNING, type Task } from '../../kernel/task.ts'
 import { formatMountinfo, formatMounts, formatMountstats } from '../../vfs/mount-info.ts'
 import type { Path } from '../../vfs/path.ts'
 import { pathToString } from '../../vfs/path-string.ts'
@@ -22,9 +22,9 @@ import {
   rw,
   wo,
 } from '../pseudo/node.ts'
-import { caller, mayTrace, mayTraceAtOpen } from './access.ts'
+import { caller, mayReadMaps, mayTrace, mayTraceAtOpen } from './access.ts'
 import { fdDirectory, fdInfoDirectory } from './fd-dir.ts'
-import { formatIdMap, formatSetgroups, writeIdMap, writeSetgroups } from './id-maps.ts'
+import { formatIdMap, formatSetgroups, mayOpenSetgroups, writeIdMap, writeSetgroups } from './id-maps.ts'
 import { formatLimits } from './limits.ts'
 import { formatMaps, formatSmaps, formatSmapsRollup } from './maps.ts'
 import { commandLine, environment, MemoryFile } from './memory-file.ts'
@@ -57,6 +57,7 @@ export function pidFiles(proc: ProcSuper): PseudoDir<Task> {
     clear_refs: wo((_task, text) => (/^[1-5]\s*$/.test(text) ? 0 : -EINVAL)),
     coredump_filter: rw(task => `${hex(task.mm.coredumpFilter, 8)}\n`, setCoredumpFilter),
     timers: ro(() => ''),
+    timerslack_ns: rw(formatTimerSlack, setTimerSlack, 0o666),
     timens_offsets: ro(formatTimeOffsets),
   }
 }
@@ -105,12 +106,12 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     maps: ro(
       alive((task, _cred) => formatMaps(task.mm, caller(task.kernel).fs.root)),
       0o444,
-      mayTraceAtOpen,
+      mayReadMaps,
     ),
     smaps: ro(
       alive(task => formatSmaps(task.mm, caller(task.kernel).fs.root)),
       0o444,
-      mayTraceAtOpen,
+      mayReadMaps,
     ),
     smaps_rollup: ro(
       alive(task => formatSmapsRollup(task.mm)),
@@ -146,7 +147,7 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     ),
     loginuid: rw(
       () => '4294967295',
-      () => -EPERM,
+      (_task, text) => (integer(text) === undefined ? -EINVAL : -EPERM),
     ),
     sessionid: ro(() => '4294967295'),
     io: ro(formatIo, 0o400),
@@ -159,11 +160,10 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
       (task, text, cred) => writeIdMap(task, 'gidMap', text, cred),
     ),
     projid_map: rw(
-      () => '',
+      () => '         0          0 4294967295\n',
       () => -EPERM,
     ),
-    setgroups: rw(formatSetgroups, writeSetgroups),
-    timerslack_ns: rw(formatTimerSlack, setTimerSlack, 0o666),
+    setgroups: rw(formatSetgroups, writeSetgroups, 0o644, mayOpenSetgroups),
   }
 }
 
@@ -217,12 +217,12 @@ function nsDirectory(proc: ProcSuper): PseudoDir<Task>[string] {
 
 function setComm(task: Task, text: string): Status {
   if (caller(task.kernel).group !== task.group) return -EINVAL
-  task.setComm(text.replace(/\n$/, ''))
+  task.setComm(text)
   return 0
 }
 
 function formatSyscall(task: Task): string {
-  if (task.state !== BLOCKED || task.callNumber < 0) return 'running\n'
+  if (task.state === RUNNING || task.callNumber < 0) return 'running\n'
   const regs = task.thread.regs
   const args = task.args.map(arg => `0x${hex(arg < 0 ? arg >>> 0 : arg)}`)
   return `${task.callNumber} ${args.join(' ')} 0x${hex(regs.get(15))} 0x${hex(regs.get(16))}\n`

@@ -9,6 +9,7 @@ import {
   link,
   type PseudoDir,
   ro,
+  strict,
   wo,
 } from '../pseudo/node.ts'
 import { caller } from './access.ts'
@@ -110,7 +111,7 @@ function systemFiles(): PseudoDir<Kernel> {
     softirqs: ro(kernel => `                    ${cpuHeads(kernel)}\n`),
     stat: ro(formatStat),
     swaps: ro(() => 'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n'),
-    sys: dir(sysctlFiles()),
+    sys: dir(strict(sysctlFiles())),
     sysvipc: dir({ msg: sysv('msg', MSG_HEAD), sem: sysv('sem', SEM_HEAD), shm: sysv('shm', SHM_HEAD) }),
     'sysrq-trigger': wo(() => -EPERM),
     timer_list: ro(() => '', 0o400),

@@ -3,7 +3,7 @@
  * namespace of who made it.
  */
 import { MS_RDONLY, PROC_SUPER_MAGIC } from '../../abi/constants.ts'
-import { EINVAL, EPERM } from '../../abi/errno.ts'
+import { EINVAL, EPERM, ESRCH } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
@@ -15,6 +15,7 @@ import { PseudoInode } from '../pseudo/inode.ts'
 import { type DirNode, dir } from '../pseudo/node.ts'
 import { PseudoSuper } from '../pseudo/super.ts'
 import { caller, mayTrace } from './access.ts'
+import { Descriptor } from './fd-dir.ts'
 import { NsFs } from './ns-file.ts'
 import { pidFiles, threadFiles } from './pid-dir.ts'
 import { rootDirectory } from './root.ts'
@@ -29,6 +30,8 @@ export class ProcSuper extends PseudoSuper {
   override readonly fsType = 'proc'
   override readonly magic = PROC_SUPER_MAGIC
   override readonly blockSize = 1024
+  // Processes come and go; so the check whether a name may be made is never reached.
+  override readonly cachesMissing = false
   override readonly root: Inode
   readonly kernel: Kernel
   readonly pidNs: PidNamespace
@@ -47,6 +50,8 @@ export class ProcSuper extends PseudoSuper {
     this.nsFs = nsFs
     this.onlyPids = onlyPids
     this.source = 'proc'
+    // A cached name holds its task: of those that ended only few may stay.
+    this.dentries.limit = 512
     this.threadDirectory = dir(threadFiles(this))
     this.processDirectory = dir(pidFiles(this))
     this.root = new PseudoInode(this, rootDirectory(this), kernel)
@@ -57,24 +62,22 @@ export class ProcSuper extends PseudoSuper {
     return !(subject instanceof Task) || subject.pid.task === subject
   }
 
-  /** The files of a process belong to it, but those of one that may not be traced to root. */
+  /** The files of a process belong to it, but those of one that may not be looked into to root. */
   override owner(inode: PseudoInode): void {
-    if (!(inode.subject instanceof Task)) return
-    const task = inode.subject
-    const open =
-      task.ended || task.mm.dumpable === 1 || (inode.node.kind === 'dir' && inode.node.mode === 0o555)
+    const { subject, node } = inode
+    const task = subject instanceof Task ? subject : subject instanceof Descriptor ? subject.task : undefined
+    if (task === undefined) return
+    const plainDirectory = node.kind === 'dir' && node.mode === undefined
+    const open = plainDirectory || (!task.ended && task.mm.dumpable === 1)
     inode.uid = open ? task.cred.euid : 0
     inode.gid = open ? task.cred.egid : 0
   }
 
-  override permission(inode: PseudoInode, cred: Credentials, mask: number): Status | undefined {
-    if (
-      inode.node !== this.processDirectory ||
-      this.hidePid < HIDE_CONTENTS ||
-      this.hidePid === HIDE_UNTRACEABLE
-    )
-      return undefined
-    return this.#maySee(inode.subject as Task, cred) || (mask & 7) === 0 ? undefined : -EPERM
+  override permission(inode: PseudoInode, cred: Credentials): Status | undefined {
+    if (inode.node !== this.processDirectory) return undefined
+    if (!this.alive(inode.subject)) return -ESRCH
+    if (this.hidePid < HIDE_CONTENTS || this.hidePid === HIDE_UNTRACEABLE) return undefined
+    return this.#maySee(inode.subject as Task, cred) ? undefined : -EPERM
   }
 
   /** Whether a process shows up at all. */

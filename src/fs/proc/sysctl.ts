@@ -76,7 +76,7 @@ function kernelSettings(): PseudoDir<Kernel> {
     printk: constant('4\t4\t1\t7'),
     pty: dir({ max: constant(4096), nr: fixed('0'), reserve: constant(1024) }),
     random: dir({
-      boot_id: ro(bootId()),
+      boot_id: ro(bootId),
       entropy_avail: fixed('256'),
       poolsize: fixed('256'),
       urandom_min_reseed_secs: constant(60),
@@ -329,14 +329,7 @@ export function randomUuid(kernel: Kernel): string {
 }
 
 /** Chosen when it is asked for first. */
-function bootId(): (kernel: Kernel) => string {
-  const known = new WeakMap<Kernel, string>()
-  return kernel => {
-    let id = known.get(kernel)
-    if (id === undefined) {
-      id = randomUuid(kernel)
-      known.set(kernel, id)
-    }
-    return `${id}\n`
-  }
+function bootId(kernel: Kernel): string {
+  if (kernel.bootId === '') kernel.bootId = randomUuid(kernel)
+  return `${kernel.bootId}\n`
 }

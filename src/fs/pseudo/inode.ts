@@ -31,7 +31,8 @@ export class PseudoInode extends Inode {
     this.sb = sb
     this.node = node
     this.subject = subject
-    this.mode = typeBits(this.node) | (typeof node.mode === 'function' ? 0o777 : node.mode & 0o7777)
+    this.mode =
+      typeBits(node) | (typeof node.mode === 'function' ? 0o777 : (node.mode ?? sb.directoryMode) & 0o7777)
     if (node.kind === 'dir') {
       this.nlink = 2
       for (const child of Object.values(node.fixed))
@@ -46,13 +47,21 @@ export class PseudoInode extends Inode {
     this.getattr()
   }
 
+  override get blocks(): number {
+    return 0
+  }
+
   /** Device nodes of ours are no matter of the device table. */
   override get opensItself(): boolean {
     return this.node.kind === 'custom'
   }
 
   override getattr(): Status {
-    if (this.node.kind === 'magic') this.mode = S_IFLNK | this.node.mode(this.subject)
+    if (this.node.kind === 'magic') {
+      this.mode = S_IFLNK | this.node.mode(this.subject)
+      this.size = this.node.size
+    }
+    if (this.node.kind === 'dir') this.size = this.node.size?.(this.subject) ?? 0
     this.sb.owner(this)
     return 0
   }
@@ -70,7 +79,30 @@ export class PseudoInode extends Inode {
 
   override permission(cred: Credentials, mask: number): Status | undefined {
     const own = this.node.kind === 'dir' ? this.node.permission?.(this.subject, cred, mask) : undefined
+    if (this.node.kind === 'file' && this.node.strict === true) {
+      const bits = cred.fsuid === 0 ? this.mode >> 6 : cred.inGroup(0) ? this.mode >> 3 : this.mode
+      return (mask & ~bits & 7) === 0 ? 0 : -EACCES
+    }
     return own ?? this.sb.permission(this, cred, mask)
+  }
+
+  override create(): OrErrno<Inode> {
+    return this.sb.createError
+  }
+  override mkdir(): OrErrno<Inode> {
+    return this.sb.makeError
+  }
+  override mknod(): OrErrno<Inode> {
+    return this.sb.makeError
+  }
+  override symlink(): OrErrno<Inode> {
+    return this.sb.makeError
+  }
+  override link(): Status {
+    return this.sb.makeError
+  }
+  override rename(): Status {
+    return this.sb.makeError
   }
 
   override lookup(name: string): OrErrno<Inode> {
@@ -125,22 +157,19 @@ export class PseudoInode extends Inode {
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
     switch (this.node.kind) {
       case 'dir':
-        return new DirFile(path, flags, cred)
+        return new PseudoDirFile(path, flags, cred)
       case 'custom':
         return this.node.open(this.subject, path, flags, cred)
       case 'file': {
-        const allowed = this.node.mayOpen?.(this.subject, cred) ?? 0
+        const allowed = this.node.mayOpen?.(this.subject, cred, flags) ?? 0
         if (allowed < 0) return allowed
-        const file = new PseudoFile(path, flags, cred, this.node, this.subject)
-        // Not even root gets at an operation that is not there.
-        if (!this.sb.strictOpen) return file
-        if (file.readable && this.node.read === undefined) return -EACCES
-        return file.writable && this.node.write === undefined ? -EACCES : file
+        return new PseudoFile(path, flags, cred, this.node, this.subject)
       }
     }
     return -ELOOP
   }
 
+  // biome-ignore lint/suspicious/noExplicitAny: as above
   #fixedInode(node: DirNode<any>, name: string): PseudoInode {
     let inode = this.#fixed.get(name)
     if (inode === undefined) {
@@ -158,6 +187,14 @@ export class PseudoInode extends Inode {
       this.#dynamic.set(found.subject, inode)
     }
     return inode
+  }
+}
+
+/** A directory whose subject is gone has not even '.' in it. */
+class PseudoDirFile extends DirFile {
+  override readdir(sink: DirSink): Status {
+    const inode = this.inode as PseudoInode
+    return inode.sb.alive(inode.subject) ? super.readdir(sink) : -ENOENT
   }
 }
 

@@ -23,8 +23,10 @@ export interface FileNode<T> {
   readonly read?: (subject: T, cred: Credentials) => OrErrno<string>
   /** One write(2), whole: 0 means that all was taken. `cred`: of who writes. */
   readonly write?: (subject: T, text: string, cred: Credentials) => Status
+  /** The owner's mode bits bind root too (sysctls). */
+  readonly strict?: boolean
   /** Asked at open(2), where Linux looks at permissions of its own. */
-  readonly mayOpen?: (subject: T, cred: Credentials) => Status
+  readonly mayOpen?: (subject: T, cred: Credentials, flags: number) => Status
 }
 
 /** Opened by a function of its own (/proc/PID/mem). */
@@ -38,9 +40,12 @@ export interface CustomNode<T> {
 
 export interface DirNode<T> {
   readonly kind: 'dir'
-  readonly mode: number
+  /** Undefined: as the file system's directories are. */
+  readonly mode: number | undefined
   readonly fixed: PseudoDir<T>
   readonly dynamic: DynamicEntries<T> | undefined
+  /** What stat(2) shows; 0 if absent. */
+  readonly size?: (subject: T) => number
   /** As Inode.permission: undefined leaves it to the mode bits. */
   readonly permission?: (subject: T, cred: Credentials, mask: number) => Status | undefined
 }
@@ -59,6 +64,7 @@ export interface MagicNode<T> {
   /** What readlink(2) shows. */
   readonly text: (subject: T) => OrErrno<string>
   readonly follow: (subject: T, cred: Credentials) => OrErrno<Path>
+  readonly size: number
 }
 
 export type PseudoNode<T> = FileNode<T> | CustomNode<T> | DirNode<T> | LinkNode<T> | MagicNode<T>
@@ -107,11 +113,11 @@ export function custom<T>(open: CustomNode<T>['open'], mode: number): CustomNode
   return { kind: 'custom', mode, open }
 }
 export function dir<T>(entries: PseudoDir<T>, options: Partial<DirNode<T>> = {}): DirNode<T> {
-  return { kind: 'dir', mode: 0o555, fixed: entries, dynamic: undefined, ...options }
+  return { kind: 'dir', mode: undefined, fixed: entries, dynamic: undefined, ...options }
 }
 /** A directory of entries that come and go, and perhaps some that stay. */
 export function dynamic<T>(entries: DynamicEntries<T>, options: Partial<DirNode<T>> = {}): DirNode<T> {
-  return { kind: 'dir', mode: 0o555, fixed: {}, dynamic: entries, ...options }
+  return { kind: 'dir', mode: undefined, fixed: {}, dynamic: entries, ...options }
 }
 export function link<T>(target: string | ((subject: T) => OrErrno<string>)): LinkNode<T> {
   return { kind: 'link', mode: 0o777, target: typeof target === 'string' ? () => target : target }
@@ -120,6 +126,17 @@ export function magic<T>(
   text: MagicNode<T>['text'],
   follow: MagicNode<T>['follow'],
   mode: (subject: T) => number = () => 0o777,
+  size = 0,
 ): MagicNode<T> {
-  return { kind: 'magic', mode, text, follow }
+  return { kind: 'magic', mode, text, follow, size }
+}
+
+/** The same tree with the owner's mode bits binding everybody, root too. */
+export function strict<T>(entries: PseudoDir<T>): PseudoDir<T> {
+  const out: Record<string, PseudoNode<T>> = {}
+  for (const [name, node] of Object.entries(entries)) {
+    if (node.kind === 'dir') out[name] = { ...node, fixed: strict(node.fixed) }
+    else out[name] = node.kind === 'file' ? { ...node, strict: true } : node
+  }
+  return out
 }

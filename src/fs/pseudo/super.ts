@@ -1,4 +1,5 @@
 /** The super block of a generated tree; what proc and sysfs do differently is in the methods they override. */
+import { EACCES, EPERM } from '../../abi/errno.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { Status } from '../../base/result.ts'
@@ -9,11 +10,15 @@ import type { PseudoInode } from './inode.ts'
 export abstract class PseudoSuper extends SuperBlock {
   readonly clock: Clock
   abstract readonly magic: number
+  /** st_blksize. */
   readonly blockSize: number = 4096
+  /** Of directories that don't say otherwise. */
+  readonly directoryMode: number = 0o555
   /** Whether chmod works. */
   readonly mayChangeMode: boolean = false
-  /** Whether opening for an access that has no function fails with EACCES, for root too (sysctls). */
-  readonly strictOpen: boolean = false
+  /** What creating a file, and what making any other name, gives. */
+  readonly createError: Status = -EACCES
+  readonly makeError: Status = -EPERM
   #lastIno = 0
 
   constructor(dev: number, clock: Clock) {
@@ -37,7 +42,7 @@ export abstract class PseudoSuper extends SuperBlock {
 
   override statfs(out: HostStatfs): Status {
     out.type = this.magic
-    out.bsize = out.frsize = this.blockSize
+    out.bsize = out.frsize = 4096
     out.blocks = out.bfree = out.bavail = out.files = out.ffree = 0
     out.namelen = this.maxNameLength
     out.flags = 0

@@ -14,11 +14,12 @@ export class SysfsSuper extends PseudoSuper {
   override readonly fsType = 'sysfs'
   override readonly magic = SYSFS_MAGIC
   override readonly mayChangeMode = true
+  override readonly directoryMode = 0o755
   override readonly root: Inode
 
   constructor(kernel: Kernel) {
     super(kernel.vfs.newDev(), kernel.clock)
-    this.root = new PseudoInode(this, dir(sysFiles(kernel)), kernel)
+    this.root = new PseudoInode(this, dir(sysFiles(kernel), { mode: 0o555 }), kernel)
   }
 }
 

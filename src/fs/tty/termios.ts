@@ -13,7 +13,6 @@ import {
   ECHOE,
   ECHOK,
   ECHOKE,
-  HUPCL,
   IBSHIFT,
   ICANON,
   ICRNL,
@@ -44,7 +43,7 @@ import { TERMIOS, TERMIOS2 } from '../../abi/layout.ts'
 export class Termios {
   iflag = ICRNL | IXON
   oflag = OPOST | ONLCR
-  cflag = B38400 | CS8 | CREAD | HUPCL
+  cflag = B38400 | CS8 | CREAD
   lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN
   line = 0
   readonly cc = new Uint8Array(NCCS)

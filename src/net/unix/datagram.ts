@@ -170,7 +170,7 @@ export class UnixDatagram extends UnixSocket implements Waiter {
       request.waitOn = target.roomQueue
       return -EAGAIN
     }
-    const bytes = new Uint8Array(request.src.remaining)
+    const bytes = this.table.buffers.take(request.src.remaining)
     if (bytes.length > 0) {
       const n = request.src.take(bytes)
       if (n < bytes.length) return -EFAULT
@@ -211,6 +211,7 @@ export class UnixDatagram extends UnixSocket implements Waiter {
     }
     if (!peek) {
       discard(message)
+      this.table.buffers.give(message.bytes)
       message.sender.uncharge(message.charge)
       this.roomQueue.wakeAll(POLLOUT)
     }

@@ -1,12 +1,6 @@
 /** Byte streams: SOCK_STREAM of unix(7). Writes are not merged: control messages stay where they were sent. */
-import {
-  MSG_OOB,
-  MSG_PEEK,
-  POLLIN,
-  POLLRDNORM,
-  SOCK_STREAM,
-} from '../../abi/constants.ts'
-import { EAGAIN, EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPIPE } from '../../abi/errno.ts'
+import { MSG_OOB, MSG_PEEK, POLLIN, POLLRDNORM, SOCK_STREAM } from '../../abi/constants.ts'
+import { EAGAIN, EFAULT, EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPIPE } from '../../abi/errno.ts'
 import { failed, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
@@ -16,13 +10,7 @@ import { type MessageCred, STREAM_CHUNK, UnixMessage } from './message.ts'
 import { copyFiles, credOf, describe, land, launch, parseControl } from './rights.ts'
 import { ESTABLISHED, UnixSocket } from './socket.ts'
 
-/** Read chunks that may be filled again. */
-const SPARE_CHUNKS = 8
-
 export class UnixStream extends UnixSocket {
-  /** Full-size buffers of messages that were read, for the next writes to this inbox. */
-  readonly #spare: Uint8Array[] = []
-
   constructor(table: UnixSocket['table']) {
     super(SOCK_STREAM, table)
   }
@@ -52,13 +40,12 @@ export class UnixStream extends UnixSocket {
       if (this.wmem >= this.options.sndbuf) break
       if (peer.dead || (peer.shutdownMask & RCV_SHUTDOWN) !== 0) return done > 0 ? done : -EPIPE
       const size = Math.min(src.remaining, Math.floor(this.options.sndbuf / 2) - 64, STREAM_CHUNK)
-      const bytes = peer.#buffer(size)
-      const n = src.take(bytes)
-      if (n < 0) return done > 0 ? done : n
+      const bytes = this.table.buffers.take(size)
+      // A message that can't be copied whole is not sent at all.
+      if (src.take(bytes) < size) return done > 0 ? done : -EFAULT
       const files = done === 0 && attachment.files !== undefined ? launch(task, attachment.files) : undefined
-      peer.#put(new UnixMessage(this, n === bytes.length ? bytes : bytes.subarray(0, n), cred, files))
-      done += n
-      if (n < size) break
+      peer.#put(new UnixMessage(this, bytes, cred, files))
+      done += size
     }
     if (done === 0 && src.remaining > 0) return -EAGAIN
     return done
@@ -67,11 +54,6 @@ export class UnixStream extends UnixSocket {
   #wantsCred(peer: UnixSocket): boolean {
     // Whether a connection nobody has accepted yet will want them isn't known.
     return this.options.passCred || peer.options.passCred || peer.file === undefined
-  }
-
-  /** Room for a message in this inbox. */
-  #buffer(size: number): Uint8Array {
-    return (size === STREAM_CHUNK ? this.#spare.pop() : undefined) ?? new Uint8Array(size)
   }
 
   #put(message: UnixMessage): void {
@@ -101,31 +83,57 @@ export class UnixStream extends UnixSocket {
     return (this.shutdownMask & RCV_SHUTDOWN) !== 0 ? 0 : -EAGAIN
   }
 
-  #take(request: ReceiveRequest): Outcome {
+  #take({ dst }: ReceiveRequest): Outcome {
     const outcome: Outcome = { done: 0, touched: false, cred: undefined, files: undefined }
-    const { dst } = request
-    for (let message = this.inbox.first; message !== undefined; message = this.inbox.first) {
-      if (!this.#joins(message, outcome)) break
-      const n =
-        dst.remaining === 0
-          ? 0
-          : dst.put(message.start === 0 ? message.bytes : message.bytes.subarray(message.start))
-      if (n < 0) {
-        if (outcome.done === 0) outcome.done = n
+    if (dst.remaining === 0) {
+      const first = this.inbox.first
+      if (first !== undefined && this.#joins(first, outcome)) outcome.files = land(first)
+      return outcome
+    }
+    while (outcome.files === undefined && dst.remaining > 0) {
+      const window = dst.window(dst.remaining)
+      const filled = this.#fill(window, outcome)
+      if (filled === 0) break
+      const status = dst.commit(filled)
+      if (status < 0) {
+        if (outcome.done === 0) outcome.done = status
         break
       }
-      message.start += n
-      outcome.done += n
-      if (this.options.peekOff > 0) this.options.peekOff = Math.max(this.options.peekOff - n, 0)
-      const files = land(message)
-      if (files !== undefined) outcome.files = files
-      if (message.length > 0) break
-      this.inbox.shift()
-      this.#recycle(message)
-      message.sender.uncharge(message.charge)
-      if (files !== undefined || dst.remaining === 0) break
+      this.#consume(filled, outcome)
     }
     return outcome
+  }
+
+  /** Copies what may be read together into the window, so that the reader's memory is written to as few times as can be. */
+  #fill(window: Uint8Array, outcome: Outcome): number {
+    let filled = 0
+    for (let i = 0; i < this.inbox.size && filled < window.length; i++) {
+      const message = this.inbox.at(i)!
+      if (!this.#joins(message, outcome)) break
+      const part = Math.min(message.length, window.length - filled)
+      // A subarray of a small array costs more than all the rest.
+      const whole = part === message.bytes.length
+      window.set(whole ? message.bytes : message.bytes.subarray(message.start, message.start + part), filled)
+      filled += part
+      if (message.files !== undefined) break
+    }
+    return filled
+  }
+
+  #consume(n: number, outcome: Outcome): void {
+    outcome.done += n
+    if (this.options.peekOff > 0) this.options.peekOff = Math.max(this.options.peekOff - n, 0)
+    while (n > 0) {
+      const message = this.inbox.first!
+      const part = Math.min(message.length, n)
+      n -= part
+      message.start += part
+      outcome.files = land(message) ?? outcome.files
+      if (message.length > 0) return
+      this.inbox.shift()
+      this.table.buffers.give(message.bytes)
+      message.sender.uncharge(message.charge)
+    }
   }
 
   #peek(request: ReceiveRequest): Outcome {
@@ -166,11 +174,6 @@ export class UnixStream extends UnixSocket {
     }
     if (!this.options.passCred) return true
     return sameCred(message.cred, outcome.cred)
-  }
-
-  #recycle(message: UnixMessage): void {
-    if (message.bytes.length === STREAM_CHUNK && this.#spare.length < SPARE_CHUNKS)
-      this.#spare.push(message.bytes)
   }
 }
 

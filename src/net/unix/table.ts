@@ -1,6 +1,7 @@
 /** UnixTable: the unix sockets of one network namespace: abstract names, and what is in flight. */
 import { EADDRINUSE, ENOSPC } from '../../abi/errno.ts'
 import type { OrErrno } from '../../base/result.ts'
+import { BufferPool } from './buffers.ts'
 import type { UnixSocket } from './socket.ts'
 
 export class UnixTable {
@@ -9,6 +10,7 @@ export class UnixTable {
   /** Those that are in some message (SCM_RIGHTS): what garbage collection looks at. */
   readonly inFlight = new Set<UnixSocket>()
   collecting = false
+  readonly buffers = new BufferPool()
   /** net.unix.max_dgram_qlen: a datagram inbox holds one more than this. */
   maxDatagrams = 10
   readonly #abstract = new Map<string, UnixSocket>()
