@@ -157,12 +157,21 @@ static long run_op(slot_t *slot, struct caisson_op *op, int *fds)
 	case CAISSON_OP_STORE8:
 		atomic_store_explicit((_Atomic uint64_t *)op->a0, op->a1, memory_order_seq_cst);
 		return 0;
+	case CAISSON_OP_EXCHANGE4: {
+		uint32_t seen = op->a1;
+
+		atomic_compare_exchange_strong((_Atomic uint32_t *)op->a0, &seen, (uint32_t)op->a2);
+		return seen;
+	}
 	}
 	return -ENOSYS;
 }
 
-/* Carries one stop to the sentry and does as it says until the guest may go on. */
-static void serve(slot_t *slot, uint32_t what)
+/*
+ * Carries one stop to the sentry and does as it says until the guest may go on. An operation that fails in the last
+ * reply is the call's failure: the errno goes to *result, where the result register is.
+ */
+static void serve(slot_t *slot, uint32_t what, uint64_t *result)
 {
 	for (;;) {
 		int fds[2] = { -1, -1 };
@@ -172,12 +181,11 @@ static void serve(slot_t *slot, uint32_t what)
 		command = slot->what & 0xff;
 		count = slot->what >> 8;
 		for (uint32_t i = 0; i < count && i < CAISSON_OP_COUNT; i++) {
-			long result = run_op(slot, &slot->ops[i], fds);
+			long status = run_op(slot, &slot->ops[i], fds);
 
-			slot->ops[i].result = result;
-			/* A reply that was to resume has failed: the sentry must hear of it. */
-			if (result < 0 && command == CAISSON_COMMAND_RESUME && slot->ops[i].kind == CAISSON_OP_COPY_OUT)
-				command = CAISSON_COMMAND_REPORT;
+			slot->ops[i].result = status;
+			if (status < 0 && status > -4096 && command == CAISSON_COMMAND_RESUME)
+				*result = (uint64_t)status;
 		}
 		if (command == CAISSON_COMMAND_EXIT)
 			stub_syscall(__NR_exit, 0, 0, 0, 0, 0, 0);
@@ -261,13 +269,13 @@ void stub_fast_call(slot_t *slot)
 		slot->rax = (uint64_t)(int64_t)slot->constant[constant];
 		return;
 	}
-	serve(slot, CAISSON_STOP_SYSCALL_FAST | prefetch(slot, slot->rax, args) << 8);
+	serve(slot, CAISSON_STOP_SYSCALL_FAST | prefetch(slot, slot->rax, args) << 8, &slot->rax);
 }
 
 /* From entry.S: a kick arrived while the thread was on its way back. */
 void stub_kicked(slot_t *slot)
 {
-	serve(slot, CAISSON_STOP_KICK_FAST);
+	serve(slot, CAISSON_STOP_KICK_FAST, &slot->rax);
 }
 
 static void set_altstack(slot_t *slot)
@@ -284,7 +292,7 @@ void stub_thread_start(slot_t *slot)
 
 	set_altstack(slot);
 	stub_syscall(__NR_rt_sigprocmask, SIG_SETMASK, (unsigned long)&none, 0, sizeof none, 0, 0);
-	serve(slot, CAISSON_STOP_BORN);
+	serve(slot, CAISSON_STOP_BORN, &slot->rax);
 }
 
 static int in(const void *address, const char *from, const char *to)
@@ -340,12 +348,12 @@ void stub_signal(int signo, siginfo_t *info, void *context)
 		slot->fault_trapno = regs[REG_TRAPNO];
 		slot->fault_error = regs[REG_ERR];
 	}
-	serve(slot, what);
+	serve(slot, what, (uint64_t *)&regs[REG_RAX]);
 	/* The kick signal is blocked here: what the sentry asks from now on arrives right after the return. */
 	while (*(volatile uint32_t *)&slot->interrupt) {
 		slot->registers = (uint32_t)((char *)regs - (char *)slot);
 		slot->xstate = (uint32_t)((char *)uc->uc_mcontext.fpregs - (char *)slot);
-		serve(slot, CAISSON_STOP_KICK);
+		serve(slot, CAISSON_STOP_KICK, (uint64_t *)&regs[REG_RAX]);
 	}
 }
 

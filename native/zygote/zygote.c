@@ -159,10 +159,12 @@ static void become_stub(int slots, int socket, int event)
 	if (syscall(SYS_close_range, 2, ~0u, 0))
 		die("close_range");
 	setrlimit(RLIMIT_CORE, &no_core);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
 		struct kernel_sigaction action = {
 			.handler = table->handler,
-			.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | 0x04000000, /* SA_RESTORER */
+			/* SA_RESTART: a late kick must not fail a call that the stub makes for the sentry. */
+			.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART | 0x04000000, /* SA_RESTORER */
 			.restorer = table->restorer,
 			/* Kicks wait until a handler has returned; faults in the stub's copies do not. */
 			.mask = 1ull << (CAISSON_KICK_SIGNAL - 1),

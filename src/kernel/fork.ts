@@ -203,5 +203,7 @@ function publishIds(parent: Task, child: Task, request: CloneRequest): Status {
   }
   if ((flags & CLONE_PARENT_SETTID) !== 0) parent.mm.putU32(request.parentTid, child.pid.in(parent.pidNs))
   if ((flags & CLONE_CHILD_SETTID) !== 0) child.mm.putU32(request.childTid, child.tid)
+  // A thread looks at its id before its maker may run again.
+  child.mm.space.flush?.()
   return 0
 }

@@ -231,6 +231,7 @@ export class FutexTable {
     const more = queue.waiters.size > 1 ? FUTEX_WAITERS : 0
     const status = next.task.mm.putU32(address, (next.task.tid | more | flag) >>> 0)
     if (status < 0) return status
+    next.task.mm.space.flush?.()
     queue.owner = next.task
     this.#wake(next)
     return 0

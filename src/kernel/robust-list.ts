@@ -13,7 +13,9 @@ export function releaseFutexes(task: Task): void {
   task.robustList = 0
   task.kernel.futexes.ownerEnded(task)
   if (task.clearChildTid !== 0 && task.mm.users > 1) {
-    if (task.mm.putU32(task.clearChildTid, 0) === 0) task.kernel.futexes.wakeAddress(task.mm, task.clearChildTid, 1)
+    const status = task.mm.putU32(task.clearChildTid, 0)
+    task.mm.space.flush?.()
+    if (status === 0) task.kernel.futexes.wakeAddress(task.mm, task.clearChildTid, 1)
   }
   task.clearChildTid = 0
 }

@@ -112,7 +112,8 @@ export function prepareProgram(request: ProgramRequest): OrErrno<Program> {
     if (line.argument !== undefined) argv.unshift(line.argument)
     argv.unshift(line.interpreter)
     path = line.interpreter
-    const interpreter = request.open(path)
+    // A walk from an empty name, which only the kernel can ask for, ends where it began.
+    const interpreter = request.open(path === '' ? '.' : path)
     if (failed(interpreter)) return interpreter
     file = interpreter
   }

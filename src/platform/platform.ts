@@ -126,6 +126,11 @@ export interface AddressSpace {
   write(address: number, from: Uint8Array, force?: boolean): number
 
   /**
+   * Makes all writes visible to other threads. What is written for the thread whose call is served may otherwise
+   * wait until it resumes.
+   */
+  flush?(): void
+  /**
    * An atomic compare-and-exchange of the aligned 32-bit word at `address`: what was there before (unsigned), equal to
    * `expected` if it was replaced, or -EFAULT. Without it the kernel reads and writes, which guest threads may race.
    */

@@ -86,8 +86,8 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
 
 /** Serves until the first process has ended; what it leaves behind ends with it. */
 async function serve(kernel: Kernel, platform: Systrap): Promise<void> {
-  while (!kernel.init!.dead && kernel.liveTasks > 0) {
-    while (!platform.loopReady && kernel.liveTasks > 0) kernel.turn(Number.POSITIVE_INFINITY)
+  while (!kernel.init!.dead) {
+    while (!platform.loopReady && !kernel.init!.dead) kernel.turn(Number.POSITIVE_INFINITY)
     platform.loopReady = false
     await nextTurn()
   }

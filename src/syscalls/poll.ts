@@ -217,9 +217,12 @@ function selectFor(
   return task.blockUntil(state.deadline, -ERESTARTNOHAND)
 }
 
-/** The size of the descriptor table as Linux grows it: descriptors above it are silently left out. */
+/**
+ * The size of the descriptor table as Linux grows it: descriptors above it are silently left out. It begins with what it
+ * has in the children of a shell, which keeps its own descriptors high.
+ */
 function tableSize(task: Task): number {
-  let limit = 64
+  let limit = 256
   while (limit < task.fds.size) limit *= 2
   return limit
 }

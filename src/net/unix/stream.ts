@@ -68,7 +68,8 @@ export class UnixStream extends UnixSocket {
    */
   override receive(task: Task, request: ReceiveRequest): number {
     if (this.state !== ESTABLISHED) return -EINVAL
-    if ((request.flags & MSG_OOB) !== 0) return -EOPNOTSUPP
+    // Nobody can have sent any.
+    if ((request.flags & MSG_OOB) !== 0) return -EINVAL
     const peek = (request.flags & MSG_PEEK) !== 0
     const outcome = peek ? this.#peek(request) : this.#take(request)
     if (outcome.done < 0) return outcome.done

@@ -7,7 +7,7 @@
  * Guest memory is reached the cheapest way that is there: bytes that came along with the call, the bounce buffer of
  * the thread that the kernel is serving, or process_vm_readv.
  */
-import { OP_RECEIVE_FD, OP_SYSCALL, FD_RECEIVED, SLOTS, SLOT_SIZE, SLOT_BOUNCE } from '../../abi/protocol.ts'
+import { OP_EXCHANGE4, OP_RECEIVE_FD, OP_SYSCALL, FD_RECEIVED, SLOTS, SLOT_SIZE, SLOT_BOUNCE } from '../../abi/protocol.ts'
 import { MAP_FIXED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
 import { EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
@@ -85,7 +85,7 @@ export class SystrapSpace implements AddressSpace {
     for (const thread of this.threads) {
       thread.dead = true
       this.platform.addon.forgetSlot(thread.slot)
-      if (thread.owner !== undefined && !thread.stopped) this.platform.reportDead(thread)
+      if (thread.owner !== undefined) this.platform.reportDead(thread)
       thread.stopped = true
       this.platform.freeSlot(thread.slot)
     }
@@ -145,6 +145,18 @@ export class SystrapSpace implements AddressSpace {
     return -EFAULT
   }
 
+  flush(): void {
+    this.active?.flush()
+  }
+
+  /** The page is touched by a read first: what is not there must not fault inside the stub. */
+  compareExchange(address: number, expected: number, desired: number): number {
+    const worker = this.#worker()
+    const prot = this.owner?.protectionAt?.(address) ?? 0
+    if (worker === undefined || (prot & PROT_WRITE) === 0 || this.read(address, WORD) !== 4) return -EFAULT
+    return worker.operate(OP_EXCHANGE4, 0, address, expected, desired)
+  }
+
   /** Through a read-only private page: made writable for a moment. */
   #forceWrite(address: number, from: Uint8Array): number {
     const start = Math.floor(address / 4096) * 4096
@@ -157,9 +169,17 @@ export class SystrapSpace implements AddressSpace {
     return n > 0 ? n : -EFAULT
   }
 
+  /**
+   * A memory call by a stopped thread. Where nobody else runs in the space it travels with the reply, and counts as
+   * done: if the host refuses it after all (it has limits of its own), its errno is the guest's result.
+   */
   #call(nr: number, a0: number, a1: number, a2 = 0, a3 = 0, a4 = 0, a5 = 0): number {
     const worker = this.#worker()
     if (worker === undefined) return -ESRCH
+    if (this.threads.size === 1 && worker === this.active && PUT_OFF.has(nr)) {
+      worker.queue(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
+      return 0
+    }
     return worker.operate(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
   }
 
@@ -250,5 +270,8 @@ export class SystrapSpace implements AddressSpace {
   }
 }
 
+/** Calls whose success the vmas promise. */
+const PUT_OFF: ReadonlySet<number> = new Set([NR.mmap, NR.munmap, NR.mprotect])
 const ONE_BYTE = new Uint8Array(1)
+const WORD = new Uint8Array(4)
 

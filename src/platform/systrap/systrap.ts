@@ -294,7 +294,7 @@ export class Systrap implements Platform {
     this.host.close(space.memfd)
   }
 
-  /** A running thread's process died: the kernel hears of it as a stop. */
+  /** A thread's process died: the kernel hears of it as a stop, even of one that waits in a call. */
   reportDead(thread: SystrapThread): void {
     this.#deadThreads.push(thread)
   }

@@ -5,6 +5,9 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { before, test } from 'node:test'
 import { NR } from '../../../src/abi/syscall-numbers.ts'
 import { STUB_CALLS } from '../../../src/platform/systrap/stub-calls.ts'
@@ -30,14 +33,22 @@ let output = ''
 before(() => {
   const program = build('scan', import.meta.dirname)
   const args = ['do', '--strace', '--', program, 'text,stub,int80,x32', '0', String(LAST)]
-  const { status, stdout, stderr } = spawnSync(caisson, args, {
-    encoding: 'latin1',
-    timeout: 240_000,
-    maxBuffer: 2 ** 28,
-  })
-  assert.equal(status, 0, stderr.slice(-2000))
-  output = stdout
-  readTrace(stderr)
+  const directory = mkdtempSync(join(tmpdir(), 'caisson-scan-'))
+  try {
+    // A file: the trace is long, and its writer doesn't wait for the reader of a full pipe.
+    const trace = openSync(join(directory, 'trace'), 'w+')
+    const { status, stdout } = spawnSync(caisson, args, {
+      encoding: 'latin1',
+      timeout: 240_000,
+      stdio: ['ignore', 'pipe', trace],
+    })
+    const text = readFileSync(join(directory, 'trace'), 'latin1')
+    assert.equal(status, 0, text.slice(-2000))
+    output = stdout
+    readTrace(text)
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 })
 
 /** Per process: the mark opens an attempt, every line up to the end mark is a call of it. */

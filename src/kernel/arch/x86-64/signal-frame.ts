@@ -11,6 +11,7 @@ import { SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_FLAG_BITS, SS_ON
 import { EFAULT, EINVAL, ENOMEM, EPERM } from '../../../abi/errno.ts'
 import { FPSTATE, FPX_SW_BYTES, RT_SIGFRAME, UCONTEXT } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
+import type { Mm } from '../../../mm/mm.ts'
 import {
   REG_COUNT, REG_EFLAGS, REG_RAX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP,
 } from '../../../platform/platform.ts'
@@ -112,15 +113,26 @@ function writeContext(task: Task, view: DataView, uc: number, fpstate: number): 
   view.setInt32(uc + UCONTEXT.uc_sigmask + 4, mask.hi, true)
 }
 
-/** rt_sigreturn(2): everything as the frame says. -EFAULT: the frame is not readable or its state not the CPU's. */
+/** From the frame's ucontext to the extended state behind the frame: pushSignalFrame leaves no other distance. */
+const STATE_OFFSET = 448
+
+/**
+ * rt_sigreturn(2): everything as the frame says. -EFAULT: the frame is not readable or its state not the CPU's. The thread
+ * need not be materialized, since all that it had is replaced.
+ */
 export function popSignalFrame(task: Task): Status {
-  const { thread, signals } = task
+  const { thread, signals, mm } = task
   const { regs } = thread
-  if (thread.materialize() < 0) return -EFAULT
   // The handler's return took pretcode off the stack.
   const uc = regs.get(REG_RSP) - 8 + RT_SIGFRAME.uc
-  const bytes = new Uint8Array(UCONTEXT.size)
-  if (task.mm.copyIn(uc, bytes) < 0) return -EFAULT
+  // One read for all, if the extended state is where it was put.
+  const stateSize = thread.extendedStateSize()
+  const bytes = new Uint8Array(STATE_OFFSET + stateSize)
+  let whole = true
+  if (mm.copyIn(uc, bytes) < 0) {
+    whole = false
+    if (mm.copyIn(uc, bytes.subarray(0, UCONTEXT.size)) < 0) return -EFAULT
+  }
   const view = new DataView(bytes.buffer)
 
   setBlocked(signals.blocked, view.getInt32(UCONTEXT.uc_sigmask, true), view.getInt32(UCONTEXT.uc_sigmask + 4, true))
@@ -131,8 +143,14 @@ export function popSignalFrame(task: Task): Status {
   }
   regs.set(REG_EFLAGS, (eflags & ~EFLAGS_FIX) | (view.getInt32(UCONTEXT.eflags, true) & EFLAGS_FIX), 0)
 
-  const status = restoreExtendedState(task, get64(view, UCONTEXT.fpstate))
-  if (status < 0) return status
+  const fpstate = get64(view, UCONTEXT.fpstate)
+  let state = bytes.subarray(STATE_OFFSET)
+  if (fpstate === 0) state = NO_STATE
+  else if (!whole || fpstate !== uc + STATE_OFFSET) {
+    const status = readExtendedState(mm, fpstate, state)
+    if (status < 0) return status
+  }
+  if (thread.writeExtendedState(state.subarray(0, usedSize(state))) < 0) return -EFAULT
   // As sigaltstack(2) at the place where the thread goes on; its errors don't count.
   setAltStack(
     signals,
@@ -144,23 +162,20 @@ export function popSignalFrame(task: Task): Status {
   return 0
 }
 
-function restoreExtendedState(task: Task, address: number): Status {
-  const { thread, mm } = task
-  if (address === 0) {
-    thread.writeExtendedState(NO_STATE)
-    return 0
-  }
-  const full = new Uint8Array(thread.extendedStateSize())
-  const legacy = full.subarray(0, FXSAVE_SIZE)
-  if (mm.copyIn(address, legacy) < 0) return -EFAULT
-  const head = new DataView(full.buffer)
-  let size = FXSAVE_SIZE
-  if (full.length > FXSAVE_SIZE && head.getUint32(FPSTATE.sw_reserved + FPX_SW_BYTES.magic1, true) === FP_XSTATE_MAGIC1) {
-    size = head.getUint32(FPSTATE.sw_reserved + FPX_SW_BYTES.extended_size, true)
-    if (size < FXSAVE_SIZE || size > full.length) size = FXSAVE_SIZE
-  }
-  if (size > FXSAVE_SIZE && mm.copyIn(address + FXSAVE_SIZE, full.subarray(FXSAVE_SIZE, size)) < 0) return -EFAULT
-  return thread.writeExtendedState(full.subarray(0, size)) < 0 ? -EFAULT : 0
+/** An extended state that the guest put elsewhere; it may be a plain fxsave image, with nothing behind it. */
+function readExtendedState(mm: Mm, address: number, into: Uint8Array): Status {
+  if (mm.copyIn(address, into.subarray(0, FXSAVE_SIZE)) < 0) return -EFAULT
+  const size = usedSize(into)
+  return size > FXSAVE_SIZE && mm.copyIn(address + FXSAVE_SIZE, into.subarray(FXSAVE_SIZE, size)) < 0 ? -EFAULT : 0
+}
+
+/** How much of the image counts, as its software-reserved words say. */
+function usedSize(state: Uint8Array): number {
+  if (state.length <= FXSAVE_SIZE) return state.length
+  const view = new DataView(state.buffer, state.byteOffset, state.length)
+  if (view.getUint32(FPSTATE.sw_reserved + FPX_SW_BYTES.magic1, true) !== FP_XSTATE_MAGIC1) return FXSAVE_SIZE
+  const size = view.getUint32(FPSTATE.sw_reserved + FPX_SW_BYTES.extended_size, true)
+  return size < FXSAVE_SIZE || size > state.length ? FXSAVE_SIZE : size
 }
 
 /** sigaltstack(2)'s setting part; `sp` is where the thread's stack is now. */
