@@ -167,7 +167,8 @@ struct caisson_prefetch_row {
 /* Read-only in the stubs, written by the sentry. */
 struct caisson_info {
 	uint32_t sentry_sleeping;
-	uint32_t spin;
+	/* Where the sentry runs: who waits for it on the same CPU must sleep. */
+	uint32_t sentry_cpu;
 	uint32_t xstate_mask_lo;
 	uint32_t xstate_mask_hi;
 	uint32_t xstate_size;

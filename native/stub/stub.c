@@ -26,6 +26,27 @@ static inline slot_t *slot_of(const void *address)
 	return (slot_t *)((unsigned long)address & ~(unsigned long)(CAISSON_SLOT_SIZE - 1));
 }
 
+/*
+ * A moment of waiting. False where the sentry is to run on this very CPU: only sleeping makes room for it, and the wake-up
+ * lets the host's scheduler find another CPU for this thread.
+ */
+static int worth_spinning(uint32_t spins)
+{
+	uint32_t lo, hi, cpu;
+
+	if ((spins & 15) != 0) {
+		__builtin_ia32_pause();
+		return 1;
+	}
+	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(cpu));
+	if ((cpu & 0xfff) == INFO->sentry_cpu)
+		return 0;
+	/* Others may want this CPU, too. */
+	if ((spins & 63) == 0)
+		stub_syscall(__NR_sched_yield, 0, 0, 0, 0, 0, 0);
+	return 1;
+}
+
 /* Sets the request, wakes a sleeping sentry, and waits for the reply. */
 static void publish_and_wait(slot_t *slot, uint32_t what)
 {
@@ -44,14 +65,8 @@ static void publish_and_wait(slot_t *slot, uint32_t what)
 
 		if (state == CAISSON_STATE_REPLY)
 			return;
-		if (spins++ < *(volatile uint32_t *)&slot->spin) {
-			/* Where the sentry is to run on this very CPU, only giving it up brings the reply. */
-			if ((spins & 31) == 0)
-				stub_syscall(__NR_sched_yield, 0, 0, 0, 0, 0, 0);
-			else
-				__builtin_ia32_pause();
+		if (spins++ < *(volatile uint32_t *)&slot->spin && worth_spinning(spins))
 			continue;
-		}
 		if (state == CAISSON_STATE_REQUEST &&
 		    !atomic_compare_exchange_strong(STATE(slot), &state, CAISSON_STATE_SLEEP))
 			continue;

@@ -125,7 +125,7 @@ export const PREFETCH_ROW = { size: 24, args: 0 } as const
 export const INFO = {
   size: 12352,
   sentry_sleeping: 0,
-  spin: 4,
+  sentry_cpu: 4,
   xstate_mask_lo: 8,
   xstate_mask_hi: 12,
   xstate_size: 16,

@@ -1,10 +1,11 @@
 /** `caisson check`: looks for everything that a sandbox needs of its host, and names the remedy for what is missing. */
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { type Addon, loadAddon } from '../platform/addon.ts'
+import type { Verb } from './flags.ts'
+import { packageRoot } from './package-root.ts'
 
 interface Finding {
   readonly what: string
@@ -14,9 +15,16 @@ interface Finding {
   readonly text: string
 }
 
+export const checkVerb: Verb = {
+  usage: '',
+  help: 'tells whether this host can run sandboxes, and what to do where it can not',
+  flags: {},
+  run: () => runChecks(packageRoot()),
+}
+
 /** Prints a line for each probe; the exit status: 0 where sandboxes can run. */
-export function runChecks(root: string): number {
-  const findings = [...staticChecks(root), ...hostChecks(root)]
+async function runChecks(root: string): Promise<number> {
+  const findings = [...staticChecks(root), ...hostChecks(root), ...(await trySandbox(root))]
   for (const { what, status, text } of findings) {
     const mark = { ok: 'ok     ', note: 'note   ', missing: 'MISSING' }[status]
     process.stdout.write(`${mark} ${what}${text === '' ? '' : `: ${text}`}\n`)
@@ -79,7 +87,6 @@ function hostChecks(root: string): Finding[] {
     checkDescriptor(addon, 'openat2', addon.openat2(AT_FDCWD, '/', O_PATH | O_CLOEXEC, 0, 0)),
     checkOvercommit(),
     checkCgroups(),
-    ...trySandbox(root),
   ]
 }
 
@@ -122,7 +129,9 @@ function checkCgroups(): Finding {
 }
 
 /** The two trials that settle it: the namespaces, and a whole sandbox. */
-function trySandbox(root: string): Finding[] {
+async function trySandbox(root: string): Promise<Finding[]> {
+  // Here, since the start of a sandbox has no use for it.
+  const { spawnSync } = await import('node:child_process')
   const launcher = join(root, 'native/build/caisson')
   const namespaces = spawnSync(launcher, ['do', '--help'], { encoding: 'utf8' })
   const made = need('namespaces', namespaces.status === 0, '', firstLines(namespaces.stderr))

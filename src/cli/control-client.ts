@@ -1,11 +1,35 @@
 /** `caisson ps` and `caisson strace`: the client's side of the control socket (sandbox/control.ts). */
 import { readdirSync, unlinkSync } from 'node:fs'
-import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import type { ControlAnswer, ControlRequest } from '../sandbox/control.ts'
 import { UserError } from '../sandbox/user-error.ts'
+import type { Verb } from './flags.ts'
 
 const TIMEOUT_MS = 2000
+
+export const psVerb: Verb = {
+  usage: '',
+  help: 'lists the sandboxes of this user',
+  flags: {},
+  async run() {
+    await listSandboxes()
+    return 0
+  },
+}
+
+export const straceVerb: Verb = {
+  usage: 'on|off ID',
+  help: "switches the trace of a running sandbox's system calls; 'caisson ps' shows the ids",
+  flags: {},
+  async run({ rest }) {
+    const [state, id] = rest
+    if ((state !== 'on' && state !== 'off') || id === undefined || rest.length > 2) {
+      throw new UserError("strace: say 'on' or 'off', and the id of a sandbox as 'caisson ps' shows it")
+    }
+    await switchStrace(state, id)
+    return 0
+  },
+}
 
 /** As the launcher has it. */
 function socketDirectory(): string {
@@ -15,7 +39,7 @@ function socketDirectory(): string {
   return uid === 0 ? '/run/caisson' : `/tmp/caisson-${uid}`
 }
 
-export async function listSandboxes(): Promise<void> {
+async function listSandboxes(): Promise<void> {
   const rows = await Promise.all(sandboxIds().map(describe))
   for (const row of [['ID', 'AGE', 'PROCESSES', 'COMMAND'], ...rows]) {
     if (row === undefined) continue
@@ -35,8 +59,7 @@ async function describe(id: string): Promise<string[] | undefined> {
   }
 }
 
-export async function switchStrace(state: string, id: string): Promise<void> {
-  if (state !== 'on' && state !== 'off') throw new UserError("strace: say 'on' or 'off'")
+async function switchStrace(state: 'on' | 'off', id: string): Promise<void> {
   const answer = await ask(id, { command: 'strace', on: state === 'on' })
   if (answer === undefined) throw new UserError(`there is no sandbox ${id}; 'caisson ps' lists them`)
   if ('error' in answer) throw new UserError(`sandbox ${id}: ${answer.error}`)
@@ -54,7 +77,9 @@ function sandboxIds(): string[] {
 }
 
 /** The answer, or undefined where nobody listens (any more: then the stale socket goes). */
-function ask(id: string, request: ControlRequest): Promise<ControlAnswer | undefined> {
+async function ask(id: string, request: ControlRequest): Promise<ControlAnswer | undefined> {
+  // Here, since the start of a sandbox has no use for it.
+  const { createConnection } = await import('node:net')
   const path = join(socketDirectory(), `${id}.sock`)
   return new Promise((resolve, reject) => {
     let text = ''

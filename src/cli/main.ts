@@ -1,73 +1,62 @@
-/** The command line: reads the flags, and hands on to the file of the verb. */
-
+/** The command line: finds the verb, and has its file do it. */
 import { readFileSync } from 'node:fs'
-import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
-import { Command, CommanderError } from 'commander'
 import { UserError } from '../sandbox/user-error.ts'
-import { addDo } from './do.ts'
+import { checkVerb } from './check.ts'
+import { psVerb, straceVerb } from './control-client.ts'
+import { doVerb } from './do.ts'
+import { columns, helpOf, parseWords, type Verb } from './flags.ts'
 import { packageRoot } from './package-root.ts'
+import { syscallsVerb } from './syscalls.ts'
 
 const EXIT_USAGE = 125
 
-function program(root: string): Command {
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  const caisson = new Command('caisson')
-    .description('Runs untrusted programs on a user-space Linux kernel.')
-    .version(version)
-    .enablePositionalOptions()
-    .exitOverride()
-  addDo(caisson)
-  caisson
-    .command('check')
-    .description('tells whether this host can run sandboxes, and what to do where it can not')
-    .action(async () => {
-      const { runChecks } = await import('./check.ts')
-      process.exitCode = runChecks(root)
-    })
-  caisson
-    .command('syscalls')
-    .description('lists the system calls that guests can make, and what of each is missing')
-    .option('--markdown', 'as a table for the documentation')
-    .action(async (options: { markdown?: boolean }) => {
-      const { printSyscalls } = await import('./syscalls.ts')
-      await printSyscalls(options.markdown === true)
-    })
-  caisson
-    .command('ps')
-    .description('lists the sandboxes of this user')
-    .action(async () => {
-      const { listSandboxes } = await import('./control-client.ts')
-      await listSandboxes()
-    })
-  caisson
-    .command('strace')
-    .description("switches the trace of a running sandbox's system calls")
-    .argument('<on|off>')
-    .argument('<id>', "as 'caisson ps' shows it")
-    .action(async (state: string, id: string) => {
-      const { switchStrace } = await import('./control-client.ts')
-      await switchStrace(state, id)
-    })
-  return caisson
+const VERBS: Readonly<Record<string, Verb>> = {
+  do: doVerb,
+  ps: psVerb,
+  strace: straceVerb,
+  syscalls: syscallsVerb,
+  check: checkVerb,
 }
 
-async function main(): Promise<void> {
+/** The exit status. */
+async function run(name: string | undefined, words: readonly string[]): Promise<number> {
+  if (name === '--version' || name === '-V') return say(version())
+  if (name === '--help' || name === '-h' || name === 'help') return say(help())
+  if (name === undefined) {
+    process.stderr.write(help())
+    return EXIT_USAGE
+  }
+  const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
+  if (verb === undefined) throw new UserError(`there is no verb ${name}; 'caisson --help' lists them`)
+  const parsed = parseWords(verb.flags, words)
+  return parsed === undefined ? say(helpOf(name, verb)) : verb.run(parsed)
+}
+
+function say(text: string): number {
+  process.stdout.write(text)
+  return 0
+}
+
+function version(): string {
+  return `${JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version}\n`
+}
+
+function help(): string {
+  const verbs = Object.entries(VERBS).map(([name, verb]): [string, string] => [name, verb.help])
+  return (
+    'Usage: caisson VERB [FLAG...] [ARGUMENT...]\n\nRuns untrusted programs on a user-space Linux kernel.\n\n' +
+    `Verbs:\n${columns(verbs)}\n'caisson VERB --help' lists the flags of each.\n`
+  )
+}
+
+/** Does what the command line says. */
+export async function main(): Promise<void> {
   try {
-    const root = packageRoot()
-    // The sources, stripped of their types anew at each start, would take most of a second.
-    if (process.argv[1].endsWith('.ts')) enableCompileCache(join(root, 'node_modules/.cache/caisson'))
-    await program(root).parseAsync(process.argv)
+    process.exitCode = await run(process.argv[2], process.argv.slice(3))
   } catch (error) {
-    if (error instanceof CommanderError) {
-      // Commander has printed it already.
-      process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE
-      return
-    }
     if (!(error instanceof UserError)) throw error
     process.stderr.write(`caisson: ${error.message}\n`)
     process.exitCode = error.exitStatus
   }
 }
-
-void main()

@@ -1,4 +1,4 @@
-/** Where the package lies: the directory above both dist/caisson.cjs and src/cli/main.ts that has native/. */
+/** Where the package lies: the directory above both dist/caisson.cjs and src/cli/source.ts that has native/. */
 import { existsSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 

@@ -1,6 +1,8 @@
 /** `caisson syscalls`: the table of system calls, printed from its rows. */
 import { NR } from '../abi/syscall-numbers.ts'
 import type { SyscallRows } from '../syscalls/args.ts'
+import { syscallRows } from '../syscalls/table.ts'
+import type { Verb } from './flags.ts'
 
 interface Line {
   readonly nr: number
@@ -9,9 +11,14 @@ interface Line {
   readonly note: string
 }
 
-export async function printSyscalls(markdown: boolean): Promise<void> {
-  const { syscallRows } = await import('../syscalls/table.ts')
-  process.stdout.write(formatSyscalls(syscallRows, markdown))
+export const syscallsVerb: Verb = {
+  usage: '[--markdown]',
+  help: 'lists the system calls that guests can make, and what of each is missing',
+  flags: { markdown: { help: 'as a table for the documentation' } },
+  run(words) {
+    process.stdout.write(formatSyscalls(syscallRows, words.has('markdown')))
+    return 0
+  },
 }
 
 /** Every number of the ABI, those without a row as missing. */

@@ -3,15 +3,23 @@
  * of theirs comes. Ids of other processes' and threads' CPU clocks are negative (clock_getcpuclockid(3)).
  */
 import {
-  CLOCK_BOOTTIME, CLOCK_BOOTTIME_ALARM, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW,
-  CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME, CLOCK_REALTIME_ALARM, CLOCK_REALTIME_COARSE, CLOCK_TAI,
+  CLOCK_BOOTTIME,
+  CLOCK_BOOTTIME_ALARM,
+  CLOCK_MONOTONIC,
+  CLOCK_MONOTONIC_COARSE,
+  CLOCK_MONOTONIC_RAW,
+  CLOCK_PROCESS_CPUTIME_ID,
+  CLOCK_REALTIME,
+  CLOCK_REALTIME_ALARM,
+  CLOCK_REALTIME_COARSE,
+  CLOCK_TAI,
   CLOCK_THREAD_CPUTIME_ID,
 } from '../abi/constants.ts'
 import { EINVAL } from '../abi/errno.ts'
 import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'
 import type { OrErrno } from '../base/result.ts'
 import { groupCpuTime, taskCpuTime } from './cpu-time.ts'
-import { Task } from './task.ts'
+import type { Task } from './task.ts'
 import { ThreadGroup } from './thread-group.ts'
 
 export type ClockKind = 'realtime' | 'monotonic' | 'boottime' | 'cpu'

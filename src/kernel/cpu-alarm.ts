@@ -54,7 +54,8 @@ export class CpuAlarm implements Expiry {
       kernel.timers.cancel(this.#timer)
       return
     }
-    const threads = this.#target instanceof ThreadGroup ? Math.min(this.#target.live, kernel.platform.cpuCount) : 1
+    const threads =
+      this.#target instanceof ThreadGroup ? Math.min(this.#target.live, kernel.platform.cpuCount) : 1
     kernel.timers.add(this.#timer, kernel.now() + Math.max(this.remaining / Math.max(threads, 1), MIN_PERIOD))
   }
 }

@@ -23,7 +23,14 @@ export interface CpuTotals {
 
 export function newCpuTotals(): CpuTotals {
   return {
-    user: 0, system: 0, maxRss: 0, minorFaults: 0, majorFaults: 0, blocksIn: 0, blocksOut: 0, voluntarySwitches: 0,
+    user: 0,
+    system: 0,
+    maxRss: 0,
+    minorFaults: 0,
+    majorFaults: 0,
+    blocksIn: 0,
+    blocksOut: 0,
+    voluntarySwitches: 0,
     involuntarySwitches: 0,
   }
 }

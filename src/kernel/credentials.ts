@@ -36,7 +36,11 @@ export function mayInspect(task: Task, target: Task, fsIds: boolean): boolean {
   const gid = fsIds ? cred.fsgid : cred.gid
   const other = target.cred
   const same =
-    uid === other.euid && uid === other.suid && uid === other.uid && gid === other.egid && gid === other.sgid &&
+    uid === other.euid &&
+    uid === other.suid &&
+    uid === other.uid &&
+    gid === other.egid &&
+    gid === other.sgid &&
     gid === other.gid
   if (!same && !cred.capable(CAP_SYS_PTRACE, other.userNs)) return false
   if (target.dumpable !== 1 && !cred.capable(CAP_SYS_PTRACE, other.userNs)) return false

@@ -3,8 +3,17 @@
  * (capabilities(7), "Transformation of capabilities during execve()"; security/commoncap.c).
  */
 import {
-  CAP_SETUID, MS_NOSUID, SECBIT_KEEP_CAPS, SECBIT_NOROOT, S_ISGID, S_ISUID, VFS_CAP_FLAGS_EFFECTIVE, VFS_CAP_REVISION_1,
-  VFS_CAP_REVISION_2, VFS_CAP_REVISION_3, VFS_CAP_REVISION_MASK,
+  CAP_SETUID,
+  MS_NOSUID,
+  S_ISGID,
+  S_ISUID,
+  SECBIT_KEEP_CAPS,
+  SECBIT_NOROOT,
+  VFS_CAP_FLAGS_EFFECTIVE,
+  VFS_CAP_REVISION_1,
+  VFS_CAP_REVISION_2,
+  VFS_CAP_REVISION_3,
+  VFS_CAP_REVISION_MASK,
 } from '../abi/constants.ts'
 import { EINVAL, EPERM } from '../abi/errno.ts'
 import { CapabilitySet, type Credentials, type UserNamespace } from '../base/credentials.ts'
@@ -96,8 +105,12 @@ function fileCapabilities(file: File, userNs: UserNamespace): FileCapabilities |
   const owner = rooted ? view.getUint32(4 + words * 8, true) : 0
   if (owner !== toKernelId(userNs.uidMap, 0)) return undefined
   return {
-    permitted: new CapabilitySet(view.getUint32(4, true), words > 1 ? view.getUint32(12, true) : 0).and(CapabilitySet.ALL),
-    inheritable: new CapabilitySet(view.getUint32(8, true), words > 1 ? view.getUint32(16, true) : 0).and(CapabilitySet.ALL),
+    permitted: new CapabilitySet(view.getUint32(4, true), words > 1 ? view.getUint32(12, true) : 0).and(
+      CapabilitySet.ALL,
+    ),
+    inheritable: new CapabilitySet(view.getUint32(8, true), words > 1 ? view.getUint32(16, true) : 0).and(
+      CapabilitySet.ALL,
+    ),
     effective: (magic & VFS_CAP_FLAGS_EFFECTIVE) !== 0,
   }
 }

@@ -5,7 +5,7 @@
  *   startExec     asks the process's other threads to end; the execing task waits for that
  *   commitExec    the point of no return: new thread and memory, new credentials, what exec resets
  */
-import { MS_NOEXEC, O_RDONLY, RLIMIT_STACK, SIGCHLD, S_IFREG } from '../abi/constants.ts'
+import { MS_NOEXEC, O_RDONLY, RLIMIT_STACK, S_IFREG, SIGCHLD } from '../abi/constants.ts'
 import { EACCES } from '../abi/errno.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { dropProgram, loadProgram, prepareProgram } from '../loader/program.ts'
@@ -21,8 +21,8 @@ import { commitCredentials } from './credentials.ts'
 import { execCredentials } from './exec-credentials.ts'
 import { PendingExec } from './exec-state.ts'
 import { completeVfork } from './exit.ts'
-import { deletePosixTimers } from './posix-timer.ts'
 import type { Kernel } from './kernel.ts'
+import { deletePosixTimers } from './posix-timer.ts'
 import type { Rlimits } from './rlimits.ts'
 import { releaseFutexes } from './robust-list.ts'
 import { killTask } from './signal.ts'
@@ -53,7 +53,12 @@ export interface ExecContext extends WalkContext {
 }
 
 /** open_exec: a regular file that may be executed, opened for the kernel's reading. */
-export function openExecutable(ctx: WalkContext, start: Path | undefined, name: string, flags = LOOKUP_FOLLOW): OrErrno<File> {
+export function openExecutable(
+  ctx: WalkContext,
+  start: Path | undefined,
+  name: string,
+  flags = LOOKUP_FOLLOW,
+): OrErrno<File> {
   const path = lookup(ctx, start, name, flags)
   if (failed(path)) return path
   return openExecutablePath(ctx, path)

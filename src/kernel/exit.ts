@@ -5,10 +5,17 @@
  * `dead` when its last thread has ended; its parent is told and waits for the zombie, or it is released at once.
  */
 import {
-  CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SIGCHLD, SIGKILL, SIG_IGN,
+  CLD_DUMPED,
+  CLD_EXITED,
+  CLD_KILLED,
+  SA_NOCLDWAIT,
+  SIG_IGN,
+  SIGCHLD,
+  SIGKILL,
 } from '../abi/constants.ts'
 import { accountEnd } from './cpu-time.ts'
 import { cancelTimers } from './interval-timer.ts'
+import { leaveUndoList } from './ipc/sem.ts'
 import { childSignal, leaveStopCount } from './job-control.ts'
 import type { PidNamespace } from './pid.ts'
 import { deletePosixTimers } from './posix-timer.ts'
@@ -29,6 +36,7 @@ export function endGroup(task: Task, status: number): void {
 export function endTask(task: Task, status: number): void {
   if (task.ended) return
   const { group, kernel } = task
+  task.passWakeOn()
   task.stopWaiting()
   if (group.execTask === task) group.execTask = undefined
   accountEnd(task)
@@ -46,14 +54,17 @@ export function endTask(task: Task, status: number): void {
   if (group.live === 0) endTimers(group)
 
   releaseThread(task)
+  leaveUndoList(task)
   task.fds.put()
   task.fs.put()
   task.ns.mnt.put()
   reparentChildren(task)
 
   if (task !== group.leader) releaseTask(task)
-  if (group.live === 0) endProcess(group)
-  else if (group.execTask !== undefined && group.live === 1) group.execWait.wakeAll()
+  if (group.live === 0) {
+    kernel.trace?.ended(task, group.exiting ? group.exitStatus : group.leader.exitStatus)
+    endProcess(group)
+  } else if (group.execTask !== undefined && group.live === 1) group.execWait.wakeAll()
 }
 
 /** Gives back the host thread, and the address space if this was its last user. */
@@ -73,6 +84,7 @@ export function completeVfork(task: Task): void {
 
 function endTimers(group: ThreadGroup): void {
   cancelTimers(group)
+  group.cpuLimit?.cancel()
   deletePosixTimers(group)
 }
 

@@ -5,16 +5,35 @@
  * What can fail comes first; from the host thread on everything succeeds or is undone here.
  */
 import {
-  CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_FILES, CLONE_FS, CLONE_NEWIPC,
-  CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS, CLONE_SIGHAND,
-  CLONE_SYSVSEM, CLONE_THREAD, CLONE_VFORK, CLONE_VM, RLIMIT_NPROC,
+  CAP_SYS_ADMIN,
+  CAP_SYS_RESOURCE,
+  CLONE_CHILD_CLEARTID,
+  CLONE_CHILD_SETTID,
+  CLONE_FILES,
+  CLONE_FS,
+  CLONE_NEWIPC,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWUSER,
+  CLONE_PARENT,
+  CLONE_PARENT_SETTID,
+  CLONE_PIDFD,
+  CLONE_SETTLS,
+  CLONE_SIGHAND,
+  CLONE_SYSVSEM,
+  CLONE_THREAD,
+  CLONE_VFORK,
+  CLONE_VM,
+  RLIMIT_NPROC,
 } from '../abi/constants.ts'
 import { EAGAIN, EINVAL, ERESTARTNOINTR } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { type PlatformThread, REG_RSP } from '../platform/platform.ts'
 import type { FsState } from '../vfs/path.ts'
+import { watchCpuLimit } from './cpu-limit.ts'
 import { endTask } from './exit.ts'
+import { shareUndoList } from './ipc/sem.ts'
 import { copyNamespaces, newUserNamespace } from './namespace-copy.ts'
 import type { NsProxy } from './namespaces.ts'
 import type { Pid } from './pid.ts'
@@ -130,6 +149,8 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   child.errorCode = parent.errorCode
   child.faultAddress = parent.faultAddress
   child.vforkDone = (flags & CLONE_VFORK) === 0
+  if (child === group.leader) watchCpuLimit(group)
+  if ((flags & CLONE_SYSVSEM) !== 0) shareUndoList(parent, child)
 
   if (request.stackPointer !== 0) thread.regs.put(REG_RSP, request.stackPointer)
   if ((flags & CLONE_SETTLS) !== 0) thread.setFsBase(request.tls)

@@ -193,7 +193,11 @@ export class FutexTable {
     let done = 0
     for (const waiter of [...queue.waiters]) {
       if (done >= count + 1) break
-      if (waiter.target === undefined || waiter.target.offset !== to.offset || waiter.target.owner !== to.owner) {
+      if (
+        waiter.target === undefined ||
+        waiter.target.offset !== to.offset ||
+        waiter.target.owner !== to.owner
+      ) {
         return done > 0 ? done : -EINVAL
       }
       const status = this.lockPi(waiter.task, toAddress, to, true)

@@ -42,7 +42,14 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
   if (failed(file)) return file
   const image = loadImage(
     { ...walk, kernel, personality: 0, rlimits, fsShared: false },
-    { file, path: request.path, comm: baseName(request.path), argv: request.argv, envp: request.envp, pathInaccessible: false },
+    {
+      file,
+      path: request.path,
+      comm: baseName(request.path),
+      argv: request.argv,
+      envp: request.envp,
+      pathInaccessible: false,
+    },
   )
   if (failed(image)) return image
   const task = adopt(kernel, request, rlimits, image)
@@ -71,7 +78,18 @@ export function adopt(kernel: Kernel, request: InitRequest, rlimits: Rlimits, im
   if (failed(pid)) return pid
   const group = new ThreadGroup(kernel, pid, new SignalHandlers(), rlimits, 0)
   startSession(group)
-  const task = new Task(kernel, group, pid, image.thread, image.mm, fds, fs, image.cred, ns, new TaskSignals())
+  const task = new Task(
+    kernel,
+    group,
+    pid,
+    image.thread,
+    image.mm,
+    fds,
+    fs,
+    image.cred,
+    ns,
+    new TaskSignals(),
+  )
   group.leader = task
   group.tasks.push(task)
   group.live = 1

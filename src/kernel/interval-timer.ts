@@ -2,8 +2,8 @@
 import { ITIMER_PROF, ITIMER_REAL, ITIMER_VIRTUAL, SIGALRM, SIGPROF, SIGVTALRM } from '../abi/constants.ts'
 import { cpuTimeOf } from './clocks.ts'
 import { CpuAlarm } from './cpu-alarm.ts'
-import { kernelSignal } from './signal-info.ts'
 import { sendToGroup } from './signal.ts'
+import { kernelSignal } from './signal-info.ts'
 import type { ThreadGroup } from './thread-group.ts'
 import { type Expiry, Timer } from './timers.ts'
 
@@ -47,7 +47,8 @@ class RealTimer implements IntervalTimer, Expiry {
   expired(): void {
     const { kernel } = this.#group
     sendToGroup(this.#group, kernelSignal(SIGALRM))
-    if (this.#interval > 0) kernel.timers.add(this.#timer, kernel.now() + Math.max(this.#interval, MIN_PERIOD))
+    if (this.#interval > 0)
+      kernel.timers.add(this.#timer, kernel.now() + Math.max(this.#interval, MIN_PERIOD))
   }
 }
 

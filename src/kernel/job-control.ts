@@ -2,13 +2,11 @@
  * Group stops. A stop signal taken by one thread asks all of them (`stopPending`) to stop on their way to guest code; when
  * the last one has, the process is stopped and its parent is told. SIGCONT, when it is sent, lets all go on.
  */
-import {
-  CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SIGCHLD, SIGCONT, SIG_IGN,
-} from '../abi/constants.ts'
+import { CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SIG_IGN, SIGCHLD, SIGCONT } from '../abi/constants.ts'
 import { groupTotals } from './cpu-time.ts'
 import { fromKernelId } from './id-map.ts'
-import { SigInfo } from './signal-info.ts'
 import { sendToGroup, wakeForSignal } from './signal.ts'
+import { SigInfo } from './signal-info.ts'
 import { ENDED, STOPPED, type Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
@@ -70,7 +68,10 @@ function notifyParent(group: ThreadGroup, why: number): void {
   if (parent === undefined) return
   const action = parent.handlers.action(SIGCHLD)
   if (action.handler !== SIG_IGN && (action.flags & SA_NOCLDSTOP) === 0) {
-    sendToGroup(parent, childSignal(group, parent, SIGCHLD, why, why === CLD_CONTINUED ? SIGCONT : group.stopSignal))
+    sendToGroup(
+      parent,
+      childSignal(group, parent, SIGCHLD, why, why === CLD_CONTINUED ? SIGCONT : group.stopSignal),
+    )
   }
   parent.childWait.wakeAll()
 }

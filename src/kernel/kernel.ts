@@ -21,10 +21,18 @@ import { FutexTable } from './futex.ts'
 import { type InitRequest, startProcess } from './init.ts'
 import { turn } from './loop.ts'
 import {
-  CgroupNamespace, FIRST_DYNAMIC_INUM, INIT_INUM, IpcNamespace, NetNamespace, type NsProxy, TimeNamespace, UtsNamespace,
+  CgroupNamespace,
+  FIRST_DYNAMIC_INUM,
+  INIT_INUM,
+  IpcNamespace,
+  NetNamespace,
+  type NsProxy,
+  TimeNamespace,
+  UtsNamespace,
 } from './namespaces.ts'
 import { PidNamespace } from './pid.ts'
 import { killGroup } from './signal.ts'
+import type { SigInfo } from './signal-info.ts'
 import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 import { Timers } from './timers.ts'
@@ -43,6 +51,10 @@ export interface SyscallTable {
 export interface Trace {
   enter(task: Task): void
   exit(task: Task, result: number): void
+  /** A signal is taken: its handler runs or its default action follows. */
+  signal(task: Task, info: SigInfo): void
+  /** The process's last thread ended. */
+  ended(task: Task, status: number): void
   /** The call goes to sleep and will be tried again. */
   blocked(task: Task): void
 }

@@ -5,14 +5,12 @@
 import { SEGV_MAPERR, SIGKILL, SIGSYS } from '../abi/constants.ts'
 import { BLOCK } from '../base/result.ts'
 import { growDown } from '../mm/stack.ts'
-import {
-  type PlatformThread, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL,
-} from '../platform/platform.ts'
+import { type PlatformThread, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL } from '../platform/platform.ts'
 import { endGroup, endTask } from './exit.ts'
 import type { Kernel } from './kernel.ts'
 import { returnToGuest } from './return-to-guest.ts'
-import { faultSignal } from './signal-info.ts'
 import { forceSignal, killGroup } from './signal.ts'
+import { faultSignal } from './signal-info.ts'
 import { BLOCKED, IN_KERNEL, NO_RESULT, STOPPED, type Task } from './task.ts'
 
 /** Set in a wait status when a core would have been dumped. */
@@ -38,8 +36,10 @@ export function turn(kernel: Kernel, until: number): boolean {
 /** Each task that is on the queue now gets one try; those that are queued meanwhile wait for the next round. */
 function runQueue(kernel: Kernel): void {
   const { runnable } = kernel
-  for (let left = runnable.length; left > 0; left--) {
-    const task = runnable.shift()!
+  const count = runnable.length
+  if (count === 0) return
+  for (let i = 0; i < count; i++) {
+    const task = runnable[i]
     task.queued = false
     if (task.state === BLOCKED) {
       task.state = IN_KERNEL
@@ -52,6 +52,7 @@ function runQueue(kernel: Kernel): void {
       returnToGuest(task, NO_RESULT)
     }
   }
+  runnable.splice(0, count)
 }
 
 function serve(thread: PlatformThread, reason: number): void {
@@ -92,6 +93,8 @@ function attempt(task: Task): void {
   } catch (error) {
     handlerFailed(task, error)
     return
+  } finally {
+    kernel.current = undefined
   }
   if (task.ended) return
   if (result === BLOCK) {

@@ -1,14 +1,26 @@
 /** CLONE_NEW*: new namespaces for clone, clone3 and unshare (copy_namespaces, create_user_ns). */
 import {
-  CAP_SYS_ADMIN, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUTS,
+  CAP_SYS_ADMIN,
+  CLONE_NEWCGROUP,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWTIME,
+  CLONE_NEWUTS,
 } from '../abi/constants.ts'
 import { EINVAL, ENOSPC, EPERM } from '../abi/errno.ts'
-import { CapabilitySet, Credentials, UserNamespace } from '../base/credentials.ts'
+import { CapabilitySet, type Credentials, UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { FsState } from '../vfs/path.ts'
 import { isMapped } from './id-map.ts'
 import {
-  CgroupNamespace, IpcNamespace, NetNamespace, type NsProxy, TimeNamespace, UtsNamespace,
+  CgroupNamespace,
+  IpcNamespace,
+  NetNamespace,
+  type NsProxy,
+  TimeNamespace,
+  UtsNamespace,
 } from './namespaces.ts'
 import { MAX_PID_NS_LEVEL, PidNamespace } from './pid.ts'
 import type { Task } from './task.ts'

@@ -7,7 +7,12 @@ import type { MountNamespace } from '../vfs/mount.ts'
 import { commitCredentials } from './credentials.ts'
 import { joinUserNamespace } from './namespace-copy.ts'
 import type {
-  CgroupNamespace, IpcNamespace, NetNamespace, NsProxy, TimeNamespace, UtsNamespace,
+  CgroupNamespace,
+  IpcNamespace,
+  NetNamespace,
+  NsProxy,
+  TimeNamespace,
+  UtsNamespace,
 } from './namespaces.ts'
 import type { PidNamespace } from './pid.ts'
 import type { Task } from './task.ts'

@@ -2,11 +2,14 @@
  * Namespaces (namespaces(7)). A task sees the system through its NsProxy, which is immutable once published: unshare
  * and setns give the task another one. The user namespace is part of the credentials.
  *
- * What a network or IPC namespace holds belongs to code that stands above the kernel: it hangs its own objects into
- * `NetNamespace.stack` and `IpcNamespace.parts`.
+ * What a network namespace holds belongs to code that stands above the kernel: it hangs its own objects into
+ * `NetNamespace.stack`; so does the file system of message queues into `IpcNamespace.mqueue`.
  */
 import type { UserNamespace } from '../base/credentials.ts'
 import type { MountNamespace } from '../vfs/mount.ts'
+import { MessageTable } from './ipc/msg.ts'
+import { SemTable } from './ipc/sem.ts'
+import { ShmTable } from './ipc/shm.ts'
 import type { PidNamespace } from './pid.ts'
 
 /** The inode numbers of the first namespaces (include/linux/proc_ns.h). */
@@ -40,12 +43,18 @@ export class UtsNamespace {
 export class IpcNamespace {
   readonly userNs: UserNamespace
   readonly inum: number
-  /** System V tables, POSIX message queues: by the name of the facility. */
-  readonly parts = new Map<string, unknown>()
+  readonly sem: SemTable
+  readonly msg: MessageTable
+  readonly shm: ShmTable
+  /** The super block of POSIX message queues, made by fs/mqueue on first use. */
+  mqueue: unknown = undefined
 
   constructor(userNs: UserNamespace, inum: number) {
     this.userNs = userNs
     this.inum = inum
+    this.sem = new SemTable(userNs)
+    this.msg = new MessageTable(userNs)
+    this.shm = new ShmTable(userNs)
   }
 }
 

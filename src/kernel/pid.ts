@@ -3,8 +3,9 @@
  * in each ancestor. It is used as a thread's id, and through its leader as a process's, a process group's and a
  * session's; its numbers are free again when none of these is left.
  */
-import type { UserNamespace } from '../base/credentials.ts'
+
 import { EAGAIN, EEXIST, EINVAL, ENOMEM } from '../abi/errno.ts'
+import type { UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { ProcessGroup, Session } from './session.ts'
 import type { Task } from './task.ts'
@@ -47,7 +48,7 @@ export class Pid {
     if (this.task !== undefined || this.group !== undefined) return
     if (this.processGroup !== undefined || this.session !== undefined) return
     for (let ns: PidNamespace | undefined = this.ns; ns !== undefined; ns = ns.parent) {
-      ns.free(this.numbers[ns.level])
+      ns.free(this.numbers[ns.level], this)
     }
   }
 }
@@ -122,8 +123,8 @@ export class PidNamespace {
     return pid
   }
 
-  free(nr: number): void {
-    this.#pids.delete(nr)
+  free(nr: number, pid: Pid): void {
+    if (this.#pids.get(nr) === pid) this.#pids.delete(nr)
   }
 
   #choose(): number {
@@ -141,4 +142,3 @@ export class PidNamespace {
     return this.#pids.has(nr) ? -EEXIST : nr
   }
 }
-

@@ -2,13 +2,13 @@
  * POSIX timers: timer_create(2). A timer that expires queues its one signal and rests; it is armed for its next period
  * when the signal is delivered, and the periods missed meanwhile are its overrun. So a timer can't flood.
  */
-import { SIGEV_NONE, SI_TIMER } from '../abi/constants.ts'
+import { SI_TIMER, SIGEV_NONE } from '../abi/constants.ts'
 import type { Timespec } from '../base/clock.ts'
 import { type ClockSource, cpuTimeOf, untilTime } from './clocks.ts'
 import { CpuAlarm } from './cpu-alarm.ts'
 import type { TimerSetting } from './interval-timer.ts'
-import { SigInfo, type TimerSignalSource } from './signal-info.ts'
 import { sendToGroup, sendToTask } from './signal.ts'
+import { SigInfo, type TimerSignalSource } from './signal-info.ts'
 import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 import { type Expiry, Timer } from './timers.ts'

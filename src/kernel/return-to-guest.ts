@@ -4,17 +4,15 @@
  * Called with a call's result, or NO_RESULT after a fault, a kick or when the registers are new. Ends with the
  * thread resumed, stopped, put on the run queue for a restart, or ended.
  */
-import {
-  SA_RESETHAND, SA_RESTART, SIGKILL, SIGSTOP, SIG_DFL, SIG_IGN,
-} from '../abi/constants.ts'
-import { EINTR, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, ERESTART_RESTARTBLOCK } from '../abi/errno.ts'
+import { SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGKILL, SIGSTOP } from '../abi/constants.ts'
+import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../abi/errno.ts'
 import { REG_RAX, REG_RIP } from '../platform/platform.ts'
 import { pushSignalFrame } from './arch/x86-64/signal-frame.ts'
 import { endGroup, endTask } from './exit.ts'
 import { beginGroupStop, enterStop } from './job-control.ts'
+import { forceSegv } from './signal.ts'
 import type { SigInfo } from './signal-info.ts'
 import { CORE_SIGNALS, IGNORED_SIGNALS, inMask, KERNEL_ONLY, STOP_SIGNALS } from './signal-set.ts'
-import { forceSegv } from './signal.ts'
 import type { SigAction } from './signal-state.ts'
 import { BLOCKED, NO_RESULT, RUNNING, type Task } from './task.ts'
 
@@ -41,6 +39,7 @@ export function returnToGuest(task: Task, result: number): void {
     if (info === undefined) continue
     const action = task.group.handlers.action(info.signo)
     if (action.handler === SIG_IGN) continue
+    task.kernel.trace?.signal(task, info)
     if (action.handler === SIG_DFL) takeDefaultAction(task, info)
     else {
       divert(task, info, action, result)
@@ -138,7 +137,10 @@ function restart(task: Task, result: number): void {
 
 function isRestart(result: number): boolean {
   return (
-    result === -ERESTARTSYS || result === -ERESTARTNOINTR || result === -ERESTARTNOHAND || result === -ERESTART_RESTARTBLOCK
+    result === -ERESTARTSYS ||
+    result === -ERESTARTNOINTR ||
+    result === -ERESTARTNOHAND ||
+    result === -ERESTART_RESTARTBLOCK
   )
 }
 

@@ -33,7 +33,8 @@ function walkRobustList(task: Task, head: number): void {
     const next = mm.view(untagged(entry), 8)
     const nextEntry = next === undefined ? undefined : pointer(next, 0)
     // The lock that was being taken or given up may or may not be on the list yet: it is looked at last.
-    if (untagged(entry) !== pendingAddress && !ownerDied(task, untagged(entry) + offset, isPi(entry), false)) return
+    if (untagged(entry) !== pendingAddress && !ownerDied(task, untagged(entry) + offset, isPi(entry), false))
+      return
     if (nextEntry === undefined) return
     entry = nextEntry
   }

@@ -6,8 +6,8 @@
  */
 import { SIGCONT, SIGHUP } from '../abi/constants.ts'
 import type { Pid } from './pid.ts'
-import { kernelSignal } from './signal-info.ts'
 import { sendToGroup } from './signal.ts'
+import { kernelSignal } from './signal-info.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
 /** A terminal as job control sees it; implemented by the tty code. */
@@ -122,7 +122,8 @@ export function disassociateTerminal(session: Session, leaderEnded: boolean): vo
  */
 export function signalIfOrphaned(group: ThreadGroup, parent: ThreadGroup | undefined, ending: boolean): void {
   const pgrp = group.processGroup
-  if (parent === undefined || parent.processGroup === pgrp || parent.processGroup.session !== pgrp.session) return
+  if (parent === undefined || parent.processGroup === pgrp || parent.processGroup.session !== pgrp.session)
+    return
   if (!pgrp.orphaned(ending ? group : undefined) || !pgrp.hasStoppedMember()) return
   for (const member of [...pgrp.members]) {
     sendToGroup(member, kernelSignal(SIGHUP))

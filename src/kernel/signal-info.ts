@@ -1,6 +1,17 @@
 /** siginfo_t: what a signal carries. Built by the sender, queued, and written to the guest by its layout. */
 import {
-  SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGPOLL, SIGSEGV, SIGSYS, SIGTRAP, SI_KERNEL, SI_SIGIO, SI_TIMER, SI_USER,
+  SI_KERNEL,
+  SI_SIGIO,
+  SI_TIMER,
+  SI_USER,
+  SIGBUS,
+  SIGCHLD,
+  SIGFPE,
+  SIGILL,
+  SIGPOLL,
+  SIGSEGV,
+  SIGSYS,
+  SIGTRAP,
 } from '../abi/constants.ts'
 import { SIGINFO } from '../abi/layout.ts'
 import type { UserAccount } from './user-account.ts'
@@ -74,7 +85,14 @@ type Layout = 'kill' | 'timer' | 'queue' | 'fault' | 'child' | 'poll' | 'sys'
 
 /** The highest si_code of each signal whose positive codes have a layout of their own. */
 const CODE_LIMITS: Readonly<Record<number, number>> = {
-  [SIGILL]: 11, [SIGFPE]: 15, [SIGSEGV]: 10, [SIGBUS]: 5, [SIGTRAP]: 6, [SIGCHLD]: 6, [SIGPOLL]: 6, [SIGSYS]: 2,
+  [SIGILL]: 11,
+  [SIGFPE]: 15,
+  [SIGSEGV]: 10,
+  [SIGBUS]: 5,
+  [SIGTRAP]: 6,
+  [SIGCHLD]: 6,
+  [SIGPOLL]: 6,
+  [SIGSYS]: 2,
 }
 
 /** Which union member of siginfo_t holds (signal(7), siginfo_layout). */

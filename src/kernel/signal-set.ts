@@ -1,7 +1,24 @@
 /** Signal sets: 64 bits in two words. Signal n is bit n-1. Sets are changed in place; copy before you keep one. */
 import {
-  SIGABRT, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGQUIT, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP, SIGTSTP, SIGTTIN,
-  SIGTTOU, SIGURG, SIGWINCH, SIGXCPU, SIGXFSZ,
+  SIGABRT,
+  SIGBUS,
+  SIGCHLD,
+  SIGCONT,
+  SIGFPE,
+  SIGILL,
+  SIGKILL,
+  SIGQUIT,
+  SIGSEGV,
+  SIGSTOP,
+  SIGSYS,
+  SIGTRAP,
+  SIGTSTP,
+  SIGTTIN,
+  SIGTTOU,
+  SIGURG,
+  SIGWINCH,
+  SIGXCPU,
+  SIGXFSZ,
 } from '../abi/constants.ts'
 
 export class SignalSet {
@@ -53,7 +70,16 @@ export const KERNEL_ONLY = maskOf(SIGKILL, SIGSTOP)
 export const STOP_SIGNALS = maskOf(SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU)
 /** Default action: end the process, with the core-dump flag. */
 export const CORE_SIGNALS = maskOf(
-  SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGFPE, SIGSEGV, SIGBUS, SIGSYS, SIGXCPU, SIGXFSZ,
+  SIGQUIT,
+  SIGILL,
+  SIGTRAP,
+  SIGABRT,
+  SIGFPE,
+  SIGSEGV,
+  SIGBUS,
+  SIGSYS,
+  SIGXCPU,
+  SIGXFSZ,
 )
 /** Default action: nothing (SIGCONT has acted when it was sent). */
 export const IGNORED_SIGNALS = maskOf(SIGCONT, SIGCHLD, SIGWINCH, SIGURG)

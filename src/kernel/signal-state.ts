@@ -7,8 +7,8 @@
  */
 import { SA_NODEFER, SIG_DFL, SIG_IGN, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK } from '../abi/constants.ts'
 import { WaitQueue } from '../base/wait-queue.ts'
-import { IGNORED_SIGNALS, inMask, SignalSet, SYNCHRONOUS } from './signal-set.ts'
 import { SigInfo } from './signal-info.ts'
+import { IGNORED_SIGNALS, inMask, SignalSet, SYNCHRONOUS } from './signal-set.ts'
 import type { Task } from './task.ts'
 import type { UserAccount } from './user-account.ts'
 
@@ -202,7 +202,8 @@ export class TaskSignals {
     const shared = task.group.pending.set
     const blocked = this.blocked
     return (
-      (((own.lo | shared.lo) & ~blocked.lo) | ((own.hi | shared.hi) & ~blocked.hi) | this.stopPending) !== 0 ||
+      (((own.lo | shared.lo) & ~blocked.lo) | ((own.hi | shared.hi) & ~blocked.hi) | this.stopPending) !==
+        0 ||
       this.killed ||
       task.group.exiting
     )

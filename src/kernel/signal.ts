@@ -3,7 +3,15 @@
  * other parts use `sendSignal`; permission was checked before. Delivery is in return-to-guest.ts.
  */
 import {
-  RLIMIT_SIGPENDING, SIGCONT, SIGKILL, SIGRTMIN, SIGSEGV, SIG_DFL, SIG_IGN, SI_TKILL, SI_USER,
+  RLIMIT_SIGPENDING,
+  SI_TKILL,
+  SI_USER,
+  SIG_DFL,
+  SIG_IGN,
+  SIGCONT,
+  SIGKILL,
+  SIGRTMIN,
+  SIGSEGV,
 } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
@@ -107,7 +115,13 @@ export function isIgnored(task: Task, signo: number, forced: boolean): boolean {
   return group.handlers.ignores(signo)
 }
 
-function send(task: Task, group: ThreadGroup, queue: PendingSignals, info: SigInfo, toGroup: boolean): Status {
+function send(
+  task: Task,
+  group: ThreadGroup,
+  queue: PendingSignals,
+  info: SigInfo,
+  toGroup: boolean,
+): Status {
   const signo = info.signo
   if (group.exiting || group.dead || (!toGroup && task.ended)) return 0
   const forced = info.fromKernel || (info.pid === 0 && carriesSender(info))
@@ -164,9 +178,7 @@ function wants(task: Task, signo: number): boolean {
   if (task.ended) return false
   const signals = task.signals
   if (signals.blocked.has(signo) && !signals.waitingFor.has(signo)) return false
-  if (signo === SIGKILL) return true
-  if (task.state === STOPPED) return false
-  return task.state === RUNNING || !signals.pending.next(signals.blocked)
+  return signo === SIGKILL || task.state !== STOPPED
 }
 
 function isFatal(group: ThreadGroup, signo: number): boolean {

@@ -20,6 +20,7 @@ import type { PlatformThread } from '../platform/platform.ts'
 import type { FdTable } from '../vfs/fd-table.ts'
 import type { WalkContext } from '../vfs/namei.ts'
 import type { FsState } from '../vfs/path.ts'
+import type { UndoList } from './ipc/sem.ts'
 import type { Kernel } from './kernel.ts'
 import type { NsProxy } from './namespaces.ts'
 import type { Pid, PidNamespace } from './pid.ts'
@@ -93,6 +94,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   readonly #entries: WaitEntry[] = []
   readonly #sleeps: Sleep[] = []
   readonly #timer = new Timer(this)
+  /** Where an exclusive wake came from that no try has used yet. */
+  #owedWake: WaitQueue | undefined = undefined
   /** Monotonic ns, Infinity if none. */
   deadline = Number.POSITIVE_INFINITY
   interruptedResult = -ERESTARTSYS
@@ -103,6 +106,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   clearChildTid = 0
   /** set_robust_list(2). */
   robustList = 0
+  /** System V semaphores: what is undone at the end. Made on first use. */
+  semUndo: UndoList | undefined = undefined
   /** The parent of a vfork waits here until this task execs or ends. */
   readonly vforkWait = new WaitQueue()
   vforkDone = true
@@ -215,7 +220,14 @@ export class Task implements Waiter, WalkContext, Expiry {
   /** Waiter: a queue that this task sleeps on changed. An exclusive wake is used up, so the entry goes at once. */
   woken(entry: WaitEntry, _events: number): void {
     entry.queue.remove(entry)
+    if (entry.exclusive) this.#owedWake = entry.queue
     this.kernel.makeRunnable(this)
+  }
+
+  /** It ends before its next try: an exclusive wake that it got is somebody else's. */
+  passWakeOn(): void {
+    this.#owedWake?.wake()
+    this.#owedWake = undefined
   }
 
   /** Expiry: its deadline passed. */
@@ -233,12 +245,19 @@ export class Task implements Waiter, WalkContext, Expiry {
 
   /** The kernel, before each try and when a call ends: forget queues and deadline. */
   stopWaiting(): void {
-    for (const entry of this.#entries) entry.queue.remove(entry)
-    for (const sleep of this.#sleeps) sleep.cancel()
-    this.#entries.length = 0
-    this.#sleeps.length = 0
-    this.kernel.timers.cancel(this.#timer)
-    this.deadline = Number.POSITIVE_INFINITY
+    if (this.#entries.length > 0) {
+      for (const entry of this.#entries) entry.queue.remove(entry)
+      this.#entries.length = 0
+    }
+    if (this.#sleeps.length > 0) {
+      for (const sleep of this.#sleeps) sleep.cancel()
+      this.#sleeps.length = 0
+    }
+    if (this.deadline !== Number.POSITIVE_INFINITY) {
+      this.kernel.timers.cancel(this.#timer)
+      this.deadline = Number.POSITIVE_INFINITY
+    }
+    this.#owedWake = undefined
     this.interruptedResult = -ERESTARTSYS
     this.uninterruptible = false
   }

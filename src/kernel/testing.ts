@@ -48,8 +48,14 @@ export function testKernel(syscalls: SyscallTable, protectInit = false): TestKer
       const cred = new Credentials(kernel.userNs)
       cred.permitted = cred.effective = cred.bounding
       const request = {
-        path: '/init', argv: [], envp: [], cred, protectInit,
-        fs: new FsState(root, root, 0o022), fds: new FdTable(), ns: kernel.initialNamespaces(mounts.get()),
+        path: '/init',
+        argv: [],
+        envp: [],
+        cred,
+        protectInit,
+        fs: new FsState(root, root, 0o022),
+        fds: new FdTable(),
+        ns: kernel.initialNamespaces(mounts.get()),
       }
       const mm = new Mm(thread.space, kernel.mmContext)
       const task = adopt(kernel, request, defaultRlimits(), { thread, mm, cred, comm: 'init' })

@@ -7,6 +7,7 @@
  * another thread makes that one the leader.
  */
 import { WaitQueue } from '../base/wait-queue.ts'
+import type { CpuLimit } from './cpu-limit.ts'
 import type { CpuTotals } from './cpu-time.ts'
 import { newCpuTotals } from './cpu-time.ts'
 import type { IntervalTimers } from './interval-timer.ts'
@@ -82,6 +83,7 @@ export class ThreadGroup {
   readonly waited: CpuTotals = newCpuTotals()
   timers: IntervalTimers | undefined = undefined
   posixTimers: PosixTimers | undefined = undefined
+  cpuLimit: CpuLimit | undefined = undefined
   oomScoreAdj = 0
 
   constructor(kernel: Kernel, pid: Pid, handlers: SignalHandlers, rlimits: Rlimits, exitSignal: number) {

@@ -7,6 +7,8 @@ export class UserAccount {
   pendingSignals = 0
   /** Files in messages of unix sockets, against RLIMIT_NOFILE. */
   filesInFlight = 0
+  /** Memory of POSIX message queues, against RLIMIT_MSGQUEUE. */
+  messageQueueBytes = 0
   /** inotify instances and watches. */
   readonly inotify = { instances: 0, watches: 0 }
 

@@ -1,7 +1,21 @@
 /** Waiting for children: wait4(2), waitid(2). Finds what a waiter may have and takes it; never sleeps. */
 import {
-  CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, P_ALL, P_PID, SIGCHLD, SIGCONT, WCONTINUED, WEXITED,
-  WNOWAIT, WSTOPPED, __WALL, __WCLONE, __WNOTHREAD,
+  __WALL,
+  __WCLONE,
+  __WNOTHREAD,
+  CLD_CONTINUED,
+  CLD_DUMPED,
+  CLD_EXITED,
+  CLD_KILLED,
+  CLD_STOPPED,
+  P_ALL,
+  P_PID,
+  SIGCHLD,
+  SIGCONT,
+  WCONTINUED,
+  WEXITED,
+  WNOWAIT,
+  WSTOPPED,
 } from '../abi/constants.ts'
 import { ECHILD } from '../abi/errno.ts'
 import { addTotals, type CpuTotals, groupTotals, newCpuTotals } from './cpu-time.ts'

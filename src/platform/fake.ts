@@ -16,8 +16,25 @@ import { Timespec } from '../base/clock.ts'
 import type { Status } from '../base/result.ts'
 import type { Host } from './host.ts'
 import {
-  type AddressSpace, type Fault, type Platform, type PlatformThread, REG_COUNT, REG_R8, REG_R9, REG_R10, REG_RAX, REG_RDI,
-  REG_RDX, REG_RIP, REG_RSI, REG_RSP, type Registers, type SpaceOwner, STOP_FAULT, STOP_KICK, STOP_SYSCALL,
+  type AddressSpace,
+  type Fault,
+  type Platform,
+  type PlatformThread,
+  REG_COUNT,
+  REG_R8,
+  REG_R9,
+  REG_R10,
+  REG_RAX,
+  REG_RDI,
+  REG_RDX,
+  REG_RIP,
+  REG_RSI,
+  REG_RSP,
+  type Registers,
+  type SpaceOwner,
+  STOP_FAULT,
+  STOP_KICK,
+  STOP_SYSCALL,
 } from './platform.ts'
 
 export type Program = (thread: FakeThread) => Generator<Step, void, number>
@@ -33,6 +50,13 @@ export function call(nr: number, args: readonly number[] = [], options: { child?
 }
 export function fault(signo: number, code: number, addr: number): Step {
   return { kind: 'fault', fault: { signo, code, addr, trapno: 14, err: 4 } }
+}
+/** A program that makes no call and ends: most handlers. */
+export function quick(act: (thread: FakeThread) => void): Program {
+  return function* (thread) {
+    act(thread)
+    yield* []
+  }
 }
 export function run(ns: number): Step {
   return { kind: 'run', ns }
@@ -75,12 +99,20 @@ export class FakeSpace implements AddressSpace {
   readonly pages = new Map<number, Uint8Array>()
 
   read(address: number, into: Uint8Array): number {
-    return this.#each(address, into.length, (page, offset, done, n) => into.set(page.subarray(offset, offset + n), done))
+    return this.#each(address, into.length, (page, offset, done, n) =>
+      into.set(page.subarray(offset, offset + n), done),
+    )
   }
   write(address: number, from: Uint8Array): number {
-    return this.#each(address, from.length, (page, offset, done, n) => page.set(from.subarray(done, done + n), offset))
+    return this.#each(address, from.length, (page, offset, done, n) =>
+      page.set(from.subarray(done, done + n), offset),
+    )
   }
-  #each(address: number, length: number, move: (page: Uint8Array, offset: number, done: number, n: number) => void): number {
+  #each(
+    address: number,
+    length: number,
+    move: (page: Uint8Array, offset: number, done: number, n: number) => void,
+  ): number {
     if (address < FIRST_ADDRESS) return -EFAULT
     for (let done = 0; done < length; ) {
       const at = address + done
@@ -348,6 +380,7 @@ export class FakePlatform implements Platform {
 export function fakeHost(platform: FakePlatform): Host {
   const clocks = {
     monotonic: () => platform.now,
+    recent: () => platform.now,
     boottime: () => platform.now,
     realtime: () => new Timespec(1700000000 + Math.floor(platform.now / 1e9), platform.now % 1e9),
     cpuTime: () => 0,

@@ -142,6 +142,8 @@ export interface Host extends Clock {
   inotifyRmWatch(fd: number, wd: number): number
   random(into: Uint8Array): void
   cpuTime(): number
+  /** CLOCK_MONOTONIC when the call in hand began, or a little later: one clock is read for all uses within a call. */
+  recent(): number
   /** Host facts, read at start, for /proc and /sys: text of a host file such as 'proc/cpuinfo'; '' if absent. */
   fact(name: string): string
 }

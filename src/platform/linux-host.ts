@@ -36,6 +36,8 @@ export class LinuxHost implements Host {
   readonly #watches = new Map<number, Watch>()
   readonly #byToken = new Map<number, Watch>()
   #nextToken = 1
+  /** What `recent` gives until the next turn; -1: the clock was not read yet. */
+  #moment = -1
   receivedFd = -1
   /** A descriptor of the sentry's own /proc/self/fd, for `reopen`; -1 where the jail has no procfs. */
   ownFds = -1
@@ -49,6 +51,14 @@ export class LinuxHost implements Host {
 
   monotonic(): number {
     return this.#addon.clock(CLOCK_MONOTONIC)
+  }
+  recent(): number {
+    if (this.#moment < 0) this.#moment = this.monotonic()
+    return this.#moment
+  }
+  /** For the platform's loop: time has passed. */
+  newTurn(): void {
+    this.#moment = -1
   }
   boottime(): number {
     return this.#addon.clock(CLOCK_BOOTTIME)

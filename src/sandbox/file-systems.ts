@@ -3,6 +3,7 @@ import { cgroup2Type } from '../fs/cgroup/super.ts'
 import { registerDevices } from '../fs/dev/devices.ts'
 import { devtmpfsType } from '../fs/dev/devtmpfs.ts'
 import { devptsType } from '../fs/devpts/super.ts'
+import { mqueueType } from '../fs/mqueue/super.ts'
 import { makePidFd } from '../fs/pidfd/pidfd.ts'
 import { openFifo } from '../fs/pipe/pipe-file.ts'
 import { ProcType } from '../fs/proc/super.ts'
@@ -18,6 +19,7 @@ export function registerFileSystems(kernel: Kernel): void {
     cgroup2Type(kernel),
     devtmpfsType(kernel),
     devptsType(kernel),
+    mqueueType(kernel),
   ]
   for (const type of types) kernel.fsTypes.set(type.name, type)
   registerDevices(kernel)

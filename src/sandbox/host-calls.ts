@@ -87,6 +87,8 @@ export const SENTRY_CALLS: readonly HostCall[] = [
   { nr: NR.ftruncate, why: 'sizes of memfds' },
   { nr: NR.fallocate, why: 'holes in memfds' },
   { nr: NR.copy_file_range, why: 'Host.copyFileRange' },
+  { nr: NR.fsync, why: 'Host.fsync, which a file that is only read allows too' },
+  { nr: NR.fdatasync, why: 'the same, fdatasync' },
   {
     nr: NR.ioctl,
     why: 'the terminal that the sandbox was given',
@@ -138,8 +140,6 @@ export const WRITING_CALLS: readonly HostCall[] = [
   { nr: NR.utimensat, why: 'Host.utimensat' },
   { nr: NR.fsetxattr, why: 'Host.fsetxattr' },
   { nr: NR.fremovexattr, why: 'Host.fremovexattr' },
-  { nr: NR.fsync, why: 'Host.fsync' },
-  { nr: NR.fdatasync, why: 'Host.fdatasync' },
 ]
 
 /** The C library tries these and does without: that is no reason to end the sandbox. */

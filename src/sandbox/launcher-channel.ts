@@ -6,8 +6,9 @@ import { POLLIN } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
 
-/** As the launcher has it. */
+/** As the launcher has them: the sockets to it and to the zygote. */
 const LAUNCHER_FD = 3
+export const ZYGOTE_FD = 4
 
 export interface LauncherEvents {
   /** Somebody sent `signo` to the launcher: a terminal, a shell, kill(1). */

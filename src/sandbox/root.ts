@@ -27,6 +27,7 @@ const STANDARD_MOUNTS: readonly (readonly [string, string, number, string])[] = 
   ['devtmpfs', '/dev', MS_NOSUID, 'mode=755'],
   ['devpts', '/dev/pts', MS_NOSUID | MS_NOEXEC, 'gid=5,mode=620,ptmxmode=666'],
   ['tmpfs', '/dev/shm', MS_NOSUID | MS_NODEV, 'mode=1777'],
+  ['mqueue', '/dev/mqueue', MS_NOSUID | MS_NODEV | MS_NOEXEC, ''],
 ]
 
 /** Builds the first mount namespace; `donated` are the descriptors of the donations, in their order. */
@@ -57,7 +58,7 @@ export function buildRoot(kernel: Kernel, options: SandboxOptions, donated: read
 }
 
 function hostMount(kernel: Kernel, donation: Donation, fd: number): SuperBlock {
-  const sb = mountHostfs(kernel.vfs.newDev(), kernel.host, kernel.clock, fd, { shared: !donation.readOnly })
+  const sb = mountHostfs(kernel.vfs.newDev(), kernel.host, fd, { shared: !donation.readOnly })
   if (failed(sb)) {
     throw new UserError(`${decodeText(donation.source)} can't be given to the sandbox: ${errnoName(-sb)}`)
   }

@@ -1,14 +1,13 @@
 /**
  * A sandbox from its options to its exit status: joins the host, the jail, the platform, the kernel and its file systems.
  *
- *   1. the zygote starts (it needs the host's files once, and sheds its capabilities itself)
+ *   1. the zygote, which the launcher has started, learns what stubs may do
  *   2. the jail's root: only what is donated
  *   3. the kernel with its file systems; the program is loaded, but does not run
  *   4. capabilities go, the seccomp filter closes
  *   5. the loop: guest code runs until the first process has ended and taken the others with it
  */
 import { join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { O_DIRECTORY, O_PATH, SIGKILL } from '../abi/constants.ts'
 import { EACCES, ENOENT, ENOTDIR, errnoName } from '../abi/errno.ts'
 import { decodeText } from '../base/bytes.ts'
@@ -27,7 +26,7 @@ import { FsState } from '../vfs/path.ts'
 import { lookup, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, type WalkContext } from '../vfs/namei.ts'
 import { registerFileSystems } from './file-systems.ts'
 import { Jail } from './jail.ts'
-import { watchLauncher } from './launcher-channel.ts'
+import { watchLauncher, ZYGOTE_FD } from './launcher-channel.ts'
 import { ControlServer } from './control.ts'
 import { Log } from './log.ts'
 import type { SandboxOptions, SandboxUser } from './options.ts'
@@ -44,7 +43,7 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   const host = new LinuxHost(addon)
   const log = new Log(addon, options.logLevel)
   const platform = new Systrap({
-    addon, host, zygotePath: join(root, 'native/build/zygote'), prefetch: prefetchRules(syscallRows),
+    addon, host, zygote: ZYGOTE_FD, prefetch: prefetchRules(syscallRows),
   })
   platform.patching = options.patch
   const jail = Jail.enterRoot(addon, host, options.donations)
@@ -89,7 +88,7 @@ async function serve(kernel: Kernel, platform: Systrap): Promise<void> {
   while (!kernel.init!.dead) {
     while (!platform.loopReady && !kernel.init!.dead) kernel.turn(Number.POSITIVE_INFINITY)
     platform.loopReady = false
-    await nextTurn()
+    await new Promise(resolve => setImmediate(resolve))
   }
   kernel.shutdown()
   platform.destroy()

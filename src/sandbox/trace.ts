@@ -14,10 +14,11 @@ import {
 } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Trace } from '../kernel/kernel.ts'
+import type { SigInfo } from '../kernel/signal-info.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
 import { REG_R8, REG_R9, REG_R10, REG_RDI, REG_RDX, REG_RSI } from '../platform/platform.ts'
 import type { SyscallRow, SyscallRows } from '../syscalls/args.ts'
-import { formatArgument } from './trace-format.ts'
+import { formatArgument, signalName } from './trace-format.ts'
 
 interface Pending {
   readonly task: Task
@@ -88,8 +89,17 @@ export class Strace implements Trace {
     this.#print(`${`${line})`.padEnd(RESULT_COLUMN)} = ${formatResult(result, pending.row)}`)
   }
 
+  signal(task: Task, info: SigInfo): void {
+    this.#note(task, `--- ${signalName(info.signo)} {si_code=${info.code}, si_pid=${info.pid}, si_addr=0x${info.addr.toString(16)}} ---`)
+  }
+
+  ended(task: Task, status: number): void {
+    const signo = status & 0x7f
+    this.#note(task, signo === 0 ? `+++ exited with ${status >> 8} +++` : `+++ killed by ${signalName(signo)} +++`)
+  }
+
   /** A line of its own between calls: signals, exits. */
-  note(task: Task, text: string): void {
+  #note(task: Task, text: string): void {
     this.#interrupt()
     this.#unfinished.delete(task)
     this.#print(`${prefix(task)}${text}`)

@@ -1,7 +1,19 @@
 /** clone(2), clone3(2), fork(2), vfork(2): the arguments. The work is in kernel/fork.ts. */
 import {
-  CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER2, CLONE_DETACHED, CLONE_NEWTIME,
-  CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK, CLONE_VM, SIGCHLD,
+  CAP_CHECKPOINT_RESTORE,
+  CAP_SYS_ADMIN,
+  CLONE_ARGS_SIZE_VER0,
+  CLONE_ARGS_SIZE_VER2,
+  CLONE_DETACHED,
+  CLONE_NEWTIME,
+  CLONE_PARENT,
+  CLONE_PARENT_SETTID,
+  CLONE_PIDFD,
+  CLONE_SIGHAND,
+  CLONE_THREAD,
+  CLONE_VFORK,
+  CLONE_VM,
+  SIGCHLD,
 } from '../abi/constants.ts'
 import { E2BIG, EFAULT, EINVAL, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { CLONE_ARGS } from '../abi/layout.ts'
@@ -12,7 +24,7 @@ import { MAX_PID_NS_LEVEL } from '../kernel/pid.ts'
 import { NSIG } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, hex, size, structIn, type SyscallRows } from './args.ts'
+import { addr, hex, type SyscallRows, size, structIn } from './args.ts'
 
 /** The exit signal's place in clone's flags. */
 const CSIGNAL = 0xff
@@ -22,7 +34,14 @@ const HI_INTO_CGROUP = 2
 const PAGE_SIZE = 4096
 
 const FORK: CloneRequest = {
-  flags: 0, clearHandlers: false, exitSignal: SIGCHLD, stackPointer: 0, tls: 0, parentTid: 0, childTid: 0, pidFd: 0,
+  flags: 0,
+  clearHandlers: false,
+  exitSignal: SIGCHLD,
+  stackPointer: 0,
+  tls: 0,
+  parentTid: 0,
+  childTid: 0,
+  pidFd: 0,
   setTid: [],
 }
 

@@ -1,6 +1,11 @@
 /** Identity: credentials(7), capabilities(7). Ids in arguments are those of the caller's user namespace. */
 import {
-  CAP_SETGID, CAP_SETPCAP, CAP_SETUID, NGROUPS_MAX, SECBIT_KEEP_CAPS, SECBIT_NO_SETUID_FIXUP,
+  CAP_SETGID,
+  CAP_SETPCAP,
+  CAP_SETUID,
+  NGROUPS_MAX,
+  SECBIT_KEEP_CAPS,
+  SECBIT_NO_SETUID_FIXUP,
 } from '../abi/constants.ts'
 import { EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { USER_CAP_DATA, USER_CAP_HEADER } from '../abi/layout.ts'
@@ -10,7 +15,7 @@ import { commitCredentials } from '../kernel/credentials.ts'
 import { fromKernelId, INVALID_ID, isMapped, toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, id, int, structIn, structInOut, structOut, type SyscallRows } from './args.ts'
+import { addr, id, int, type SyscallRows, structIn, structInOut, structOut } from './args.ts'
 
 /** An argument of -1: leave as it is. */
 const KEEP = 0xffffffff
@@ -43,11 +48,19 @@ export function getegid(task: Task): number {
 
 export function getresuid(task: Task, realAt: GuestAddr, effectiveAt: GuestAddr, savedAt: GuestAddr): number {
   const { uid, euid, suid } = task.cred
-  return putThree(task, [realAt, effectiveAt, savedAt], [uid, euid, suid].map(each => uidOf(task, each)))
+  return putThree(
+    task,
+    [realAt, effectiveAt, savedAt],
+    [uid, euid, suid].map(each => uidOf(task, each)),
+  )
 }
 export function getresgid(task: Task, realAt: GuestAddr, effectiveAt: GuestAddr, savedAt: GuestAddr): number {
   const { gid, egid, sgid } = task.cred
-  return putThree(task, [realAt, effectiveAt, savedAt], [gid, egid, sgid].map(each => gidOf(task, each)))
+  return putThree(
+    task,
+    [realAt, effectiveAt, savedAt],
+    [gid, egid, sgid].map(each => gidOf(task, each)),
+  )
 }
 
 function putThree(task: Task, places: readonly GuestAddr[], values: readonly number[]): number {
@@ -82,7 +95,8 @@ export function setreuid(task: Task, uid: number, euid: number): number {
   }
   if (euid !== KEEP) {
     cred.euid = effective
-    if (effective !== old.uid && effective !== old.euid && effective !== old.suid && !privileged) return -EPERM
+    if (effective !== old.uid && effective !== old.euid && effective !== old.suid && !privileged)
+      return -EPERM
   }
   if (uid !== KEEP || (euid !== KEEP && effective !== old.uid)) cred.suid = cred.euid
   cred.fsuid = cred.euid
@@ -95,7 +109,8 @@ export function setresuid(task: Task, uid: number, euid: number, suid: number): 
   for (let i = 0; i < 3; i++) if (wanted[i] !== KEEP && ids[i] === INVALID_ID) return -EINVAL
   const old = task.cred
   const mayBe = [old.uid, old.euid, old.suid]
-  if (!ids.every((to, i) => wanted[i] === KEEP || mayBe.includes(to)) && !old.capable(CAP_SETUID)) return -EPERM
+  if (!ids.every((to, i) => wanted[i] === KEEP || mayBe.includes(to)) && !old.capable(CAP_SETUID))
+    return -EPERM
   const cred = old.clone()
   if (uid !== KEEP) cred.uid = ids[0]
   if (euid !== KEEP) cred.euid = ids[1]
@@ -142,7 +157,8 @@ export function setregid(task: Task, gid: number, egid: number): number {
     cred.gid = real
   }
   if (egid !== KEEP) {
-    if (effective !== old.gid && effective !== old.egid && effective !== old.sgid && !privileged) return -EPERM
+    if (effective !== old.gid && effective !== old.egid && effective !== old.sgid && !privileged)
+      return -EPERM
     cred.egid = effective
   }
   if (gid !== KEEP || (egid !== KEEP && effective !== old.gid)) cred.sgid = cred.egid
@@ -157,7 +173,8 @@ export function setresgid(task: Task, gid: number, egid: number, sgid: number): 
   for (let i = 0; i < 3; i++) if (wanted[i] !== KEEP && ids[i] === INVALID_ID) return -EINVAL
   const old = task.cred
   const mayBe = [old.gid, old.egid, old.sgid]
-  if (!ids.every((to, i) => wanted[i] === KEEP || mayBe.includes(to)) && !old.capable(CAP_SETGID)) return -EPERM
+  if (!ids.every((to, i) => wanted[i] === KEEP || mayBe.includes(to)) && !old.capable(CAP_SETGID))
+    return -EPERM
   const cred = old.clone()
   if (gid !== KEEP) cred.gid = ids[0]
   if (egid !== KEEP) cred.egid = ids[1]
@@ -201,7 +218,10 @@ function fixCapabilities(task: Task, old: Credentials, cred: Credentials): void 
 }
 
 /** The capabilities that belong to fsuid 0: CAP_FS_SET. */
-const FS_CAPS = new CapabilitySet((1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 9) | (1 << 27), 1 << 0)
+const FS_CAPS = new CapabilitySet(
+  (1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 9) | (1 << 27),
+  1 << 0,
+)
 
 function fixFsCapabilities(_task: Task, old: Credentials, cred: Credentials): void {
   if ((old.securebits & SECBIT_NO_SETUID_FIXUP) !== 0) return
@@ -209,7 +229,8 @@ function fixFsCapabilities(_task: Task, old: Credentials, cred: Credentials): vo
   // A change of all ids has set the effective set as a whole.
   if (cred.euid !== old.euid || cred.uid !== old.uid || cred.suid !== old.suid) return
   if (old.fsuid === root && cred.fsuid !== root) cred.effective = cred.effective.minus(FS_CAPS)
-  if (old.fsuid !== root && cred.fsuid === root) cred.effective = cred.effective.or(cred.permitted.and(FS_CAPS))
+  if (old.fsuid !== root && cred.fsuid === root)
+    cred.effective = cred.effective.or(cred.permitted.and(FS_CAPS))
 }
 
 export function getgroups(task: Task, count: number, at: GuestAddr): number {

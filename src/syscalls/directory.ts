@@ -1,12 +1,12 @@
 /** Directories: getdents(2), chdir(2), getcwd(2), chroot(2). */
 import { AT_FDCWD, CAP_SYS_CHROOT, PATH_MAX } from '../abi/constants.ts'
 import { EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, ERANGE } from '../abi/errno.ts'
-import { DIRENT64 } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import { failed } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import type { File } from '../vfs/file.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import { notifyAccess } from '../vfs/notify.ts'
 import { pathToStringChecked } from '../vfs/path-string.ts'
@@ -20,22 +20,15 @@ const MAX_BATCH = 65536
 const OLD_NAME_OFFSET = 18
 
 export function getdents64(task: Task, fd: number, buffer: GuestAddr, count: number): number {
-  return listDirectory(task, fd, buffer, count, DIRENT64.d_name, putEntry64)
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  const before = file.pos
+  const records = file.readDirents(Math.min(count, MAX_BATCH))
+  return typeof records === 'number' ? records : putRecords(task, file, before, buffer, records)
 }
+
+/** struct linux_dirent, padded to 8 bytes, with the type behind the name's NUL. */
 export function getdents(task: Task, fd: number, buffer: GuestAddr, count: number): number {
-  return listDirectory(task, fd, buffer, count, OLD_NAME_OFFSET, putEntryOld)
-}
-
-type PutEntry = (out: DataView, at: number, length: number, ino: number, next: number, type: number) => void
-
-function listDirectory(
-  task: Task,
-  fd: number,
-  buffer: GuestAddr,
-  count: number,
-  nameOffset: number,
-  put: PutEntry,
-): number {
   const file = fileOf(task, fd)
   if (file === undefined) return -EBADF
   if (!file.inode.isDir) return -ENOTDIR
@@ -45,53 +38,31 @@ function listDirectory(
   let used = 0
   let full = false
   const status = file.readdir((name, ino, type, next) => {
-    // Records are padded to 8 bytes; the old form has the type byte behind the name's NUL.
-    const length = (nameOffset + name.length + (put === putEntryOld ? 2 : 1) + 7) & ~7
-    if (used + length > bytes.length) {
-      full = true
-      return false
-    }
-    put(view, used, length, ino, next, type)
-    for (let i = 0; i < name.length; i++) bytes[used + nameOffset + i] = name.charCodeAt(i)
+    const length = (OLD_NAME_OFFSET + name.length + 2 + 7) & ~7
+    full = used + length > bytes.length
+    if (full) return false
+    put64(view, used, ino)
+    put64(view, used + 8, next)
+    view.setUint16(used + 16, length, true)
+    for (let i = 0; i < name.length; i++) bytes[used + OLD_NAME_OFFSET + i] = name.charCodeAt(i)
+    bytes[used + length - 1] = type
     used += length
     return true
   })
   if (used === 0) return status < 0 ? status : full ? -EINVAL : 0
-  const copied = task.mm.copyOut(buffer, bytes.subarray(0, used))
+  return putRecords(task, file, before, buffer, bytes.subarray(0, used))
+}
+
+/** What could not be given was not read. */
+function putRecords(task: Task, file: File, before: number, buffer: GuestAddr, records: Uint8Array): number {
+  if (records.length === 0) return 0
+  const copied = task.mm.copyOut(buffer, records)
   if (copied < 0) {
     file.pos = before
     return copied
   }
   notifyAccess(file)
-  return used
-}
-
-function putEntry64(
-  out: DataView,
-  at: number,
-  length: number,
-  ino: number,
-  next: number,
-  type: number,
-): void {
-  put64(out, at + DIRENT64.d_ino, ino)
-  put64(out, at + DIRENT64.d_off, next)
-  out.setUint16(at + DIRENT64.d_reclen, length, true)
-  out.setUint8(at + DIRENT64.d_type, type)
-}
-
-function putEntryOld(
-  out: DataView,
-  at: number,
-  length: number,
-  ino: number,
-  next: number,
-  type: number,
-): void {
-  put64(out, at, ino)
-  put64(out, at + 8, next)
-  out.setUint16(at + 16, length, true)
-  out.setUint8(at + length - 1, type)
+  return records.length
 }
 
 function put64(out: DataView, at: number, value: number): void {

@@ -1,11 +1,16 @@
 /** execve(2), execveat(2): the arguments. The work is in kernel/exec.ts. */
-import {
-  AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PATH_MAX, RLIMIT_STACK,
-} from '../abi/constants.ts'
+import { AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PATH_MAX, RLIMIT_STACK } from '../abi/constants.ts'
 import { E2BIG, EBADF, EFAULT, EINVAL, ELOOP, ENAMETOOLONG } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
-import { baseName, commitExec, type ExecContext, loadImage, openExecutablePath, startExec } from '../kernel/exec.ts'
+import {
+  baseName,
+  commitExec,
+  type ExecContext,
+  loadImage,
+  openExecutablePath,
+  startExec,
+} from '../kernel/exec.ts'
 import { PendingExec } from '../kernel/exec-state.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
 import { argumentLimit, MAX_ARG_STRLEN } from '../loader/arguments.ts'
@@ -59,7 +64,8 @@ function prepare(
   if (relative && start === undefined) return -EBADF
 
   const lookupFlags =
-    ((flags & AT_SYMLINK_NOFOLLOW) === 0 ? LOOKUP_FOLLOW : 0) | ((flags & AT_EMPTY_PATH) !== 0 ? LOOKUP_EMPTY : 0)
+    ((flags & AT_SYMLINK_NOFOLLOW) === 0 ? LOOKUP_FOLLOW : 0) |
+    ((flags & AT_EMPTY_PATH) !== 0 ? LOOKUP_EMPTY : 0)
   const place = lookup(task.walk, start?.path, name, lookupFlags)
   if (failed(place)) return place
   if (place.dentry.inode?.isSymlink) return -ELOOP

@@ -1,20 +1,56 @@
 /** futex(2), futex_waitv(2): the arguments. Queues and locks are in kernel/futex.ts. */
 import {
-  FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_CMD_MASK, FUTEX_CMP_REQUEUE, FUTEX_CMP_REQUEUE_PI, FUTEX_LOCK_PI,
-  FUTEX_LOCK_PI2, FUTEX_OP_ADD, FUTEX_OP_ANDN, FUTEX_OP_CMP_EQ, FUTEX_OP_CMP_GE, FUTEX_OP_CMP_GT, FUTEX_OP_CMP_LE,
-  FUTEX_OP_CMP_LT, FUTEX_OP_CMP_NE, FUTEX_OP_OR, FUTEX_OP_SET, FUTEX_OP_XOR, FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE,
-  FUTEX_TRYLOCK_PI, FUTEX_UNLOCK_PI, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAIT_REQUEUE_PI, FUTEX_WAITV_MAX, FUTEX_WAKE,
-  FUTEX_WAKE_BITSET, FUTEX_WAKE_OP, CLOCK_MONOTONIC, CLOCK_REALTIME, FUTEX2_PRIVATE, FUTEX2_SIZE_MASK, FUTEX2_SIZE_U32,
+  CLOCK_MONOTONIC,
+  CLOCK_REALTIME,
+  FUTEX_BITSET_MATCH_ANY,
+  FUTEX_CLOCK_REALTIME,
+  FUTEX_CMD_MASK,
+  FUTEX_CMP_REQUEUE,
+  FUTEX_CMP_REQUEUE_PI,
+  FUTEX_LOCK_PI,
+  FUTEX_LOCK_PI2,
+  FUTEX_OP_ADD,
+  FUTEX_OP_ANDN,
+  FUTEX_OP_CMP_EQ,
+  FUTEX_OP_CMP_GE,
+  FUTEX_OP_CMP_GT,
+  FUTEX_OP_CMP_LE,
+  FUTEX_OP_CMP_LT,
+  FUTEX_OP_CMP_NE,
+  FUTEX_OP_OR,
+  FUTEX_OP_SET,
+  FUTEX_OP_XOR,
+  FUTEX_PRIVATE_FLAG,
+  FUTEX_REQUEUE,
+  FUTEX_TRYLOCK_PI,
+  FUTEX_UNLOCK_PI,
+  FUTEX_WAIT,
+  FUTEX_WAIT_BITSET,
+  FUTEX_WAIT_REQUEUE_PI,
+  FUTEX_WAITV_MAX,
+  FUTEX_WAKE,
+  FUTEX_WAKE_BITSET,
+  FUTEX_WAKE_OP,
+  FUTEX2_PRIVATE,
+  FUTEX2_SIZE_MASK,
+  FUTEX2_SIZE_U32,
 } from '../abi/constants.ts'
 import {
-  EAGAIN, EFAULT, EINVAL, ENOSYS, ERESTARTNOINTR, ERESTARTSYS, ERESTART_RESTARTBLOCK, ETIMEDOUT,
+  EAGAIN,
+  EFAULT,
+  EINVAL,
+  ENOSYS,
+  ERESTART_RESTARTBLOCK,
+  ERESTARTNOINTR,
+  ERESTARTSYS,
+  ETIMEDOUT,
 } from '../abi/errno.ts'
 import { FUTEX_WAITV, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { FutexWaiter } from '../kernel/futex.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, hex, structIn, type SyscallRows, uint } from './args.ts'
+import { addr, hex, type SyscallRows, structIn, uint } from './args.ts'
 import { deadlineOf, readTime } from './timespec.ts'
 
 /** What a wait keeps between tries. */
@@ -35,7 +71,12 @@ export function futex(
 ): number {
   const command = op & FUTEX_CMD_MASK
   const realtime = (op & FUTEX_CLOCK_REALTIME) !== 0
-  if (realtime && command !== FUTEX_WAIT_BITSET && command !== FUTEX_WAIT_REQUEUE_PI && command !== FUTEX_LOCK_PI2) {
+  if (
+    realtime &&
+    command !== FUTEX_WAIT_BITSET &&
+    command !== FUTEX_WAIT_REQUEUE_PI &&
+    command !== FUTEX_LOCK_PI2
+  ) {
     return -ENOSYS
   }
   if (address % 4 !== 0) return -EINVAL
@@ -137,7 +178,13 @@ function sleep(task: Task, waiter: FutexWaiter, deadline: number): number {
   return task.blockUntil(deadline)
 }
 
-function lockPi(task: Task, address: GuestAddr, shared: boolean, timeoutAt: GuestAddr, kind: TimeoutKind): number {
+function lockPi(
+  task: Task,
+  address: GuestAddr,
+  shared: boolean,
+  timeoutAt: GuestAddr,
+  kind: TimeoutKind,
+): number {
   const progress = begin(task, timeoutAt, kind)
   if (typeof progress === 'number') return progress
   return acquire(task, address, shared, progress)
@@ -307,7 +354,8 @@ function readWaitv(task: Task, list: GuestAddr, count: number): WaitvEntry[] | n
     if ((flags & ~(FUTEX2_SIZE_MASK | FUTEX2_PRIVATE)) !== 0 || reserved !== 0) return -EINVAL
     if ((flags & FUTEX2_SIZE_MASK) !== FUTEX2_SIZE_U32) return -EINVAL
     const address =
-      view.getUint32(at + FUTEX_WAITV.uaddr, true) + view.getUint32(at + FUTEX_WAITV.uaddr + 4, true) * 0x100000000
+      view.getUint32(at + FUTEX_WAITV.uaddr, true) +
+      view.getUint32(at + FUTEX_WAITV.uaddr + 4, true) * 0x100000000
     if (address % 4 !== 0) return -EINVAL
     entries.push({
       address,

@@ -1,12 +1,11 @@
 /** What the calls of System V IPC share: struct ipc64_perm, and who changes it. */
-import { EFAULT, EINVAL } from '../abi/errno.ts'
+import { EINVAL } from '../abi/errno.ts'
 import { IPC64_PERM } from '../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { fromKernelId, INVALID_ID, toKernelId } from '../kernel/id-map.ts'
 import { IPC_READ, type IpcObject, type IpcTable } from '../kernel/ipc/ids.ts'
 import type { Pid } from '../kernel/pid.ts'
 import type { Task } from '../kernel/task.ts'
-import type { GuestAddr } from '../mm/mm.ts'
 
 export function nowSeconds(task: Task): number {
   return task.kernel.clock.realtime().sec
@@ -46,13 +45,7 @@ export function controlled<T extends IpcObject>(task: Task, table: IpcTable<T>, 
   return status < 0 ? status : object
 }
 
-/** The struct that IPC_SET gives, whose first field is the ipc64_perm; copied, since other fields are read later. */
-export function readSetting(task: Task, at: GuestAddr, size: number): DataView | number {
-  const view = task.mm.view(at, size)
-  return view ?? -EFAULT
-}
-
-/** ipc_update_perm: owner and permission bits. */
+/** ipc_update_perm: owner and permission bits, from the struct that IPC_SET gives. */
 export function setPerm(task: Task, object: IpcObject, view: DataView): Status {
   const { uidMap, gidMap } = task.cred.userNs
   const uid = toKernelId(uidMap, view.getUint32(IPC64_PERM.uid, true))

@@ -1,18 +1,28 @@
 /** Sending signals: kill(2), tkill(2), tgkill(2), rt_sigqueueinfo(2), pidfd_send_signal(2). */
 import {
-  CAP_KILL, PIDFD_SIGNAL_PROCESS_GROUP, PIDFD_SIGNAL_THREAD, PIDFD_SIGNAL_THREAD_GROUP, SIGCONT, SI_TKILL, SI_USER,
+  CAP_KILL,
+  PIDFD_SIGNAL_PROCESS_GROUP,
+  PIDFD_SIGNAL_THREAD,
+  PIDFD_SIGNAL_THREAD_GROUP,
+  SI_TKILL,
+  SI_USER,
+  SIGCONT,
 } from '../abi/constants.ts'
 import { EBADF, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { SIGINFO } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { PidFdFile } from '../fs/pidfd/pidfd.ts'
+import { ProcSuper } from '../fs/proc/super.ts'
+import { PseudoInode } from '../fs/pseudo/inode.ts'
+import type { Pid } from '../kernel/pid.ts'
 import type { ProcessGroup } from '../kernel/session.ts'
-import { SigInfo } from '../kernel/signal-info.ts'
 import { sendToGroup, sendToTask, tkillSignal, userSignal } from '../kernel/signal.ts'
+import { SigInfo } from '../kernel/signal-info.ts'
 import { NSIG } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { fd as fdArg, flags, pid as pidArg, signal as signalArg, structIn, type SyscallRows } from './args.ts'
+import type { File } from '../vfs/file.ts'
+import { fd as fdArg, flags, pid as pidArg, type SyscallRows, signal as signalArg, structIn } from './args.ts'
 
 const INT_MIN = -0x80000000
 
@@ -38,7 +48,8 @@ function sendTo(task: Task, target: Task, signo: number): number {
 function killProcessGroup(task: Task, pgrp: ProcessGroup, signo: number, info: SigInfo | undefined): number {
   let result = -ESRCH
   for (const member of [...pgrp.members]) {
-    const status = info === undefined ? sendTo(task, member.leader, signo) : queueTo(task, member.leader, info)
+    const status =
+      info === undefined ? sendTo(task, member.leader, signo) : queueTo(task, member.leader, info)
     if (result !== 0) result = status
   }
   return result
@@ -64,7 +75,13 @@ function checkPermission(task: Task, target: Task, signo: number): number {
   if (task.group === target.group) return 0
   const { cred } = task
   const other = target.cred
-  if (cred.euid === other.suid || cred.euid === other.uid || cred.uid === other.suid || cred.uid === other.uid) return 0
+  if (
+    cred.euid === other.suid ||
+    cred.euid === other.uid ||
+    cred.uid === other.suid ||
+    cred.uid === other.uid
+  )
+    return 0
   if (cred.capable(CAP_KILL, other.userNs)) return 0
   return signo === SIGCONT && task.group.session === target.group.session ? 0 : -EPERM
 }
@@ -94,7 +111,13 @@ export function rt_sigqueueinfo(task: Task, pid: number, signo: number, infoAt: 
   return target === undefined ? -ESRCH : queueTo(task, target, info)
 }
 
-export function rt_tgsigqueueinfo(task: Task, tgid: number, tid: number, signo: number, infoAt: GuestAddr): number {
+export function rt_tgsigqueueinfo(
+  task: Task,
+  tgid: number,
+  tid: number,
+  signo: number,
+  infoAt: GuestAddr,
+): number {
   const info = readInfo(task, signo, infoAt)
   if (typeof info === 'number') return info
   if (tgid <= 0 || tid <= 0) return -EINVAL
@@ -134,31 +157,46 @@ function readInfo(task: Task, signo: number, at: GuestAddr): SigInfo | number {
   return info
 }
 
-export function pidfd_send_signal(task: Task, fd: number, signo: number, infoAt: GuestAddr, scope: number): number {
+export function pidfd_send_signal(
+  task: Task,
+  fd: number,
+  signo: number,
+  infoAt: GuestAddr,
+  scope: number,
+): number {
   const known = PIDFD_SIGNAL_THREAD | PIDFD_SIGNAL_THREAD_GROUP | PIDFD_SIGNAL_PROCESS_GROUP
   if ((scope & ~known) !== 0 || (scope & (scope - 1)) !== 0) return -EINVAL
   const file = task.fds.get(fd)
-  if (!(file instanceof PidFdFile)) return -EBADF
-  if (!task.pidNs.contains(file.pid.ns)) return -EINVAL
+  const pid = file instanceof PidFdFile ? file.pid : file === undefined ? undefined : processOfDirectory(file)
+  if (pid === undefined) return -EBADF
+  const isThread = file instanceof PidFdFile && file.thread
+  if (!task.pidNs.contains(pid.ns)) return -EINVAL
   let info: SigInfo | undefined
   if (infoAt !== 0) {
     const read = readInfo(task, signo, infoAt)
     if (typeof read === 'number') return read
     if (new DataView(read.raw!.buffer).getInt32(SIGINFO.si_signo, true) !== signo) return -EINVAL
-    if (mayNotClaim(read) && file.pid !== task.group.pid && file.pid !== task.pid) return -EPERM
+    if (mayNotClaim(read) && pid !== task.group.pid && pid !== task.pid) return -EPERM
     info = read
   }
-  const target = file.task
+  const target = isThread ? pid.task : pid.group?.leader
   if (target === undefined) return -ESRCH
   if (scope === PIDFD_SIGNAL_PROCESS_GROUP) {
-    const pgrp = file.pid.processGroup
+    const pgrp = pid.processGroup
     return pgrp === undefined ? -ESRCH : killProcessGroup(task, pgrp, signo, info)
   }
-  const toThread = scope === PIDFD_SIGNAL_THREAD || (scope === 0 && file.thread)
+  const toThread = scope === PIDFD_SIGNAL_THREAD || (scope === 0 && isThread)
   const status = checkPermission(task, target, signo)
   if (status < 0 || signo === 0) return status
   const sent = info ?? userSignal(task, target, signo, toThread ? SI_TKILL : SI_USER)
   return toThread ? sendToTask(target, sent) : sendToGroup(target.group, sent)
+}
+
+/** A directory /proc/PID serves as a pidfd here, as it did before there were any. */
+function processOfDirectory(file: File): Pid | undefined {
+  const { inode } = file
+  if (!(inode instanceof PseudoInode) || !(inode.sb instanceof ProcSuper)) return undefined
+  return inode.node === inode.sb.processDirectory ? (inode.subject as Task).group.pid : undefined
 }
 
 const scopes = flags({ PIDFD_SIGNAL_THREAD, PIDFD_SIGNAL_THREAD_GROUP, PIDFD_SIGNAL_PROCESS_GROUP })
@@ -167,7 +205,11 @@ export const killCalls = {
   kill: { nr: NR.kill, run: kill, args: [pidArg, signalArg] },
   tkill: { nr: NR.tkill, run: tkill, args: [pidArg, signalArg] },
   tgkill: { nr: NR.tgkill, run: tgkill, args: [pidArg, pidArg, signalArg] },
-  rt_sigqueueinfo: { nr: NR.rt_sigqueueinfo, run: rt_sigqueueinfo, args: [pidArg, signalArg, structIn(SIGINFO)] },
+  rt_sigqueueinfo: {
+    nr: NR.rt_sigqueueinfo,
+    run: rt_sigqueueinfo,
+    args: [pidArg, signalArg, structIn(SIGINFO)],
+  },
   rt_tgsigqueueinfo: {
     nr: NR.rt_tgsigqueueinfo,
     run: rt_tgsigqueueinfo,

@@ -1,17 +1,30 @@
 /** Limits, usage and priorities of processes: getrlimit(2), getrusage(2), getpriority(2). */
 import {
-  CAP_SYS_NICE, CAP_SYS_RESOURCE, PRIO_MAX, PRIO_MIN, PRIO_PGRP, PRIO_PROCESS, PRIO_USER, RLIMIT_NICE, RLIMIT_NOFILE,
-  RLIM_NLIMITS, RUSAGE_CHILDREN, RUSAGE_SELF, RUSAGE_THREAD,
+  CAP_SYS_NICE,
+  CAP_SYS_RESOURCE,
+  PRIO_MAX,
+  PRIO_MIN,
+  PRIO_PGRP,
+  PRIO_PROCESS,
+  PRIO_USER,
+  RLIM_NLIMITS,
+  RLIMIT_CPU,
+  RLIMIT_NICE,
+  RLIMIT_NOFILE,
+  RUSAGE_CHILDREN,
+  RUSAGE_SELF,
+  RUSAGE_THREAD,
 } from '../abi/constants.ts'
 import { EACCES, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { RLIMIT, RUSAGE } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Credentials } from '../base/credentials.ts'
+import { watchCpuLimit } from '../kernel/cpu-limit.ts'
 import { groupTotals, taskTotals } from '../kernel/cpu-time.ts'
 import { toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { enumOf, int, pid as pidArg, structIn, structOut, type SyscallRows, uint } from './args.ts'
+import { enumOf, int, pid as pidArg, type SyscallRows, structIn, structOut, uint } from './args.ts'
 import { writeRusage } from './rusage.ts'
 
 /** fs.nr_open: RLIMIT_NOFILE can't be higher. */
@@ -26,7 +39,13 @@ export function setrlimit(task: Task, resource: number, at: GuestAddr): number {
   return prlimit64(task, 0, resource, at, 0)
 }
 
-export function prlimit64(task: Task, pid: number, resource: number, newAt: GuestAddr, oldAt: GuestAddr): number {
+export function prlimit64(
+  task: Task,
+  pid: number,
+  resource: number,
+  newAt: GuestAddr,
+  oldAt: GuestAddr,
+): number {
   let soft = 0
   let hard = 0
   if (newAt !== 0) {
@@ -47,6 +66,7 @@ export function prlimit64(task: Task, pid: number, resource: number, newAt: Gues
     // Raising the ceiling is a privilege over the first user namespace.
     if (hard > old.hard && !task.cred.capable(CAP_SYS_RESOURCE, task.kernel.userNs)) return -EPERM
     rlimits.set(resource, soft, hard)
+    if (resource === RLIMIT_CPU) watchCpuLimit(target.group)
   }
   if (oldAt === 0) return 0
   const out = task.mm.out(RLIMIT.size)

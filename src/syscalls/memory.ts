@@ -66,7 +66,7 @@ const HUGE_2MB = 21
 const HUGE_1GB = 30
 
 /** The caller's mm, told whose limits count. */
-function enter(task: Task): Mm {
+export function enter(task: Task): Mm {
   const { mm } = task
   mm.limits = task.group.rlimits
   mm.lockUnlimited = task.cred.capable(CAP_IPC_LOCK, task.kernel.userNs)

@@ -1,12 +1,49 @@
 /** prctl(2), arch_prctl(2), personality(2). */
 import {
-  ARCH_GET_FS, ARCH_GET_GS, ARCH_SET_FS, ARCH_SET_GS, CAP_LAST_CAP, CAP_SETPCAP, PR_CAPBSET_DROP,
-  PR_CAPBSET_READ, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_IS_SET, PR_CAP_AMBIENT_LOWER,
-  PR_CAP_AMBIENT_RAISE, PR_GET_AUXV, PR_GET_CHILD_SUBREAPER, PR_GET_DUMPABLE, PR_GET_KEEPCAPS, PR_GET_NAME,
-  PR_GET_NO_NEW_PRIVS, PR_GET_PDEATHSIG, PR_GET_SECUREBITS, PR_GET_THP_DISABLE, PR_GET_TID_ADDRESS, PR_GET_TIMERSLACK,
-  PR_GET_TIMING, PR_GET_TSC, PR_MCE_KILL, PR_MCE_KILL_DEFAULT, PR_MCE_KILL_GET, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_KEEPCAPS,
-  PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_SET_TIMERSLACK, PR_SET_TIMING, PR_SET_VMA,
-  PR_TIMING_STATISTICAL, PR_TSC_ENABLE, SECBIT_KEEP_CAPS, SECBIT_KEEP_CAPS_LOCKED, SECBIT_NO_CAP_AMBIENT_RAISE,
+  ARCH_GET_FS,
+  ARCH_GET_GS,
+  ARCH_SET_FS,
+  ARCH_SET_GS,
+  CAP_LAST_CAP,
+  CAP_SETPCAP,
+  PR_CAP_AMBIENT,
+  PR_CAP_AMBIENT_CLEAR_ALL,
+  PR_CAP_AMBIENT_IS_SET,
+  PR_CAP_AMBIENT_LOWER,
+  PR_CAP_AMBIENT_RAISE,
+  PR_CAPBSET_DROP,
+  PR_CAPBSET_READ,
+  PR_GET_AUXV,
+  PR_GET_CHILD_SUBREAPER,
+  PR_GET_DUMPABLE,
+  PR_GET_KEEPCAPS,
+  PR_GET_NAME,
+  PR_GET_NO_NEW_PRIVS,
+  PR_GET_PDEATHSIG,
+  PR_GET_SECUREBITS,
+  PR_GET_THP_DISABLE,
+  PR_GET_TID_ADDRESS,
+  PR_GET_TIMERSLACK,
+  PR_GET_TIMING,
+  PR_GET_TSC,
+  PR_MCE_KILL,
+  PR_MCE_KILL_DEFAULT,
+  PR_MCE_KILL_GET,
+  PR_SET_CHILD_SUBREAPER,
+  PR_SET_DUMPABLE,
+  PR_SET_KEEPCAPS,
+  PR_SET_NAME,
+  PR_SET_NO_NEW_PRIVS,
+  PR_SET_PDEATHSIG,
+  PR_SET_SECUREBITS,
+  PR_SET_TIMERSLACK,
+  PR_SET_TIMING,
+  PR_SET_VMA,
+  PR_TIMING_STATISTICAL,
+  PR_TSC_ENABLE,
+  SECBIT_KEEP_CAPS,
+  SECBIT_KEEP_CAPS_LOCKED,
+  SECBIT_NO_CAP_AMBIENT_RAISE,
 } from '../abi/constants.ts'
 import { EFAULT, EINVAL, EPERM } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
@@ -16,7 +53,7 @@ import { commitCredentials } from '../kernel/credentials.ts'
 import { NSIG } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, hex, int, size, type SyscallRows } from './args.ts'
+import { addr, hex, int, type SyscallRows, size } from './args.ts'
 
 const TASK_COMM_LEN = 16
 /** All securebits, and those that lock another one (each one bit above it). */
@@ -114,7 +151,14 @@ function commit(task: Task, change: (cred: Credentials) => void): void {
 }
 
 /** cap_task_prctl. */
-function credentialOption(task: Task, option: number, a2: number, a3: number, a4: number, a5: number): number {
+function credentialOption(
+  task: Task,
+  option: number,
+  a2: number,
+  a3: number,
+  a4: number,
+  a5: number,
+): number {
   const { cred } = task
   switch (option) {
     case PR_CAPBSET_READ:
@@ -132,7 +176,8 @@ function credentialOption(task: Task, option: number, a2: number, a3: number, a4
       if (a2 > 1) return -EINVAL
       if ((cred.securebits & SECBIT_KEEP_CAPS_LOCKED) !== 0) return -EPERM
       commit(task, changed => {
-        changed.securebits = a2 === 1 ? cred.securebits | SECBIT_KEEP_CAPS : cred.securebits & ~SECBIT_KEEP_CAPS
+        changed.securebits =
+          a2 === 1 ? cred.securebits | SECBIT_KEEP_CAPS : cred.securebits & ~SECBIT_KEEP_CAPS
       })
       return 0
     case PR_GET_SECUREBITS:
@@ -208,7 +253,8 @@ export const prctlCalls = {
     nr: NR.prctl,
     run: prctl,
     args: [int, size, size, size, size],
-    partial: 'PR_SET_MM, PR_SET_VMA, speculation, memory tagging and syscall user dispatch are refused with EINVAL',
+    partial:
+      'PR_SET_MM, PR_SET_VMA, speculation, memory tagging and syscall user dispatch are refused with EINVAL',
   },
   arch_prctl: { nr: NR.arch_prctl, run: arch_prctl, args: [hex, addr], partial: 'FS and GS only' },
   personality: {

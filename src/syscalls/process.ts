@@ -1,18 +1,31 @@
 /** Processes: identity, process groups, sessions, namespaces. clone, exec, exit and wait are in files of their own. */
 import {
-  CAP_SYS_ADMIN, CLONE_FILES, CLONE_FS, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID,
-  CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM,
+  CLONE_FILES,
+  CLONE_FS,
+  CLONE_NEWCGROUP,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWTIME,
+  CLONE_NEWUSER,
+  CLONE_NEWUTS,
+  CLONE_SIGHAND,
+  CLONE_SYSVSEM,
+  CLONE_THREAD,
+  CLONE_VM,
 } from '../abi/constants.ts'
 import { EACCES, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { ROBUST_LIST_HEAD } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
 import { commitCredentials, mayInspect } from '../kernel/credentials.ts'
+import { leaveUndoList } from '../kernel/ipc/sem.ts'
 import { copyNamespaces, newUserNamespace } from '../kernel/namespace-copy.ts'
 import { moveToProcessGroup, ProcessGroup, startSession } from '../kernel/session.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, flags, pid as pidArg, size, type SyscallRows } from './args.ts'
+import { addr, flags, pid as pidArg, type SyscallRows, size } from './args.ts'
 
 export function getpid(task: Task): number {
   return task.group.tgid
@@ -91,8 +104,20 @@ export function get_robust_list(task: Task, pid: number, headAt: GuestAddr, leng
 }
 
 const UNSHARE_FLAGS =
-  CLONE_THREAD | CLONE_FS | CLONE_NEWNS | CLONE_SIGHAND | CLONE_VM | CLONE_FILES | CLONE_SYSVSEM | CLONE_NEWUTS |
-  CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWTIME
+  CLONE_THREAD |
+  CLONE_FS |
+  CLONE_NEWNS |
+  CLONE_SIGHAND |
+  CLONE_VM |
+  CLONE_FILES |
+  CLONE_SYSVSEM |
+  CLONE_NEWUTS |
+  CLONE_NEWIPC |
+  CLONE_NEWNET |
+  CLONE_NEWUSER |
+  CLONE_NEWPID |
+  CLONE_NEWCGROUP |
+  CLONE_NEWTIME
 
 /** unshare(2). Threads and memory can't be unshared once shared: those flags only check that nothing is. */
 export function unshare(task: Task, flags: number): number {
@@ -121,6 +146,7 @@ export function unshare(task: Task, flags: number): number {
     task.fds = shared.clone()
     shared.put()
   }
+  if ((flags & (CLONE_SYSVSEM | CLONE_NEWIPC)) !== 0) leaveUndoList(task)
   task.ns.mnt.put()
   // copyNamespaces makes what a child would get; the caller itself stays in its time namespace.
   task.ns = { ...ns, time: task.ns.time }
@@ -134,8 +160,20 @@ function sharesMemory(task: Task): boolean {
 }
 
 const unshareFlags = flags({
-  CLONE_THREAD, CLONE_FS, CLONE_NEWNS, CLONE_SIGHAND, CLONE_VM, CLONE_FILES, CLONE_SYSVSEM, CLONE_NEWUTS, CLONE_NEWIPC,
-  CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWCGROUP, CLONE_NEWTIME,
+  CLONE_THREAD,
+  CLONE_FS,
+  CLONE_NEWNS,
+  CLONE_SIGHAND,
+  CLONE_VM,
+  CLONE_FILES,
+  CLONE_SYSVSEM,
+  CLONE_NEWUTS,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWUSER,
+  CLONE_NEWPID,
+  CLONE_NEWCGROUP,
+  CLONE_NEWTIME,
 })
 
 export const processCalls = {

@@ -1,8 +1,26 @@
 /** Scheduling: sched(7), ioprio_set(2). Attributes are checked, kept and reported; the host schedules all threads alike. */
 import {
-  CAP_SYS_ADMIN, CAP_SYS_NICE, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE, IOPRIO_CLASS_NONE, IOPRIO_CLASS_RT, IOPRIO_CLASS_SHIFT,
-  IOPRIO_NR_LEVELS, IOPRIO_WHO_PGRP, IOPRIO_WHO_PROCESS, IOPRIO_WHO_USER, RLIMIT_NICE, RLIMIT_RTPRIO, SCHED_BATCH,
-  SCHED_DEADLINE, SCHED_FIFO, SCHED_FLAG_ALL, SCHED_FLAG_RESET_ON_FORK, SCHED_IDLE, SCHED_NORMAL, SCHED_RESET_ON_FORK,
+  CAP_SYS_ADMIN,
+  CAP_SYS_NICE,
+  IOPRIO_CLASS_BE,
+  IOPRIO_CLASS_IDLE,
+  IOPRIO_CLASS_NONE,
+  IOPRIO_CLASS_RT,
+  IOPRIO_CLASS_SHIFT,
+  IOPRIO_NR_LEVELS,
+  IOPRIO_WHO_PGRP,
+  IOPRIO_WHO_PROCESS,
+  IOPRIO_WHO_USER,
+  RLIMIT_NICE,
+  RLIMIT_RTPRIO,
+  SCHED_BATCH,
+  SCHED_DEADLINE,
+  SCHED_FIFO,
+  SCHED_FLAG_ALL,
+  SCHED_FLAG_RESET_ON_FORK,
+  SCHED_IDLE,
+  SCHED_NORMAL,
+  SCHED_RESET_ON_FORK,
   SCHED_RR,
 } from '../abi/constants.ts'
 import { E2BIG, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
@@ -13,7 +31,17 @@ import { toKernelId } from '../kernel/id-map.ts'
 import { Scheduling } from '../kernel/scheduling.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, enumOf, int, pid as pidArg, structIn, structInOut, structOut, type SyscallRows, uint } from './args.ts'
+import {
+  addr,
+  enumOf,
+  int,
+  pid as pidArg,
+  type SyscallRows,
+  structIn,
+  structInOut,
+  structOut,
+  uint,
+} from './args.ts'
 import { writeTime } from './timespec.ts'
 
 const MAX_RT_PRIORITY = 99
@@ -80,7 +108,8 @@ function apply(task: Task, target: Task, wanted: Scheduling): number {
       if (priority > old.priority && priority > limit) return -EPERM
     }
     if (wanted.nice < old.nice && 20 - wanted.nice > rlimits.soft(RLIMIT_NICE)) return -EPERM
-    if (old.policy === SCHED_IDLE && policy !== SCHED_IDLE && 20 - old.nice > rlimits.soft(RLIMIT_NICE)) return -EPERM
+    if (old.policy === SCHED_IDLE && policy !== SCHED_IDLE && 20 - old.nice > rlimits.soft(RLIMIT_NICE))
+      return -EPERM
     if (task.cred.euid !== target.cred.euid && task.cred.euid !== target.cred.uid) return -EPERM
     if (old.resetOnFork && !wanted.resetOnFork) return -EPERM
   }
@@ -127,7 +156,8 @@ export function sched_setattr(task: Task, pid: number, at: GuestAddr, flags: num
   for (let i = SCHED_ATTR.size; i < length; i++) if (bytes[i] !== 0) return tooBig(task, at)
   const view = new DataView(bytes.buffer)
   const attrFlags = view.getUint32(SCHED_ATTR.sched_flags, true)
-  if ((attrFlags & ~SCHED_FLAG_ALL) !== 0 || view.getUint32(SCHED_ATTR.sched_flags + 4, true) !== 0) return -EINVAL
+  if ((attrFlags & ~SCHED_FLAG_ALL) !== 0 || view.getUint32(SCHED_ATTR.sched_flags + 4, true) !== 0)
+    return -EINVAL
   const target = find(task, pid)
   if (target === undefined) return -ESRCH
   const wanted = Object.assign(new Scheduling(), target.scheduling)
@@ -147,7 +177,8 @@ function tooBig(task: Task, at: GuestAddr): number {
 }
 
 export function sched_getattr(task: Task, pid: number, at: GuestAddr, length: number, flags: number): number {
-  if (at === 0 || pid < 0 || flags !== 0 || length < SCHED_ATTR_SIZE_VER0 || length > PAGE_SIZE) return -EINVAL
+  if (at === 0 || pid < 0 || flags !== 0 || length < SCHED_ATTR_SIZE_VER0 || length > PAGE_SIZE)
+    return -EINVAL
   const target = find(task, pid)
   if (target === undefined) return -ESRCH
   const { policy, priority, nice, resetOnFork } = target.scheduling
@@ -279,7 +310,12 @@ export const schedulerCalls = {
     partial: kept,
   },
   sched_getparam: { nr: NR.sched_getparam, run: sched_getparam, args: [pidArg, structOut(SCHED_PARAM)] },
-  sched_setparam: { nr: NR.sched_setparam, run: sched_setparam, args: [pidArg, structIn(SCHED_PARAM)], partial: kept },
+  sched_setparam: {
+    nr: NR.sched_setparam,
+    run: sched_setparam,
+    args: [pidArg, structIn(SCHED_PARAM)],
+    partial: kept,
+  },
   sched_get_priority_max: { nr: NR.sched_get_priority_max, run: sched_get_priority_max, args: [policy] },
   sched_get_priority_min: { nr: NR.sched_get_priority_min, run: sched_get_priority_min, args: [policy] },
   sched_rr_get_interval: {
@@ -287,11 +323,30 @@ export const schedulerCalls = {
     run: sched_rr_get_interval,
     args: [pidArg, structOut(TIMESPEC)],
   },
-  sched_setattr: { nr: NR.sched_setattr, run: sched_setattr, args: [pidArg, structInOut(SCHED_ATTR), uint], partial: kept },
-  sched_getattr: { nr: NR.sched_getattr, run: sched_getattr, args: [pidArg, structOut(SCHED_ATTR), uint, uint] },
+  sched_setattr: {
+    nr: NR.sched_setattr,
+    run: sched_setattr,
+    args: [pidArg, structInOut(SCHED_ATTR), uint],
+    partial: kept,
+  },
+  sched_getattr: {
+    nr: NR.sched_getattr,
+    run: sched_getattr,
+    args: [pidArg, structOut(SCHED_ATTR), uint, uint],
+  },
   sched_getaffinity: { nr: NR.sched_getaffinity, run: sched_getaffinity, args: [pidArg, uint, addr] },
-  sched_setaffinity: { nr: NR.sched_setaffinity, run: sched_setaffinity, args: [pidArg, uint, addr], partial: kept },
-  getcpu: { nr: NR.getcpu, run: getcpu, args: [addr, addr, addr], partial: 'always the first CPU of the mask' },
+  sched_setaffinity: {
+    nr: NR.sched_setaffinity,
+    run: sched_setaffinity,
+    args: [pidArg, uint, addr],
+    partial: kept,
+  },
+  getcpu: {
+    nr: NR.getcpu,
+    run: getcpu,
+    args: [addr, addr, addr],
+    partial: 'always the first CPU of the mask',
+  },
   ioprio_set: { nr: NR.ioprio_set, run: ioprio_set, args: [ioWho, int, int], partial: kept },
   ioprio_get: { nr: NR.ioprio_get, run: ioprio_get, args: [ioWho, int] },
 } satisfies SyscallRows

@@ -1,28 +1,48 @@
 /** Signals: actions, masks, queues, waiting, alternate stacks. Sending by kill and its kin is in kill.ts. */
 import {
-  SA_EXPOSE_TAGBITS, SA_NOCLDSTOP, SA_NOCLDWAIT, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SA_RESTORER, SA_SIGINFO,
-  SIGKILL, SIGSTOP, SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SS_AUTODISARM,
+  SA_EXPOSE_TAGBITS,
+  SA_NOCLDSTOP,
+  SA_NOCLDWAIT,
+  SA_NODEFER,
+  SA_ONSTACK,
+  SA_RESETHAND,
+  SA_RESTART,
+  SA_RESTORER,
+  SA_SIGINFO,
+  SIG_BLOCK,
+  SIG_SETMASK,
+  SIG_UNBLOCK,
+  SIGKILL,
+  SIGSTOP,
+  SS_AUTODISARM,
 } from '../abi/constants.ts'
 import { EAGAIN, EFAULT, EINTR, EINVAL, ERESTARTNOHAND } from '../abi/errno.ts'
 import { SIGACTION, SIGINFO, STACK_T, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { popSignalFrame, setAltStack } from '../kernel/arch/x86-64/signal-frame.ts'
 import { takeSignal } from '../kernel/return-to-guest.ts'
+import { forceSegv } from '../kernel/signal.ts'
 import { type SigInfo, writeSigInfo } from '../kernel/signal-info.ts'
 import { SignalSet } from '../kernel/signal-set.ts'
-import { forceSegv } from '../kernel/signal.ts'
 import { NSIG, setBlocked } from '../kernel/signal-state.ts'
 import { HeldProgress, NO_RESULT, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { REG_RSP } from '../platform/platform.ts'
-import { addr, enumOf, signal as signalArg, size, structIn, type SyscallRows } from './args.ts'
+import { addr, enumOf, type SyscallRows, signal as signalArg, size, structIn } from './args.ts'
 import { readTimespec } from './time-args.ts'
 
 /** sigsetsize: one bit a signal. */
 export const SIGSET_SIZE = 8
 
 const SA_KNOWN =
-  SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_EXPOSE_TAGBITS |
+  SA_NOCLDSTOP |
+  SA_NOCLDWAIT |
+  SA_SIGINFO |
+  SA_ONSTACK |
+  SA_RESTART |
+  SA_NODEFER |
+  SA_RESETHAND |
+  SA_EXPOSE_TAGBITS |
   SA_RESTORER
 
 /** A signal set from the guest, SIGKILL and SIGSTOP left in; -EFAULT. */
@@ -38,7 +58,13 @@ export function writeSigset(task: Task, at: GuestAddr, lo: number, hi: number): 
   return task.mm.commit(at)
 }
 
-export function rt_sigaction(task: Task, signo: number, actAt: GuestAddr, oldAt: GuestAddr, setSize: number): number {
+export function rt_sigaction(
+  task: Task,
+  signo: number,
+  actAt: GuestAddr,
+  oldAt: GuestAddr,
+  setSize: number,
+): number {
   if (setSize !== SIGSET_SIZE) return -EINVAL
   const view = actAt === 0 ? undefined : task.mm.view(actAt, SIGACTION.size)
   if (actAt !== 0 && view === undefined) return -EFAULT
@@ -67,7 +93,13 @@ export function rt_sigaction(task: Task, signo: number, actAt: GuestAddr, oldAt:
   return task.mm.commit(oldAt)
 }
 
-export function rt_sigprocmask(task: Task, how: number, setAt: GuestAddr, oldAt: GuestAddr, setSize: number): number {
+export function rt_sigprocmask(
+  task: Task,
+  how: number,
+  setAt: GuestAddr,
+  oldAt: GuestAddr,
+  setSize: number,
+): number {
   if (setSize !== SIGSET_SIZE) return -EINVAL
   const { blocked } = task.signals
   const { lo, hi } = blocked
@@ -213,11 +245,19 @@ function putU64(out: DataView, at: number, value: number): void {
 const how = enumOf({ SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK })
 
 export const signalCalls = {
-  rt_sigaction: { nr: NR.rt_sigaction, run: rt_sigaction, args: [signalArg, structIn(SIGACTION), addr, size] },
+  rt_sigaction: {
+    nr: NR.rt_sigaction,
+    run: rt_sigaction,
+    args: [signalArg, structIn(SIGACTION), addr, size],
+  },
   rt_sigprocmask: { nr: NR.rt_sigprocmask, run: rt_sigprocmask, args: [how, addr, addr, size] },
   rt_sigpending: { nr: NR.rt_sigpending, run: rt_sigpending, args: [addr, size] },
   rt_sigsuspend: { nr: NR.rt_sigsuspend, run: rt_sigsuspend, args: [addr, size] },
-  rt_sigtimedwait: { nr: NR.rt_sigtimedwait, run: rt_sigtimedwait, args: [addr, addr, structIn(TIMESPEC), size] },
+  rt_sigtimedwait: {
+    nr: NR.rt_sigtimedwait,
+    run: rt_sigtimedwait,
+    args: [addr, addr, structIn(TIMESPEC), size],
+  },
   pause: { nr: NR.pause, run: pause, args: [] },
   sigaltstack: { nr: NR.sigaltstack, run: sigaltstack, args: [structIn(STACK_T), addr] },
   rt_sigreturn: { nr: NR.rt_sigreturn, run: rt_sigreturn, args: [], returns: 'none' },

@@ -1,10 +1,35 @@
 /** The system as a whole: uname(2), sysinfo(2), getrandom(2), membarrier(2), kcmp(2), setns(2) and what is refused. */
 import {
-  CAP_SYSLOG, CAP_SYS_ADMIN, CAP_SYS_BOOT, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME,
-  CLONE_NEWUSER, CLONE_NEWUTS, GRND_INSECURE, GRND_NONBLOCK, GRND_RANDOM, KCMP_FILE, KCMP_FILES, KCMP_FS, KCMP_IO,
-  KCMP_SIGHAND, KCMP_SYSVSEM, KCMP_VM, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B,
+  CAP_SYS_ADMIN,
+  CAP_SYS_BOOT,
+  CAP_SYSLOG,
+  CLONE_NEWCGROUP,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWTIME,
+  CLONE_NEWUSER,
+  CLONE_NEWUTS,
+  GRND_INSECURE,
+  GRND_NONBLOCK,
+  GRND_RANDOM,
+  KCMP_FILE,
+  KCMP_FILES,
+  KCMP_FS,
+  KCMP_IO,
+  KCMP_SIGHAND,
+  KCMP_SYSVSEM,
+  KCMP_VM,
+  LINUX_REBOOT_MAGIC1,
+  LINUX_REBOOT_MAGIC2,
+  LINUX_REBOOT_MAGIC2A,
+  LINUX_REBOOT_MAGIC2B,
   LINUX_REBOOT_MAGIC2C,
-  SYSLOG_ACTION_CONSOLE_LEVEL, SYSLOG_ACTION_READ, SYSLOG_ACTION_READ_ALL, SYSLOG_ACTION_SIZE_BUFFER,
+  SYSLOG_ACTION_CONSOLE_LEVEL,
+  SYSLOG_ACTION_READ,
+  SYSLOG_ACTION_READ_ALL,
+  SYSLOG_ACTION_SIZE_BUFFER,
   SYSLOG_ACTION_SIZE_UNREAD,
 } from '../abi/constants.ts'
 import { EBADF, EFAULT, EINVAL, ENOSYS, EPERM, ESRCH } from '../abi/errno.ts'
@@ -15,16 +40,25 @@ import { NS_KINDS, NsFile } from '../fs/proc/ns-file.ts'
 import { mayInspect } from '../kernel/credentials.ts'
 import { enterNamespaces, type NamespaceChoice } from '../kernel/namespace-enter.ts'
 import type { Task } from '../kernel/task.ts'
-import { MAX_RW_COUNT, type GuestAddr } from '../mm/mm.ts'
+import { KERNEL_VERSION, kernelRelease } from '../kernel/version.ts'
+import { type GuestAddr, MAX_RW_COUNT } from '../mm/mm.ts'
 import {
-  addr, bufferOut, enumOf, fd as fdArg, flags as flagsArg, hex, int, pid as pidArg, size, string, structOut, type SyscallRows,
+  addr,
+  bufferOut,
+  enumOf,
+  fd as fdArg,
+  flags as flagsArg,
+  hex,
+  int,
+  pid as pidArg,
+  type SyscallRows,
+  size,
+  string,
+  structOut,
   uint,
 } from './args.ts'
 import { putS64 } from './time-args.ts'
 
-/** What programs that look at versions get: a kernel whose calls are (or are refused as if not built in). */
-export const RELEASE = '6.12.0'
-export const VERSION = '#1 SMP PREEMPT_DYNAMIC caisson'
 const NEW_UTS_LEN = 64
 /** sysinfo's load averages have 16 bits behind the point. */
 const LOAD_SHIFT = 65536
@@ -34,8 +68,8 @@ export function uname(task: Task, at: GuestAddr): number {
   const out = task.mm.out(UTSNAME.size)
   putText(out, UTSNAME.sysname, 'Linux')
   putText(out, UTSNAME.nodename, hostname)
-  putText(out, UTSNAME.release, RELEASE)
-  putText(out, UTSNAME.version, VERSION)
+  putText(out, UTSNAME.release, kernelRelease(task.kernel.host))
+  putText(out, UTSNAME.version, KERNEL_VERSION)
   putText(out, UTSNAME.machine, 'x86_64')
   putText(out, UTSNAME.domainname, domainname)
   return task.mm.commit(at)
@@ -74,7 +108,8 @@ export function sysinfo(task: Task, at: GuestAddr): number {
   const out = task.mm.out(SYSINFO.size)
   putS64(out, SYSINFO.uptime, Math.ceil(kernel.clock.boottime() / 1e9))
   const loads = kernel.host.fact('proc/loadavg').split(' ')
-  for (let i = 0; i < 3; i++) putS64(out, SYSINFO.loads + 8 * i, Math.round((Number(loads[i]) || 0) * LOAD_SHIFT))
+  for (let i = 0; i < 3; i++)
+    putS64(out, SYSINFO.loads + 8 * i, Math.round((Number(loads[i]) || 0) * LOAD_SHIFT))
   putS64(out, SYSINFO.totalram, memory('MemTotal'))
   putS64(out, SYSINFO.freeram, memory('MemFree'))
   putS64(out, SYSINFO.sharedram, memory('Shmem'))
@@ -117,7 +152,13 @@ export function membarrier(task: Task, command: number, flags: number, cpu: numb
 }
 
 /** A kernel without restartable sequences. */
-export function rseq(_task: Task, _at: GuestAddr, _length: number, _flags: number, _signature: number): number {
+export function rseq(
+  _task: Task,
+  _at: GuestAddr,
+  _length: number,
+  _flags: number,
+  _signature: number,
+): number {
   return -ENOSYS
 }
 
@@ -125,7 +166,8 @@ export function rseq(_task: Task, _at: GuestAddr, _length: number, _flags: numbe
 export function syslog(task: Task, action: number, at: GuestAddr, length: number): number {
   const restricted = action !== SYSLOG_ACTION_READ_ALL && action !== SYSLOG_ACTION_SIZE_BUFFER
   if (restricted && !task.cred.capable(CAP_SYSLOG, task.kernel.userNs)) return -EPERM
-  if (action === SYSLOG_ACTION_READ || action === SYSLOG_ACTION_READ_ALL) return at === 0 || length < 0 ? -EINVAL : 0
+  if (action === SYSLOG_ACTION_READ || action === SYSLOG_ACTION_READ_ALL)
+    return at === 0 || length < 0 ? -EINVAL : 0
   if (action < 0 || action > SYSLOG_ACTION_SIZE_BUFFER) return -EINVAL
   if (action === SYSLOG_ACTION_CONSOLE_LEVEL && (length < 1 || length > 8)) return -EINVAL
   if (action === SYSLOG_ACTION_SIZE_UNREAD) return 0
@@ -133,14 +175,27 @@ export function syslog(task: Task, action: number, at: GuestAddr, length: number
 }
 
 /** Arguments are checked, and then nobody may: the machine is not the guest's. */
-export function reboot(task: Task, magic1: number, magic2: number, _command: number, _arg: GuestAddr): number {
+export function reboot(
+  task: Task,
+  magic1: number,
+  magic2: number,
+  _command: number,
+  _arg: GuestAddr,
+): number {
   if (!task.cred.capable(CAP_SYS_BOOT, task.pidNs.userNs)) return -EPERM
   const second = [LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C]
   return magic1 !== LINUX_REBOOT_MAGIC1 || !second.includes(magic2) ? -EINVAL : -EPERM
 }
 
 /** 0 equal, 1 less, 2 greater, 3 unordered: the order is that of first comparison, kept for as long as both live. */
-export function kcmp(task: Task, pid1: number, pid2: number, type: number, index1: number, index2: number): number {
+export function kcmp(
+  task: Task,
+  pid1: number,
+  pid2: number,
+  type: number,
+  index1: number,
+  index2: number,
+): number {
   const a = task.pidNs.task(pid1)
   const b = task.pidNs.task(pid2)
   if (a === undefined || b === undefined) return -ESRCH
@@ -173,7 +228,14 @@ function compare(task: Task, a: object, b: object): number {
 }
 
 const NS_FLAGS =
-  CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWTIME
+  CLONE_NEWNS |
+  CLONE_NEWUTS |
+  CLONE_NEWIPC |
+  CLONE_NEWNET |
+  CLONE_NEWUSER |
+  CLONE_NEWPID |
+  CLONE_NEWCGROUP |
+  CLONE_NEWTIME
 
 /** setns(2): one namespace by its file, or several of a process by its pidfd. */
 export function setns(task: Task, fd: number, type: number): number {
@@ -203,7 +265,14 @@ export function setns(task: Task, fd: number, type: number): number {
 
 const randomFlags = flagsArg({ GRND_NONBLOCK, GRND_RANDOM, GRND_INSECURE })
 const nsFlags = flagsArg({
-  CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWCGROUP, CLONE_NEWTIME,
+  CLONE_NEWNS,
+  CLONE_NEWUTS,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWUSER,
+  CLONE_NEWPID,
+  CLONE_NEWCGROUP,
+  CLONE_NEWTIME,
 })
 const kcmpType = enumOf({ KCMP_FILE, KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_IO, KCMP_SYSVSEM })
 

@@ -22,6 +22,8 @@ import { memfdCalls } from './memfd.ts'
 import { memoryPolicyCalls } from './memory-policy.ts'
 import { memoryCalls } from './memory.ts'
 import { mountCalls } from './mount.ts'
+import { mqueueCalls } from './mqueue.ts'
+import { msgCalls } from './msg.ts'
 import { openCalls } from './open.ts'
 import { pidfdCalls } from './pidfd.ts'
 import { pipeCalls } from './pipe.ts'
@@ -31,6 +33,8 @@ import { processVmCalls } from './process-vm.ts'
 import { processCalls } from './process.ts'
 import { readWriteCalls } from './read-write.ts'
 import { schedulerCalls } from './scheduler.ts'
+import { semCalls } from './sem.ts'
+import { shmCalls } from './shm.ts'
 import { signalCalls } from './signal.ts'
 import { socketCalls } from './socket.ts'
 import { statCalls } from './stat.ts'
@@ -60,6 +64,8 @@ export const syscallRows: SyscallRows = {
   ...memoryPolicyCalls,
   ...memoryCalls,
   ...mountCalls,
+  ...mqueueCalls,
+  ...msgCalls,
   ...openCalls,
   ...pidfdCalls,
   ...pipeCalls,
@@ -69,6 +75,8 @@ export const syscallRows: SyscallRows = {
   ...processCalls,
   ...readWriteCalls,
   ...schedulerCalls,
+  ...semCalls,
+  ...shmCalls,
   ...signalCalls,
   ...socketCalls,
   ...statCalls,

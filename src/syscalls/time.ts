@@ -1,9 +1,14 @@
 /** Clocks and sleeping: clock_gettime(2), nanosleep(2) and their kin. Timers are in timer.ts. */
 import {
-  CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_THREAD_CPUTIME_ID, CLOCK_MONOTONIC_RAW, STA_UNSYNC, TIMER_ABSTIME,
+  CLOCK_MONOTONIC,
+  CLOCK_MONOTONIC_RAW,
+  CLOCK_REALTIME,
+  CLOCK_THREAD_CPUTIME_ID,
+  STA_UNSYNC,
   TIME_ERROR,
+  TIMER_ABSTIME,
 } from '../abi/constants.ts'
-import { EFAULT, EINVAL, EOPNOTSUPP, EPERM, ERESTARTNOHAND, ERESTART_RESTARTBLOCK } from '../abi/errno.ts'
+import { EFAULT, EINVAL, EOPNOTSUPP, EPERM, ERESTART_RESTARTBLOCK, ERESTARTNOHAND } from '../abi/errno.ts'
 import { TIMESPEC, TIMEVAL, TIMEX, TIMEZONE, TMS } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
@@ -13,7 +18,7 @@ import { CpuAlarm } from '../kernel/cpu-alarm.ts'
 import { groupTotals } from '../kernel/cpu-time.ts'
 import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, flags as flagsArg, int, structIn, structInOut, structOut, type SyscallRows } from './args.ts'
+import { addr, flags as flagsArg, int, type SyscallRows, structIn, structInOut, structOut } from './args.ts'
 import { putS64 } from './time-args.ts'
 import { deadlineOf, readTime, writeTime } from './timespec.ts'
 
@@ -217,14 +222,14 @@ export const timeCalls = {
     nr: NR.clock_settime,
     run: clock_settime,
     args: [int, structIn(TIMESPEC)],
-    partial: 'the clock is the host\'s: always EPERM',
+    partial: "the clock is the host's: always EPERM",
   },
   gettimeofday: { nr: NR.gettimeofday, run: gettimeofday, args: [structOut(TIMEVAL), addr] },
   settimeofday: {
     nr: NR.settimeofday,
     run: settimeofday,
     args: [structIn(TIMEVAL), addr],
-    partial: 'the clock is the host\'s: always EPERM',
+    partial: "the clock is the host's: always EPERM",
   },
   time: { nr: NR.time, run: time, args: [addr] },
   times: { nr: NR.times, run: times, args: [structOut(TMS)] },
@@ -238,7 +243,12 @@ export const timeCalls = {
     nr: NR.clock_adjtime,
     run: clock_adjtime,
     args: [int, structInOut(TIMEX)],
-    partial: 'reads only: the clock is the host\'s',
+    partial: "reads only: the clock is the host's",
   },
-  adjtimex: { nr: NR.adjtimex, run: adjtimex, args: [structInOut(TIMEX)], partial: 'reads only: the clock is the host\'s' },
+  adjtimex: {
+    nr: NR.adjtimex,
+    run: adjtimex,
+    args: [structInOut(TIMEX)],
+    partial: "reads only: the clock is the host's",
+  },
 } satisfies SyscallRows

@@ -1,7 +1,18 @@
 /** Timers that send signals: setitimer(2), alarm(2), timer_create(2) and its kin. */
 import {
-  CAP_WAKE_ALARM, CLOCK_BOOTTIME_ALARM, CLOCK_REALTIME_ALARM, ITIMER_PROF, ITIMER_REAL, ITIMER_VIRTUAL, SIGALRM,
-  SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, TIMER_ABSTIME, CLOCK_MONOTONIC_RAW,
+  CAP_WAKE_ALARM,
+  CLOCK_BOOTTIME_ALARM,
+  CLOCK_MONOTONIC_RAW,
+  CLOCK_REALTIME_ALARM,
+  ITIMER_PROF,
+  ITIMER_REAL,
+  ITIMER_VIRTUAL,
+  SIGALRM,
+  SIGEV_NONE,
+  SIGEV_SIGNAL,
+  SIGEV_THREAD,
+  SIGEV_THREAD_ID,
+  TIMER_ABSTIME,
 } from '../abi/constants.ts'
 import { EFAULT, EINVAL, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { ITIMERSPEC, ITIMERVAL, SIGEVENT } from '../abi/layout.ts'
@@ -14,7 +25,7 @@ import { PosixTimers, type TimerEvent } from '../kernel/posix-timer.ts'
 import { NSIG } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { enumOf, flags as flagsArg, int, structIn, structOut, type SyscallRows, addr, uint } from './args.ts'
+import { addr, enumOf, flags as flagsArg, int, type SyscallRows, structIn, structOut, uint } from './args.ts'
 import { putS64, s64 } from './time-args.ts'
 import { putTime, timeIn } from './timespec.ts'
 
@@ -84,7 +95,10 @@ export function timer_create(task: Task, clockId: number, eventAt: GuestAddr, id
     if (view === undefined) return -EFAULT
     notify = view.getInt32(SIGEVENT.sigev_notify, true)
     signo = view.getInt32(SIGEVENT.sigev_signo, true)
-    value = { lo: view.getInt32(SIGEVENT.sigev_value, true), hi: view.getInt32(SIGEVENT.sigev_value + 4, true) }
+    value = {
+      lo: view.getInt32(SIGEVENT.sigev_value, true),
+      hi: view.getInt32(SIGEVENT.sigev_value + 4, true),
+    }
     if (notify === (SIGEV_SIGNAL | SIGEV_THREAD_ID)) {
       thread = task.pidNs.task(view.getInt32(SIGEVENT.sigev_notify_thread_id, true))
       if (thread === undefined || thread.group !== task.group) return -EINVAL
@@ -100,7 +114,11 @@ export function timer_create(task: Task, clockId: number, eventAt: GuestAddr, id
   const timers = task.group.posixTimers
   // Without an event the value is the timer's id.
   const event = (id: number): TimerEvent => ({
-    notify, signo, valueLo: value?.lo ?? id, valueHi: value?.hi ?? 0, thread,
+    notify,
+    signo,
+    valueLo: value?.lo ?? id,
+    valueHi: value?.hi ?? 0,
+    thread,
   })
   const timer = timers.create(task.group, clock, event)
   const status = task.mm.putU32(idAt, timer.id)
@@ -108,7 +126,13 @@ export function timer_create(task: Task, clockId: number, eventAt: GuestAddr, id
   return status
 }
 
-export function timer_settime(task: Task, id: number, flags: number, newAt: GuestAddr, oldAt: GuestAddr): number {
+export function timer_settime(
+  task: Task,
+  id: number,
+  flags: number,
+  newAt: GuestAddr,
+  oldAt: GuestAddr,
+): number {
   if (newAt === 0) return -EINVAL
   const view = task.mm.view(newAt, ITIMERSPEC.size)
   if (view === undefined) return -EFAULT

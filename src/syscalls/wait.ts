@@ -1,7 +1,19 @@
 /** exit(2), exit_group(2), wait4(2), waitid(2). */
 import {
-  P_ALL, P_PGID, P_PID, P_PIDFD, SIGCHLD, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WSTOPPED, WUNTRACED, __WALL, __WCLONE,
+  __WALL,
+  __WCLONE,
   __WNOTHREAD,
+  P_ALL,
+  P_PGID,
+  P_PID,
+  P_PIDFD,
+  SIGCHLD,
+  WCONTINUED,
+  WEXITED,
+  WNOHANG,
+  WNOWAIT,
+  WSTOPPED,
+  WUNTRACED,
 } from '../abi/constants.ts'
 import { EAGAIN, EBADF, EINVAL, ESRCH } from '../abi/errno.ts'
 import { RUSAGE, SIGINFO } from '../abi/layout.ts'
@@ -12,9 +24,9 @@ import { endGroup, endTask } from '../kernel/exit.ts'
 import { fromKernelId } from '../kernel/id-map.ts'
 import type { Pid } from '../kernel/pid.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
-import { waitForChild, type WaitOutcome, type WaitRequest } from '../kernel/wait.ts'
+import { type WaitOutcome, type WaitRequest, waitForChild } from '../kernel/wait.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, enumOf, flags, int, pid as pidArg, structOut, type SyscallRows } from './args.ts'
+import { addr, enumOf, flags, int, pid as pidArg, type SyscallRows, structOut } from './args.ts'
 import { writeRusage } from './rusage.ts'
 
 export function exit(task: Task, code: number): number {
@@ -31,7 +43,13 @@ const WAIT4_FLAGS = WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | 
 const WAITID_FLAGS = WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL
 const INT_MIN = -0x80000000
 
-export function wait4(task: Task, pid: number, statusAt: GuestAddr, options: number, usage: GuestAddr): number {
+export function wait4(
+  task: Task,
+  pid: number,
+  statusAt: GuestAddr,
+  options: number,
+  usage: GuestAddr,
+): number {
   if ((options & ~WAIT4_FLAGS) !== 0) return -EINVAL
   if (pid === INT_MIN) return -ESRCH
   const outcome = waitForChild(task, requestOf(task, pid, options | WEXITED))

@@ -2,6 +2,7 @@
 import { DT_DIR, SEEK_CUR, SEEK_SET } from '../abi/constants.ts'
 import { EINVAL, EISDIR, ENOENT } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
+import { Dirents, recordLength } from './dirents.ts'
 import { File } from './file.ts'
 import type { DirSink } from './inode.ts'
 
@@ -25,27 +26,42 @@ export class DirFile extends File {
   }
 
   override readdir(sink: DirSink): Status {
-    const dentry = this.path.dentry
-    const inode = dentry.inode!
-    if (dentry.unhashed && inode.nlink === 0) return -ENOENT
+    const status = this.checkAlive()
+    if (status < 0) return status
     if (this.pos === 0) {
-      if (!sink('.', inode.ino, DT_DIR, 1)) return 0
+      if (!sink('.', this.inode.ino, DT_DIR, 1)) return 0
       this.pos = 1
     }
     if (this.pos === 1) {
-      if (!sink('..', (dentry.parent?.inode ?? inode).ino, DT_DIR, 2)) return 0
+      if (!sink('..', this.parentIno, DT_DIR, 2)) return 0
       this.pos = 2
     }
-    return this.list(this.pos - 2, (name, ino, type, next) => {
+    return this.inode.readdir(this.pos - 2, (name, ino, type, next) => {
       if (!sink(name, ino, type, next + 2)) return false
       this.pos = next + 2
       return true
     })
   }
 
-  /** The entries themselves, from the inode's cursor on. */
-  protected list(cursor: number, sink: DirSink): Status {
-    return this.inode.readdir(cursor, sink)
+  override readDirents(room: number): Uint8Array | number {
+    const out = new Dirents()
+    let full = false
+    const status = this.readdir((name, ino, type, next) => {
+      full = out.length + recordLength(name) > room
+      if (!full) out.add(name, ino, type, next)
+      return !full
+    })
+    if (out.length > 0) return out.records
+    return full ? -EINVAL : status
+  }
+
+  /** A directory that was removed has no entries any more, not even '.'. */
+  protected checkAlive(): Status {
+    const { dentry } = this.path
+    return dentry.unhashed && dentry.inode!.nlink === 0 ? -ENOENT : 0
+  }
+  protected get parentIno(): number {
+    return (this.path.dentry.parent?.inode ?? this.inode).ino
   }
 
   override fsync(): Status {

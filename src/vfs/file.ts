@@ -197,6 +197,13 @@ export abstract class File {
   readdir(_sink: DirSink): Status {
     return -ENOTDIR
   }
+  /**
+   * As `readdir`, in the records of getdents64(2): as many as fit into `room` bytes, none at the end; -EINVAL when there
+   * is no room for the next one. What it gives is to be used at once.
+   */
+  readDirents(_room: number): Uint8Array | number {
+    return -ENOTDIR
+  }
   /** A host descriptor whose bytes are this file's own at equal offsets (hostfs, memfd), for copies inside the host. */
   get hostFd(): number | undefined {
     return undefined

@@ -14,6 +14,7 @@ import { Timespec } from '../base/clock.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { OrErrno, Status } from '../base/result.ts'
 import { DirFile } from './dir-file.ts'
+import type { Dirents } from './dirents.ts'
 import type { File } from './file.ts'
 import type { InodeLocks } from './locks.ts'
 import type { InodeWatches } from './notify.ts'
@@ -155,6 +156,13 @@ export abstract class Inode {
    */
   readdir(_cursor: number, _sink: DirSink): Status {
     return -ENOTDIR
+  }
+  /** Adds all entries: the way to a whole listing at once, which SnapshotDirFile takes. */
+  list(into: Dirents): Status {
+    return this.readdir(0, (name, ino, type) => {
+      into.add(name, ino, type)
+      return true
+    })
   }
   /** Whether cached dentries below this directory may be believed for `name`; hostfs asks the host. */
   revalidate(_name: string, _inode: Inode | undefined): boolean {

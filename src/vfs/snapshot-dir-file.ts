@@ -1,37 +1,58 @@
 /**
  * An open directory that is read whole when its reading begins, for file systems whose own cursors are not to be had
- * (the host's do not fit a number) or do not exist (an overlay's merged directory). The position is an index into that
- * snapshot; rewinding takes a new one.
+ * (the host's do not fit a number) or do not exist (an overlay's merged directory). The position is one of that snapshot;
+ * rewinding takes a new one.
  */
+import { DT_DIR } from '../abi/constants.ts'
+import { EINVAL } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import { DirFile } from './dir-file.ts'
+import { Dirents } from './dirents.ts'
 import type { DirSink } from './inode.ts'
 
 export class SnapshotDirFile extends DirFile {
-  readonly #names: string[] = []
-  readonly #inos: number[] = []
-  readonly #types: number[] = []
-  #taken = false
+  #all: Dirents | undefined = undefined
+  /** A position at which an entry begins: where the last call ended. */
+  #known = 0
 
-  protected override list(cursor: number, sink: DirSink): Status {
-    if (cursor === 0 || !this.#taken) {
-      const status = this.#take()
-      if (status < 0) return status
-    }
-    for (let i = cursor; i < this.#names.length; i++) {
-      if (!sink(this.#names[i], this.#inos[i], this.#types[i], i + 1)) break
-    }
+  override readdir(sink: DirSink): Status {
+    const at = this.#start()
+    if (at < 0) return at
+    this.#all!.walk(at, (name, ino, type, next) => {
+      if (!sink(name, ino, type, next)) return false
+      this.#known = this.pos = next
+      return true
+    })
     return 0
   }
 
+  override readDirents(room: number): Uint8Array | number {
+    const at = this.#start()
+    if (at < 0) return at
+    const all = this.#all!
+    const end = all.fit(at, room)
+    if (end === at && at < all.length) return -EINVAL
+    this.#known = this.pos = end
+    return all.records.subarray(at, end)
+  }
+
+  /** Where the next entry begins, with the snapshot there; or a negative errno. */
+  #start(): number {
+    const status = this.checkAlive()
+    if (status < 0) return status
+    if (this.pos === 0 || this.#all === undefined) {
+      const taken = this.#take()
+      if (taken < 0) return taken
+    } else if (this.pos === this.#known) return this.#known
+    return this.#all!.seek(this.pos)
+  }
+
   #take(): Status {
-    this.#names.length = this.#inos.length = this.#types.length = 0
-    this.#taken = true
-    return this.inode.readdir(0, (name, ino, type) => {
-      this.#names.push(name)
-      this.#inos.push(ino)
-      this.#types.push(type)
-      return true
-    })
+    const all = new Dirents()
+    all.add('.', this.inode.ino, DT_DIR)
+    all.add('..', this.parentIno, DT_DIR)
+    const status = this.inode.list(all)
+    if (status === 0) this.#all = all
+    return status
   }
 }

@@ -1,9 +1,9 @@
 /**
- * Starts sandboxes so that all that belongs to them can be found: the launcher leads a session of its own, which its
- * host processes never leave.
+ * Starts sandboxes and finds all that belongs to them: the launcher, and whatever is in the process namespace of its
+ * child.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -27,8 +27,9 @@ export class Running {
   stdout = ''
   stderr = ''
   readonly #mounts = mounts()
+  readonly #namespaces = new Set<string>()
 
-  /** `caisson ARGS…` in a session of its own. */
+  /** `caisson ARGS…`, away from the terminal's signals. */
   constructor(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
     const stdio = ['ignore', 'pipe', 'pipe'] as const
     this.child = spawn(caisson, args, { ...options, stdio: [...stdio], detached: true })
@@ -49,14 +50,20 @@ export class Running {
 
   /** Its host processes, in the order of their start. */
   processes(): HostProcess[] {
-    return readdirSync('/proc')
+    const all = readdirSync('/proc')
       .filter(name => /^\d+$/.test(name))
-      .flatMap(name => describe(Number(name), this.pid))
+      .flatMap(name => describe(Number(name)))
+    for (const { parent, namespace } of all) if (parent === this.pid) this.#namespaces.add(namespace)
+    for (const own of ['', namespaceOf(process.pid)]) this.#namespaces.delete(own)
+    return all
+      .filter(({ pid, namespace }) => pid === this.pid || this.#namespaces.has(namespace))
+      .map(({ pid, name }) => ({ pid, name }))
       .sort((a, b) => a.pid - b.pid)
   }
 
   async says(text: string): Promise<void> {
-    await until(() => this.stdout.includes(text), `it says ${text}: ${this.stderr}`)
+    await until(() => this.stdout.includes(text), `it says ${text}`)
+    this.processes()
   }
 
   /** How it ended, within the time; kills what there is of it if it does not. */
@@ -104,18 +111,31 @@ function mounts(): Set<string> {
   return new Set(readFileSync('/proc/self/mountinfo', 'utf8').trim().split('\n'))
 }
 
-/** The process if it is of the session and not waited-for dead. */
-function describe(pid: number, session: number): HostProcess[] {
-  let stat: string
+interface ProcessEntry extends HostProcess {
+  readonly parent: number
+  /** Names its process namespace; empty where it may not be seen. */
+  readonly namespace: string
+}
+
+function describe(pid: number): ProcessEntry[] {
   try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const close = stat.lastIndexOf(')')
+    const [, parent] = stat.slice(close + 2).split(' ')
+    const name = stat.slice(stat.indexOf('(') + 1, close)
+    return [{ pid, name, parent: Number(parent), namespace: namespaceOf(pid) }]
   } catch {
+    // It ended meanwhile.
     return []
   }
-  const close = stat.lastIndexOf(')')
-  const [state, , , ofSession] = stat.slice(close + 2).split(' ')
-  if (Number(ofSession) !== session || state === 'X') return []
-  return [{ pid, name: stat.slice(stat.indexOf('(') + 1, close) }]
+}
+
+function namespaceOf(pid: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`)
+  } catch {
+    return ''
+  }
 }
 
 function tryKill(pid: number): void {

@@ -12,17 +12,17 @@ import {
   S_IFREG,
   SEEK_SET,
 } from '../../abi/constants.ts'
-import { EACCES, ENOENT, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EBADF, ENOENT, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
+import { Dirents } from '../../vfs/dirents.ts'
 import type { File } from '../../vfs/file.ts'
 import type { DirSink, Inode } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
 import { SnapshotDirFile } from '../../vfs/snapshot-dir-file.ts'
 import { major, minor } from '../../vfs/vfs.ts'
-import type { DirFd } from './dir-fds.ts'
-import { parseDirents } from './dirents.ts'
+import type { CachedFd } from './fd-cache.ts'
 import { HostInode, NO_FOLLOW } from './inode.ts'
 import { isKernelFs, OPEN_DIR, OPEN_SAFELY, RESOLVE } from './safety.ts'
 
@@ -30,7 +30,9 @@ import { isKernelFs, OPEN_DIR, OPEN_SAFELY, RESOLVE } from './safety.ts'
 const CONFIRMED_LIMIT = 4096
 
 export class HostDir extends HostInode {
-  #handle: DirFd | undefined = undefined
+  #handle: CachedFd | undefined = undefined
+  /** The descriptor was not read from yet. */
+  #atStart = false
   /** A file system of the host's kernel is mounted here: nobody looks inside. */
   #barred = false
   /**
@@ -82,15 +84,16 @@ export class HostDir extends HostInode {
       return status
     }
     this.#handle = this.sb.dirFds.add(fd)
+    this.#atStart = true
     return fd
   }
 
   /** What `open` gives, while the descriptor that `dirFd` gave stays. */
   #holding<T>(open: () => T): T {
     const handle = this.#handle!
-    handle.held = true
+    this.sb.dirFds.hold(handle)
     const result = open()
-    handle.held = false
+    this.sb.dirFds.drop(handle)
     return result
   }
 
@@ -104,9 +107,11 @@ export class HostDir extends HostInode {
   /** Whether the descriptor is of this directory, and of a file system with files in it. */
   #check(fd: number): Status {
     const { stat } = this.sb
-    const status = this.sb.host.statx(fd, '', AT_EMPTY_PATH, stat)
-    if (status < 0) return status
-    if (!this.is(stat)) return -ESTALE
+    if (!this.justSeen) {
+      const status = this.sb.host.statx(fd, '', AT_EMPTY_PATH, stat)
+      if (status < 0) return status
+      if (!this.is(stat)) return -ESTALE
+    }
     if (this.parent === undefined || this.parent.dev === this.dev || !isKernelFs(this.sb.host, fd)) return 0
     this.#barred = true
     return -EACCES
@@ -126,7 +131,7 @@ export class HostDir extends HostInode {
     const { sb } = this
     if (inode === undefined) return this.#missingStill(name)
     const node = inode as HostInode
-    if (sb.clock.monotonic() - node.checkedAt < sb.nameTrust) return true
+    if (sb.host.recent() - node.checkedAt < sb.nameTrust) return true
     const fd = this.dirFd()
     if (fd < 0 || sb.host.statx(fd, name, NO_FOLLOW, sb.stat) < 0 || !node.is(sb.stat)) return false
     node.update(sb.stat)
@@ -154,25 +159,26 @@ export class HostDir extends HostInode {
     return new SnapshotDirFile(path, flags, cred)
   }
 
-  /** Cursors are indices: whoever needs them stable takes a snapshot (SnapshotDirFile). */
+  /** Cursors are of this listing: whoever needs them stable takes a snapshot (SnapshotDirFile). */
   override readdir(cursor: number, sink: DirSink): Status {
+    const all = new Dirents()
+    const status = this.list(all)
+    if (status === 0) all.walk(cursor, sink)
+    return status
+  }
+
+  override list(into: Dirents): Status {
     const { host, direntBuffer } = this.sb
     const fd = this.dirFd()
     if (fd < 0) return this.#barred ? 0 : fd
-    const rewound = host.lseek(fd, 0, SEEK_SET)
     // EBADF: it could only be opened with O_PATH.
-    if (rewound < 0) return -EACCES
-    let index = 0
-    let more = true
-    while (more) {
+    if (!this.#atStart && host.lseek(fd, 0, SEEK_SET) < 0) return -EACCES
+    this.#atStart = false
+    for (;;) {
       const n = host.getdents(fd, direntBuffer)
-      if (n <= 0) return n
-      parseDirents(direntBuffer, n, (name, ino, type) => {
-        if (!more || ++index <= cursor) return
-        more = sink(name, ino, type, index)
-      })
+      if (n <= 0) return n === -EBADF ? -EACCES : n
+      into.addRaw(direntBuffer, n)
     }
-    return 0
   }
 
   override create(name: string, mode: number, cred: Credentials): OrErrno<Inode> {

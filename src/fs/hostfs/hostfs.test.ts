@@ -66,7 +66,7 @@ beforeEach(() => {
 
 function mount(shared: boolean): { sb: HostSuper; ctx: WalkContext } {
   const fd = host.openat2(AT_FDCWD, top, O_PATH | O_DIRECTORY, 0, 0)
-  const sb = mountHostfs(vfs.newDev(), host, host, fd, { shared }) as HostSuper
+  const sb = mountHostfs(vfs.newDev(), host, fd, { shared }) as HostSuper
   const root = new Mount(vfs, sb)
   const path = { mount: root, dentry: root.root }
   const mountNs = new MountNamespace(vfs, 1, userNs, root)
@@ -278,7 +278,7 @@ test('hostfs: one file can be the whole tree', () => {
   fs.writeFileSync(join(top, 'hosts'), 'localhost')
   host.ownFds = host.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY, 0, 0)
   const fd = host.openat2(AT_FDCWD, join(top, 'hosts'), O_PATH, 0, 0)
-  const sb = mountHostfs(vfs.newDev(), host, host, fd, { shared: true }) as HostSuper
+  const sb = mountHostfs(vfs.newDev(), host, fd, { shared: true }) as HostSuper
   const place = holdPath({ mount: new Mount(vfs, sb), dentry: rootDentry(sb) })
   const file = sb.root.open(place, O_RDWR, cred) as File
   assert.equal(text(file), 'localhost')

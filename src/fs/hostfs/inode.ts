@@ -71,12 +71,20 @@ export abstract class HostInode extends Inode {
     this.ctime.nsec = stat.ctimeNsec
     this.btime.sec = stat.btimeSec
     this.btime.nsec = stat.btimeNsec
-    this.checkedAt = this.sb.clock.monotonic()
+    this.checkedAt = this.sb.host.recent()
   }
 
   override getattr(): Status {
-    if (this.sb.clock.monotonic() - this.checkedAt < this.sb.attrTrust) return 0
-    return this.refresh()
+    return this.isFresh ? 0 : this.refresh()
+  }
+
+  /** The attributes may be believed. */
+  get isFresh(): boolean {
+    return this.sb.host.recent() - this.checkedAt < this.sb.attrTrust
+  }
+  /** Its name led here so short a time ago that what an open of that name gives needs no second look. */
+  get justSeen(): boolean {
+    return this.sb.host.recent() - this.checkedAt < this.sb.openTrust
   }
 
   /** Reads the attributes anew. */

@@ -3,7 +3,8 @@
  *
  * A HostInode stands for one file of the host. It is made by a lookup, is the only one of its (device, inode number)
  * while a dentry, an open file or a child of it refers to it, and knows one place (directory, name) where the host has
- * it; directories keep a descriptor while they are among the last used (dir-fds.ts), files have one per open File only.
+ * it. Directories keep a descriptor while they are among the last used (fd-cache.ts), and so do files of a 'cache' tree for
+ * all that read them; other open Files have one of their own each.
  * Every host call names a single component below a directory descriptor and follows no link. Nothing but directories
  * and regular files is ever opened: what a name turned out to be is checked on the descriptor itself.
  *
@@ -12,15 +13,18 @@
  */
 import { AT_EMPTY_PATH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
 import { ENOTDIR } from '../../abi/errno.ts'
-import type { Clock } from '../../base/clock.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { type Host, type HostStat, type HostStatfs, newHostStat } from '../../platform/host.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 import { makedev } from '../../vfs/vfs.ts'
-import { DirFds } from './dir-fds.ts'
 import { HostDir } from './directory.ts'
+import { FdCache } from './fd-cache.ts'
 import { type HostInode, HostSpecial, HostSymlink } from './inode.ts'
 import { HostRegular } from './regular.ts'
+
+/** Descriptors that may stay open although nobody needs them. */
+const IDLE_DIRECTORIES = 512
+const IDLE_FILES = 256
 
 export interface HostfsOptions {
   /** The tree is written to, here and by others; otherwise its mounts must be read-only. */
@@ -32,12 +36,14 @@ export class HostSuper extends SuperBlock {
   /** A directory, or the one file that was donated. */
   override readonly root: HostInode
   readonly host: Host
-  readonly clock: Clock
   readonly shared: boolean
   /** Nanoseconds for which a name, and attributes, are believed. */
   readonly nameTrust: number
   readonly attrTrust: number
-  readonly dirFds: DirFds
+  /** For which an open needs no second look at what it opened. */
+  readonly openTrust: number
+  readonly dirFds: FdCache
+  readonly fileFds: FdCache
   /** Filled and read within one method. */
   readonly stat: HostStat = newHostStat()
   readonly direntBuffer = new Uint8Array(32768)
@@ -51,19 +57,19 @@ export class HostSuper extends SuperBlock {
   constructor(
     dev: number,
     host: Host,
-    clock: Clock,
     rootFd: number,
     rootStat: HostStat,
     options: HostfsOptions,
   ) {
     super(dev)
     this.host = host
-    this.clock = clock
     this.shared = options.shared
     this.nameTrust = options.shared ? 0 : 1e9
     // Long enough for the stat that ends a path walk not to ask what the walk has just asked.
     this.attrTrust = options.shared ? 1e5 : 1e9
-    this.dirFds = new DirFds(host)
+    this.openTrust = options.shared ? 0 : 1e6
+    this.dirFds = new FdCache(host, IDLE_DIRECTORIES)
+    this.fileFds = new FdCache(host, IDLE_FILES)
     this.#rootFd = rootFd
     Object.assign(this.stat, rootStat)
     this.root = this.inodeOf(this.stat, undefined, '')
@@ -129,7 +135,8 @@ export class HostSuper extends SuperBlock {
 
   override release(): void {
     this.dropCreated()
-    this.dirFds.closeAll()
+    this.dirFds.closeIdle()
+    this.fileFds.closeIdle()
     this.host.close(this.#rootFd)
   }
 
@@ -146,7 +153,6 @@ export class HostSuper extends SuperBlock {
 export function mountHostfs(
   dev: number,
   host: Host,
-  clock: Clock,
   rootFd: number,
   options: HostfsOptions,
 ): OrErrno<HostSuper> {
@@ -155,5 +161,5 @@ export function mountHostfs(
   if (status < 0) return status
   const type = stat.mode & S_IFMT
   if (type !== S_IFDIR && type !== S_IFREG) return -ENOTDIR
-  return new HostSuper(dev, host, clock, rootFd, stat, options)
+  return new HostSuper(dev, host, rootFd, stat, options)
 }

@@ -51,7 +51,7 @@ beforeEach(() => {
 
 function lowerOf(path: string): HostSuper {
   const fd = host.openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0, 0)
-  return mountHostfs(vfs.newDev(), host, host, fd, { shared: false }) as HostSuper
+  return mountHostfs(vfs.newDev(), host, fd, { shared: false }) as HostSuper
 }
 function mount(size = Number.POSITIVE_INFINITY, lowers = [lowerOf(top)]) {
   const options = {

@@ -12,10 +12,10 @@ import {
   strict,
   wo,
 } from '../pseudo/node.ts'
-import { caller } from './access.ts'
 import { selfLink, threadSelfLink } from './pid-dir.ts'
 import type { ProcSuper } from './super.ts'
 import { sysctlFiles } from './sysctl.ts'
+import { sysvipcFiles } from './sysvipc.ts'
 import {
   formatCpuInfo,
   formatDevices,
@@ -58,24 +58,6 @@ function processes(proc: ProcSuper): DynamicEntries<Kernel> {
   }
 }
 
-const SHM_HEAD =
-  '       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n'
-const SEM_HEAD = '       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n'
-const MSG_HEAD =
-  '       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n'
-
-/** What a part of System V IPC offers for its file, below the header. */
-export interface SysvSource {
-  procRows(): string
-}
-
-function sysv(part: string, head: string): PseudoDir<Kernel>[string] {
-  return ro(kernel => {
-    const table = caller(kernel).ns.ipc.parts.get(part) as Partial<SysvSource> | undefined
-    return head + (table?.procRows?.() ?? '')
-  })
-}
-
 const PRESSURE =
   'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n'
 
@@ -112,7 +94,7 @@ function systemFiles(): PseudoDir<Kernel> {
     stat: ro(formatStat),
     swaps: ro(() => 'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n'),
     sys: dir(strict(sysctlFiles())),
-    sysvipc: dir({ msg: sysv('msg', MSG_HEAD), sem: sysv('sem', SEM_HEAD), shm: sysv('shm', SHM_HEAD) }),
+    sysvipc: sysvipcFiles(),
     'sysrq-trigger': wo(() => -EPERM),
     timer_list: ro(() => '', 0o400),
     tty: dir({

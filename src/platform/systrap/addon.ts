@@ -1,6 +1,5 @@
 /** native/addon/systrap.c as TypeScript sees it: see the comments there. Slots are indexes into the arena. */
 export interface SystrapStart {
-  arena: ArrayBuffer
   info: ArrayBuffer
   /** [count, token, events, …] of the last `next` that returned NEXT_READY. */
   ready: Float64Array
@@ -12,7 +11,8 @@ export interface SystrapStart {
 }
 
 export interface SystrapAddon {
-  systrapStart(slots: number): SystrapStart | number
+  /** `arena`: a place for every slot. */
+  systrapStart(arena: Uint8Array): SystrapStart | number
   resume(slot: number, what: number): void
   watchSlot(slot: number): void
   forgetSlot(slot: number): void
@@ -22,11 +22,11 @@ export interface SystrapAddon {
   next(spinNs: number, timeoutNs: number): number
   mapSlot(slot: number, memfd: number, local: number): number
   unmapSlot(slot: number): number
-  socketpair(out: Int32Array, passCredentials: number): number
+  /** Messages that `out[0]` receives carry their sender's pid. */
+  socketpair(out: Int32Array): number
   sendFds(socket: number, bytes: Uint8Array, fd0: number, fd1: number): number
   receiveSender(socket: number): number
   receiveBytes(socket: number, into: Uint8Array): number
-  startZygote(path: string, socket: number): number
   pidfdOpen(pid: number): number
   pidfdKill(pidfd: number): number
   kick(slot: number, pid: number, tid: number): number

@@ -11,18 +11,21 @@ export class Slots {
   readonly u32: Uint32Array
   readonly i32: Int32Array
   readonly bytes: Uint8Array
+  readonly #count: number
+  /** Places that were given back; from #fresh on none has been taken yet. */
   readonly #free: number[] = []
+  #fresh = 0
 
-  constructor(arena: ArrayBuffer, count: number) {
-    this.u32 = new Uint32Array(arena)
-    this.i32 = new Int32Array(arena)
-    this.bytes = new Uint8Array(arena)
-    for (let i = count - 1; i >= 0; i--) this.#free.push(i)
+  constructor(arena: Uint8Array, count: number) {
+    this.u32 = new Uint32Array(arena.buffer)
+    this.i32 = new Int32Array(arena.buffer)
+    this.bytes = arena
+    this.#count = count
   }
 
   /** A free place, or undefined when all are taken. */
   take(): number | undefined {
-    return this.#free.pop()
+    return this.#free.pop() ?? (this.#fresh < this.#count ? this.#fresh++ : undefined)
   }
   give(slot: number): void {
     this.#free.push(slot)
@@ -33,10 +36,12 @@ export class Slots {
     return (slot * SLOT_SIZE + field) >>> 2
   }
 
-  /** The first words of a new thread's slot; `local` is its index in its process. */
-  initialize(slot: number, local: number): void {
+  /** The first words of a new thread's slot; `local` is its index in its process, `spin` how long it may
+   * wait for its first reply before it sleeps. */
+  initialize(slot: number, local: number, spin: number): void {
     const base = slot * SLOT_SIZE
     this.bytes.fill(0, base, base + SLOT.size)
+    this.u32[this.at(slot, SLOT.spin)] = spin
     this.put64(this.at(slot, SLOT.self), SLOTS + local * SLOT_SIZE)
     this.put64(this.at(slot, SLOT.stack_top), SLOTS + local * SLOT_SIZE + SLOT_STACK_TOP)
   }

@@ -36,7 +36,8 @@ export interface PrefetchRule {
 export interface SystrapOptions {
   readonly addon: SystrapAddon
   readonly host: LinuxHost
-  readonly zygotePath: string
+  /** The socket to the zygote, which the launcher has started. */
+  readonly zygote: number
   readonly prefetch: readonly PrefetchRule[]
 }
 
@@ -63,8 +64,7 @@ export class Systrap implements Platform {
   residentPages: ((pid: number) => number) | undefined = undefined
   stubSpin: number
 
-  readonly #zygote: number
-  readonly #zygotePid: number
+  #zygote: number
   readonly #vdsoFrom: number
   readonly #vdsoTo: number
   readonly #bySlot: (SystrapThread | undefined)[] = new Array(MAX_THREADS)
@@ -75,14 +75,15 @@ export class Systrap implements Platform {
   /** Smoothed ns between the start of a wait and the stop that ended it. */
   #usualWait = 50_000
 
-  /** Starts the zygote; to be made before the jail closes. Throws Error with the reason when the host refuses. */
+  /** To be made before the jail closes. Throws Error with the reason when the host refuses. */
   constructor(options: SystrapOptions) {
     const { addon, host } = options
     this.addon = addon
     this.host = host
-    const start = addon.systrapStart(MAX_THREADS)
+    const arena = reserveArena()
+    const start = addon.systrapStart(arena)
     if (typeof start === 'number') throw new Error(`cannot set up shared memory (errno ${-start})`)
-    this.slots = new Slots(start.arena, MAX_THREADS)
+    this.slots = new Slots(arena, MAX_THREADS)
     this.#ready = start.ready
     this.hwcap = start.hwcap
     // FSGSBASE is not announced: a guest that writes GS by itself would lose its slot.
@@ -95,12 +96,7 @@ export class Systrap implements Platform {
     this.xstateMask = info.getUint32(8, true) + info.getUint32(12, true) * 4294967296
     writePrefetch(new Uint8Array(start.info), options.prefetch)
 
-    const pair = this.#socketpair(false)
-    const pid = addon.startZygote(options.zygotePath, pair[1])
-    if (pid < 0) throw new Error(`cannot start ${options.zygotePath} (errno ${-pid})`)
-    host.close(pair[1])
-    this.#zygotePid = pid
-    this.#zygote = pair[0]
+    this.#zygote = options.zygote
     addon.sendFds(this.#zygote, stubFilter(), start.infoFd, start.eventFd)
     const answer = new Uint8Array(32)
     if (addon.receiveBytes(this.#zygote, answer) !== answer.length) throw new Error('the zygote did not start')
@@ -124,9 +120,9 @@ export class Systrap implements Platform {
     this.addon.followLoop()
   }
 
-  #socketpair(credentials: boolean): [number, number] {
+  #socketpair(): [number, number] {
     const pair = new Int32Array(2)
-    const status = this.addon.socketpair(pair, credentials ? 1 : 0)
+    const status = this.addon.socketpair(pair)
     if (status < 0) throw new Error(`cannot make a socket pair (errno ${-status})`)
     return [pair[0]!, pair[1]!]
   }
@@ -139,7 +135,7 @@ export class Systrap implements Platform {
     this.slots.give(slot)
   }
 
-  #newSlot(memfd: number, local: number): number {
+  #newSlot(memfd: number, local: number, spin = this.stubSpin): number {
     const slot = this.slots.take()
     if (slot === undefined) return -EAGAIN
     const status = this.addon.mapSlot(slot, memfd, local)
@@ -147,15 +143,15 @@ export class Systrap implements Platform {
       this.slots.give(slot)
       return status
     }
-    this.slots.initialize(slot, local)
+    this.slots.initialize(slot, local, spin)
     return slot
   }
 
-  #newMemory(): { memfd: number; slot: number } | number {
+  #newMemory(spin: number): { memfd: number; slot: number } | number {
     const memfd = this.host.memfd('caisson-slots', MFD_CLOEXEC)
     if (memfd < 0) return memfd
     const status = this.host.ftruncate(memfd, SLOT_COUNT * SLOT_SIZE)
-    const slot = status < 0 ? status : this.#newSlot(memfd, 0)
+    const slot = status < 0 ? status : this.#newSlot(memfd, 0, spin)
     if (slot < 0) {
       this.host.close(memfd)
       return slot
@@ -167,9 +163,10 @@ export class Systrap implements Platform {
 
   /** Asks the zygote for a process; it is ready when its slot has a request. */
   #request(): { memfd: number; socket: number; slot: number } | undefined {
-    const memory = this.#newMemory()
+    // It will be waiting for long: it sleeps at once.
+    const memory = this.#newMemory(0)
     if (typeof memory === 'number') return undefined
-    const pair = this.#socketpair(true)
+    const pair = this.#socketpair()
     const sent = this.addon.sendFds(this.#zygote, ONE_BYTE, memory.memfd, pair[1])
     this.host.close(pair[1])
     if (sent < 0) {
@@ -200,17 +197,13 @@ export class Systrap implements Platform {
       thread.queue(OP_SYSCALL, NR.munmap, end, this.#vdsoFrom - end)
       thread.queue(OP_SYSCALL, NR.munmap, this.#vdsoTo, USER_END - this.#vdsoTo)
     }
-    const status = thread.exchange()
-    if (status < 0) return -EAGAIN
     thread.writeExtendedState(new Uint8Array(0))
     return thread
   }
 
   /** The first thread of a process that waits in `slot`: finds out its pid and watches for its end. */
   #adopt(memfd: number, socket: number, slot: number): SystrapThread | number {
-    // The process says something over its socket, and the host's kernel says who it is.
-    this.slots.putOp(slot, 0, OP_SYSCALL, NR.sendto, 0, STUB_TEXT, 1, 0, 0, 0)
-    if (this.addon.exchange(slot, 1, socket, 0) < 0) return -EAGAIN
+    // It has sent a byte over its socket, and the host's kernel says who it is.
     const pid = this.addon.receiveSender(socket)
     const pidfd = pid > 0 ? this.addon.pidfdOpen(pid) : -ESRCH
     if (pidfd < 0) {
@@ -232,15 +225,14 @@ export class Systrap implements Platform {
 
   fork(parent: PlatformThread): PlatformThread | number {
     const from = parent as SystrapThread
-    const status = from.materialize()
-    if (status < 0) return -EAGAIN
-    const memory = this.#newMemory()
+    const memory = this.#newMemory(this.stubSpin)
     if (typeof memory === 'number') return -EAGAIN
-    const pair = this.#socketpair(true)
+    const pair = this.#socketpair()
     const sent = this.addon.sendFds(from.space.socket, ONE_BYTE, memory.memfd, pair[1])
     this.host.close(pair[1])
     let pid = -EIO
     if (sent >= 0) {
+      from.saveExtendedState()
       from.queue(OP_RECEIVE_FD, 0)
       const n = from.queue(OP_FORK, 0)
       from.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
@@ -263,7 +255,6 @@ export class Systrap implements Platform {
   cloneThread(parent: PlatformThread): PlatformThread | number {
     const from = parent as SystrapThread
     const space = from.space
-    if (from.materialize() < 0) return -EAGAIN
     const local = space.takeLocal()
     if (local >= SLOT_COUNT) return -EAGAIN
     const slot = this.#newSlot(space.memfd, local)
@@ -271,6 +262,7 @@ export class Systrap implements Platform {
       space.giveLocal(local)
       return -EAGAIN
     }
+    from.saveExtendedState()
     const tid = from.operate(OP_CLONE, 0, local)
     if (tid < 0 || this.addon.awaitRequest(slot, space.pidfd, POLLIN) < 0) {
       this.freeSlot(slot)
@@ -311,6 +303,7 @@ export class Systrap implements Platform {
     if (deadline === Number.POSITIVE_INFINITY) timeout = -1
     else if (deadline > 0) timeout = Math.max(0, deadline - this.host.monotonic())
     const found = this.addon.next(timeout === 0 ? 0 : this.#spin(), timeout)
+    this.host.newTurn()
     if (found >= 0) return this.#stopped(found)
     if (found === NEXT_READY) this.#dispatchReady()
     return undefined
@@ -344,9 +337,20 @@ export class Systrap implements Platform {
     this.host.close(this.#zygote)
   }
 
-  get zygotePid(): number {
-    return this.#zygotePid
-  }
+}
+
+/**
+ * Memory for all slots, of which only what is used takes any. A WebAssembly memory, since V8 counts other foreign
+ * memory against its heap, and would collect garbage at the sight of a gigabyte.
+ */
+function reserveArena(): Uint8Array {
+  const pages = (MAX_THREADS * SLOT_SIZE) / WASM_PAGE
+  return new Uint8Array(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer)
+}
+const WASM_PAGE = 65536
+/** TypeScript knows it in browsers alone. */
+declare const WebAssembly: {
+  Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => { readonly buffer: SharedArrayBuffer }
 }
 
 const ONE_BYTE = new Uint8Array(1)

@@ -65,6 +65,7 @@ export class SystrapThread implements PlatformThread {
     this.local = local
     this.regs = new SlotRegisters(platform.slots, space.patcher)
     this.regs.useSlot(platform.slots.at(slot, 0))
+    this.#spin = platform.slots.u32[platform.slots.at(slot, SLOT.spin)]!
     this.#setSpin(platform.stubSpin)
   }
 
@@ -236,13 +237,14 @@ export class SystrapThread implements PlatformThread {
   // Registers and extended state.
 
   materialize(): Status {
-    if (this.#xstate !== 0) return 0
-    const n = this.queue(OP_XSAVE, 0)
-    const status = this.exchange()
-    if (status < 0) return status
-    if (this.platform.slots.opResult(this.slot, n) < 0) return -EINVAL
+    return this.saveExtendedState() ? this.exchange() : 0
+  }
+  /** Has the next exchange save the extended state where it is still in the CPU: whether it must come first. */
+  saveExtendedState(): boolean {
+    if (this.#xstate !== 0) return false
+    this.queue(OP_XSAVE, 0)
     this.#xstate = SLOT_XSTATE
-    return 0
+    return true
   }
   extendedStateSize(): number {
     return frameXstateSize(this.platform.xstateSize)

@@ -7,16 +7,30 @@
  *   struct rt_sigframe    pretcode (the restorer), ucontext, siginfo; rsp + 8 is 16-byte aligned
  *   new rsp               points to pretcode, as if the restorer had called the handler
  */
-import { SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_FLAG_BITS, SS_ONSTACK } from '../../../abi/constants.ts'
+import {
+  SA_ONSTACK,
+  SA_RESTORER,
+  SS_AUTODISARM,
+  SS_DISABLE,
+  SS_FLAG_BITS,
+  SS_ONSTACK,
+} from '../../../abi/constants.ts'
 import { EFAULT, EINVAL, ENOMEM, EPERM } from '../../../abi/errno.ts'
 import { FPSTATE, FPX_SW_BYTES, RT_SIGFRAME, UCONTEXT } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
 import type { Mm } from '../../../mm/mm.ts'
 import {
-  REG_COUNT, REG_EFLAGS, REG_RAX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP,
+  REG_COUNT,
+  REG_EFLAGS,
+  REG_RAX,
+  REG_RDI,
+  REG_RDX,
+  REG_RIP,
+  REG_RSI,
+  REG_RSP,
 } from '../../../platform/platform.ts'
 import { type SigInfo, writeSigInfo } from '../../signal-info.ts'
-import { setBlocked, type SigAction, type TaskSignals } from '../../signal-state.ts'
+import { type SigAction, setBlocked, type TaskSignals } from '../../signal-state.ts'
 import type { Task } from '../../task.ts'
 
 const RED_ZONE = 128
@@ -41,7 +55,16 @@ const EFLAGS_RF = 0x10000
 const EFLAGS_AC = 0x40000
 /** What sigreturn may change (FIX_EFLAGS). */
 const EFLAGS_FIX =
-  EFLAGS_AC | EFLAGS_OF | EFLAGS_DF | EFLAGS_TF | EFLAGS_SF | EFLAGS_ZF | EFLAGS_AF | EFLAGS_PF | EFLAGS_CF | EFLAGS_RF
+  EFLAGS_AC |
+  EFLAGS_OF |
+  EFLAGS_DF |
+  EFLAGS_TF |
+  EFLAGS_SF |
+  EFLAGS_ZF |
+  EFLAGS_AF |
+  EFLAGS_PF |
+  EFLAGS_CF |
+  EFLAGS_RF
 
 /** MINSIGSTKSZ of the ABI; the platform's extended state may ask for more at delivery, not here. */
 const MIN_STACK = 2048
@@ -135,7 +158,11 @@ export function popSignalFrame(task: Task): Status {
   }
   const view = new DataView(bytes.buffer)
 
-  setBlocked(signals.blocked, view.getInt32(UCONTEXT.uc_sigmask, true), view.getInt32(UCONTEXT.uc_sigmask + 4, true))
+  setBlocked(
+    signals.blocked,
+    view.getInt32(UCONTEXT.uc_sigmask, true),
+    view.getInt32(UCONTEXT.uc_sigmask + 4, true),
+  )
   const eflags = regs.lo(REG_EFLAGS)
   for (let reg = 0; reg < REG_COUNT; reg++) {
     const at = UCONTEXT.uc_mcontext + 8 * reg
@@ -166,7 +193,9 @@ export function popSignalFrame(task: Task): Status {
 function readExtendedState(mm: Mm, address: number, into: Uint8Array): Status {
   if (mm.copyIn(address, into.subarray(0, FXSAVE_SIZE)) < 0) return -EFAULT
   const size = usedSize(into)
-  return size > FXSAVE_SIZE && mm.copyIn(address + FXSAVE_SIZE, into.subarray(FXSAVE_SIZE, size)) < 0 ? -EFAULT : 0
+  return size > FXSAVE_SIZE && mm.copyIn(address + FXSAVE_SIZE, into.subarray(FXSAVE_SIZE, size)) < 0
+    ? -EFAULT
+    : 0
 }
 
 /** How much of the image counts, as its software-reserved words say. */
@@ -179,7 +208,13 @@ function usedSize(state: Uint8Array): number {
 }
 
 /** sigaltstack(2)'s setting part; `sp` is where the thread's stack is now. */
-export function setAltStack(signals: TaskSignals, sp: number, base: number, flags: number, size: number): Status {
+export function setAltStack(
+  signals: TaskSignals,
+  sp: number,
+  base: number,
+  flags: number,
+  size: number,
+): Status {
   if (signals.onAltStack(sp)) return -EPERM
   const mode = flags & ~SS_FLAG_BITS
   if (mode !== SS_DISABLE && mode !== SS_ONSTACK && mode !== 0) return -EINVAL
