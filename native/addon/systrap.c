@@ -34,6 +34,7 @@
 struct uv_loop_s;
 extern int uv_backend_fd(const struct uv_loop_s *loop);
 extern int uv_backend_timeout(const struct uv_loop_s *loop);
+extern int uv_loop_alive(const struct uv_loop_s *loop);
 
 /* Tokens in the epoll set beside those of Host.watch, which are below 2^32. */
 #define TOKEN_EVENT (1ull << 40)
@@ -116,13 +117,57 @@ static void note_cpu(void)
 		info_page->sentry_cpu = noted = cpu;
 }
 
+/*
+ * Not every host's scheduler looks for an idle CPU when a thread is woken (virtual machines show no shared caches, and
+ * then it does not). A guest thread that shares the sentry's CPU would stay there, and each call cost two switches. So
+ * when stubs are found asleep again and again, the sentry goes to another CPU, less often if that changes nothing.
+ */
+static void leave_cpu(bool asleep)
+{
+	static unsigned streak;
+	static uint64_t next, pause_us = 1000;
+	static cpu_set_t all;
+	cpu_set_t others;
+	uint64_t now;
+	unsigned cpu;
+
+	if (!asleep) {
+		streak = 0;
+		return;
+	}
+	if (++streak < 16)
+		return;
+	streak = 0;
+	now = __rdtscp(&cpu);
+	if (now < next)
+		return;
+	/* A quiet time after the last move: that one helped. */
+	if (now - next > 100000 * ticks_per_us)
+		pause_us = 1000;
+	next = now + pause_us * ticks_per_us;
+	if (pause_us < 1000000)
+		pause_us *= 2;
+	if (CPU_COUNT(&all) == 0 && sched_getaffinity(0, sizeof all, &all))
+		return;
+	others = all;
+	CPU_CLR(cpu & 0xfff, &others);
+	if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others))
+		return;
+	sched_setaffinity(0, sizeof all, &all);
+}
+
 static void publish(struct caisson_slot *slot, uint32_t what)
 {
+	bool asleep, parked = slot->spin == 0;
+
 	note_cpu();
 	slot->what = what;
 	/* seq_cst: whether the stub went to sleep must be seen after the reply is. */
-	if (atomic_exchange_explicit(state_of(slot), CAISSON_STATE_REPLY, memory_order_seq_cst) == CAISSON_STATE_SLEEP)
+	asleep = atomic_exchange_explicit(state_of(slot), CAISSON_STATE_REPLY, memory_order_seq_cst) == CAISSON_STATE_SLEEP;
+	if (asleep)
 		syscall(SYS_futex, &slot->state, FUTEX_WAKE, 1, NULL, NULL, 0);
+	if (!parked)
+		leave_cpu(asleep);
 }
 
 static int32_t scan(void)
@@ -253,8 +298,8 @@ static napi_value systrap_exchange(napi_env env, napi_callback_info info)
 }
 
 /*
- * next(spinNs, timeoutNs): the slot of a thread that stopped, -1 at the timeout (or when node's own event loop has
- * work), -2 when watched descriptors are in `ready`. timeoutNs -1: no limit.
+ * next(spinNs, timeoutNs): the slot of a thread that stopped, -1 at the timeout, -2 when watched descriptors, or node's
+ * own event loop, are in `ready`. timeoutNs -1: no limit.
  */
 static napi_value systrap_next(napi_env env, napi_callback_info info)
 {
@@ -263,7 +308,7 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	int64_t spin = NUMBER(0), timeout = NUMBER(1);
 	int32_t index;
 	int loop_timeout;
-	bool found;
+	bool found, loop_first;
 
 	/* Descriptors must not starve while guests keep the sentry busy. */
 	if ((++turn & 31) == 0 && collect(0))
@@ -289,8 +334,10 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 				return make_number(env, index);
 		}
 	}
-	loop_timeout = loop ? uv_backend_timeout(loop) : -1;
-	if (loop_timeout >= 0 && (timeout < 0 || loop_timeout * 1000000ll < timeout))
+	/* Until the next of node's timers. A loop that nothing keeps alive has none, but says 0. */
+	loop_timeout = loop && uv_loop_alive(loop) ? uv_backend_timeout(loop) : -1;
+	loop_first = loop_timeout >= 0 && (timeout < 0 || loop_timeout * 1000000ll < timeout);
+	if (loop_first)
 		timeout = loop_timeout * 1000000ll;
 	/* seq_cst: a stub that does not see the flag has published before the scan below. */
 	atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
@@ -299,6 +346,11 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	info_page->sentry_sleeping = 0;
 	if (index < 0)
 		index = found ? NEXT_READY : scan();
+	if (index == NEXT_TIMEOUT && loop_first) {
+		ready[0] = 1;
+		ready[1] = (double)TOKEN_LOOP;
+		index = NEXT_READY;
+	}
 	return make_number(env, index);
 }
 

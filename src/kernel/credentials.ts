@@ -1,6 +1,7 @@
 /** How a task gets other credentials (commit_creds), and what identity decides about other tasks. */
 import { CAP_SYS_PTRACE } from '../abi/constants.ts'
 import type { Credentials, UserNamespace } from '../base/credentials.ts'
+import { forgetConstants } from './constant-calls.ts'
 import type { Task } from './task.ts'
 
 /** Publishes changed credentials; the old ones stay with what was opened under them. */
@@ -17,6 +18,7 @@ export function commitCredentials(task: Task, cred: Credentials): void {
     task.parentDeathSignal = 0
   }
   task.cred = cred
+  forgetConstants(task)
 }
 
 /** Whether `cred` can do no more than `old` could: who makes a user namespace has all capabilities over it anyway. */

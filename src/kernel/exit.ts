@@ -13,6 +13,7 @@ import {
   SIGCHLD,
   SIGKILL,
 } from '../abi/constants.ts'
+import { forgetGroupConstants } from './constant-calls.ts'
 import { accountEnd } from './cpu-time.ts'
 import { cancelTimers } from './interval-timer.ts'
 import { leaveUndoList } from './ipc/sem.ts'
@@ -185,6 +186,7 @@ function reparentChildren(task: Task): void {
   const sibling = group.tasks.find(each => !each.ended)
   for (const child of [...group.children]) {
     if (child.parentTask !== task) continue
+    forgetGroupConstants(child)
     for (const each of child.tasks) {
       if (each.parentDeathSignal !== 0 && !each.ended) {
         sendToGroup(child, userSignal(task, each, each.parentDeathSignal))

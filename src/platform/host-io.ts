@@ -2,12 +2,15 @@
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Host } from './host.ts'
 
+/** Below this a copy through the sentry is faster than passing a descriptor to the guest's process. */
+const DIRECT_MIN = 64 << 10
+
 /** Reads up to `length` bytes at `offset` of `fd`: the count (short at the end of the file), or a negative errno. */
 export function readHost(host: Host, fd: number, into: IoDst, offset: number, length: number): number {
   let done = 0
   while (done < length && into.remaining > 0) {
     const direct = Math.min(into.direct, length - done)
-    if (direct > 0) {
+    if (direct >= DIRECT_MIN) {
       const n = into.readHost(fd, offset + done, direct)
       if (n <= 0) return done > 0 ? done : n
       done += n
@@ -30,7 +33,7 @@ export function writeHost(host: Host, fd: number, from: IoSrc, offset: number, l
   let done = 0
   while (done < length && from.remaining > 0) {
     const direct = Math.min(from.direct, length - done)
-    if (direct > 0) {
+    if (direct >= DIRECT_MIN) {
       const n = from.writeHost(fd, offset + done, direct)
       if (n <= 0) return done > 0 ? done : n
       done += n

@@ -89,6 +89,11 @@ export interface PlatformThread {
   getGsBase(): number
   setGsBase(address: number): void
 
+  /** The thread answers call `index` (CONSTANT_* of the protocol) by itself from now on. */
+  setConstant?(index: number, value: number): void
+  /** All calls come to the kernel again. */
+  clearConstants?(): void
+
   /** Tells the host thread that its call will take long, so that it sleeps instead of spinning. */
   park(): void
   /** Goes on in guest code. Returns at once; with `result` given, stores it in the result register first. */

@@ -113,6 +113,7 @@ export const SENTRY_CALLS: readonly HostCall[] = [
   },
   { nr: NR.set_robust_list, why: 'thread start' },
   { nr: NR.rseq, why: 'thread start' },
+  { nr: NR.sched_setaffinity, why: 'the sentry leaves a CPU that a guest thread needs', when: [[is(0, 0)]] },
   { nr: NR.sched_getaffinity, why: "the bounds of a thread's stack" },
   { nr: NR.sched_getparam, why: "V8's thread priorities" },
   { nr: NR.sched_getscheduler, why: 'the same' },

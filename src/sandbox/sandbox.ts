@@ -13,6 +13,7 @@ import { EACCES, ENOENT, ENOTDIR, errnoName } from '../abi/errno.ts'
 import { decodeText } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { forgetConstants } from '../kernel/constant-calls.ts'
 import { Kernel } from '../kernel/kernel.ts'
 import { killGroup } from '../kernel/signal.ts'
 import type { Task } from '../kernel/task.ts'
@@ -66,6 +67,7 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
       id: options.id, command: options.args.map(decodeText).join(' '), startedMs: started, processes: kernel.liveTasks,
     }),
     setStrace: on => {
+      for (const task of kernel.tasks()) forgetConstants(task)
       kernel.trace = on ? strace : undefined
     },
   })

@@ -9,7 +9,9 @@ import {
 } from '../abi/constants.ts'
 import { EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { USER_CAP_DATA, USER_CAP_HEADER } from '../abi/layout.ts'
+import { CONSTANT_GETEGID, CONSTANT_GETEUID, CONSTANT_GETGID, CONSTANT_GETUID } from '../abi/protocol.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { constantCall } from '../kernel/constant-calls.ts'
 import { CapabilitySet, type Credentials } from '../base/credentials.ts'
 import { commitCredentials } from '../kernel/credentials.ts'
 import { fromKernelId, INVALID_ID, isMapped, toKernelId } from '../kernel/id-map.ts'
@@ -34,16 +36,16 @@ function kgid(task: Task, gid: number): number {
 }
 
 export function getuid(task: Task): number {
-  return uidOf(task, task.cred.uid)
+  return constantCall(task, CONSTANT_GETUID, uidOf(task, task.cred.uid))
 }
 export function geteuid(task: Task): number {
-  return uidOf(task, task.cred.euid)
+  return constantCall(task, CONSTANT_GETEUID, uidOf(task, task.cred.euid))
 }
 export function getgid(task: Task): number {
-  return gidOf(task, task.cred.gid)
+  return constantCall(task, CONSTANT_GETGID, gidOf(task, task.cred.gid))
 }
 export function getegid(task: Task): number {
-  return gidOf(task, task.cred.egid)
+  return constantCall(task, CONSTANT_GETEGID, gidOf(task, task.cred.egid))
 }
 
 export function getresuid(task: Task, realAt: GuestAddr, effectiveAt: GuestAddr, savedAt: GuestAddr): number {

@@ -17,8 +17,10 @@ import {
 } from '../abi/constants.ts'
 import { EACCES, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { ROBUST_LIST_HEAD } from '../abi/layout.ts'
+import { CONSTANT_GETPID, CONSTANT_GETPPID, CONSTANT_GETTID } from '../abi/protocol.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
+import { constantCall } from '../kernel/constant-calls.ts'
 import { commitCredentials, mayInspect } from '../kernel/credentials.ts'
 import { leaveUndoList } from '../kernel/ipc/sem.ts'
 import { copyNamespaces, newUserNamespace } from '../kernel/namespace-copy.ts'
@@ -28,14 +30,14 @@ import type { GuestAddr } from '../mm/mm.ts'
 import { addr, flags, pid as pidArg, type SyscallRows, size } from './args.ts'
 
 export function getpid(task: Task): number {
-  return task.group.tgid
+  return constantCall(task, CONSTANT_GETPID, task.group.tgid)
 }
 export function gettid(task: Task): number {
-  return task.tid
+  return constantCall(task, CONSTANT_GETTID, task.tid)
 }
 /** 0 where the parent is not visible from the caller's pid namespace. */
 export function getppid(task: Task): number {
-  return task.group.parent?.pid.in(task.pidNs) ?? 0
+  return constantCall(task, CONSTANT_GETPPID, task.group.parent?.pid.in(task.pidNs) ?? 0)
 }
 export function getpgrp(task: Task): number {
   return task.group.processGroup.pid.in(task.pidNs)

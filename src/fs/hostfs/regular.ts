@@ -1,4 +1,8 @@
-/** Regular files of hostfs: each open File has its own descriptor of the host, opened as the guest asked. */
+/**
+ * Regular files of hostfs. An open File has its own descriptor of the host, opened as the guest asked; but in a tree that
+ * is not 'shared' all Files that only read have one in common, which stays open for the next ones (fd-cache.ts). That is
+ * the same to them, because every access names its offset.
+ */
 import {
   AT_EMPTY_PATH,
   F_SETFL,
@@ -17,33 +21,56 @@ import type { OrErrno, Status } from '../../base/result.ts'
 import { readHost, writeHost } from '../../platform/host-io.ts'
 import { File, type MapSource } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
+import type { CachedFd } from './fd-cache.ts'
 import { HostInode } from './inode.ts'
 import { isKernelFs, OPEN_SAFELY, RESOLVE } from './safety.ts'
 
 export class HostRegular extends HostInode {
-  readonly #files = new Set<HostFile>()
+  /** The Files with a descriptor of their own. Made when there is one. */
+  #files: Set<HostFile> | undefined = undefined
+  /** What the others read by. */
+  #reader: CachedFd | undefined = undefined
 
   override get openFd(): number | undefined {
-    for (const file of this.#files) return file.fd
+    if (this.#reader !== undefined && this.#reader.users > 0) return this.#reader.fd
+    if (this.#files !== undefined) for (const file of this.#files) return file.fd
     return undefined
   }
 
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
-    const fd = this.#openFor(flags & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC))
-    return fd < 0 ? fd : new HostFile(this, fd, path, flags, cred)
+    const hostFlags = flags & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC)
+    if (hostFlags === O_RDONLY && !this.sb.shared) {
+      const reader = this.#openReader()
+      return typeof reader === 'number' ? reader : new HostFile(this, reader.fd, reader, path, flags, cred)
+    }
+    const fd = this.#openFor(hostFlags)
+    return fd < 0 ? fd : new HostFile(this, fd, undefined, path, flags, cred)
   }
 
   opened(file: HostFile): void {
-    this.#files.add(file)
     this.pin()
+    if (file.reader !== undefined) this.sb.fileFds.hold(file.reader)
+    else {
+      this.#files ??= new Set()
+      this.#files.add(file)
+    }
   }
   closed(file: HostFile): void {
-    this.#files.delete(file)
+    if (file.reader !== undefined) this.sb.fileFds.drop(file.reader)
+    else {
+      this.sb.host.close(file.fd)
+      this.#files!.delete(file)
+    }
     this.unpin()
   }
 
+  protected override dropDescriptors(): void {
+    if (this.#reader !== undefined) this.sb.fileFds.close(this.#reader)
+    this.#reader = undefined
+  }
+
   protected override setSize(size: number): Status {
-    for (const file of this.#files) if (file.writable) return this.sb.host.ftruncate(file.fd, size)
+    for (const file of this.#files ?? []) if (file.writable) return this.sb.host.ftruncate(file.fd, size)
     const fd = this.#openFor(O_WRONLY)
     if (fd < 0) return fd
     const status = this.sb.host.ftruncate(fd, size)
@@ -62,10 +89,23 @@ export class HostRegular extends HostInode {
   }
 
   protected override borrowFd(): number {
-    return this.openFd ?? this.#openHost(O_RDONLY)
+    if (this.sb.shared) return this.openFd ?? this.#openHost(O_RDONLY)
+    const reader = this.#openReader()
+    return typeof reader === 'number' ? reader : reader.fd
   }
   protected override returnFd(fd: number): void {
-    if (fd !== this.openFd) this.sb.host.close(fd)
+    if (this.sb.shared && fd !== this.openFd) this.sb.host.close(fd)
+  }
+
+  #openReader(): CachedFd | number {
+    if (this.#reader !== undefined && !this.#reader.closed) {
+      if (this.#reader.users === 0) this.sb.fileFds.touch(this.#reader)
+      return this.#reader
+    }
+    const fd = this.#openHost(O_RDONLY)
+    if (fd < 0) return fd
+    this.#reader = this.sb.fileFds.add(fd)
+    return this.#reader
   }
 
   /** A descriptor for a File. The one that created the file serves the first File that may write. */
@@ -88,18 +128,21 @@ export class HostRegular extends HostInode {
     if (at < 0) return at
     const fd = host.openat2(at, this.name, flags | OPEN_SAFELY, 0, RESOLVE)
     if (fd < 0) return fd
-    let status = host.statx(fd, '', AT_EMPTY_PATH, stat)
-    if (status === 0 && !this.is(stat)) {
-      // Another file took the name: the next walk will find that one.
-      this.touched()
-      status = -ESTALE
+    let status = 0
+    if (!this.justSeen) {
+      status = host.statx(fd, '', AT_EMPTY_PATH, stat)
+      if (status === 0 && this.is(stat)) this.update(stat)
+      else if (status === 0) {
+        // Another file took the name: the next walk will find that one.
+        this.touched()
+        status = -ESTALE
+      }
     }
     if (status === 0 && parent.dev !== this.dev && isKernelFs(host, fd)) status = -EACCES
     if (status < 0) {
       host.close(fd)
       return status
     }
-    this.update(stat)
     return fd
   }
 
@@ -117,13 +160,23 @@ export class HostRegular extends HostInode {
 export class HostFile extends File {
   readonly node: HostRegular
   readonly fd: number
+  /** The descriptor, if others read by it too. */
+  readonly reader: CachedFd | undefined
   /** Whether the host's open description appends. */
   #appends: boolean
 
-  constructor(node: HostRegular, fd: number, path: Path, flags: number, cred: Credentials) {
+  constructor(
+    node: HostRegular,
+    fd: number,
+    reader: CachedFd | undefined,
+    path: Path,
+    flags: number,
+    cred: Credentials,
+  ) {
     super(path, flags, cred)
     this.node = node
     this.fd = fd
+    this.reader = reader
     this.#appends = (flags & O_APPEND) !== 0
     node.opened(this)
   }
@@ -136,7 +189,14 @@ export class HostFile extends File {
   }
 
   override readAt(into: IoDst, offset: number): number {
-    return readHost(this.node.sb.host, this.fd, into, offset, into.remaining)
+    const { node } = this
+    let length = into.remaining
+    // The end of a file that is believed to be what it was needs no asking. (Some that tell no size have bytes.)
+    if (this.reader !== undefined && node.size > 0 && node.isFresh) {
+      if (offset >= node.size) return 0
+      length = Math.min(length, node.size - offset)
+    }
+    return readHost(node.sb.host, this.fd, into, offset, length)
   }
 
   override writeAt(from: IoSrc, offset: number): number {
@@ -179,7 +239,6 @@ export class HostFile extends File {
   }
 
   override release(): void {
-    this.node.sb.host.close(this.fd)
     this.node.closed(this)
   }
 

@@ -1,0 +1,23 @@
+/**
+ * Calls whose answer stays the same for long (getpid, getuid, …) are answered by the thread itself once the kernel has
+ * answered them, until something changes: credentials, the parent, or that somebody traces. A new thread, and the
+ * thread of a new program, begins without.
+ */
+import type { Task } from './task.ts'
+import type { ThreadGroup } from './thread-group.ts'
+
+/** Gives `value`, and has the thread give it from now on. `index`: CONSTANT_* of abi/protocol.ts. */
+export function constantCall(task: Task, index: number, value: number): number {
+  // The thread's words are signed.
+  if (task.kernel.trace === undefined && value < 0x80000000) task.thread.setConstant?.(index, value)
+  return value
+}
+
+/** What the thread was told may not hold any more. */
+export function forgetConstants(task: Task): void {
+  task.thread.clearConstants?.()
+}
+
+export function forgetGroupConstants(group: ThreadGroup): void {
+  for (const task of group.tasks) forgetConstants(task)
+}
