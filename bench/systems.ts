@@ -24,6 +24,9 @@ const RUNSC_FLAGS = [
   ['--rootless', '--network=none', '--ignore-cgroups', '--platform=ptrace'],
 ]
 
+/** Without its overlay in memory: the files are the host's, as caisson's are. */
+const DO = ['do', '--force-overlay=false']
+
 /** All there are here, and a note for each that is not. */
 export function findSystems(): { systems: System[]; notes: string[] } {
   const systems = [HOST, CAISSON]
@@ -31,7 +34,7 @@ export function findSystems(): { systems: System[]; notes: string[] } {
     return { systems, notes: ['runsc is not installed: no gVisor column'] }
   }
   for (const flags of RUNSC_FLAGS) {
-    const probe = spawnSync('runsc', [...flags, 'do', 'true'], { timeout: 20_000 })
+    const probe = spawnSync('runsc', [...flags, ...DO, 'true'], { timeout: 20_000 })
     if (probe.status === 0) return { systems: [...systems, runsc(flags)], notes: [] }
   }
   return { systems, notes: ['runsc is installed but does not run here: no gVisor column'] }
@@ -40,6 +43,6 @@ export function findSystems(): { systems: System[]; notes: string[] } {
 function runsc(flags: readonly string[]): System {
   return {
     name: 'runsc',
-    wrap: (command, directory) => ['runsc', ...flags, 'do', `--cwd=${directory}`, ...command],
+    wrap: (command, directory) => ['runsc', ...flags, ...DO, `--cwd=${directory}`, ...command],
   }
 }

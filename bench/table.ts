@@ -8,7 +8,7 @@ export interface Row {
   readonly values: ReadonlyMap<string, readonly (number | undefined)[]>
 }
 
-const NAME_WIDTH = 30
+const NAME_WIDTH = 36
 const WIDTH = 10
 
 export function formatTable(rows: readonly Row[], systems: readonly System[], head: boolean): string {

@@ -27,6 +27,8 @@ export interface Workload {
 export const WORKLOADS: readonly Workload[] = [
   micro('getppid', 'getppid', 200_000),
   { ...micro('getppid, unpatched', 'getppid', 50_000), flags: ['--no-patch'] },
+  micro('umask, a call that is not constant', 'umask', 200_000),
+  { ...micro('umask, unpatched', 'umask', 50_000), flags: ['--no-patch'] },
   micro('clock_gettime', 'clock_gettime', 1_000_000),
   micro('anonymous page fault', 'page-fault', 20_000),
   micro('mmap + munmap', 'mmap', 20_000),

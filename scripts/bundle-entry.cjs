@@ -5,22 +5,25 @@ const { readFileSync, writeSync } = require('node:fs')
 const { Script } = require('node:vm')
 
 const file = `${__dirname}/caisson-main.cjs`
-const wrapped = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'latin1')}\n})`
-let cachedData
-try {
-  cachedData = readFileSync(`${__dirname}/caisson-main.code`)
-} catch {
-  // Being built.
-}
-const script = new Script(wrapped, { filename: file, cachedData })
-
-// scripts/bundle.ts asks for the code that this run compiled, on standard output.
-if (process.env.CAISSON_EMIT_CODE === '1') {
-  process.on('exit', () => {
-    const code = script.createCachedData()
-    writeSync(1, 'caisson-code:')
-    for (let at = 0; at < code.length; ) at += writeSync(1, code, at)
-  })
-}
-script.runInThisContext()(exports, require, module, file, __dirname)
+load()(exports, require, module, file, __dirname)
 void module.exports.main()
+
+/** The program as one function. What it is made from is garbage afterwards. */
+function load() {
+  let cachedData
+  try {
+    cachedData = readFileSync(`${__dirname}/caisson-main.code`)
+  } catch {
+    // Being built.
+  }
+  const script = new Script(readFileSync(file, 'latin1'), { filename: file, cachedData })
+  if (process.env.CAISSON_EMIT_CODE === '1') process.on('exit', () => emitCode(script))
+  return script.runInThisContext()
+}
+
+/** scripts/bundle.ts asks for the code that this run compiled, on standard output. */
+function emitCode(script) {
+  const code = script.createCachedData()
+  writeSync(1, 'caisson-code:')
+  for (let at = 0; at < code.length; ) at += writeSync(1, code, at)
+}

@@ -30,6 +30,9 @@ const { outputFiles } = await build({
   minifySyntax: true,
   lineLimit: 160,
   legalComments: 'none',
+  // As Node.js itself wraps a CommonJS module.
+  banner: { js: '(function (exports, require, module, __filename, __dirname) {' },
+  footer: { js: '})' },
   logLevel: 'warning',
   logOverride: { 'import-is-undefined': 'error' },
 })

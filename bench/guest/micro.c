@@ -35,6 +35,12 @@ static void getppid_(long count)
 		syscall(SYS_getppid);
 }
 
+static void umask_(long count)
+{
+	while (count--)
+		syscall(SYS_umask, 022);
+}
+
 static void clock_(long count)
 {
 	struct timespec now;
@@ -248,7 +254,7 @@ static const struct {
 	const char *name;
 	void (*run)(long count);
 } operations[] = {
-	{ "getppid", getppid_ }, { "clock_gettime", clock_ }, { "page-fault", fault }, { "mmap", map },
+	{ "getppid", getppid_ }, { "umask", umask_ }, { "clock_gettime", clock_ }, { "page-fault", fault }, { "mmap", map },
 	{ "pipe-processes", pipe_processes }, { "pipe-threads", pipe_threads }, { "futex", futex_ }, { "fork", fork_ },
 	{ "spawn", spawn }, { "thread", thread_ }, { "open", open_ }, { "stat", stat_ }, { "create", create },
 	{ "read-64k", read_64k }, { "read-1m", read_1m }, { "write-64k", write_64k }, { "write-1m", write_1m },

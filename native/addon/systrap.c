@@ -39,6 +39,11 @@ extern int uv_loop_alive(const struct uv_loop_s *loop);
 /* Tokens in the epoll set beside those of Host.watch, which are below 2^32. */
 #define TOKEN_EVENT (1ull << 40)
 #define TOKEN_LOOP (2ull << 40)
+#define TOKEN_QUIET (3ull << 40)
+
+/* After some work, nothing to do for so long is a good time to tidy up: ns, and stops that make it worth while. */
+#define QUIET 250000000ll
+#define QUIET_STOPS 500
 
 #define MAX_READY 64
 #define NEXT_TIMEOUT -1
@@ -55,6 +60,8 @@ static uint64_t ticks_per_us = 1000;
 /* Slots whose thread runs guest code: only they can make a request. `place` is a slot's index in `running`, or -1. */
 static int32_t *running, *place;
 static size_t running_count;
+/* At the start there is always something. */
+static unsigned stops_since_quiet = QUIET_STOPS;
 /* Tokens and events of the last wait, for JavaScript: pairs after a count. */
 static double ready[1 + 2 * MAX_READY];
 
@@ -125,7 +132,7 @@ static void note_cpu(void)
 static void leave_cpu(bool asleep)
 {
 	static unsigned streak;
-	static uint64_t next, pause_us = 1000;
+	static uint64_t next, pause_us = 200;
 	static cpu_set_t all;
 	cpu_set_t others;
 	uint64_t now;
@@ -135,15 +142,15 @@ static void leave_cpu(bool asleep)
 		streak = 0;
 		return;
 	}
-	if (++streak < 16)
+	if (++streak < 3)
 		return;
 	streak = 0;
 	now = __rdtscp(&cpu);
 	if (now < next)
 		return;
 	/* A quiet time after the last move: that one helped. */
-	if (now - next > 100000 * ticks_per_us)
-		pause_us = 1000;
+	if (now - next > 20000 * ticks_per_us)
+		pause_us = 200;
 	next = now + pause_us * ticks_per_us;
 	if (pause_us < 1000000)
 		pause_us *= 2;
@@ -298,8 +305,8 @@ static napi_value systrap_exchange(napi_env env, napi_callback_info info)
 }
 
 /*
- * next(spinNs, timeoutNs): the slot of a thread that stopped, -1 at the timeout, -2 when watched descriptors, or node's
- * own event loop, are in `ready`. timeoutNs -1: no limit.
+ * next(spinNs, timeoutNs): the slot of a thread that stopped, -1 at the timeout, -2 when watched descriptors, node's own
+ * event loop, or word of a quiet time are in `ready`. timeoutNs -1: no limit.
  */
 static napi_value systrap_next(napi_env env, napi_callback_info info)
 {
@@ -308,12 +315,14 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	int64_t spin = NUMBER(0), timeout = NUMBER(1);
 	int32_t index;
 	int loop_timeout;
-	bool found, loop_first;
+	bool found;
+	uint64_t token = 0;
 
 	/* Descriptors must not starve while guests keep the sentry busy. */
 	if ((++turn & 31) == 0 && collect(0))
 		return make_number(env, NEXT_READY);
 	index = scan();
+	stops_since_quiet++;
 	if (index >= 0)
 		return make_number(env, index);
 	if (timeout == 0)
@@ -336,9 +345,14 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	}
 	/* Until the next of node's timers. A loop that nothing keeps alive has none, but says 0. */
 	loop_timeout = loop && uv_loop_alive(loop) ? uv_backend_timeout(loop) : -1;
-	loop_first = loop_timeout >= 0 && (timeout < 0 || loop_timeout * 1000000ll < timeout);
-	if (loop_first)
+	if (loop_timeout >= 0 && (timeout < 0 || loop_timeout * 1000000ll < timeout)) {
 		timeout = loop_timeout * 1000000ll;
+		token = TOKEN_LOOP;
+	}
+	if (stops_since_quiet >= QUIET_STOPS && (timeout < 0 || QUIET < timeout)) {
+		timeout = QUIET;
+		token = TOKEN_QUIET;
+	}
 	/* seq_cst: a stub that does not see the flag has published before the scan below. */
 	atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
 	index = scan();
@@ -346,10 +360,12 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	info_page->sentry_sleeping = 0;
 	if (index < 0)
 		index = found ? NEXT_READY : scan();
-	if (index == NEXT_TIMEOUT && loop_first) {
+	if (index == NEXT_TIMEOUT && token) {
 		ready[0] = 1;
-		ready[1] = (double)TOKEN_LOOP;
+		ready[1] = (double)token;
 		index = NEXT_READY;
+		if (token == TOKEN_QUIET)
+			stops_since_quiet = 0;
 	}
 	return make_number(env, index);
 }

@@ -148,6 +148,10 @@ static _Noreturn void run_node(struct parts *parts, int argc, char **argv, char 
 		/* A quarter of node's start. The hash seed is then a known one: see docs/security.md. */
 		"--no-rehash-snapshot",
 		"--single-threaded-gc",
+		/* For src/sandbox/tidy.ts. */
+		"--expose-gc",
+		/* Threads for V8's compiler. */
+		"--v8-pool-size=1",
 	};
 	enum { FLAGS = sizeof flags / sizeof flags[0] };
 	char **arguments = calloc(argc + FLAGS + 3, sizeof *arguments);

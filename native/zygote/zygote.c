@@ -5,8 +5,9 @@
  * itself in with the filter that the sentry sent, and enters the stub, where it waits for the sentry. What else of
  * the zygote lies in the child's address space the sentry unmaps then.
  *
- * Descriptor 3 is a SOCK_SEQPACKET socket to the sentry. First message: the seccomp filter, with the info memfd and
- * the eventfd. Answer: the vDSO's range and address, and the stub's entry. Every other message: one byte with the slots memfd and the stub's socket.
+ * Descriptor 3 is a SOCK_SEQPACKET socket to the sentry. The zygote tells the vDSO's range and address, and the stub's
+ * entry. The first message that it gets is the seccomp filter, with the info memfd and the eventfd; every other one byte
+ * with the slots memfd and the stub's socket.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -122,7 +123,7 @@ static void map_stub(int info)
 /* The vDSO with its data pages, as one range: what /proc/self/maps calls [vvar…] and [vdso]. */
 static void report_vdso(void)
 {
-	const struct stub_table *table = (const void *)CAISSON_STUB_TEXT;
+	const struct stub_table *table = (const void *)stub_image;
 	uint64_t range[4] = { 0, 0, getauxval(AT_SYSINFO_EHDR), (uint64_t)table->entry };
 	FILE *maps = fopen("/proc/self/maps", "re");
 	char line[512];
@@ -200,6 +201,7 @@ int main(int argc, char **argv)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGTSTP, SIG_IGN);
+	report_vdso();
 	n = receive(filter, sizeof filter, fds);
 	if (n == 0)
 		return 0;
@@ -207,7 +209,6 @@ int main(int argc, char **argv)
 	event = fds[1];
 	map_stub(fds[0]);
 	close(fds[0]);
-	report_vdso();
 	for (;;) {
 		char byte;
 

@@ -52,7 +52,7 @@ export class CapabilitySet {
 /** One line of uid_map or gid_map. */
 export interface IdMapping {
   inside: number
-  /** In the parent namespace. */
+  /** The kernel-wide id (not the parent's, as the file shows it): resolved once, when the map is written. */
   outside: number
   count: number
 }

@@ -110,8 +110,6 @@ function processLimitReached(parent: Task): boolean {
 
 function copyThread(parent: Task, flags: number): OrErrno<PlatformThread> {
   const { platform } = parent.kernel
-  const status = parent.thread.materialize()
-  if (status < 0) return -EAGAIN
   return (flags & CLONE_VM) !== 0 ? platform.cloneThread(parent.thread) : platform.fork(parent.thread)
 }
 
@@ -225,6 +223,6 @@ function publishIds(parent: Task, child: Task, request: CloneRequest): Status {
   if ((flags & CLONE_PARENT_SETTID) !== 0) parent.mm.putU32(request.parentTid, child.pid.in(parent.pidNs))
   if ((flags & CLONE_CHILD_SETTID) !== 0) child.mm.putU32(request.childTid, child.tid)
   // A thread looks at its id before its maker may run again.
-  child.mm.space.flush?.()
+  if ((flags & CLONE_VM) !== 0) child.mm.space.flush?.()
   return 0
 }

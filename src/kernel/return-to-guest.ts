@@ -114,7 +114,7 @@ function divert(task: Task, info: SigInfo, action: SigAction, result: number): v
     task.dropProgress()
   }
   const failed = pushSignalFrame(task, info, action) < 0
-  if ((action.flags & SA_RESETHAND) !== 0) action.handler = SIG_DFL
+  if ((action.flags & SA_RESETHAND) !== 0) task.group.handlers.setAction(info.signo, action.toDefault())
   if (failed) {
     forceSegv(task, info.signo)
     return

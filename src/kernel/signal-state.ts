@@ -14,61 +14,62 @@ import type { UserAccount } from './user-account.ts'
 
 export const NSIG = 64
 
-/** struct sigaction. */
+/** struct sigaction. It never changes, so that all processes share those that they have in common. */
 export class SigAction {
   /** SIG_DFL, SIG_IGN or the handler's address. */
-  handler = SIG_DFL
-  flags = 0
-  restorer = 0
-  readonly mask = new SignalSet()
+  readonly handler: number
+  readonly flags: number
+  readonly restorer: number
+  readonly maskLo: number
+  readonly maskHi: number
 
-  copy(other: SigAction): void {
-    this.handler = other.handler
-    this.flags = other.flags
-    this.restorer = other.restorer
-    this.mask.copy(other.mask)
+  constructor(handler: number, flags = 0, restorer = 0, maskLo = 0, maskHi = 0) {
+    this.handler = handler
+    this.flags = flags
+    this.restorer = restorer
+    this.maskLo = maskLo
+    this.maskHi = maskHi
   }
-  reset(): void {
-    this.handler = SIG_DFL
-    this.flags = 0
-    this.restorer = 0
-    this.mask.set(0, 0)
+
+  /** The same with the default in place of the handler. */
+  toDefault(): SigAction {
+    return new SigAction(SIG_DFL, this.flags, this.restorer, this.maskLo, this.maskHi)
   }
   /** What is blocked while the handler runs, besides what was. */
   blocks(signo: number, into: SignalSet): void {
-    into.lo |= this.mask.lo
-    into.hi |= this.mask.hi
+    into.lo |= this.maskLo
+    into.hi |= this.maskHi
     if ((this.flags & SA_NODEFER) === 0) into.add(signo)
   }
 }
 
+const DEFAULT_ACTION = new SigAction(SIG_DFL)
+const IGNORING_ACTION = new SigAction(SIG_IGN)
+
 /** sighand_struct: one action a signal. */
 export class SignalHandlers {
-  readonly #actions: SigAction[] = []
+  #actions: SigAction[]
   /** Thread groups that share it. */
   users = 1
   /** Woken at each signal sent: signalfd. */
   readonly queue = new WaitQueue()
 
-  constructor() {
-    for (let i = 0; i <= NSIG; i++) this.#actions.push(new SigAction())
+  constructor(actions: SigAction[] = new Array(NSIG + 1).fill(DEFAULT_ACTION)) {
+    this.#actions = actions
   }
 
   action(signo: number): SigAction {
     return this.#actions[signo]
   }
+  setAction(signo: number, action: SigAction): void {
+    this.#actions[signo] = action
+  }
   clone(): SignalHandlers {
-    const copy = new SignalHandlers()
-    for (let i = 1; i <= NSIG; i++) copy.#actions[i].copy(this.#actions[i])
-    return copy
+    return new SignalHandlers(this.#actions.slice())
   }
   /** execve: handlers go, ignored signals stay ignored (also CLONE_CLEAR_SIGHAND). */
   resetHandlers(): void {
-    for (const action of this.#actions) {
-      const ignored = action.handler === SIG_IGN
-      action.reset()
-      if (ignored) action.handler = SIG_IGN
-    }
+    this.#actions = this.#actions.map(({ handler }) => (handler === SIG_IGN ? IGNORING_ACTION : DEFAULT_ACTION))
   }
   /** Whether the signal would be thrown away on delivery. */
   ignores(signo: number): boolean {

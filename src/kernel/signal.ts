@@ -62,19 +62,20 @@ export function forceSignal(task: Task, info: SigInfo): void {
   const group = task.group
   const action = group.handlers.action(info.signo)
   const blocked = task.signals.blocked.has(info.signo)
-  if (blocked || action.handler === SIG_IGN) {
-    action.handler = SIG_DFL
+  const ignored = action.handler === SIG_IGN
+  if (blocked || ignored) {
+    group.handlers.setAction(info.signo, action.toDefault())
     if (blocked) task.signals.blocked.delete(info.signo)
   }
-  if (action.handler === SIG_DFL) group.unkillable = false
+  if (blocked || ignored || action.handler === SIG_DFL) group.unkillable = false
   sendToTask(task, info)
 }
 
 /** A signal frame could not be written or read: SIGSEGV, which kills when it was SIGSEGV's own frame. */
 export function forceSegv(task: Task, failed: number): void {
   if (failed === SIGSEGV) {
-    const action = task.group.handlers.action(SIGSEGV)
-    action.handler = SIG_DFL
+    const { handlers } = task.group
+    handlers.setAction(SIGSEGV, handlers.action(SIGSEGV).toDefault())
   }
   forceSignal(task, kernelSignal(SIGSEGV))
 }

@@ -16,7 +16,7 @@ import { IOV_MAX, PATH_MAX, RLIM_INFINITY } from '../abi/constants.ts'
 import { EFAULT, EINVAL, ENAMETOOLONG } from '../abi/errno.ts'
 import { IOVEC } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
-import type { IoDst, IoSrc } from '../base/io.ts'
+import { BufferDst, type IoDst, type IoSrc } from '../base/io.ts'
 import type { Status } from '../base/result.ts'
 import type { AddressSpace, SpaceOwner } from '../platform/platform.ts'
 import type { File } from '../vfs/file.ts'
@@ -121,6 +121,8 @@ export class Mm implements SpaceOwner {
     for (let vma = this.vmas.first; vma !== undefined; vma = vma.next) {
       if (vma.file !== undefined) filePut(vma.file)
     }
+    // A zombie keeps its mm.
+    this.vmas.clear()
     this.setExeFile(undefined)
     this.space.destroy()
   }
@@ -219,6 +221,13 @@ export class Mm implements SpaceOwner {
     return (vma.flags & (VM_EXEC | VM_WRITE | VM_MAYSHARE)) === VM_EXEC
   }
 
+  /** SpaceOwner. */
+  readText(address: number, into: Uint8Array): number {
+    const vma = this.vmas.at(address)
+    if (vma?.file === undefined || address + into.length > vma.end) return 0
+    return vma.file.readAt(new BufferDst(into), vma.offset + (address - vma.start))
+  }
+
   reserveNear(near: number, length: number, reach: number): number {
     return reserveNear(this, near, length, reach)
   }
@@ -226,7 +235,8 @@ export class Mm implements SpaceOwner {
   /** SpaceOwner: by the vmas; a file's pages beyond its end are not thought of, so they don't count. */
   isWritable(address: number, length: number): boolean {
     const vma = this.vmas.find(address)
-    if (vma === undefined || vma.file !== undefined || (vma.flags & VM_WRITE) === 0) return false
+    if (vma === undefined || (vma.flags & VM_WRITE) === 0) return false
+    if (vma.file !== undefined && !filePageExists(vma, address + length)) return false
     if (address < vma.start && (address < this.stackFloor || !this.stackReserveTouches(address, vma.start)))
       return false
     return address + length <= vma.end
@@ -402,4 +412,11 @@ function totalOf(segments: readonly number[]): number {
   let total = 0
   for (let i = 1; i < segments.length; i += 2) total += segments[i]!
   return total
+}
+
+/** Whether the page of a private file mapping in which the range below `end` ends has a piece of the file in it. */
+function filePageExists(vma: Vma, end: number): boolean {
+  if ((vma.flags & VM_MAYSHARE) !== 0) return false
+  const last = Math.floor((end - 1) / PAGE_SIZE) * PAGE_SIZE
+  return vma.offset + (last - vma.start) < vma.file!.inode.size
 }

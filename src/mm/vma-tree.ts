@@ -204,6 +204,12 @@ export class VmaTree {
   }
 
   /** vm_stat_account. */
+  /** Nothing is mapped any more. */
+  clear(): void {
+    this.#chunks = []
+    this.#last = this.first = this.end = undefined
+    this.count = this.total = this.data = this.exec = this.stack = this.locked = 0
+  }
   #account(flags: number, length: number): void {
     this.total += length
     if (this.total > this.peak) this.peak = this.total

@@ -68,6 +68,8 @@ export interface HostAddon {
   random(into: Uint8Array): number
   /** clock_gettime(2) in nanoseconds. */
   clock(id: number): number
+  /** Gives back memory of the process that can be had again: pages of files, and what malloc keeps. */
+  trim(): void
   /** CLOCK_REALTIME's seconds and nanoseconds into the result slots. */
   realtime(): number
 }

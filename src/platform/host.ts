@@ -128,6 +128,8 @@ export interface Host extends Clock {
    * gets a descriptor that writes. Through the sentry's own /proc/self/fd; absent, or an errno, where there is none.
    */
   reopen?(fd: number, flags: number): number
+  /** Gives the file behind `fd`, which has no name (O_TMPFILE), one: by the same way. */
+  linkOpen?(fd: number, dirfd: number, name: string): number
   fcntl(fd: number, command: number, argument: number): number
   /** Character-device ioctl on the terminal that the sandbox was given; only the few that the list allows. */
   ioctl(fd: number, request: number, argument: Uint8Array | undefined): number

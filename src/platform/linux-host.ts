@@ -229,6 +229,9 @@ export class LinuxHost implements Host {
   reopen(fd: number, flags: number): number {
     return this.ownFds < 0 ? -ENOSYS : this.openat2(this.ownFds, String(fd), flags, 0, 0)
   }
+  linkOpen(fd: number, dirfd: number, name: string): number {
+    return this.ownFds < 0 ? -ENOSYS : this.linkat(this.ownFds, String(fd), dirfd, name, AT_SYMLINK_FOLLOW)
+  }
   fcntl(fd: number, command: number, argument: number): number {
     return this.#addon.fcntl(fd, command, argument)
   }

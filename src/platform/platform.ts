@@ -173,6 +173,8 @@ export interface AddressSpace {
 export interface SpaceOwner {
   /** Whether `address` lies in text that is mapped privately, executable and not writable, from a file. */
   isFileText(address: number): boolean
+  /** Reads text as the file behind it has it, without the guest: the count of bytes. */
+  readText?(address: number, into: Uint8Array): number
   /** Reserves `length` bytes within `reach` bytes of `near` for trampolines: the address, or -ENOMEM. */
   reserveNear(near: number, length: number, reach: number): number
   /** Whether a write of the whole range is sure to succeed by the vmas; without it each write is done at once. */

@@ -50,6 +50,7 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { FutexWaiter } from '../kernel/futex.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import { VM_READ } from '../mm/vma.ts'
 import { addr, hex, type SyscallRows, structIn, uint } from './args.ts'
 import { deadlineOf, readTime } from './timespec.ts'
 
@@ -93,9 +94,13 @@ export function futex(
     case FUTEX_WAIT_BITSET:
       return wait(task, address, shared, value, timeoutOrCount, realtime ? 'realtime' : 'monotonic', value3)
     case FUTEX_WAKE:
-      return futexes.wake(key(), Math.max(value | 0, 1))
-    case FUTEX_WAKE_BITSET:
-      return value3 === 0 ? -EINVAL : futexes.wake(key(), Math.max(value | 0, 1), value3)
+    case FUTEX_WAKE_BITSET: {
+      const bitset = command === FUTEX_WAKE ? FUTEX_BITSET_MATCH_ANY : value3
+      if (bitset === 0) return -EINVAL
+      // What is behind a shared futex is found by its page, so there must be one.
+      if (shared && task.mm.accessible(address, 4, VM_READ) < 4) return -EFAULT
+      return futexes.wake(key(), Math.max(value | 0, 1), bitset)
+    }
     case FUTEX_REQUEUE:
     case FUTEX_CMP_REQUEUE: {
       if ((value | 0) < 0 || count2 < 0) return -EINVAL

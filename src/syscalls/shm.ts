@@ -10,6 +10,7 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { createSharedMemory } from '../fs/memfd/memfd.ts'
 import { ShmFile } from '../fs/memfd/shm-file.ts'
+import { totalMemory } from '../fs/tmpfs/super.ts'
 import { SHMMAX, ShmSegment } from '../kernel/ipc/shm.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -33,7 +34,9 @@ export function shmget(task: Task, key: number, size: number, flags: number): nu
 }
 
 function newSegment(task: Task, key: number, size: number, flags: number): OrErrno<ShmSegment> {
-  if (size < SHMMIN || size > SHMMAX) return -EINVAL
+  if (size < SHMMIN || size >= SHMMAX) return -EINVAL
+  // As heuristic overcommit has it: what can never be had is refused.
+  if ((flags & SHM_NORESERVE) === 0 && size > totalMemory(task.kernel.host)) return -ENOMEM
   // As on a machine whose pool of huge pages is empty.
   if ((flags & SHM_HUGETLB) !== 0) return -ENOMEM
   const name = `/SYSV${(key >>> 0).toString(16).padStart(8, '0')}`

@@ -24,7 +24,7 @@ import { takeSignal } from '../kernel/return-to-guest.ts'
 import { forceSegv } from '../kernel/signal.ts'
 import { type SigInfo, writeSigInfo } from '../kernel/signal-info.ts'
 import { SignalSet } from '../kernel/signal-set.ts'
-import { NSIG, setBlocked } from '../kernel/signal-state.ts'
+import { NSIG, SigAction, setBlocked } from '../kernel/signal-state.ts'
 import { HeldProgress, NO_RESULT, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { REG_RSP } from '../platform/platform.ts'
@@ -70,14 +70,18 @@ export function rt_sigaction(
   if (actAt !== 0 && view === undefined) return -EFAULT
   if (signo < 1 || signo > NSIG) return -EINVAL
   if (actAt !== 0 && (signo === SIGKILL || signo === SIGSTOP)) return -EINVAL
-  const action = task.group.handlers.action(signo)
-  const old = { handler: action.handler, flags: action.flags, restorer: action.restorer, ...action.mask }
+  const old = task.group.handlers.action(signo)
   if (view !== undefined) {
-    action.handler = u64(view, SIGACTION.handler)
     // Unknown flags are cleared, so that programs can find out what the kernel knows.
-    action.flags = view.getUint32(SIGACTION.flags, true) & SA_KNOWN
-    action.restorer = u64(view, SIGACTION.restorer)
-    setBlocked(action.mask, view.getInt32(SIGACTION.mask, true), view.getInt32(SIGACTION.mask + 4, true))
+    const flags = view.getUint32(SIGACTION.flags, true) & SA_KNOWN
+    const mask = new SignalSet()
+    setBlocked(mask, view.getInt32(SIGACTION.mask, true), view.getInt32(SIGACTION.mask + 4, true))
+    task.group.handlers.setAction(
+      signo,
+      new SigAction(
+        u64(view, SIGACTION.handler), flags, u64(view, SIGACTION.restorer), mask.lo, mask.hi,
+      ),
+    )
     if (task.group.handlers.ignores(signo)) {
       task.group.pending.flush(signo)
       for (const each of task.group.tasks) each.signals.pending.flush(signo)
@@ -88,8 +92,8 @@ export function rt_sigaction(
   putU64(out, SIGACTION.handler, old.handler)
   putU64(out, SIGACTION.flags, old.flags >>> 0)
   putU64(out, SIGACTION.restorer, old.restorer)
-  out.setInt32(SIGACTION.mask, old.lo, true)
-  out.setInt32(SIGACTION.mask + 4, old.hi, true)
+  out.setInt32(SIGACTION.mask, old.maskLo, true)
+  out.setInt32(SIGACTION.mask + 4, old.maskHi, true)
   return task.mm.commit(oldAt)
 }
 

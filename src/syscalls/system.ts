@@ -215,8 +215,10 @@ export function kcmp(
     case KCMP_SIGHAND:
       return compare(task, a.group.handlers, b.group.handlers)
     case KCMP_IO:
-    case KCMP_SYSVSEM:
       return compare(task, a, b)
+    case KCMP_SYSVSEM:
+      // Two tasks that have no list yet are equal.
+      return a.semUndo === b.semUndo ? 0 : compare(task, a.semUndo ?? a, b.semUndo ?? b)
   }
   return -EINVAL
 }

@@ -8,8 +8,8 @@ import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { putS64, s64 } from './time-args.ts'
 
-/** A wait of more seconds than this never ends (it would lose precision in a double of ns). */
-const FOREVER_SEC = 9e6
+/** A wait of more seconds than this never ends: ns beyond Linux's KTIME_MAX. */
+const FOREVER_SEC = 9e9
 
 /** A timespec that is a valid time: -EFAULT, or -EINVAL for negative seconds and nanoseconds out of range. */
 export function readTime(task: Task, at: GuestAddr): Timespec | number {

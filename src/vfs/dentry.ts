@@ -75,6 +75,15 @@ export function unhash(dentry: Dentry): void {
   if (dentry.refs === 0) kill(dentry)
 }
 
+/**
+ * d_delete: the name is gone. A dentry that nobody holds stays as a negative entry, since names that were removed are often
+ * made again; the others keep their inode, and no walk finds them.
+ */
+export function deleteDentry(dentry: Dentry): void {
+  if (dentry.refs > 0 || dentry.unhashed || !dentry.sb.cachesMissing) unhash(dentry)
+  else letInodeGo(dentry)
+}
+
 /** A name proved stale (revalidate said so): it and what is cached below is dropped. */
 export function invalidate(dentry: Dentry): void {
   forgetChildren(dentry)
@@ -134,8 +143,12 @@ export function isBelow(dentry: Dentry, ancestor: Dentry): boolean {
 /** The dentry leaves the cache: its inode is let go. The root of a super block stays until the super block goes. */
 function kill(dentry: Dentry): void {
   dentry.sb.dentries.remove(dentry)
+  if (dentry.sb.rootDentry !== dentry) letInodeGo(dentry)
+}
+
+function letInodeGo(dentry: Dentry): void {
   const inode = dentry.inode
-  if (inode === undefined || dentry.sb.rootDentry === dentry) return
+  if (inode === undefined) return
   dentry.inode = undefined
   // As in Linux the first unused name of a file without links tells, even where another is still open.
   if (inode.nlink === 0) notifyGone(inode)

@@ -48,10 +48,10 @@ export abstract class Inode {
   /** Device number of a device node: (major << 20) | minor. */
   rdev = 0
   blksize = 4096
-  readonly atime = new Timespec()
-  readonly mtime = new Timespec()
-  readonly ctime = new Timespec()
-  readonly btime = new Timespec()
+  atime: Timespec
+  mtime: Timespec
+  ctime: Timespec
+  btime: Timespec
   /** FS_IMMUTABLE_FL and the like, for statx and the FS_IOC ioctls. */
   inodeFlags = 0
   /** Dentries that lead here: vfs/dentry.ts calls `release` when it falls back to 0. */
@@ -66,12 +66,17 @@ export abstract class Inode {
   /** What lives behind a FIFO (its pipe) or a socket's name (the bound socket); of fs/pipe and net. */
   special: unknown = undefined
 
-  constructor(sb: SuperBlock, ino: number, mode: number, uid: number, gid: number) {
+  /** `real`: an inode that this one stands for; it shares that one's times. */
+  constructor(sb: SuperBlock, ino: number, mode: number, uid: number, gid: number, real?: Inode) {
     this.sb = sb
     this.ino = ino
     this.mode = mode
     this.uid = uid
     this.gid = gid
+    this.atime = real === undefined ? new Timespec() : real.atime
+    this.mtime = real === undefined ? new Timespec() : real.mtime
+    this.ctime = real === undefined ? new Timespec() : real.ctime
+    this.btime = real === undefined ? new Timespec() : real.btime
   }
 
   get type(): number {

@@ -18,7 +18,7 @@ import {
 } from '../abi/constants.ts'
 import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
-import { type Dentry, forgetChildren, instantiate, unhash } from './dentry.ts'
+import { type Dentry, deleteDentry, forgetChildren, instantiate } from './dentry.ts'
 import type { Inode } from './inode.ts'
 import { notifyCreate, notifyDelete } from './notify.ts'
 import { mayCreate } from './open.ts'
@@ -188,7 +188,7 @@ export function unlink(ctx: WalkContext, start: Path | undefined, name: string):
   if (result < 0) return result
   inode.watches?.event(IN_ATTRIB, 0, undefined, true)
   // With its last link the inode may go (IN_DELETE_SELF): the directory hears of it after that.
-  unhash(child)
+  deleteDentry(child)
   notifyDelete(dir, child.name, false)
   return 0
 }
@@ -215,7 +215,7 @@ export function rmdir(ctx: WalkContext, start: Path | undefined, name: string): 
   if (result < 0) return result
   inode.nlink = 0
   forgetChildren(child)
-  unhash(child)
+  deleteDentry(child)
   notifyDelete(dir, child.name, true)
   return 0
 }

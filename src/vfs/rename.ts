@@ -2,7 +2,7 @@
 import { CAP_MKNOD, IN_ATTRIB, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../abi/constants.ts'
 import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
 import { failed, type Status } from '../base/result.ts'
-import { type Dentry, exchangeDentries, forgetChildren, isBelow, moveDentry } from './dentry.ts'
+import { addDentry, type Dentry, exchangeDentries, forgetChildren, isBelow, moveDentry } from './dentry.ts'
 import type { Inode } from './inode.ts'
 import { notifyMove } from './notify.ts'
 import { mayCreate } from './open.ts'
@@ -88,6 +88,8 @@ function move(ctx: WalkContext, from: Walk, old: Dentry, to: Walk, target: Dentr
     if (replaced?.isDir) replaced.nlink = 0
     if (replaced !== undefined) forgetChildren(target)
     moveDentry(old, to.dentry, newName, target)
+    if ((flags & RENAME_WHITEOUT) === 0 && from.dentry.sb.cachesMissing)
+      addDentry(from.dentry, oldName, undefined)
   }
   notifyMove(oldDir, oldName, newDir, newName, source, cookie)
   if (exchange) notifyMove(newDir, newName, oldDir, oldName, replaced!, ctx.mountNs.vfs.newCookie())

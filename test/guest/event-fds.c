@@ -54,7 +54,7 @@ SECTION("eventfd: semaphore mode; blocking reads and writes")
 		_exit(0);
 	}
 	await_state(pid, 'S');
-	RET(write(fd, &(uint64_t){ 9 }, 8));
+	MUST(write(fd, &(uint64_t){ 9 }, 8));
 	STATUS(end_of(pid));
 	MUST(write(fd, &(uint64_t){ UINT64_MAX - 1 }, 8));
 	pid = fork();

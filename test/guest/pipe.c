@@ -149,7 +149,7 @@ SECTION("pipe: F_SETPIPE_SZ rounds, refuses to shrink below the contents")
 	MUST(write(pair[1], big, 100000));
 	ERR(fcntl(pair[0], F_SETPIPE_SZ, 4096));
 	RET(fcntl(pair[0], F_SETPIPE_SZ, 131072));
-	ERR(fcntl(pair[0], F_SETPIPE_SZ, 1u << 31));
+	ERR(fcntl(pair[0], F_SETPIPE_SZ, (1u << 31) + 1));
 	ERR(fcntl(0, F_GETPIPE_SZ));
 }
 

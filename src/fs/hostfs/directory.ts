@@ -4,15 +4,17 @@ import {
   AT_REMOVEDIR,
   O_CREAT,
   O_EXCL,
+  O_NONBLOCK,
   O_PATH,
   O_RDONLY,
   O_RDWR,
+  O_TMPFILE,
   RENAME_EXCHANGE,
   S_IFMT,
   S_IFREG,
   SEEK_SET,
 } from '../../abi/constants.ts'
-import { EACCES, EBADF, ENOENT, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EBADF, ENOENT, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
@@ -193,6 +195,27 @@ export class HostDir extends HostInode {
     return node
   }
 
+  override tmpfile(mode: number, cred: Credentials): OrErrno<Inode> {
+    const { sb } = this
+    const { host, stat } = sb
+    // Without a way to link it, nobody could have it.
+    if (host.linkOpen === undefined) return -EOPNOTSUPP
+    const at = this.dirFd()
+    if (at < 0) return at
+    const fd = host.openat2(at, '.', O_TMPFILE | O_RDWR | O_NONBLOCK, mode & 0o7777, RESOLVE)
+    if (fd < 0) return fd
+    host.fchownat(fd, '', cred.fsuid, cred.fsgid, AT_EMPTY_PATH)
+    host.fchmod(fd, mode & 0o7777)
+    const status = host.statx(fd, '', AT_EMPTY_PATH, stat)
+    if (status < 0) {
+      host.close(fd)
+      return status
+    }
+    const node = sb.inodeOf(stat, undefined, '')
+    sb.keepCreated(node, fd)
+    return node
+  }
+
   override mkdir(name: string, mode: number, cred: Credentials): OrErrno<Inode> {
     const at = this.dirFd()
     return at < 0 ? at : this.#made(at, this.sb.host.mkdirat(at, name, mode & 0o7777), name, mode, cred)
@@ -219,13 +242,22 @@ export class HostDir extends HostInode {
     const at = this.dirFd()
     if (at < 0) return at
     const from = this.#holding(() => node.placeFd())
-    if (from === undefined) return -ENOENT
-    if (from < 0) return from
-    const status = this.sb.host.linkat(from, node.name, at, name, 0)
+    if (from !== undefined && from < 0) return from
+    const status =
+      from === undefined ? this.#linkOpen(node, at, name) : this.sb.host.linkat(from, node.name, at, name, 0)
     if (status < 0) return status
     this.touched()
     node.touched()
     return 0
+  }
+
+  /** Names what was made without a name: it can only be reached while it is open. */
+  #linkOpen(node: HostInode, at: number, name: string): Status {
+    const { openFd } = node
+    if (openFd === undefined) return -ENOENT
+    const status = this.sb.host.linkOpen?.(openFd, at, name) ?? -ENOENT
+    if (status === 0) node.foundAt(this, name)
+    return status
   }
 
   override unlink(name: string, inode: Inode): Status {

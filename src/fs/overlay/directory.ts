@@ -4,6 +4,7 @@ import { EINVAL, ENOENT, ENOTEMPTY } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { DirFile } from '../../vfs/dir-file.ts'
+import { Dirents } from '../../vfs/dirents.ts'
 import type { File } from '../../vfs/file.ts'
 import type { DirSink, Inode } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
@@ -14,7 +15,10 @@ import type { OverlaySuper } from './super.ts'
 export class OverlayDir extends OverlayInode {
   /** The lower directories that it merges, from the topmost; none if it was made here. */
   readonly #lowers: readonly Inode[]
-  /** Names of theirs that were removed or renamed. An upper entry of such a name counts none the less. */
+  /**
+   * Names of theirs that were removed or renamed. An upper entry of such a name counts none the less. Every upper entry
+   * that stands in front of a lower one is in it, or is that one's copy: so what was made here leaves without a look below.
+   */
   #whiteouts: Set<string> | undefined = undefined
 
   constructor(
@@ -136,12 +140,13 @@ export class OverlayDir extends OverlayInode {
     let status = this.copyUp()
     if (status < 0) return status
     const upper = this.upper!
+    const inPlace = node.upper === undefined
     if (node.upper === undefined) {
       const now = this.sb.vfs.clock.realtime()
       status = upper.setattr({ mtime: now, ctime: now })
     } else status = node.isDir ? upper.rmdir(name, node.upper) : upper.unlink(name, node.upper)
     if (status < 0) return status
-    this.#hideLower(name)
+    this.#hideLower(name, node, inPlace)
     node.unlinked()
     return 0
   }
@@ -160,38 +165,44 @@ export class OverlayDir extends OverlayInode {
     const to = newDir as OverlayDir
     const other = target as OverlayInode | undefined
     if (!exchange && other instanceof OverlayDir && !other.isEmpty()) return -ENOTEMPTY
+    const nodeInPlace = node.upper === undefined
+    const otherInPlace = other !== undefined && other.upper === undefined
     let status = this.copyUp()
     if (status === 0) status = to.copyUp()
     if (status === 0) status = node.copyUp()
     if (status === 0 && exchange) status = other!.copyUp()
     if (status === 0) status = this.upper!.rename(name, node.upper!, to.upper!, newName, other?.upper, flags)
     if (status < 0) return status
+    this.#hideLower(name, node, nodeInPlace)
+    if (other !== undefined) to.#hideLower(newName, other, otherInPlace)
     if (exchange) other!.place(this, name)
-    else {
-      this.#hideLower(name)
-      other?.unlinked()
-    }
+    else other?.unlinked()
     node.place(to, newName)
     return 0
   }
 
-  /** An upper name is gone, and must not uncover a lower one. */
-  #hideLower(name: string): void {
-    if (this.#whiteouts?.has(name)) return
+  /** `node` leaves the name, which must not uncover a lower one. `inPlace`: it was that one itself. */
+  #hideLower(name: string, node: OverlayInode, inPlace: boolean): void {
+    if (node.lower === undefined || this.#whiteouts?.has(name)) return
+    if (!inPlace && !this.#hasLower(name)) return
+    this.#whiteouts ??= new Set()
+    this.#whiteouts.add(name)
+  }
+
+  #hasLower(name: string): boolean {
     for (const layer of this.#lowers) {
       const found = layer.lookup(name)
       if (found === -ENOENT) continue
       if (typeof found !== 'number') letGo(found)
-      this.#whiteouts ??= new Set()
-      this.#whiteouts.add(name)
-      return
+      return true
     }
+    return false
   }
 
   isEmpty(): boolean {
-    let empty = true
-    this.readdir(0, () => (empty = false))
-    return empty
+    const all = new Dirents()
+    this.list(all)
+    return all.length === 0
   }
 
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
@@ -202,39 +213,47 @@ export class OverlayDir extends OverlayInode {
 
   override readdir(cursor: number, sink: DirSink): Status {
     if (this.#lowers.length === 0) return this.upper!.readdir(cursor, sink)
-    let index = 0
-    let more = true
-    const seen = new Set<string>()
-    const take: DirSink = (name, ino, type) => {
-      if (++index > cursor) more = sink(name, ino, type, index)
-      return more
-    }
+    const all = new Dirents()
+    const status = this.list(all)
+    if (status === 0) all.walk(cursor, sink)
+    return status
+  }
+
+  override list(into: Dirents): Status {
+    const start = into.length
     if (this.upper !== undefined) {
-      const status = this.upper.readdir(0, (name, ino, type, next) => {
-        seen.add(name)
-        return take(name, ino, type, next)
-      })
+      const status = this.upper.list(into)
       if (status < 0) return status
     }
-    for (let i = 0; more && i < this.#lowers.length; i++) {
-      const status = this.#listLower(this.#lowers[i], i === this.#lowers.length - 1, seen, take)
+    // Most directories are in one layer only, and then nothing hides anything.
+    let hidden: Set<string> | undefined
+    if (this.#lowers.length > 1 || this.#whiteouts !== undefined || into.length > start) {
+      hidden = new Set(this.#whiteouts)
+      for (let at = start; at < into.length; at = into.nextOf(at)) hidden.add(into.nameAt(at))
+    }
+    for (let i = 0; i < this.#lowers.length; i++) {
+      const status = this.#listLower(this.#lowers[i], i === this.#lowers.length - 1, hidden, into)
       if (status < 0) return status
     }
     return 0
   }
 
-  #listLower(layer: Inode, last: boolean, seen: Set<string>, take: DirSink): Status {
+  #listLower(layer: Inode, last: boolean, hidden: Set<string> | undefined, into: Dirents): Status {
     const { sb } = this
-    const whiteouts = this.#whiteouts
+    const start = into.length
+    const status = layer.list(into)
+    if (status < 0) return status
+    if (hidden !== undefined) {
+      into.filter(start, (name, type) => {
+        if (hidden.has(name)) return false
+        if (last) return true
+        hidden.add(name)
+        return type !== DT_CHR || !this.#hides(layer, name)
+      })
+    }
     const { dev } = layer
-    return layer.readdir(0, (name, ino, type, next) => {
-      if (whiteouts?.has(name) || seen.has(name)) return true
-      if (!last) {
-        seen.add(name)
-        if (type === DT_CHR && this.#hides(layer, name)) return true
-      }
-      return take(name, sb.inoOf(dev, ino), type, next)
-    })
+    if (sb.renumbers(dev)) into.renumber(start, ino => sb.inoOf(dev, ino))
+    return 0
   }
 
   #hides(layer: Inode, name: string): boolean {

@@ -31,7 +31,8 @@ export class OverlayInode extends Inode {
     name: string,
   ) {
     const real = upper ?? lower!
-    super(sb, lower === undefined ? real.ino : sb.inoOf(lower.dev, lower.ino), real.mode, real.uid, real.gid)
+    const ino = lower === undefined ? real.ino : sb.inoOf(lower.dev, lower.ino)
+    super(sb, ino, real.mode, real.uid, real.gid, real)
     this.upper = upper
     this.lower = lower
     this.parent = parent
@@ -63,10 +64,10 @@ export class OverlayInode extends Inode {
     this.rdev = real.rdev
     this.blksize = real.blksize
     this.nlink = this.countLinks()
-    this.atime.set(real.atime)
-    this.mtime.set(real.mtime)
-    this.ctime.set(real.ctime)
-    this.btime.set(real.btime)
+    this.atime = real.atime
+    this.mtime = real.mtime
+    this.ctime = real.ctime
+    this.btime = real.btime
   }
 
   override getattr(): Status {

@@ -73,9 +73,16 @@ export class OverlaySuper extends SuperBlock {
 
   /** The number in the merged tree of what a lower layer has as `ino` on `dev`. */
   inoOf(dev: number, ino: number): number {
-    let index = this.#devices.indexOf(dev)
-    if (index < 0) index = this.#devices.push(dev) - 1
+    const index = this.#indexOf(dev)
     return index === 0 || index >= MAX_DEVICES || ino >= INO_LIMIT ? ino : index * INO_LIMIT + ino
+  }
+  /** Whether files of `dev` have other numbers in the merged tree. */
+  renumbers(dev: number): boolean {
+    return this.#indexOf(dev) !== 0
+  }
+  #indexOf(dev: number): number {
+    const index = this.#devices.indexOf(dev)
+    return index < 0 ? this.#devices.push(dev) - 1 : index
   }
 
   /** The inode of what the upper layer has as `name` in `parent`. */

@@ -10,7 +10,7 @@ import {
   O_WRONLY,
   S_IFIFO,
 } from '../../abi/constants.ts'
-import { EBADF, EINVAL, ENXIO, EPERM } from '../../abi/errno.ts'
+import { EBADF, EINVAL, ENOMEM, ENXIO, EPERM } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { OrErrno } from '../../base/result.ts'
@@ -19,6 +19,9 @@ import { type AnonFs, AnonInode } from '../../vfs/anon.ts'
 import { File, type IoctlContext } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
 import { PIPE_DEFAULT_SLOTS, PIPE_PAGE, Pipe } from './pipe.ts'
+
+/** The most that Linux can allocate in one piece: 4 MiB of struct pipe_buffer. */
+const MAX_SLOTS = 65536
 
 export class PipeFile extends File {
   readonly pipe: Pipe
@@ -78,6 +81,7 @@ export class PipeFile extends File {
     while (size < bytes) size *= 2
     const slots = size / PIPE_PAGE
     if (slots > this.pipe.maxSlots && size > limit && !cred.capable(CAP_SYS_RESOURCE)) return -EPERM
+    if (slots > MAX_SLOTS) return -ENOMEM
     const status = this.pipe.resize(slots)
     return status < 0 ? status : size
   }

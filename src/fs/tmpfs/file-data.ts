@@ -5,8 +5,8 @@
  * once and for good, to a host memfd when it grows above SMALL_LIMIT or is mapped: from then on `read`, `write` and the
  * guest's mappings see the same pages. Emptied, a file that was never mapped gives its memfd back. `close` ends it.
  *
- * Pages are charged to the file system's quota before they come to be. A mapping fills holes without the sentry seeing
- * it, so a file mapped shared and writable is charged by its size, holes or not.
+ * Pages are charged to the file system's quota before they come to be. Only a mapping fills holes without the sentry
+ * seeing it: files that were mapped are counted anew now and then, when the quota asks.
  */
 import {
   F_ADD_SEALS,
@@ -47,7 +47,6 @@ export class FileData {
   /** Pages exist that SEEK_DATA does not show: allocated, never written. */
   #preallocated = false
   #mapped = false
-  #chargedBySize = false
   #seals = 0
 
   constructor(host: Host, quota: Quota) {
@@ -114,10 +113,6 @@ export class FileData {
       this.close()
       return 0
     }
-    if (this.#chargedBySize) {
-      const status = this.#chargeTo(pagesOf(size))
-      if (status < 0) return status
-    }
     const status = this.#host.ftruncate(this.#fd, size)
     if (status < 0) return status
     if (size > this.size) this.#sparse = true
@@ -145,9 +140,10 @@ export class FileData {
       }
       return 0
     }
-    const room = this.#chargeRange(offset, length)
-    const status =
-      room < length ? -ENOSPC : this.#host.fallocate(this.#fd, grow ? 0 : FALLOC_FL_KEEP_SIZE, offset, length)
+    const missing = this.#missing(Math.floor(offset / PAGE_SIZE), pagesOf(end))
+    if (this.#quota.chargePages(missing) < 0) return -ENOSPC
+    this.#pages += missing
+    const status = this.#host.fallocate(this.#fd, grow ? 0 : FALLOC_FL_KEEP_SIZE, offset, length)
     this.#sparse = this.#preallocated = true
     if (status === 0 && grow && end > this.size) this.size = end
     this.#recount()
@@ -187,17 +183,15 @@ export class FileData {
 
   /**
    * The descriptor to map, which from now on shares the file's pages with the guest. `writable`: the descriptor may
-   * write, as may the file that is mapped; `sharedWrite`: the mapping itself will.
+   * write, as may the file that is mapped.
    */
-  map(writable: boolean, sharedWrite: boolean): number {
+  map(writable: boolean): number {
     const moved = this.moveOut()
     if (moved < 0) return moved
-    if (sharedWrite && !this.#chargedBySize) {
-      const status = this.#chargeTo(Math.max(this.#pages, pagesOf(this.size)))
-      if (status < 0) return status
-      this.#chargedBySize = true
+    if (!this.#mapped) {
+      this.#mapped = this.#sparse = true
+      this.#quota.mapped.add(this)
     }
-    this.#mapped = true
     if (writable || this.#host.reopen === undefined) return this.#fd
     if (this.#readOnlyFd < 0) this.#readOnlyFd = this.#host.reopen(this.#fd, O_RDONLY)
     return this.#readOnlyFd < 0 ? this.#fd : this.#readOnlyFd
@@ -240,10 +234,11 @@ export class FileData {
     if (this.#readOnlyFd >= 0) this.#host.close(this.#readOnlyFd)
     if (this.#fd >= 0) this.#host.close(this.#fd)
     this.#quota.adjustPages(-(this.#fd >= 0 ? this.#pages : popCount(this.#present)))
+    this.#quota.mapped.delete(this)
     this.#fd = this.#readOnlyFd = -1
     this.#pages = this.#present = this.size = 0
     this.#bytes = EMPTY
-    this.#sparse = this.#preallocated = this.#mapped = this.#chargedBySize = false
+    this.#sparse = this.#preallocated = this.#mapped = false
   }
 
   #copyOut(fd: number): Status {
@@ -300,26 +295,27 @@ export class FileData {
 
   /** Charges the pages that a write of [offset, offset + length) makes: how many bytes of it have room, or -ENOSPC. */
   #chargeRange(offset: number, length: number): number {
-    const end = offset + length
-    if (this.#chargedBySize) {
-      const status = this.#chargeTo(Math.max(this.#pages, pagesOf(end)))
-      return status < 0 ? status : length
-    }
     const first = Math.floor(offset / PAGE_SIZE)
     if (first > this.#pages) this.#sparse = true
-    const missing = this.#sparse ? this.#holes(first, pagesOf(end)) : Math.max(0, pagesOf(end) - this.#pages)
+    let last = pagesOf(offset + length)
+    let missing = this.#missing(first, last)
     if (this.#quota.chargePages(missing) === 0) {
       this.#pages += missing
       return length
     }
-    let page = first
-    for (; page < pagesOf(end); page++) {
-      const isNew = this.#sparse ? this.#holes(page, page + 1) : page < this.#pages ? 0 : 1
-      if (this.#quota.chargePages(isNew) < 0) break
-      this.#pages += isNew
+    // The last page up to which there is room for all.
+    const free = this.#quota.freePages
+    for (let low = first; low < last; ) {
+      const middle = Math.ceil((low + last) / 2)
+      if (this.#missing(first, middle) <= free) low = middle
+      else last = middle - 1
     }
-    const room = Math.min(end, page * PAGE_SIZE) - offset
-    return room > 0 ? room : -ENOSPC
+    const room = Math.min(length, last * PAGE_SIZE - offset)
+    if (room <= 0) return -ENOSPC
+    missing = this.#missing(first, last)
+    this.#quota.adjustPages(missing)
+    this.#pages += missing
+    return room
   }
 
   /** After a write: what was charged for bytes that did not get there is given back. */
@@ -328,7 +324,12 @@ export class FileData {
     if (written < charged || this.#preallocated) this.#recount()
   }
 
-  /** Holes among pages [first, last). */
+  /** How many of pages [first, last) don't exist. */
+  #missing(first: number, last: number): number {
+    return this.#sparse ? this.#holes(first, last) : Math.max(0, last - Math.max(first, this.#pages))
+  }
+
+  /** Holes among pages [first, last), as the host knows them. */
   #holes(first: number, last: number): number {
     let count = 0
     let page = first
@@ -352,9 +353,13 @@ export class FileData {
     return 0
   }
 
+  /** Mapped: what the guest has made itself is charged. */
+  recount(): void {
+    if (this.#mapped) this.#recount()
+  }
+
   /** Sets the charge to what the host says. */
   #recount(): void {
-    if (this.#chargedBySize) return
     const pages = this.#hostPages()
     this.#quota.adjustPages(pages - this.#pages)
     this.#pages = pages

@@ -129,7 +129,7 @@ export class TmpfsFile extends File {
   override mapping(_offset: number, _length: number, prot: number, flags: number): MapSource | number {
     const sharedWrite = (flags & MAP_SHARED) !== 0 && (prot & PROT_WRITE) !== 0
     if (sharedWrite && (this.node.seals & WRITE_SEALS) !== 0) return -EPERM
-    const fd = this.node.data.map(this.writable, (flags & MAP_SHARED) !== 0 && this.writable)
+    const fd = this.node.data.map(this.writable)
     return fd < 0 ? fd : { hostFd: fd, offset: 0 }
   }
 

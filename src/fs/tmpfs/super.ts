@@ -76,6 +76,7 @@ export class TmpfsSuper extends SuperBlock {
   }
 
   override statfs(out: HostStatfs): Status {
+    this.quota.recount()
     const { maxPages, maxInodes, inodes } = this.quota
     const limited = maxPages !== Number.POSITIVE_INFINITY
     const counted = maxInodes !== Number.POSITIVE_INFINITY

@@ -143,7 +143,7 @@ test('tmpfs: a write goes as far as there is room and then says ENOSPC', () => {
   }
 })
 
-test('tmpfs: a sparse file is charged hole by hole, one that is mapped for writing by its size', () => {
+test('tmpfs: a sparse file is charged hole by hole, also when a mapping fills them', () => {
   const sb = newTmpfs(64 * PAGE)
   const file = newFile(sb)
   assert.equal(file.inode.setattr({ size: 1000 * PAGE }), 0)
@@ -152,12 +152,15 @@ test('tmpfs: a sparse file is charged hole by hole, one that is mapped for writi
   assert.equal(write(file, 'y', 500 * PAGE + 7), 1)
   assert.equal(write(file, new Uint8Array(3 * PAGE).fill(1), 499 * PAGE + 1), 3 * PAGE)
   assert.equal(sb.quota.pages, 4)
-  assert.equal(file.mapping(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED), -ENOSPC)
-  file.inode.setattr({ size: 0 })
-  file.inode.setattr({ size: 20 * PAGE })
-  assert.ok(typeof file.mapping(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED) === 'object')
-  assert.equal(sb.quota.pages, 20)
+  const source = ok(file.mapping(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED))
+  assert.equal(sb.quota.pages, 4)
+  host.pwrite(source.hostFd!, new Uint8Array(10 * PAGE), 0)
+  sb.quota.recount()
+  assert.equal(sb.quota.pages, 14)
+  assert.equal(write(file, new Uint8Array(100 * PAGE), 600 * PAGE), 50 * PAGE)
+  assert.equal(write(file, 'z', 900 * PAGE), -ENOSPC)
   filePut(file)
+  assert.equal(sb.quota.pages, 0)
 })
 
 test('tmpfs: what is written through the mapped descriptor is read, and the other way round', () => {

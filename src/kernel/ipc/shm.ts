@@ -12,7 +12,7 @@ import { filePut } from '../../vfs/file-ref.ts'
 import type { Pid } from '../pid.ts'
 import { IpcObject, IpcTable } from './ids.ts'
 
-/** No segment may be larger: ULONG_MAX - (1 << 24). */
+/** Segments are smaller: shmmax is ULONG_MAX - (1 << 24). */
 export const SHMMAX = 2 ** 64 - 2 ** 24
 
 export class ShmTable extends IpcTable<ShmSegment> {

@@ -43,3 +43,5 @@ export const NEXT_TIMEOUT = -1
 export const NEXT_READY = -2
 /** The token of node's own event loop in `ready`. */
 export const TOKEN_LOOP = 2 * 2 ** 40
+/** Some work was done, and now there is none for a while. */
+export const TOKEN_QUIET = 3 * 2 ** 40

@@ -1,5 +1,5 @@
 /**
- * Call-site patching (x86-64): a site in file-backed text that traps for the second time is made to jump to the stub.
+ * Call-site patching (x86-64): a site in file-backed text that traps again and again is made to jump to the stub.
  *
  *   form A   b8 imm32  0f 05              mov $nr,%eax; syscall   the mov becomes a jmp; the syscall stays and still traps
  *   form B   0f 05  48 3d imm32           syscall; cmp $-409x,%rax   all eight bytes go
@@ -30,6 +30,10 @@ const BACK = 30
 /** jmp rel32 reaches this far, less a page for good measure. */
 const REACH = 0x7fff0000
 const WORD = 4294967296
+/** Traps at a site before it is patched: a short program's sites are not worth it. */
+const WORTH = 3
+/** Gives up after so many failed tries. */
+const TRIES = 16
 
 interface TrampolinePage {
   /** Where the guest sees it. */
@@ -64,14 +68,10 @@ export class Patcher {
   /** A call came by SIGSYS; `rip` lies behind its syscall instruction. */
   trapped(thread: SystrapThread, rip: number): void {
     if (!this.#space.platform.patching) return
-    const times = this.#seen.get(rip)
-    if (times === undefined) {
-      this.#seen.set(rip, 1)
-      return
-    }
-    if (times < 0) return
-    if (this.#patch(thread, rip)) this.#seen.set(rip, -1)
-    else this.#seen.set(rip, times < 8 ? times + 1 : -1)
+    const times = (this.#seen.get(rip) ?? 0) + 1
+    if (times === 0) return
+    const settled = times >= WORTH && (this.#patch(thread, rip) || times === TRIES)
+    this.#seen.set(rip, settled ? -1 : times)
   }
 
   /** A forked child has its parent's text and trampolines. */
@@ -132,7 +132,7 @@ export class Patcher {
     if (!owner.isFileText(rip - 7) || !owner.isFileText(rip + 7)) return true
     const start = Math.floor((rip - 7) / 8) * 8
     const text = new Uint8Array(24)
-    if (space.read(start, text) !== text.length) return true
+    if (this.#readText(start, text) !== text.length) return true
     const at = rip - start
     const formA = text[at - 7] === 0xb8 && word(text, at - 6) === thread.syscallNumber
     const immediate = text[at] === 0x48 && text[at + 1] === 0x3d ? word(text, at + 2) | 0 : 0
@@ -165,6 +165,19 @@ export class Patcher {
     return true
   }
 
+  /** The words around a site: as the file has them, which costs the guest nothing, unless something near is patched. */
+  #readText(start: number, text: Uint8Array): number {
+    const { owner } = this.#space
+    if (owner?.readText !== undefined && !this.#patchedNear(start, start + text.length)) {
+      return owner.readText(start, text)
+    }
+    return this.#space.read(start, text)
+  }
+  #patchedNear(from: number, to: number): boolean {
+    for (let rip = from - 8; rip < to + 8; rip++) if (this.#seen.get(rip) === -1) return true
+    return false
+  }
+
   #othersRun(thread: SystrapThread): boolean {
     for (const other of this.#space.threads) if (other !== thread && !other.stopped) return true
     return false
@@ -184,7 +197,8 @@ export class Patcher {
       thread.putArgument(n, 1, view.getUint32(at * 8, true), view.getUint32(at * 8 + 4, true))
     }
     thread.queue(OP_SYSCALL, NR.mprotect, page, end - page, PROT_READ | PROT_EXEC)
-    thread.exchange()
+    // It is done with the reply; where others run, now, so that they find either the old text or the new.
+    if (this.#space.threads.size > 1) thread.exchange()
   }
 
   #pageNear(thread: SystrapThread, rip: number): TrampolinePage | undefined {
@@ -197,7 +211,6 @@ export class Patcher {
     const trampolines = space.platform.trampolines
     const page = trampolines.take()
     if (page === undefined) return undefined
-    thread.flush()
     if (space.map(address, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, trampolines.fd, page * PAGE) < 0) {
       trampolines.drop(page)
       return undefined

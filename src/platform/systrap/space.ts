@@ -85,6 +85,7 @@ export class SystrapSpace implements AddressSpace {
     for (const thread of this.threads) {
       thread.dead = true
       this.platform.addon.forgetSlot(thread.slot)
+      if (!thread.stopped) this.platform.running--
       if (thread.owner !== undefined) this.platform.reportDead(thread)
       thread.stopped = true
       this.platform.freeSlot(thread.slot)
@@ -164,6 +165,7 @@ export class SystrapSpace implements AddressSpace {
     const prot = this.owner?.protectionAt?.(address)
     if (prot === undefined) return -EFAULT
     if (this.protect(start, length, prot | PROT_READ | PROT_WRITE) < 0) return -EFAULT
+    this.flush()
     const n = this.platform.addon.vmWrite(this.pid, address, from)
     this.protect(start, length, prot)
     return n > 0 ? n : -EFAULT
@@ -188,9 +190,12 @@ export class SystrapSpace implements AddressSpace {
     const worker = this.#worker()
     if (worker === undefined) return -ESRCH
     if (this.platform.addon.sendFds(this.socket, ONE_BYTE, hostFd, -1) < 0) return -EIO
+    worker.makeRoom(3)
     worker.queue(OP_RECEIVE_FD, 0)
     const call = worker.queue(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
     worker.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
+    // Nobody else takes descriptors from the socket, so the operations may wait for the reply.
+    if (this.threads.size === 1 && worker === this.active && PUT_OFF.has(nr)) return 0
     return worker.exchange() < 0 ? -ESRCH : worker.result(call)
   }
 

@@ -12,7 +12,7 @@ import { EAGAIN, EIO, ENOMEM, ESRCH } from '../../abi/errno.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import { STOP_DEAD, type Platform, type PlatformThread } from '../platform.ts'
 import type { LinuxHost } from '../linux-host.ts'
-import { NEXT_READY, TOKEN_LOOP, type SystrapAddon } from './addon.ts'
+import { NEXT_READY, TOKEN_LOOP, TOKEN_QUIET, type SystrapAddon } from './addon.ts'
 import { Trampolines } from './patcher-x86-64.ts'
 import { Slots } from './slots.ts'
 import { SystrapSpace } from './space.ts'
@@ -22,8 +22,10 @@ import { SystrapThread } from './thread.ts'
 /** Guest threads in one sandbox. */
 const MAX_THREADS = 8192
 const TRAMPOLINE_BYTES = 16 * 1024 * 1024
-/** Pause instructions that a stub spends on a reply before it sleeps: some 20 µs. */
-const STUB_SPIN = 600
+/** Pause instructions that a stub spends on a reply before it sleeps: some 100 µs. */
+const STUB_SPIN = 2500
+/** The same where more threads run than there are CPUs. */
+const CROWDED_SPIN = 100
 const SPIN_MIN = 10_000
 const SPIN_MAX = 400_000
 
@@ -60,9 +62,14 @@ export class Systrap implements Platform {
   stopReason = 0
   /** Node's event loop has work: the caller of `next` is to return to it. */
   loopReady = false
+  /** Called when there is nothing to do for a while after some work. */
+  onQuiet: (() => void) | undefined = undefined
   /** Host facts about a process, given by the sandbox when it has a /proc. */
   residentPages: ((pid: number) => number) | undefined = undefined
-  stubSpin: number
+  /** How long a stub may spin while it waits for the sentry; see startRunning. */
+  readonly stubSpin: number
+  /** Threads that run guest code. */
+  running = 0
 
   #zygote: number
   readonly #vdsoFrom: number
@@ -97,9 +104,9 @@ export class Systrap implements Platform {
     writePrefetch(new Uint8Array(start.info), options.prefetch)
 
     this.#zygote = options.zygote
-    addon.sendFds(this.#zygote, stubFilter(), start.infoFd, start.eventFd)
     const answer = new Uint8Array(32)
     if (addon.receiveBytes(this.#zygote, answer) !== answer.length) throw new Error('the zygote did not start')
+    addon.sendFds(this.#zygote, stubFilter(), start.infoFd, start.eventFd)
     const view = new DataView(answer.buffer)
     this.#vdsoFrom = Number(view.getBigUint64(0, true))
     this.#vdsoTo = Number(view.getBigUint64(8, true))
@@ -125,6 +132,12 @@ export class Systrap implements Platform {
     const status = this.addon.socketpair(pair)
     if (status < 0) throw new Error(`cannot make a socket pair (errno ${-status})`)
     return [pair[0]!, pair[1]!]
+  }
+
+  /** One more thread runs guest code: how long it may spin at its next stop. */
+  startRunning(): number {
+    this.running++
+    return this.running < this.cpuCount ? this.stubSpin : CROWDED_SPIN
   }
 
   // Slots.
@@ -233,6 +246,7 @@ export class Systrap implements Platform {
     let pid = -EIO
     if (sent >= 0) {
       from.saveExtendedState()
+      from.makeRoom(4)
       from.queue(OP_RECEIVE_FD, 0)
       const n = from.queue(OP_FORK, 0)
       from.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
@@ -328,6 +342,7 @@ export class Systrap implements Platform {
     const pairs = ready.slice(1, 1 + count * 2)
     for (let i = 0; i < pairs.length; i += 2) {
       if (pairs[i] === TOKEN_LOOP) this.loopReady = true
+      else if (pairs[i] === TOKEN_QUIET) this.onQuiet?.()
       else this.host.hostReady(pairs[i]!, pairs[i + 1]!)
     }
   }

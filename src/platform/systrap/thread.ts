@@ -74,6 +74,7 @@ export class SystrapThread implements PlatformThread {
     const slots = this.platform.slots
     const base = slots.at(this.slot, 0)
     const what = slots.u32[base + (SLOT.what >> 2)]!
+    this.platform.running--
     const reason = what & 0xff
     this.stopped = true
     this.space.active = this
@@ -164,6 +165,11 @@ export class SystrapThread implements PlatformThread {
     if (this.#opCount >= OP_COUNT - 4) this.flush()
     this.platform.slots.putOp(this.slot, this.#opCount, kind, nr, a0, a1, a2, a3, a4, a5)
     return this.#opCount++
+  }
+
+  /** Makes room for `count` operations that must go out together: descriptors live from one reply to the next only. */
+  makeRoom(count: number): void {
+    if (this.#opCount + count >= OP_COUNT - 4) this.flush()
   }
 
   /** Replaces an argument of queued operation `n` by a value of two words. */
@@ -299,7 +305,10 @@ export class SystrapThread implements PlatformThread {
 
   /** CPU time of the host thread in ns. */
   cpuTime(): number {
-    if (!this.stopped || this.dead) return 0
+    if (this.dead) return 0
+    // Alone in its process, it can be asked from outside.
+    if (this.space.threads.size === 1) return this.space.cpuTime()
+    if (!this.stopped) return 0
     const offset = BOUNCE_LIMIT - 16
     const address = SLOTS + this.local * SLOT_SIZE + SLOT_BOUNCE + offset
     if (this.operate(OP_SYSCALL, NR.clock_gettime, 3, address) < 0) return 0
@@ -332,7 +341,7 @@ export class SystrapThread implements PlatformThread {
       this.queue(OP_XRSTOR, 0)
       this.#restoreXstate = false
     }
-    this.#setSpin(this.platform.stubSpin)
+    this.#setSpin(this.platform.startRunning())
     if (this.#kicked) {
       this.#kicked = false
       this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.interrupt)] = 0
