@@ -135,7 +135,9 @@ struct caisson_slot {
 	uint64_t r11, r12, r13, r14, r15, rbp, rbx, rcx, rsp, rip, eflags;
 	uint64_t self;
 	uint64_t stack_top;
-	uint64_t reserved[3];
+	/* The stub's own: how often it met the sentry on its CPU. */
+	uint64_t crowded;
+	uint64_t reserved[2];
 
 	/* Written by the sentry now and then. */
 	/* Spins before sleeping; 0 parks the thread at once. */

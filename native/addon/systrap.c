@@ -33,8 +33,6 @@
 /* libuv's own, exported by node; declared here because its headers are not among ours. */
 struct uv_loop_s;
 extern int uv_backend_fd(const struct uv_loop_s *loop);
-extern int uv_backend_timeout(const struct uv_loop_s *loop);
-extern int uv_loop_alive(const struct uv_loop_s *loop);
 
 /* Tokens in the epoll set beside those of Host.watch, which are below 2^32. */
 #define TOKEN_EVENT (1ull << 40)
@@ -54,7 +52,6 @@ static size_t slot_limit;
 static struct caisson_info *info_page;
 static int event_fd = -1;
 static int info_fd = -1;
-static struct uv_loop_s *loop;
 static uint64_t ticks_per_us = 1000;
 
 /* Slots whose thread runs guest code: only they can make a request. `place` is a slot's index in `running`, or -1. */
@@ -314,9 +311,7 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	ARGUMENTS(2);
 	int64_t spin = NUMBER(0), timeout = NUMBER(1);
 	int32_t index;
-	int loop_timeout;
-	bool found;
-	uint64_t token = 0;
+	bool found, quiet;
 
 	/* Descriptors must not starve while guests keep the sentry busy. */
 	if ((++turn & 31) == 0 && collect(0))
@@ -343,16 +338,9 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 				return make_number(env, index);
 		}
 	}
-	/* Until the next of node's timers. A loop that nothing keeps alive has none, but says 0. */
-	loop_timeout = loop && uv_loop_alive(loop) ? uv_backend_timeout(loop) : -1;
-	if (loop_timeout >= 0 && (timeout < 0 || loop_timeout * 1000000ll < timeout)) {
-		timeout = loop_timeout * 1000000ll;
-		token = TOKEN_LOOP;
-	}
-	if (stops_since_quiet >= QUIET_STOPS && (timeout < 0 || QUIET < timeout)) {
+	quiet = stops_since_quiet >= QUIET_STOPS && (timeout < 0 || timeout > QUIET);
+	if (quiet)
 		timeout = QUIET;
-		token = TOKEN_QUIET;
-	}
 	/* seq_cst: a stub that does not see the flag has published before the scan below. */
 	atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
 	index = scan();
@@ -360,12 +348,11 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	info_page->sentry_sleeping = 0;
 	if (index < 0)
 		index = found ? NEXT_READY : scan();
-	if (index == NEXT_TIMEOUT && token) {
+	if (index == NEXT_TIMEOUT && quiet) {
+		stops_since_quiet = 0;
 		ready[0] = 1;
-		ready[1] = (double)token;
+		ready[1] = (double)TOKEN_QUIET;
 		index = NEXT_READY;
-		if (token == TOKEN_QUIET)
-			stops_since_quiet = 0;
 	}
 	return make_number(env, index);
 }
@@ -618,10 +605,23 @@ static napi_value systrap_start(napi_env env, napi_callback_info info)
 	return result;
 }
 
-/* followLoop(): node's event loop counts as a watched descriptor from now on. Token: loopToken. */
+/* awaitQuiet(): the next quiet time is to be told, whatever was done before it. */
+static napi_value systrap_await_quiet(napi_env env, napi_callback_info info)
+{
+	(void)env;
+	(void)info;
+	stops_since_quiet = QUIET_STOPS;
+	return NULL;
+}
+
+/*
+ * followLoop(): node's event loop counts as a watched descriptor from now on. Its timers don't: nothing in the sentry may
+ * use them, since the kernel has its own.
+ */
 static napi_value systrap_follow_loop(napi_env env, napi_callback_info info)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TOKEN_LOOP };
+	struct uv_loop_s *loop;
 
 	(void)info;
 	if (napi_get_uv_event_loop(env, (void *)&loop) != napi_ok)
@@ -673,6 +673,7 @@ napi_value systrap_init(napi_env env, napi_value exports)
 		{ "vmRead", systrap_vm_read },
 		{ "vmWrite", systrap_vm_write },
 		{ "mapShared", systrap_map_shared },
+		{ "awaitQuiet", systrap_await_quiet },
 		{ "followLoop", systrap_follow_loop },
 		{ "processClock", systrap_process_clock },
 		{ "cpuCount", systrap_cpu_count },

@@ -27,10 +27,10 @@ static inline slot_t *slot_of(const void *address)
 }
 
 /*
- * A moment of waiting. False where the sentry is to run on this very CPU: only sleeping makes room for it, and the wake-up
- * lets the host's scheduler find another CPU for this thread.
+ * A moment of waiting. Where the sentry is to run on this very CPU, giving the CPU up makes room for it; now and then
+ * the answer is to sleep instead (false), since the wake-up lets the host's scheduler find another CPU for this thread.
  */
-static int worth_spinning(uint32_t spins)
+static int worth_spinning(slot_t *slot, uint32_t spins)
 {
 	uint32_t lo, hi, cpu;
 
@@ -39,8 +39,12 @@ static int worth_spinning(uint32_t spins)
 		return 1;
 	}
 	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(cpu));
-	if ((cpu & 0xfff) == INFO->sentry_cpu)
-		return 0;
+	if ((cpu & 0xfff) == INFO->sentry_cpu) {
+		if ((++slot->crowded & 15) == 0)
+			return 0;
+		stub_syscall(__NR_sched_yield, 0, 0, 0, 0, 0, 0);
+		return 1;
+	}
 	/* Others may want this CPU, too. */
 	if ((spins & 63) == 0)
 		stub_syscall(__NR_sched_yield, 0, 0, 0, 0, 0, 0);
@@ -65,7 +69,7 @@ static void publish_and_wait(slot_t *slot, uint32_t what)
 
 		if (state == CAISSON_STATE_REPLY)
 			return;
-		if (spins++ < *(volatile uint32_t *)&slot->spin && worth_spinning(spins))
+		if (spins++ < *(volatile uint32_t *)&slot->spin && worth_spinning(slot, spins))
 			continue;
 		if (state == CAISSON_STATE_REQUEST &&
 		    !atomic_compare_exchange_strong(STATE(slot), &state, CAISSON_STATE_SLEEP))

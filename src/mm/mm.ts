@@ -320,8 +320,8 @@ export class Mm implements SpaceOwner {
     // Most strings came along with the call.
     const ready = this.space.prefetched?.(address)
     if (ready !== undefined) {
-      const end = ready.indexOf(0)
-      if (end >= 0 && end < limit) return fromBytes(ready, 0, end)
+      const known = this.context.access.strings.read(ready)
+      if (known !== undefined && known.length < limit) return known
     }
     let text = ''
     // The first piece is small, since most strings are; none crosses a page, since the next one may be missing.

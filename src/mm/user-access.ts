@@ -8,6 +8,7 @@
 import { EFAULT } from '../abi/errno.ts'
 import { IoDst, IoSrc } from '../base/io.ts'
 import type { Status } from '../base/result.ts'
+import { StringCache } from '../base/string-cache.ts'
 import type { Mm } from './mm.ts'
 import { PAGE_SIZE, VM_WRITE } from './vma.ts'
 
@@ -49,6 +50,8 @@ export class UserAccess {
   readonly word = new Scratch()
   /** Strings. */
   readonly text = new Scratch()
+  /** Strings that came along with calls. */
+  readonly strings = new StringCache()
   #dst: Uint8Array | undefined
   #src: Uint8Array | undefined
 

@@ -381,6 +381,7 @@ export function fakeHost(platform: FakePlatform): Host {
   const clocks = {
     monotonic: () => platform.now,
     recent: () => platform.now,
+    recentRealtime: () => clocks.realtime(),
     boottime: () => platform.now,
     realtime: () => new Timespec(1700000000 + Math.floor(platform.now / 1e9), platform.now % 1e9),
     cpuTime: () => 0,

@@ -3,7 +3,7 @@
  * negative errno. Path strings are byte strings. Everything below a mount is reached from a descriptor that
  * the launcher donated, with openat2(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS).
  */
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Timespec } from '../base/clock.ts'
 
 /** What statx(2) says; filled in place. */
 export interface HostStat {
@@ -146,6 +146,8 @@ export interface Host extends Clock {
   cpuTime(): number
   /** CLOCK_MONOTONIC when the call in hand began, or a little later: one clock is read for all uses within a call. */
   recent(): number
+  /** CLOCK_REALTIME in the same way: the time of what the call does to files. The object is not the caller's to keep. */
+  recentRealtime(): Timespec
   /** Host facts, read at start, for /proc and /sys: text of a host file such as 'proc/cpuinfo'; '' if absent. */
   fact(name: string): string
 }

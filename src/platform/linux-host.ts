@@ -5,6 +5,7 @@
  * used twice, so that an event which was fetched before `unwatch` finds nobody.
  */
 import {
+  AT_SYMLINK_FOLLOW,
   CLOCK_BOOTTIME,
   CLOCK_MONOTONIC,
   CLOCK_PROCESS_CPUTIME_ID,
@@ -38,6 +39,8 @@ export class LinuxHost implements Host {
   #nextToken = 1
   /** What `recent` gives until the next turn; -1: the clock was not read yet. */
   #moment = -1
+  readonly #wallMoment = new Timespec()
+  #wallKnown = false
   receivedFd = -1
   /** A descriptor of the sentry's own /proc/self/fd, for `reopen`; -1 where the jail has no procfs. */
   ownFds = -1
@@ -59,6 +62,14 @@ export class LinuxHost implements Host {
   /** For the platform's loop: time has passed. */
   newTurn(): void {
     this.#moment = -1
+    this.#wallKnown = false
+  }
+  recentRealtime(): Timespec {
+    if (!this.#wallKnown) {
+      this.#wallMoment.set(this.realtime())
+      this.#wallKnown = true
+    }
+    return this.#wallMoment
   }
   boottime(): number {
     return this.#addon.clock(CLOCK_BOOTTIME)

@@ -34,7 +34,7 @@ import type { SandboxOptions, SandboxUser } from './options.ts'
 import { prefetchRules } from './prefetch.ts'
 import { buildRoot } from './root.ts'
 import { Stdio } from './stdio.ts'
-import { tidier } from './tidy.ts'
+import { Tidier } from './tidy.ts'
 import { Strace } from './trace.ts'
 import { UserError } from './user-error.ts'
 
@@ -63,7 +63,8 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   jail.seal(options.logLevel === 'debug')
 
   platform.followLoop()
-  platform.onQuiet = tidier(addon)
+  const tidier = new Tidier(kernel, addon)
+  platform.onQuiet = () => tidier.tidy()
   const control = new ControlServer(host, {
     info: () => ({
       id: options.id, command: options.args.map(decodeText).join(' '), startedMs: started, processes: kernel.liveTasks,

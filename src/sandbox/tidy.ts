@@ -2,41 +2,54 @@
  * Gives memory back to the host in quiet times: after the start, whose garbage nobody collects otherwise, and after work
  * that made more. While a guest is at work nothing of it runs.
  */
-import type { HostAddon } from '../platform/addon.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import { type Expiry, Timer } from '../kernel/timers.ts'
+import type { Addon } from '../platform/addon.ts'
 
 /** A heap that has grown so much above its least is worth a collection, which takes some 20 ms. */
 const WORTH = 4 << 20
 /** Collections take at most one part in so many of the time. */
-const TIME_SHARE = 50
+const TIME_SHARE = 25
 
-/** The function to call when there is nothing to do. */
-export function tidier(addon: HostAddon): () => void {
-  let least = 0
-  let notBefore = 0
-  let later: NodeJS.Timeout | undefined
+export class Tidier implements Expiry {
+  readonly #kernel: Kernel
+  readonly #addon: Addon
+  readonly #timer = new Timer(this)
+  #leastHeap = Number.POSITIVE_INFINITY
+  /** Monotonic ns. */
+  #notBefore = 0
 
-  function tidy(): void {
-    later = undefined
-    // Here, since a start that is over before it is quiet has no use for it.
-    const { getHeapStatistics } = process.getBuiltinModule('node:v8')
-    const start = performance.now()
-    if (getHeapStatistics().used_heap_size > least + WORTH) {
-      if (start < notBefore) {
-        later = setTimeout(tidy, notBefore - start)
+  constructor(kernel: Kernel, addon: Addon) {
+    this.#kernel = kernel
+    this.#addon = addon
+  }
+
+  /** To be called when there is nothing to do: the platform's onQuiet. */
+  tidy(): void {
+    const start = this.#kernel.now()
+    const heap = heapSize()
+    if (this.#leastHeap === Number.POSITIVE_INFINITY || heap > this.#leastHeap + WORTH) {
+      if (start < this.#notBefore) {
+        this.#kernel.timers.add(this.#timer, this.#notBefore)
         return
       }
       collect()
-      const left = getHeapStatistics().used_heap_size
-      least = least === 0 ? left : Math.min(least, left)
-      const end = performance.now()
-      notBefore = end + (end - start) * TIME_SHARE
+      this.#leastHeap = Math.min(this.#leastHeap, heapSize())
+      const end = this.#kernel.now()
+      this.#notBefore = end + (end - start) * TIME_SHARE
     }
-    addon.trim()
+    this.#addon.trim()
   }
 
-  return () => {
-    if (later === undefined) tidy()
+  /** Time for the next collection, once it is quiet again. */
+  expired(): void {
+    this.#addon.awaitQuiet()
   }
+}
+
+function heapSize(): number {
+  // Here, since a start that is over before it is quiet has no use for the module.
+  return process.getBuiltinModule('node:v8').getHeapStatistics().used_heap_size
 }
 
 /** Of the kinds that --expose-gc gives, the one that also shrinks V8's young generation. */

@@ -1,6 +1,6 @@
 /** POSIX message queues: mq_open(2), mq_timedsend(2) and the others. Queues are files: fs/mqueue. */
 import {
-  CLOCK_REALTIME, MQ_PRIO_MAX, O_ACCMODE, O_CLOEXEC, O_CREAT, O_EXCL, O_NONBLOCK, O_RDWR, O_WRONLY, POLLIN, POLLOUT,
+  CLOCK_REALTIME, MQ_PRIO_MAX, O_ACCMODE, O_CREAT, O_EXCL, O_NONBLOCK, O_RDWR, O_WRONLY, POLLIN, POLLOUT,
   SIGEV_NONE, SIGEV_SIGNAL,
 } from '../abi/constants.ts'
 import {
@@ -63,7 +63,8 @@ export function mq_open(task: Task, nameAt: GuestAddr, flags: number, mode: numb
   home.root.wanted = wanted
   const file = openAt(task.walk, rootOf(task), name, known, mode & 0o7777)
   home.root.wanted = undefined
-  return failed(file) ? file : installFile(task, file, (flags & O_CLOEXEC) !== 0)
+  // Closed by exec, whether asked for or not.
+  return failed(file) ? file : installFile(task, file, true)
 }
 
 export function mq_unlink(task: Task, nameAt: GuestAddr): number {
@@ -196,7 +197,7 @@ export function mq_getsetattr(task: Task, fd: number, newAt: GuestAddr, oldAt: G
   return oldAt === 0 ? 0 : task.mm.commit(oldAt)
 }
 
-const openFlags = flagsArg({ O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK, O_CLOEXEC })
+const openFlags = flagsArg({ O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK })
 
 export const mqueueCalls = {
   mq_open: { nr: NR.mq_open, run: mq_open, args: [string, openFlags, modeArg, structIn(MQ_ATTR)], returns: 'fd' },

@@ -1,5 +1,6 @@
 /* System V IPC: semaphores, message queues, shared memory. */
 #include "observe.h"
+#include <grp.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -80,6 +81,7 @@ SECTION("permissions: another user")
 
 	pid_t pid = fork();
 	if (pid == 0) {
+		MUST(setgroups(0, NULL));
 		MUST(setgid(12345));
 		MUST(setuid(12345));
 		struct semid_ds ds;

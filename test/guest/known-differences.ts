@@ -5,7 +5,5 @@
 export const knownDifferences: Readonly<Record<string, string>> = {
   'files-locks: leases: taken, refused, broken by an open':
     'no file system has leases: F_SETLEASE is refused, as on network file systems',
-  'files-permission: setuid and setgid bits go when another user writes':
-    "the host's kernel takes them from donated files when the sentry, which has no capabilities, writes",
   'misc: prctl: seccomp': 'a kernel without seccomp, so far',
 }

@@ -13,6 +13,8 @@ import {
   O_RDONLY,
   O_SYNC,
   O_WRONLY,
+  S_ISGID,
+  S_ISUID,
 } from '../../abi/constants.ts'
 import { EACCES, ENOSYS, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
@@ -69,12 +71,27 @@ export class HostRegular extends HostInode {
     this.#reader = undefined
   }
 
+  /**
+   * The mode to restore after a write, 0 if there is nothing to restore. The host clears the set-id bits for whoever lacks
+   * a capability of its first user namespace, as we do; which writers clear them in here was decided before, in vfs/.
+   */
+  privileges(): number {
+    if ((this.mode & (S_ISUID | S_ISGID)) === 0 || this.refresh() < 0) return 0
+    return (this.mode & (S_ISUID | S_ISGID)) === 0 ? 0 : this.mode & 0o7777
+  }
+
   protected override setSize(size: number): Status {
-    for (const file of this.#files ?? []) if (file.writable) return this.sb.host.ftruncate(file.fd, size)
+    const mode = this.privileges()
+    for (const file of this.#files ?? []) if (file.writable) return this.#truncate(file.fd, size, mode)
     const fd = this.#openFor(O_WRONLY)
     if (fd < 0) return fd
-    const status = this.sb.host.ftruncate(fd, size)
+    const status = this.#truncate(fd, size, mode)
     this.sb.host.close(fd)
+    return status
+  }
+  #truncate(fd: number, size: number, mode: number): Status {
+    const status = this.sb.host.ftruncate(fd, size)
+    if (mode !== 0) this.sb.host.fchmod(fd, mode)
     return status
   }
 
@@ -201,7 +218,9 @@ export class HostFile extends File {
 
   override writeAt(from: IoSrc, offset: number): number {
     this.#matchAppend()
+    const mode = this.node.privileges()
     const n = writeHost(this.node.sb.host, this.fd, from, offset, from.remaining)
+    if (mode !== 0) this.node.sb.host.fchmod(this.fd, mode)
     this.node.touched()
     return n
   }
@@ -210,7 +229,9 @@ export class HostFile extends File {
     const fd = source.hostFd
     if (fd === undefined) return -EOPNOTSUPP
     this.#matchAppend()
+    const mode = this.node.privileges()
     const n = this.node.sb.host.copyFileRange(fd, sourceOffset, this.fd, offset, length)
+    if (mode !== 0) this.node.sb.host.fchmod(this.fd, mode)
     this.node.touched()
     return n
   }
@@ -233,7 +254,9 @@ export class HostFile extends File {
   }
 
   override fallocate(mode: number, offset: number, length: number): Status {
+    const bits = this.node.privileges()
     const status = this.node.sb.host.fallocate(this.fd, mode, offset, length)
+    if (bits !== 0) this.node.sb.host.fchmod(this.fd, bits)
     this.node.touched()
     return status
   }

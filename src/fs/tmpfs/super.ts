@@ -47,8 +47,9 @@ export class TmpfsSuper extends SuperBlock {
     this.root = new TmpfsDir(this, options.mode, options.uid, options.gid)
   }
 
+  /** Not the caller's to keep. */
   now(): Timespec {
-    return this.clock.realtime()
+    return this.host.recentRealtime()
   }
 
   override options(): string {

@@ -34,6 +34,7 @@ export interface SystrapAddon {
   vmRead(pid: number, address: number, into: Uint8Array): number
   vmWrite(pid: number, address: number, from: Uint8Array): number
   mapShared(fd: number, length: number): ArrayBuffer | number
+  awaitQuiet(): void
   followLoop(): number
   cpuCount(): number
   processClock(pid: number): number
