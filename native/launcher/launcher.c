@@ -20,15 +20,18 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -38,6 +41,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The sentry's ends of the socket pairs to us and to the zygote; src/sandbox/launcher-channel.ts knows the numbers. */
@@ -431,6 +435,9 @@ static void pass_connection(int control, int channel)
 
 /* --- The parent's life ------------------------------------------------------------------------------------- */
 
+/* We have killed the sentry, and said so. */
+static bool killed_by_us;
+
 static _Noreturn void end_as(int status)
 {
 	remove_control_socket();
@@ -440,11 +447,44 @@ static _Noreturn void end_as(int status)
 	if (signal == SIGSYS)
 		warn("the sandbox was ended: its kernel made a host call that is not on its list (--log-level=debug "
 			"names it)");
-	else if (signal == SIGKILL)
+	else if (signal == SIGKILL && !killed_by_us)
 		warn("the sandbox was killed from outside or by the host's out-of-memory killer");
-	else
+	else if (signal != SIGKILL)
 		warn("the sandbox's kernel died of signal %d (%s)", signal, strsignal(signal));
 	exit(128 + signal);
+}
+
+/*
+ * A sentry that leaves what it was told unread for so long hangs. Then it does not get a second signal that asks for the
+ * end: it is killed, and with it everything in the sandbox.
+ */
+enum { PATIENCE_MS = 1000 };
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+}
+
+static bool asks_for_the_end(int signal)
+{
+	return signal == SIGINT || signal == SIGTERM || signal == SIGQUIT || signal == SIGHUP;
+}
+
+static void kill_if_deaf(pid_t child, int channel)
+{
+	static int64_t unread_since;
+	int unread = 0;
+
+	ioctl(channel, SIOCOUTQ, &unread);
+	if (unread == 0)
+		unread_since = now_ms();
+	else if (now_ms() - unread_since >= PATIENCE_MS) {
+		warn("the sandbox does not react: it is killed");
+		killed_by_us = true;
+		kill(child, SIGKILL);
+	}
 }
 
 static void handle_signal(const struct signalfd_siginfo *info, pid_t child, int channel)
@@ -455,6 +495,8 @@ static void handle_signal(const struct signalfd_siginfo *info, pid_t child, int 
 			end_as(status);
 		return;
 	}
+	if (asks_for_the_end(info->ssi_signo))
+		kill_if_deaf(child, channel);
 	tell_sentry(channel, (char)info->ssi_signo, -1);
 	if (info->ssi_signo == SIGTSTP)
 		raise(SIGSTOP);

@@ -6,7 +6,7 @@ import { UserError } from '../sandbox/user-error.ts'
 /** USER, USER:GROUP, or undefined for the caller's own identity. */
 export function parseUser(text: string | undefined): SandboxUser {
   if (text === undefined) {
-    return { uid: process.geteuid!(), gid: process.getegid!(), groups: process.getgroups!() }
+    return { uid: process.geteuid!(), gid: process.getegid!(), groups: ownGroups() }
   }
   const [userName, groupName] = text.split(':')
   const users = readRows('/etc/passwd')
@@ -23,6 +23,12 @@ export function parseUser(text: string | undefined): SandboxUser {
   const gid = row === undefined ? 0 : Number(row[3])
   const member = groups.filter(fields => row !== undefined && (fields[3] ?? '').split(',').includes(row[0]))
   return { uid, gid, groups: [...new Set([gid, ...member.map(fields => Number(fields[2]))])] }
+}
+
+/** getgroups(2) itself; Node's adds the effective group. */
+function ownGroups(): number[] {
+  const line = /^Groups:(.*)$/m.exec(readFileSync('/proc/self/status', 'utf8'))
+  return line === null ? [] : line[1].split(/\s+/).filter(Boolean).map(Number)
 }
 
 function parseId(text: string): number | undefined {

@@ -23,6 +23,7 @@ import { deletePosixTimers } from './posix-timer.ts'
 import { releaseFutexes } from './robust-list.ts'
 import { disassociateTerminal, leaveProcessGroup, signalIfOrphaned } from './session.ts'
 import { killGroup, sendToGroup, userSignal } from './signal.ts'
+import { NSIG } from './signal-state.ts'
 import { ENDED, type Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
@@ -155,7 +156,8 @@ function notifyParent(group: ThreadGroup): boolean {
     reap = true
     if (action.handler === SIG_IGN) signo = 0
   }
-  if (signo > 0) {
+  // clone(2) takes any number in its flags' low byte; one that is no signal is not sent.
+  if (signo > 0 && signo <= NSIG) {
     const status = group.exitStatus
     const signaled = (status & 0x7f) !== 0
     const code = !signaled ? CLD_EXITED : (status & 0x80) !== 0 ? CLD_DUMPED : CLD_KILLED

@@ -141,6 +141,7 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   child.comm = parent.comm
   child.personality = parent.personality
   child.memoryPolicy = parent.memoryPolicy
+  child.seccomp = parent.seccomp
   child.scheduling = parent.scheduling.inherited()
   child.timerSlack = child.defaultTimerSlack = parent.timerSlack
   child.trapNumber = parent.trapNumber

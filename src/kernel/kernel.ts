@@ -31,6 +31,7 @@ import {
   UtsNamespace,
 } from './namespaces.ts'
 import { PidNamespace } from './pid.ts'
+import { signalOwner } from './sigio.ts'
 import { killGroup } from './signal.ts'
 import type { SigInfo } from './signal-info.ts'
 import type { Task } from './task.ts'
@@ -129,6 +130,7 @@ export class Kernel {
     this.syscalls = options.syscalls
     this.log = options.log ?? silent
     this.vfs = new Vfs(host)
+    this.vfs.signalOwner = signalOwner
     this.anonFs = new AnonFs(this.vfs)
     this.mmContext = new MmContext(platform, host)
     this.futexes = new FutexTable(platform)

@@ -9,6 +9,7 @@ import { type PlatformThread, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL } f
 import { endGroup, endTask } from './exit.ts'
 import type { Kernel } from './kernel.ts'
 import { returnToGuest } from './return-to-guest.ts'
+import { admitCall } from './seccomp/seccomp.ts'
 import { forceSignal, killGroup } from './signal.ts'
 import { faultSignal } from './signal-info.ts'
 import { BLOCKED, IN_KERNEL, NO_RESULT, STOPPED, type Task } from './task.ts'
@@ -74,6 +75,7 @@ function beginCall(task: Task): void {
   task.callNumber = nr
   kernel.syscalls.decode(task, nr)
   kernel.trace?.enter(task)
+  if (task.seccomp !== undefined && !admitCall(task, task.seccomp, nr)) return
   attempt(task)
 }
 

@@ -23,6 +23,8 @@ export interface Terminal {
    * terminals stay usable. Signals are not its business.
    */
   hangup(): void
+  /** vhangup(2): nobody who has it open can use it any more, and it is no session's terminal. */
+  vhangup(): void
 }
 
 export class ProcessGroup {

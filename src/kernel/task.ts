@@ -25,6 +25,7 @@ import type { Kernel } from './kernel.ts'
 import type { NsProxy } from './namespaces.ts'
 import type { Pid, PidNamespace } from './pid.ts'
 import { Scheduling } from './scheduling.ts'
+import type { Seccomp } from './seccomp/seccomp.ts'
 import { sendToTask, userSignal } from './signal.ts'
 import type { TaskSignals } from './signal-state.ts'
 import type { ThreadGroup } from './thread-group.ts'
@@ -124,6 +125,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   timerSlack = 50000
   defaultTimerSlack = 50000
   personality = 0
+  /** What it may still call; undefined until it restricts itself. */
+  seccomp: Seccomp | undefined = undefined
   /** set_mempolicy(2): a mode with its flags, and nodes as bits. */
   memoryPolicy: { readonly mode: number; readonly nodes: number } = { mode: 0, nodes: 0 }
   scheduling = new Scheduling()

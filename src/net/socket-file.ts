@@ -26,6 +26,9 @@ export class SocketFile extends File {
   override get waitQueue(): WaitQueue {
     return this.socket.waitQueue
   }
+  override get canSignal(): boolean {
+    return true
+  }
   override get writesAll(): boolean {
     return this.socket.isStream
   }

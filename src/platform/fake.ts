@@ -237,8 +237,9 @@ export class FakeThread implements PlatformThread {
   getGsBase(): number {
     return this.gsBase
   }
-  setGsBase(address: number): void {
+  setGsBase(address: number): Status {
     this.gsBase = address
+    return 0
   }
   park(): void {}
   resume(result?: number): void {

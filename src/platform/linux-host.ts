@@ -27,6 +27,12 @@ interface Watch {
   readonly ready: (events: number) => void
 }
 
+/** The overflow id of user_namespaces(7). -1 where there is none: root has all ids, and this one may be the user's own. */
+function ownerOfOthers(own: number): number {
+  return own === 0 || own === OVERFLOW_ID ? -1 : OVERFLOW_ID
+}
+const OVERFLOW_ID = 65534
+
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX. */
 const MAX_XATTR = 65536
 
@@ -44,6 +50,12 @@ export class LinuxHost implements Host {
   receivedFd = -1
   /** A descriptor of the sentry's own /proc/self/fd, for `reopen`; -1 where the jail has no procfs. */
   ownFds = -1
+  /**
+   * An ordinary user's namespace has only his own ids; the host shows all others as one. Most of what he then sees is
+   * root's, and has to look like that: programs check who owns /, their configuration, the path to a socket.
+   */
+  readonly #othersUid = ownerOfOthers(process.geteuid!())
+  readonly #othersGid = ownerOfOthers(process.getegid!())
   #xattr: Uint8Array | undefined = undefined
 
   constructor(addon: HostAddon) {
@@ -111,8 +123,8 @@ export class LinuxHost implements Host {
     out.attributes = r[1]
     out.mode = r[2]
     out.nlink = r[3]
-    out.uid = r[4]
-    out.gid = r[5]
+    out.uid = r[4] === this.#othersUid ? 0 : r[4]
+    out.gid = r[5] === this.#othersGid ? 0 : r[5]
     out.ino = r[6]
     out.size = r[7]
     out.blocks = r[8]

@@ -87,7 +87,8 @@ export interface PlatformThread {
   getFsBase(): number
   setFsBase(address: number): void
   getGsBase(): number
-  setGsBase(address: number): void
+  /** -EPERM where the platform needs GS for itself. */
+  setGsBase(address: number): Status
 
   /** The thread answers call `index` (CONSTANT_* of the protocol) by itself from now on. */
   setConstant?(index: number, value: number): void

@@ -64,6 +64,7 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
 
   platform.followLoop()
   const tidier = new Tidier(kernel, addon)
+  platform.onZygoteGone = () => log.error('the process that makes guest processes was killed: no program can be started any more')
   platform.onQuiet = () => tidier.tidy()
   const control = new ControlServer(host, {
     info: () => ({

@@ -18,11 +18,13 @@ import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import * as attributes from '../vfs/attributes.ts'
 import { LOOKUP_FOLLOW } from '../vfs/namei.ts'
+import { breakLeases } from '../vfs/open.ts'
 import type { Path } from '../vfs/path.ts'
 import { wantWrite } from '../vfs/permission.ts'
 import { addr, fd as fdArg, hex, id, mode as modeArg, off, path, type SyscallRows } from './args.ts'
 import { fileOf, lookupAt } from './at.ts'
 import { checkSize } from './io-limits.ts'
+import { waitForLeases } from './open.ts'
 import { lookupFlags } from './stat.ts'
 
 const NO_ID = 0xffffffff
@@ -174,6 +176,7 @@ export function truncate(task: Task, nameAt: GuestAddr, length: number): number 
   if (inode.isRegular) {
     const allowed = checkSize(task, inode.size, length)
     if (allowed < 0) return allowed
+    if (inode.leases !== undefined && breakLeases(task, inode, true)) return waitForLeases(task)
   }
   return attributes.truncate(task.cred, found, length)
 }

@@ -2,6 +2,7 @@
 import {
   CLOSE_RANGE_CLOEXEC,
   CLOSE_RANGE_UNSHARE,
+  DN_MULTISHOT,
   F_ADD_SEALS,
   F_CREATED_QUERY,
   F_DUPFD,
@@ -16,6 +17,7 @@ import {
   F_GETOWN_EX,
   F_GETPIPE_SZ,
   F_GETSIG,
+  F_NOTIFY,
   F_OFD_GETLK,
   F_OFD_SETLK,
   F_OFD_SETLKW,
@@ -24,6 +26,7 @@ import {
   F_OWNER_TID,
   F_SETFD,
   F_SETFL,
+  F_SETLEASE,
   F_SETLK,
   F_SETLKW,
   F_SETOWN,
@@ -54,17 +57,20 @@ import { F_OWNER_EX, FILE_CLONE_RANGE } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
+import { watchDirectory } from '../fs/dnotify.ts'
 import { PipeFile } from '../fs/pipe/pipe-file.ts'
+import { fileOwner, setAsync, setFileOwner, setOwnerIfNone } from '../kernel/sigio.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File, IoctlContext } from '../vfs/file.ts'
 import { fileGet, filePut } from '../vfs/file-ref.ts'
+import { setLease } from '../vfs/leases.ts'
 import { INODE_APPEND, ownerOrCapable } from '../vfs/permission.ts'
 import { addr, fd as fdArg, flags as flagsArg, hex, int, type SyscallRows, uint } from './args.ts'
 import { fdLimit, fileOf } from './at.ts'
 import { lockFcntl } from './file-lock.ts'
 
-const SETTABLE = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | FASYNC
+const SETTABLE = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME
 /** /proc/sys/fs/pipe-max-size. */
 const PIPE_MAX_SIZE = 1048576
 const NSIG = 64
@@ -135,14 +141,14 @@ export function fcntl(task: Task, fd: number, command: number, argument: number)
       return file.flags
   }
   if ((file.flags & O_PATH) !== 0) return -EBADF
-  return fcntlOfFile(task, file, command, argument)
+  return fcntlOfFile(task, file, fd, command, argument)
 }
 
 /** The commands that act on the open description. */
-function fcntlOfFile(task: Task, file: File, command: number, argument: number): number {
+function fcntlOfFile(task: Task, file: File, fd: number, command: number, argument: number): number {
   switch (command) {
     case F_SETFL:
-      return setStatusFlags(task.cred, file, argument)
+      return setStatusFlags(task, file, fd, argument)
     case F_GETLK:
     case F_SETLK:
     case F_SETLKW:
@@ -151,13 +157,13 @@ function fcntlOfFile(task: Task, file: File, command: number, argument: number):
     case F_OFD_SETLKW:
       return lockFcntl(task, file, command, argument)
     case F_GETOWN:
-      return file.ownerType === F_OWNER_PGRP ? -file.owner : file.owner
+      return file.ownerType === F_OWNER_PGRP ? -ownerNumber(task, file) : ownerNumber(task, file)
     case F_SETOWN:
       return setOwner(task, file, argument | 0)
     case F_GETOWN_EX: {
       const out = task.mm.out(F_OWNER_EX.size)
       out.setInt32(F_OWNER_EX.type, file.ownerType, true)
-      out.setInt32(F_OWNER_EX.pid, file.owner, true)
+      out.setInt32(F_OWNER_EX.pid, ownerNumber(task, file), true)
       return task.mm.commit(argument)
     }
     case F_SETOWN_EX:
@@ -169,7 +175,12 @@ function fcntlOfFile(task: Task, file: File, command: number, argument: number):
       file.ownerSignal = argument
       return 0
     case F_GETLEASE:
-      return F_UNLCK
+      return file.inode.leases?.typeOf(file) ?? F_UNLCK
+    case F_SETLEASE:
+      return takeLease(task, file, fd, argument | 0)
+    case F_NOTIFY:
+      if ((argument & ~DN_MULTISHOT) !== 0 && file.inode.isDir) setOwnerIfNone(file, task)
+      return watchDirectory(task.kernel.vfs, file, fd, argument | 0)
     case F_GETPIPE_SZ:
       return file instanceof PipeFile ? file.capacity : -EBADF
     case F_SETPIPE_SZ:
@@ -185,26 +196,43 @@ function fcntlOfFile(task: Task, file: File, command: number, argument: number):
   }
 }
 
-function setStatusFlags(cred: Credentials, file: File, flags: number): number {
+function setStatusFlags(task: Task, file: File, fd: number, flags: number): number {
   const { inode } = file
   if ((file.flags & O_APPEND) !== 0 && (flags & O_APPEND) === 0 && (inode.inodeFlags & INODE_APPEND) !== 0)
     return -EPERM
-  if ((flags & ~file.flags & O_NOATIME) !== 0 && !ownerOrCapable(cred, inode)) return -EPERM
+  if ((flags & ~file.flags & O_NOATIME) !== 0 && !ownerOrCapable(task.cred, inode)) return -EPERM
   file.flags = (file.flags & ~SETTABLE) | (flags & SETTABLE)
+  switchAsync(task, file, fd, (flags & FASYNC) !== 0)
   return 0
+}
+
+/** The flag shows on what has O_ASYNC. */
+function switchAsync(task: Task, file: File, fd: number, on: boolean): void {
+  if (!file.canSignal) return
+  setAsync(task, file, fd, on)
+  file.flags = on ? file.flags | FASYNC : file.flags & ~FASYNC
+}
+
+/** Whoever takes a lease hears of its end. */
+function takeLease(task: Task, file: File, fd: number, type: number): number {
+  const status = setLease(task.kernel.vfs, task.cred, file, fd, type)
+  if (status < 0) return status
+  if (type !== F_UNLCK) setOwnerIfNone(file, task)
+  else {
+    setFileOwner(file, undefined, F_OWNER_TID, task.cred)
+    file.ownerSignal = 0
+  }
+  return 0
+}
+
+function ownerNumber(task: Task, file: File): number {
+  return fileOwner(file)?.in(task.pidNs) ?? 0
 }
 
 /** F_SETOWN: a process, or a group as a negative number; 0 nobody. */
 function setOwner(task: Task, file: File, who: number): number {
   if (who === -0x80000000) return -EINVAL
-  const id = Math.abs(who)
-  if (id !== 0) {
-    const pid = task.pidNs.find(id)
-    if (pid === undefined) return -ESRCH
-  }
-  file.owner = id
-  file.ownerType = who < 0 ? F_OWNER_PGRP : F_OWNER_PID
-  return 0
+  return chooseOwner(task, file, Math.abs(who), who < 0 ? F_OWNER_PGRP : F_OWNER_PID)
 }
 
 function setOwnerEx(task: Task, file: File, address: GuestAddr): number {
@@ -213,9 +241,13 @@ function setOwnerEx(task: Task, file: File, address: GuestAddr): number {
   const type = view.getInt32(F_OWNER_EX.type, true)
   const id = view.getInt32(F_OWNER_EX.pid, true)
   if (type !== F_OWNER_TID && type !== F_OWNER_PID && type !== F_OWNER_PGRP) return -EINVAL
-  if (id !== 0 && task.pidNs.find(id) === undefined) return -ESRCH
-  file.owner = id
-  file.ownerType = type
+  return chooseOwner(task, file, id, type)
+}
+
+function chooseOwner(task: Task, file: File, id: number, type: number): number {
+  const pid = id === 0 ? undefined : task.pidNs.find(id)
+  if (id !== 0 && pid === undefined) return -ESRCH
+  setFileOwner(file, pid, type, task.cred)
   return 0
 }
 
@@ -249,9 +281,14 @@ export function ioctl(task: Task, fd: number, request: number, argument: number)
       task.fds.setCloexec(fd, false)
       return 0
     case FIONBIO:
-      return switchFlag(task, file, argument, O_NONBLOCK)
-    case FIOASYNC:
-      return switchFlag(task, file, argument, FASYNC)
+      return switchNonblocking(task, file, argument)
+    case FIOASYNC: {
+      const on = task.mm.u32(argument)
+      if (on === undefined) return -EFAULT
+      if (on !== 0 && !file.canSignal) return -ENOTTY
+      switchAsync(task, file, fd, on !== 0)
+      return 0
+    }
     case FIOQSIZE:
       if (!file.inode.isRegular && !file.inode.isDir && !file.inode.isSymlink) return -ENOTTY
       return file.inode.getattr() || task.mm.putU64(argument, file.inode.size)
@@ -289,15 +326,15 @@ function ask(task: Task, file: File, request: number, argument: number): number 
   return file.ioctl(new TaskIoctlContext(task), request, argument)
 }
 
-function switchFlag(task: Task, file: File, address: GuestAddr, flag: number): number {
+function switchNonblocking(task: Task, file: File, address: GuestAddr): number {
   const on = task.mm.u32(address)
   if (on === undefined) return -EFAULT
-  file.flags = on !== 0 ? file.flags | flag : file.flags & ~flag
+  file.flags = on !== 0 ? file.flags | O_NONBLOCK : file.flags & ~O_NONBLOCK
   return 0
 }
 
 const closeRangeFlags = flagsArg({ CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC })
-const asyncPartial = 'O_ASYNC is kept as a flag, but no SIGIO is sent'
+const asyncPartial = 'O_ASYNC of sockets and terminals does not tell that there is room to write'
 
 export const descriptorCalls = {
   dup: { nr: NR.dup, run: dup, args: [fdArg], returns: 'fd' },

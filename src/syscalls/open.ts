@@ -182,13 +182,24 @@ function doOpen(
   // Below RESOLVE_IN_ROOT an absolute name starts at the descriptor too.
   const start = startOf(task, dirfd, (resolve & RESOLVE_IN_ROOT) !== 0 ? '' : name)
   if (typeof start === 'number') return start
+  const { vfs } = task.kernel
+  vfs.leaseWait = undefined
   const file = openAt(task.walk, start, name, flags & ~O_CLOEXEC, mode, resolve)
+  if (file === -EAGAIN && (flags & O_NONBLOCK) === 0) return waitForLeases(task)
   if (failed(file)) return file
   const cloexec = (flags & O_CLOEXEC) !== 0
   if (!file.openPending) return task.fds.install(file, cloexec, 0, limit)
   const progress = new OpenProgress(file, cloexec)
   task.progress = progress
   return finishOpen(task, progress)
+}
+
+/** An open gave EAGAIN: the call is tried again when the leases that were in its way, if any, are given up. */
+export function waitForLeases(task: Task): number {
+  const { leaseWait } = task.kernel.vfs
+  if (leaseWait === undefined) return -EAGAIN
+  task.block(leaseWait.queue, -ERESTARTSYS)
+  return task.blockUntil(leaseWait.deadline)
 }
 
 function finishOpen(task: Task, progress: OpenProgress): number {

@@ -20,6 +20,7 @@ import {
   PR_GET_NAME,
   PR_GET_NO_NEW_PRIVS,
   PR_GET_PDEATHSIG,
+  PR_GET_SECCOMP,
   PR_GET_SECUREBITS,
   PR_GET_THP_DISABLE,
   PR_GET_TID_ADDRESS,
@@ -35,6 +36,7 @@ import {
   PR_SET_NAME,
   PR_SET_NO_NEW_PRIVS,
   PR_SET_PDEATHSIG,
+  PR_SET_SECCOMP,
   PR_SET_SECUREBITS,
   PR_SET_TIMERSLACK,
   PR_SET_TIMING,
@@ -44,6 +46,11 @@ import {
   SECBIT_KEEP_CAPS,
   SECBIT_KEEP_CAPS_LOCKED,
   SECBIT_NO_CAP_AMBIENT_RAISE,
+  SECCOMP_MODE_DISABLED,
+  SECCOMP_MODE_FILTER,
+  SECCOMP_MODE_STRICT,
+  SECCOMP_SET_MODE_FILTER,
+  SECCOMP_SET_MODE_STRICT,
 } from '../abi/constants.ts'
 import { EFAULT, EINVAL, EPERM } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
@@ -54,6 +61,7 @@ import { NSIG } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, hex, int, type SyscallRows, size } from './args.ts'
+import { seccomp } from './seccomp.ts'
 
 const TASK_COMM_LEN = 16
 /** All securebits, and those that lock another one (each one bit above it). */
@@ -116,6 +124,11 @@ export function prctl(task: Task, option: number, a2: number, a3: number, a4: nu
       return -EINVAL
     case PR_GET_AUXV:
       return getAuxv(task, a2, a3, a4, a5)
+    case PR_GET_SECCOMP:
+      return task.seccomp?.mode ?? SECCOMP_MODE_DISABLED
+    case PR_SET_SECCOMP:
+      if (a2 === SECCOMP_MODE_STRICT) return seccomp(task, SECCOMP_SET_MODE_STRICT, 0, 0)
+      return a2 === SECCOMP_MODE_FILTER ? seccomp(task, SECCOMP_SET_MODE_FILTER, 0, a3) : -EINVAL
     // Naming anonymous memory is for those who look at maps; a kernel without it says EINVAL.
     case PR_SET_VMA:
       return -EINVAL
@@ -231,8 +244,7 @@ export function arch_prctl(task: Task, option: number, address: GuestAddr): numb
       return 0
     case ARCH_SET_GS:
       if (address >= mm.context.addressLimit) return -EPERM
-      thread.setGsBase(address)
-      return 0
+      return thread.setGsBase(address)
     case ARCH_GET_FS:
       return mm.putU64(address, thread.getFsBase())
     case ARCH_GET_GS:
@@ -256,7 +268,7 @@ export const prctlCalls = {
     partial:
       'PR_SET_MM, PR_SET_VMA, speculation, memory tagging and syscall user dispatch are refused with EINVAL',
   },
-  arch_prctl: { nr: NR.arch_prctl, run: arch_prctl, args: [hex, addr], partial: 'FS and GS only' },
+  arch_prctl: { nr: NR.arch_prctl, run: arch_prctl, args: [hex, addr], partial: 'GS belongs to the platform: setting it gives EPERM' },
   personality: {
     nr: NR.personality,
     run: personality,

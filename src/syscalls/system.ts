@@ -21,11 +21,17 @@ import {
   KCMP_SIGHAND,
   KCMP_SYSVSEM,
   KCMP_VM,
+  LINUX_REBOOT_CMD_HALT,
+  LINUX_REBOOT_CMD_POWER_OFF,
+  LINUX_REBOOT_CMD_RESTART,
+  LINUX_REBOOT_CMD_RESTART2,
   LINUX_REBOOT_MAGIC1,
   LINUX_REBOOT_MAGIC2,
   LINUX_REBOOT_MAGIC2A,
   LINUX_REBOOT_MAGIC2B,
   LINUX_REBOOT_MAGIC2C,
+  SIGHUP,
+  SIGINT,
   SYSLOG_ACTION_CONSOLE_LEVEL,
   SYSLOG_ACTION_READ,
   SYSLOG_ACTION_READ_ALL,
@@ -39,6 +45,7 @@ import { PidFdFile } from '../fs/pidfd/pidfd.ts'
 import { NS_KINDS, NsFile } from '../fs/proc/ns-file.ts'
 import { mayInspect } from '../kernel/credentials.ts'
 import { enterNamespaces, type NamespaceChoice } from '../kernel/namespace-enter.ts'
+import { killGroup } from '../kernel/signal.ts'
 import type { Task } from '../kernel/task.ts'
 import { KERNEL_VERSION, kernelRelease } from '../kernel/version.ts'
 import { type GuestAddr, MAX_RW_COUNT } from '../mm/mm.ts'
@@ -174,17 +181,24 @@ export function syslog(task: Task, action: number, at: GuestAddr, length: number
   return action === SYSLOG_ACTION_SIZE_BUFFER ? 1 << 18 : 0
 }
 
-/** Arguments are checked, and then nobody may: the machine is not the guest's. */
+/** A pid namespace below the first one ends, as if its machine did; the machine itself is not the guest's: EPERM. */
 export function reboot(
   task: Task,
   magic1: number,
   magic2: number,
-  _command: number,
+  command: number,
   _arg: GuestAddr,
 ): number {
   if (!task.cred.capable(CAP_SYS_BOOT, task.pidNs.userNs)) return -EPERM
   const second = [LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C]
-  return magic1 !== LINUX_REBOOT_MAGIC1 || !second.includes(magic2) ? -EINVAL : -EPERM
+  if (magic1 !== LINUX_REBOOT_MAGIC1 || !second.includes(magic2)) return -EINVAL
+  const { init, level } = task.pidNs
+  if (level === 0 || init === undefined) return -EPERM
+  const restart = command === LINUX_REBOOT_CMD_RESTART || command === LINUX_REBOOT_CMD_RESTART2
+  if (!restart && command !== LINUX_REBOOT_CMD_POWER_OFF && command !== LINUX_REBOOT_CMD_HALT) return -EINVAL
+  // The parent outside learns by the signal which it was: pid_namespaces(7).
+  killGroup(init, restart ? SIGHUP : SIGINT)
+  return 0
 }
 
 /** 0 equal, 1 less, 2 greater, 3 unordered: the order is that of first comparison, kept for as long as both live. */
@@ -287,7 +301,7 @@ export const systemCalls = {
   membarrier: { nr: NR.membarrier, run: membarrier, args: [hex, hex, int] },
   rseq: { nr: NR.rseq, run: rseq, args: [addr, uint, hex, uint], partial: 'always ENOSYS' },
   syslog: { nr: NR.syslog, run: syslog, args: [int, addr, int], partial: 'there are no messages' },
-  reboot: { nr: NR.reboot, run: reboot, args: [hex, hex, hex, addr], partial: 'always refused' },
+  reboot: { nr: NR.reboot, run: reboot, args: [hex, hex, hex, addr], partial: 'the machine itself: always refused' },
   kcmp: {
     nr: NR.kcmp,
     run: kcmp,

@@ -32,7 +32,9 @@ import { prctlCalls } from './prctl.ts'
 import { processVmCalls } from './process-vm.ts'
 import { processCalls } from './process.ts'
 import { readWriteCalls } from './read-write.ts'
+import { refusedCalls } from './refused.ts'
 import { schedulerCalls } from './scheduler.ts'
+import { seccompCalls } from './seccomp.ts'
 import { semCalls } from './sem.ts'
 import { shmCalls } from './shm.ts'
 import { signalCalls } from './signal.ts'
@@ -74,7 +76,9 @@ export const syscallRows: SyscallRows = {
   ...processVmCalls,
   ...processCalls,
   ...readWriteCalls,
+  ...refusedCalls,
   ...schedulerCalls,
+  ...seccompCalls,
   ...semCalls,
   ...shmCalls,
   ...signalCalls,

@@ -22,13 +22,14 @@ export function filePut(file: File): void {
   if ((file.flags & O_PATH) === 0) {
     notifyClose(file)
     dropFileLocks(file)
+    file.path.dentry.inode?.leases?.drop(file)
   }
   if (file.releaseHooks !== undefined) for (const hook of [...file.releaseHooks]) hook.fileReleased(file)
   file.release()
   if (file.countsAsWriter) {
     file.inode.writers--
     file.path.mount.writers--
-  }
+  } else if (file.countsAsReader) file.inode.readers--
   dropPath(file.path)
 }
 

@@ -66,9 +66,12 @@ export abstract class File {
   created = false
   /** Counted among the writers of its inode and mount. */
   countsAsWriter = false
-  /** F_SETOWN: >0 a process, <0 a group; F_SETSIG. */
-  owner = 0
+  /** Counted among the readers of its inode. */
+  countsAsReader = false
+  /** F_SETOWN: the Pid (of the kernel) that is signalled, what of it (F_OWNER_*), and who said so. F_SETSIG. */
+  owner: unknown = undefined
   ownerType = 0
+  ownerCred: Credentials | undefined = undefined
   ownerSignal = 0
   /** Told by filePut when the last reference goes. Made on first use. */
   releaseHooks: ReleaseHook[] | undefined = undefined
@@ -107,6 +110,17 @@ export abstract class File {
   /** Whether a write that fails with EPIPE also sends SIGPIPE. */
   get signalsPipe(): boolean {
     return true
+  }
+  /** Whether O_ASYNC has an effect on it: what wakes its `waitQueue` is then signalled. */
+  get canSignal(): boolean {
+    return false
+  }
+  /** With O_ASYNC a terminal has an owner: its foreground group's Pid, if there is one, else the caller's. */
+  get ownedWhenAsync(): boolean {
+    return false
+  }
+  defaultOwner(): unknown {
+    return undefined
   }
   /** Whether open(2) must still wait on `waitQueue` before it returns this file: FIFOs. */
   get openPending(): boolean {

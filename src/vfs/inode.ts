@@ -16,6 +16,7 @@ import type { OrErrno, Status } from '../base/result.ts'
 import { DirFile } from './dir-file.ts'
 import type { Dirents } from './dirents.ts'
 import type { File } from './file.ts'
+import type { InodeLeases } from './leases.ts'
 import type { InodeLocks } from './locks.ts'
 import type { InodeWatches } from './notify.ts'
 import type { Path } from './path.ts'
@@ -58,11 +59,14 @@ export abstract class Inode {
   dentries = 0
   /** Open descriptions that may write (above 0), or executions that forbid it (below 0): ETXTBSY. */
   writers = 0
+  /** Open descriptions that only read: for leases. */
+  readers = 0
   /** Made by O_TMPFILE without O_EXCL: may be linked although it has no name. */
   linkable = false
   /** inotify and lock bookkeeping of vfs/, made on first use. */
   watches: InodeWatches | undefined = undefined
   locks: InodeLocks | undefined = undefined
+  leases: InodeLeases | undefined = undefined
   /** What lives behind a FIFO (its pipe) or a socket's name (the bound socket); of fs/pipe and net. */
   special: unknown = undefined
 

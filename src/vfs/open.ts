@@ -26,6 +26,7 @@ import {
 } from '../abi/constants.ts'
 import {
   EACCES,
+  EAGAIN,
   EEXIST,
   EISDIR,
   ELOOP,
@@ -117,6 +118,7 @@ export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = 
     if (path.mount.readOnly) return -EROFS
     if (inode.writers < 0) return -ETXTBSY
   }
+  if (inode.leases !== undefined && breakLeases(ctx, inode, writes || truncates)) return -EAGAIN
   const file = openInode(ctx, path, inode, (flags & ~TRANSIENT) | (truncates ? O_TRUNC : 0))
   if (failed(file)) return file
   file.flags &= ~(O_NOCTTY | O_TRUNC)
@@ -125,6 +127,9 @@ export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = 
     file.countsAsWriter = true
     inode.writers++
     path.mount.writers++
+  } else if (regular && file.readable) {
+    file.countsAsReader = true
+    inode.readers++
   }
   notifyOpen(file)
   if (truncates) {
@@ -135,6 +140,14 @@ export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = 
     }
   }
   return file
+}
+
+/** break_lease: whether there are leases that the open must wait for, which `vfs.leaseWait` then has. */
+export function breakLeases(ctx: WalkContext, inode: Inode, write: boolean): boolean {
+  const deadline = inode.leases?.breakFor(write) ?? 0
+  if (deadline === 0) return false
+  ctx.mountNs.vfs.leaseWait = { queue: inode.leases!.queue, deadline }
+  return true
 }
 
 /** O_CREAT: the last component is found or made; a symbolic link there is followed (unless O_EXCL or O_NOFOLLOW). */

@@ -7,6 +7,7 @@ import { ENXIO } from '../abi/errno.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
+import type { WaitQueue } from '../base/wait-queue.ts'
 import type { File } from './file.ts'
 import { LockWaits } from './lock-waits.ts'
 import type { Mount } from './mount.ts'
@@ -14,6 +15,12 @@ import type { Path } from './path.ts'
 
 /** Opens what a node stands for; `flags` are the O_* flags. -ENXIO when there is nothing behind it. */
 export type Opener = (path: Path, flags: number, cred: Credentials) => OrErrno<File>
+
+/** What an open waits for that leases are in the way of: until when (monotonic ns) at most. */
+export interface LeaseWait {
+  readonly queue: WaitQueue
+  readonly deadline: number
+}
 
 /** Which driver is behind a device number: (major << 20) | minor. */
 export class DeviceTable {
@@ -36,6 +43,12 @@ export class Vfs {
   protectedHardlinks = true
   /** Opens a FIFO; set by who owns pipes. */
   openFifo: Opener = () => -ENXIO
+  /** /proc/sys/fs/lease-break-time: seconds, 0 for ever. */
+  leaseBreakTime = 45
+  /** The leases that the last open, which gave -EAGAIN, would wait for. */
+  leaseWait: LeaseWait | undefined = undefined
+  /** Signals the owner of a file (F_SETOWN) that `reason` (POLL_*) came up at `fd`; set by the kernel. */
+  signalOwner: (file: File, fd: number, reason: number) => void = () => {}
   /** Who waits for whose POSIX lock, for EDEADLK. */
   readonly lockWaits = new LockWaits()
   /** The mounts of all namespaces. */

@@ -42,7 +42,9 @@ END
     script: `
       trap 'echo usr1' USR1; trap 'echo exiting' EXIT
       kill -USR1 $$
-      sleep 100 & pid=$!; kill $pid; wait $pid; echo "status $?"
+      sleep 100 & pid=$!
+      until read -r comm < /proc/$pid/comm && [ "$comm" = sleep ]; do :; done
+      kill $pid; wait $pid; echo "status $?"
       (trap 'echo term; exit 3' TERM; kill -TERM $BASHPID; sleep 5); echo "status $?"
       (sleep 0.2; kill -USR1 $$) & wait; echo "interrupted: $(( $? > 128 ))"; wait
       for i in 1 2 3; do (exit $i) & pids+=($!); done

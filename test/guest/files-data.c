@@ -389,3 +389,28 @@ SECTION("FIONREAD and other ioctls on files")
 	SHOW(fcntl(fd, F_GETFD));
 	SHOW(isatty(fd));
 }
+
+SECTION("large sparse files: mapped at the end, punched, preallocated beyond what there is")
+{
+	int fd = MUST(open("/dev/shm", O_TMPFILE | O_RDWR, 0600));
+	const off_t size = 4ll << 30;
+
+	ERR(ftruncate(fd, size));
+	char *end = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, size - 8192);
+	SHOW(end != MAP_FAILED);
+	strcpy(end + 4096, "at the end");
+	char text[16];
+	RET(pread(fd, text, 11, size - 4096));
+	TEXT(text);
+	struct stat st;
+	MUST(fstat(fd, &st));
+	SHOW(st.st_size);
+	SHOW(st.st_blocks);
+	long start = now_ms();
+	ERR(fallocate(fd, 0, 0, 1ll << 50));
+	SHOW(now_ms() - start < 2000);
+	ERR(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, size - 8192, 8192));
+	SHOW(end[4096]);
+	MUST(fstat(fd, &st));
+	SHOW(st.st_blocks);
+}

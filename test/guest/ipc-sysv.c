@@ -184,7 +184,7 @@ SECTION("semop: waiting, who waits, removal, signals")
 	kill(sleeper, SIGUSR1);
 	sleep_ms(20);
 	await_state(sleeper, 'S');
-	ERR(semctl(set, 0, IPC_RMID));
+	MUST(semctl(set, 0, IPC_RMID));
 	STATUS(end_of(sleeper));
 }
 
@@ -332,7 +332,7 @@ SECTION("messages: a full queue, msgctl, waiting on both sides")
 	MUST(send_text(queue, 42, "for you", 0));
 	await_state(receiver, 'S');
 	sleep_ms(20);
-	ERR(msgctl(queue, IPC_RMID, NULL));
+	MUST(msgctl(queue, IPC_RMID, NULL));
 	STATUS(end_of(receiver));
 }
 

@@ -5,5 +5,4 @@
 export const knownDifferences: Readonly<Record<string, string>> = {
   'files-locks: leases: taken, refused, broken by an open':
     'no file system has leases: F_SETLEASE is refused, as on network file systems',
-  'misc: prctl: seccomp': 'a kernel without seccomp, so far',
 }

@@ -289,3 +289,54 @@ SECTION("POSIX message queues")
 	ERR(mq_unlink(name));
 	ERR(mq_unlink(name));
 }
+
+static int reboot_in_namespace(void *command)
+{
+	syscall(SYS_reboot, 0xfee1dead, 672274793, (long)command, 0);
+	return errno == EINVAL ? 22 : 1;
+}
+
+SECTION("reboot in a pid namespace ends it, and tells how")
+{
+	need_root();
+	static const unsigned commands[] = { 0x1234567, 0xa1b2c3d4, 0x4321fedc, 0xcdef0123, 0 };
+	static char stack[65536] __attribute__((aligned(16)));
+
+	for (size_t i = 0; i < LENGTH(commands); i++) {
+		void *command = (void *)(long)commands[i];
+		pid_t pid = MUST(clone(reboot_in_namespace, stack + sizeof stack, CLONE_NEWPID | SIGCHLD, command));
+		STATUS(end_of(pid));
+	}
+}
+
+SECTION("a sleep of 68 years that is interrupted tells what is left")
+{
+	struct timespec request = { INT32_MAX, 0 }, left = { 0, 0 };
+	struct itimerval soon = { .it_value.tv_usec = 20000 };
+
+	handle(SIGALRM, ignore, 0);
+	MUST(setitimer(ITIMER_REAL, &soon, NULL));
+	ERR(nanosleep(&request, &left));
+	SHOW(INT32_MAX - left.tv_sec <= 2);
+	alarm(1);
+	SHOW(INT32_MAX - sleep(INT32_MAX) <= 2);
+}
+
+SECTION("kcmp: undo lists of System V semaphores")
+{
+	int set = MUST(semget(IPC_PRIVATE, 1, 0600));
+	struct sembuf up = { 0, 1, SEM_UNDO };
+	pid_t self = getpid(), child = fork();
+
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	RET(syscall(SYS_kcmp, self, self, 6, 0, 0));
+	RET(syscall(SYS_kcmp, self, child, 6, 0, 0));
+	MUST(semop(set, &up, 1));
+	RET(syscall(SYS_kcmp, self, self, 6, 0, 0));
+	SHOW(syscall(SYS_kcmp, self, child, 6, 0, 0) > 0);
+	semctl(set, 0, IPC_RMID);
+	kill(child, SIGKILL);
+}

@@ -195,6 +195,17 @@ SECTION("clone: flags that need each other, unknown exit signals")
 	STATUS(status);
 }
 
+SECTION("clone: an exit signal that is none is not sent")
+{
+	int status;
+	pid_t pid = syscall(SYS_clone, 200, 0, 0, 0, 0);
+
+	if (pid == 0)
+		_exit(5);
+	SHOW(waitpid(pid, &status, __WALL) == pid);
+	STATUS(status);
+}
+
 SECTION("clone3: sizes, set_tid pointers, pidfd, exit signal")
 {
 	int pidfd = -1, tid = 0, child_tid = 0;

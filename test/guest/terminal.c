@@ -92,6 +92,32 @@ SECTION("defaults of a new terminal")
 	SHOW(size.ws_row + size.ws_col);
 }
 
+SECTION("locked attributes stay as they are")
+{
+	need_root();
+	int slave = slave_of(open_master());
+	struct termios state, locked;
+
+	MUST(ioctl(slave, TIOCGLCKTRMIOS, &locked));
+	SHOW(locked.c_iflag | locked.c_oflag | locked.c_cflag | locked.c_lflag | locked.c_cc[VINTR]);
+	locked.c_lflag = ECHO;
+	locked.c_cc[VINTR] = 1;
+	ERR(ioctl(slave, TIOCSLCKTRMIOS, &locked));
+	MUST(tcgetattr(slave, &state));
+	state.c_lflag &= ~(ECHO | ICANON);
+	state.c_cc[VINTR] = 'x';
+	state.c_cc[VQUIT] = 'y';
+	ERR(ioctl(slave, TCSETS, &state));
+	MUST(tcgetattr(slave, &state));
+	SHOW((state.c_lflag & ECHO) != 0);
+	SHOW((state.c_lflag & ICANON) != 0);
+	SHOW(state.c_cc[VINTR]);
+	SHOW(state.c_cc[VQUIT]);
+	locked.c_lflag = 0;
+	MUST(ioctl(slave, TIOCSLCKTRMIOS, &locked));
+	ERR(ioctl(slave, TIOCGLCKTRMIOS, NULL));
+}
+
 SECTION("canonical mode: lines, echo, erase, kill, end of file")
 {
 	int master = open_master(), slave = slave_of(master);

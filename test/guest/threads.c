@@ -1,6 +1,7 @@
 /* Threads: TLS, joining, locks of all kinds, cancellation, ids, the leader's early end. */
 #include "observe.h"
 #include <linux/futex.h>
+#include <grp.h>
 #include <pthread.h>
 #include <semaphore.h>
 
@@ -227,6 +228,55 @@ static void *ids(void *tid)
 	SHOW(getpid() != gettid());
 	SHOW(syscall(SYS_set_tid_address, NULL) == gettid());
 	return NULL;
+}
+
+static int blocked_pipe[2];
+
+static void *blocked_reader(void *argument)
+{
+	char byte;
+
+	ERR(read(blocked_pipe[0], &byte, 1));
+	return argument;
+}
+
+static sem_t never;
+
+static void *blocked_semaphore(void *argument)
+{
+	struct timespec later;
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	clock_gettime(CLOCK_REALTIME, &later);
+	later.tv_sec += LIMIT;
+	while (sem_timedwait(&never, &later) < 0 && errno == EINTR)
+		;
+	return argument;
+}
+
+SECTION("a signal for one thread wakes it from its call; setgroups reaches all threads")
+{
+	pthread_t thread;
+
+	MUST(pipe(blocked_pipe));
+	handle(SIGUSR1, ignore, 0);
+	NUMBERED(pthread_create(&thread, NULL, blocked_reader, NULL));
+	sleep_ms(50);
+	NUMBERED(pthread_kill(thread, SIGUSR1));
+	NUMBERED(pthread_join(thread, NULL));
+	sem_init(&never, 0, 0);
+	NUMBERED(pthread_create(&thread, NULL, blocked_semaphore, NULL));
+	sleep_ms(50);
+	long start = now_ms();
+	if (geteuid() == 0)
+		MUST(setgroups(0, NULL));
+	else
+		setuid(getuid());
+	SHOW(now_ms() - start < LIMIT * 500);
+	sem_post(&never);
+	NUMBERED(pthread_join(thread, NULL));
 }
 
 SECTION("ids: threads share the process id and have their own thread id")

@@ -3,16 +3,18 @@ import {
   AT_EMPTY_PATH,
   AT_REMOVEDIR,
   O_CREAT,
+  O_DIRECTORY,
   O_EXCL,
+  O_NOFOLLOW,
   O_NONBLOCK,
   O_PATH,
   O_RDONLY,
   O_RDWR,
   O_TMPFILE,
   RENAME_EXCHANGE,
+  SEEK_SET,
   S_IFMT,
   S_IFREG,
-  SEEK_SET,
 } from '../../abi/constants.ts'
 import { EACCES, EBADF, ENOENT, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
@@ -100,10 +102,10 @@ export class HostDir extends HostInode {
   }
 
   #openDir(at: number, name: string): number {
-    const { host } = this.sb
-    const fd = host.openat2(at, name, O_RDONLY | OPEN_DIR, 0, RESOLVE)
+    const fd = this.sb.openBelow(at, name, O_RDONLY | OPEN_DIR)
+    if (fd !== -EACCES) return fd
     // Not ours to list, but names in it may still be.
-    return fd === -EACCES ? host.openat2(at, name, O_PATH | OPEN_DIR, 0, RESOLVE) : fd
+    return this.sb.openBelow(at, name, O_PATH | O_NOFOLLOW | O_DIRECTORY)
   }
 
   /** Whether the descriptor is of this directory, and of a file system with files in it. */
@@ -187,7 +189,7 @@ export class HostDir extends HostInode {
     const { host } = this.sb
     const at = this.dirFd()
     if (at < 0) return at
-    const fd = host.openat2(at, name, O_CREAT | O_EXCL | O_RDWR | OPEN_SAFELY, mode & 0o7777, RESOLVE)
+    const fd = this.sb.openBelow(at, name, O_CREAT | O_EXCL | O_RDWR | OPEN_SAFELY, mode & 0o7777)
     if (fd < 0) return fd
     const node = this.#made(at, 0, name, mode, cred)
     if (typeof node === 'number') host.close(fd)

@@ -6,7 +6,7 @@ import {
   S_IFMT,
   UTIME_OMIT,
 } from '../../abi/constants.ts'
-import { EACCES, ENODATA, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EBADF, ENODATA, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
@@ -236,10 +236,11 @@ export abstract class HostInode extends Inode {
 
   override getxattr(name: string): Uint8Array | number {
     const fd = this.borrowFd()
-    if (fd < 0) return fd === -EOPNOTSUPP ? -ENODATA : fd
+    if (fd < 0) return fd === -EOPNOTSUPP || fd === -EACCES ? -ENODATA : fd
     const value = this.sb.host.fgetxattr(fd, name)
     this.returnFd(fd)
-    return value
+    // A directory that could only be opened with O_PATH.
+    return value === -EBADF ? -ENODATA : value
   }
   override setxattr(name: string, value: Uint8Array, flags: number): Status {
     const fd = this.borrowFd()
@@ -254,7 +255,7 @@ export abstract class HostInode extends Inode {
     if (fd < 0) return fd === -EOPNOTSUPP || fd === -EACCES ? [] : fd
     const names = this.sb.host.flistxattr(fd)
     this.returnFd(fd)
-    return names
+    return names === -EBADF ? [] : names
   }
   override removexattr(name: string): Status {
     const fd = this.borrowFd()

@@ -25,7 +25,7 @@ import { File, type MapSource } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
 import type { CachedFd } from './fd-cache.ts'
 import { HostInode } from './inode.ts'
-import { isKernelFs, OPEN_SAFELY, RESOLVE } from './safety.ts'
+import { isKernelFs, OPEN_SAFELY } from './safety.ts'
 
 export class HostRegular extends HostInode {
   /** The Files with a descriptor of their own. Made when there is one. */
@@ -143,7 +143,7 @@ export class HostRegular extends HostInode {
     if (parent === undefined) return this.#reopen(flags)
     const at = parent.dirFd()
     if (at < 0) return at
-    const fd = host.openat2(at, this.name, flags | OPEN_SAFELY, 0, RESOLVE)
+    const fd = this.sb.openBelow(at, this.name, flags | OPEN_SAFELY)
     if (fd < 0) return fd
     let status = 0
     if (!this.justSeen) {

@@ -12,7 +12,7 @@
  * a second. 'shared' is for volumes that we and others write to: every walk asks the host.
  */
 import { AT_EMPTY_PATH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
-import { ENOTDIR } from '../../abi/errno.ts'
+import { EMFILE, ENOTDIR } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { type Host, type HostStat, type HostStatfs, newHostStat } from '../../platform/host.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
@@ -21,6 +21,7 @@ import { HostDir } from './directory.ts'
 import { FdCache } from './fd-cache.ts'
 import { type HostInode, HostSpecial, HostSymlink } from './inode.ts'
 import { HostRegular } from './regular.ts'
+import { RESOLVE } from './safety.ts'
 
 /** Descriptors that may stay open although nobody needs them. */
 const IDLE_DIRECTORIES = 512
@@ -54,13 +55,7 @@ export class HostSuper extends SuperBlock {
   #created: { node: HostInode; fd: number } | undefined = undefined
 
   /** Use `mountHostfs`. */
-  constructor(
-    dev: number,
-    host: Host,
-    rootFd: number,
-    rootStat: HostStat,
-    options: HostfsOptions,
-  ) {
+  constructor(dev: number, host: Host, rootFd: number, rootStat: HostStat, options: HostfsOptions) {
     super(dev)
     this.host = host
     this.shared = options.shared
@@ -111,6 +106,14 @@ export class HostSuper extends SuperBlock {
     let count = 0
     for (const table of this.#inodes.values()) count += table.size
     return count
+  }
+
+  /** Opens `name` below a directory's descriptor; idle descriptors of files go where there are too many. */
+  openBelow(at: number, name: string, flags: number, mode = 0): number {
+    const fd = this.host.openat2(at, name, flags, mode, RESOLVE)
+    if (fd !== -EMFILE || this.fileFds.idle === 0) return fd
+    this.fileFds.closeIdle()
+    return this.host.openat2(at, name, flags, mode, RESOLVE)
   }
 
   keepCreated(node: HostInode, fd: number): void {

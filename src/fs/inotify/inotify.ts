@@ -1,8 +1,8 @@
 /**
  * inotify(7): file system events as a byte stream.
  *
- * An InotifyFile owns Watches, each on one inode; the watches of an inode, of all instances, stand in its
- * `InodeMarks`, which vfs/notify.ts tells of every event. A Watch goes by inotify_rm_watch, with its inode (or its file
+ * An InotifyFile owns Watches, each on one inode; the watches of an inode, of all instances, are among its marks
+ * (vfs/marks.ts), which vfs/notify.ts tells of every event. A Watch goes by inotify_rm_watch, with its inode (or its file
  * system), by IN_ONESHOT's first event, or with the instance; all but the last leave IN_IGNORED in the queue.
  */
 import {
@@ -29,7 +29,7 @@ import type { Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
 import { File, type IoctlContext } from '../../vfs/file.ts'
 import type { Inode } from '../../vfs/inode.ts'
-import type { InodeWatches } from '../../vfs/notify.ts'
+import { addMark, type Mark, marksOf, removeMark } from '../../vfs/marks.ts'
 import type { Path } from '../../vfs/path.ts'
 
 /** /proc/sys/fs/inotify. */
@@ -61,7 +61,7 @@ interface InotifyEvent {
  * One watch. It does not hold its inode's dentry, or IN_DELETE_SELF would never come and no file system could be
  * unmounted; the dentry cache keeps what is watched as long as it has a name.
  */
-class Watch {
+class Watch implements Mark {
   readonly owner: InotifyFile
   readonly wd: number
   readonly inode: Inode
@@ -73,24 +73,14 @@ class Watch {
     this.inode = path.dentry.inode!
     this.mask = mask
   }
-}
-
-/** The watches of one inode. */
-class InodeMarks implements InodeWatches {
-  readonly watches: Watch[] = []
 
   event(mask: number, cookie: number, name: string | undefined, unlinked: boolean): void {
-    // A one-shot watch leaves the list while it is told.
-    for (const watch of [...this.watches]) {
-      if ((mask & watch.mask & IN_ALL_EVENTS) === 0 && (mask & IN_UNMOUNT) === 0) continue
-      if (unlinked && name !== undefined && (watch.mask & IN_EXCL_UNLINK) !== 0) continue
-      watch.owner.report(watch.wd, mask, cookie, name ?? '')
-      if ((watch.mask & IN_ONESHOT) !== 0) watch.owner.forget(watch)
-    }
+    if (unlinked && name !== undefined && (this.mask & IN_EXCL_UNLINK) !== 0) return
+    this.owner.report(this.wd, mask, cookie, name ?? '')
+    if ((this.mask & IN_ONESHOT) !== 0) this.owner.forget(this)
   }
-
   inodeGone(): void {
-    for (const watch of [...this.watches]) watch.owner.forget(watch)
+    this.owner.forget(this)
   }
 }
 
@@ -114,6 +104,9 @@ export class InotifyFile extends File {
 
   override get waitQueue(): WaitQueue {
     return this.#queue
+  }
+  override get canSignal(): boolean {
+    return true
   }
   override poll(): number {
     return this.#head < this.#events.length ? POLLIN | POLLRDNORM : 0
@@ -155,8 +148,7 @@ export class InotifyFile extends File {
   addWatch(path: Path, mask: number): number {
     const inode = path.dentry.inode!
     const bits = mask & (IN_ALL_EVENTS | IN_EXCL_UNLINK | IN_ONESHOT)
-    const marks = marksOf(inode)
-    const old = marks?.watches.find(watch => watch.owner === this)
+    const old = this.#watchOf(inode)
     if (old !== undefined) {
       if ((mask & IN_MASK_CREATE) !== 0) return -EEXIST
       old.mask = (mask & IN_MASK_ADD) !== 0 ? old.mask | bits : bits
@@ -164,9 +156,7 @@ export class InotifyFile extends File {
     }
     if (this.#usage.watches >= this.#limits.maxUserWatches) return -ENOSPC
     const watch = new Watch(this, this.#newWd(), path, bits)
-    const list = marks ?? new InodeMarks()
-    list.watches.push(watch)
-    inode.watches = list
+    addMark(inode, watch)
     this.#watches.set(watch.wd, watch)
     this.#usage.watches++
     return watch.wd
@@ -198,12 +188,12 @@ export class InotifyFile extends File {
   forget(watch: Watch): void {
     if (!this.#watches.delete(watch.wd)) return
     this.#usage.watches--
-    unmark(watch)
+    removeMark(watch.inode, watch)
     this.report(watch.wd, IN_IGNORED, 0, '')
   }
 
   override release(): void {
-    for (const watch of this.#watches.values()) unmark(watch)
+    for (const watch of this.#watches.values()) removeMark(watch.inode, watch)
     this.#usage.watches -= this.#watches.size
     this.#usage.instances--
     this.#watches.clear()
@@ -218,23 +208,16 @@ export class InotifyFile extends File {
     return text
   }
 
+  #watchOf(inode: Inode): Watch | undefined {
+    for (const mark of marksOf(inode)) if (mark instanceof Watch && mark.owner === this) return mark
+    return undefined
+  }
+
   #newWd(): number {
     do this.#lastWd = this.#lastWd === 0x7fffffff ? 1 : this.#lastWd + 1
     while (this.#watches.has(this.#lastWd))
     return this.#lastWd
   }
-}
-
-function marksOf(inode: Inode): InodeMarks | undefined {
-  return inode.watches as InodeMarks | undefined
-}
-
-function unmark(watch: Watch): void {
-  const marks = marksOf(watch.inode)
-  if (marks === undefined) return
-  const at = marks.watches.indexOf(watch)
-  if (at >= 0) marks.watches.splice(at, 1)
-  if (marks.watches.length === 0) watch.inode.watches = undefined
 }
 
 /** The name is padded with NULs to a multiple of the header's size, at least one of them. */

@@ -44,6 +44,9 @@ export class PipeFile extends File {
   override get waitQueue(): WaitQueue {
     return this.pipe.queue
   }
+  override get canSignal(): boolean {
+    return true
+  }
   override get writesAll(): boolean {
     return true
   }

@@ -162,7 +162,7 @@ function fsSettings(): PseudoDir<Kernel> {
       max_user_instances: constant(128),
       max_user_watches: constant(192536),
     }),
-    'lease-break-time': constant(45),
+    'lease-break-time': rw(kernel => `${kernel.vfs.leaseBreakTime}\n`, setLeaseBreakTime),
     'leases-enable': constant(1),
     'mount-max': constant(100000),
     mqueue: dir({
@@ -289,6 +289,13 @@ function setPidMax(kernel: Kernel, text: string): Status {
   const value = number(text, 301, 4194304)
   if (value < 0) return value
   caller(kernel).pidNs.max = value
+  return 0
+}
+
+function setLeaseBreakTime(kernel: Kernel, text: string): Status {
+  const value = number(text, 0, 0x7fffffff)
+  if (value < 0) return value
+  kernel.vfs.leaseBreakTime = value
   return 0
 }
 

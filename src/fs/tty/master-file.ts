@@ -28,6 +28,12 @@ export class MasterFile extends File {
     this.#home = home
   }
 
+  override get canSignal(): boolean {
+    return true
+  }
+  override get ownedWhenAsync(): boolean {
+    return true
+  }
   override get waitQueue(): WaitQueue {
     return this.tty.masterQueue
   }

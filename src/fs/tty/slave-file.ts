@@ -76,6 +76,15 @@ export class SlaveFile extends File implements Expiry {
   get #hungUp(): boolean {
     return this.tty.hangups !== this.#hangupsAtOpen
   }
+  override get canSignal(): boolean {
+    return true
+  }
+  override get ownedWhenAsync(): boolean {
+    return true
+  }
+  override defaultOwner(): unknown {
+    return this.tty.foreground?.pid
+  }
   override get waitQueue(): WaitQueue {
     return this.tty.queue
   }

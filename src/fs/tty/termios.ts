@@ -77,6 +77,14 @@ export class Termios {
     return termios
   }
 
+  /** Nothing locked: TIOCGLCKTRMIOS. */
+  static none(): Termios {
+    const termios = Termios.raw()
+    termios.cflag = 0
+    termios.cc.fill(0)
+    return termios
+  }
+
   clone(): Termios {
     const copy = new Termios()
     copy.iflag = this.iflag
@@ -88,6 +96,17 @@ export class Termios {
     copy.ispeed = this.ispeed
     copy.ospeed = this.ospeed
     return copy
+  }
+
+  /** What `locked` has as one bits, or as a character that is not 0, stays as `old` has it. */
+  keepLocked(old: Termios, locked: Termios): void {
+    const merge = (before: number, after: number, mask: number) => ((before & mask) | (after & ~mask)) >>> 0
+    this.iflag = merge(old.iflag, this.iflag, locked.iflag)
+    this.oflag = merge(old.oflag, this.oflag, locked.oflag)
+    this.cflag = merge(old.cflag, this.cflag, locked.cflag)
+    this.lflag = merge(old.lflag, this.lflag, locked.lflag)
+    if (locked.line !== 0) this.line = old.line
+    for (let i = 0; i < NCCS; i++) if (locked.cc[i] !== 0) this.cc[i] = old.cc[i]
   }
 
   /** What a pseudo terminal has in any case: eight bits, no parity, a receiver that is on. */

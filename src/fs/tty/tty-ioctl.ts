@@ -37,6 +37,7 @@ import {
   TIOCGETD,
   TIOCGEXCL,
   TIOCGPGRP,
+  TIOCGLCKTRMIOS,
   TIOCGPKT,
   TIOCGPTLCK,
   TIOCGPTN,
@@ -51,6 +52,7 @@ import {
   TIOCSCTTY,
   TIOCSETD,
   TIOCSIG,
+  TIOCSLCKTRMIOS,
   TIOCSPGRP,
   TIOCSPTLCK,
   TIOCSSOFTCAR,
@@ -104,6 +106,15 @@ export function ttyIoctl(end: TerminalEnd, context: IoctlContext, request: numbe
     case TCSETAW:
     case TCSETAF:
       return setTermios(end, context, argument, TERMIO_SIZE, request === TCSETAF)
+    case TIOCGLCKTRMIOS:
+      return context.copyOut(argument, encodeTermios(tty.lockedTermios, false))
+    case TIOCSLCKTRMIOS: {
+      if (!context.cred.capable(CAP_SYS_ADMIN)) return -EPERM
+      const bytes = new Uint8Array(TERMIOS.size)
+      if (context.copyIn(argument, bytes) < 0) return -EFAULT
+      tty.lockedTermios = decodeTermios(bytes, tty.lockedTermios)
+      return 0
+    }
     case TIOCGSOFTCAR:
       return putInt(context, argument, (tty.termios.cflag & CLOCAL) !== 0 ? 1 : 0)
     case TIOCSSOFTCAR:

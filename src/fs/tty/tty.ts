@@ -58,6 +58,8 @@ export class Tty implements Terminal, LineOwner, OutputSink {
   /** N of /dev/pts/N. */
   readonly index: number
   termios = new Termios()
+  /** The attributes that setTermios leaves alone: TIOCSLCKTRMIOS. */
+  lockedTermios = Termios.none()
   readonly window: WindowSize = { rows: 0, columns: 0, xPixels: 0, yPixels: 0 }
 
   session: Session | undefined = undefined
@@ -166,6 +168,7 @@ export class Tty implements Terminal, LineOwner, OutputSink {
 
   setTermios(termios: Termios): void {
     const old = this.termios
+    termios.keepLocked(old, this.lockedTermios)
     termios.forPty()
     if (this.packetMode) this.#tellTermios(old, termios)
     this.termios = termios

@@ -8,7 +8,7 @@
  * the thread that the kernel is serving, or process_vm_readv.
  */
 import { OP_EXCHANGE4, OP_RECEIVE_FD, OP_SYSCALL, FD_RECEIVED, SLOTS, SLOT_SIZE, SLOT_BOUNCE } from '../../abi/protocol.ts'
-import { MAP_FIXED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MAP_FIXED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
 import { EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
@@ -34,6 +34,8 @@ export class SystrapSpace implements AddressSpace {
   active: SystrapThread | undefined = undefined
   /** Local slot indexes that are free. */
   readonly #freeLocals: number[] = []
+  /** So many of them, from the first, take no memory any more. */
+  #trimmed = 0
   #nextLocal = 1
   /** Threads told to exit whose host thread may still run on its slot. */
   #leaving: SystrapThread[] = []
@@ -52,7 +54,9 @@ export class SystrapSpace implements AddressSpace {
   /** A local slot index that no host thread uses. */
   takeLocal(): number {
     this.#reap()
-    return this.#freeLocals.pop() ?? this.#nextLocal++
+    const local = this.#freeLocals.pop() ?? this.#nextLocal++
+    this.#trimmed = Math.min(this.#trimmed, this.#freeLocals.length)
+    return local
   }
   giveLocal(local: number): void {
     this.#freeLocals.push(local)
@@ -75,6 +79,15 @@ export class SystrapSpace implements AddressSpace {
       this.#freeLocals.push(thread.local)
       return false
     })
+  }
+
+  /** In a quiet time: the slots of threads that ended go back to the host. */
+  trim(): void {
+    this.#reap()
+    for (const local of this.#freeLocals.slice(this.#trimmed)) {
+      this.platform.host.fallocate(this.memfd, PUNCH_HOLE, local * SLOT_SIZE, SLOT_SIZE)
+    }
+    this.#trimmed = this.#freeLocals.length
   }
 
   /** The host process is gone, or is to be. */
@@ -277,6 +290,7 @@ export class SystrapSpace implements AddressSpace {
 
 /** Calls whose success the vmas promise. */
 const PUT_OFF: ReadonlySet<number> = new Set([NR.mmap, NR.munmap, NR.mprotect])
+const PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 const ONE_BYTE = new Uint8Array(1)
 const WORD = new Uint8Array(4)
 

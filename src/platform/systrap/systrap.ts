@@ -35,6 +35,13 @@ export interface PrefetchRule {
   readonly args: readonly ({ kind: 'string' } | { kind: 'buffer'; lengthArg: number } | { kind: 'struct'; size: number } | undefined)[]
 }
 
+/** A process that the zygote makes, until its first thread waits in its slot. */
+interface Newborn {
+  readonly memfd: number
+  readonly socket: number
+  readonly slot: number
+}
+
 export interface SystrapOptions {
   readonly addon: SystrapAddon
   readonly host: LinuxHost
@@ -62,6 +69,8 @@ export class Systrap implements Platform {
   stopReason = 0
   /** Node's event loop has work: the caller of `next` is to return to it. */
   loopReady = false
+  /** Called when the zygote is gone: no program can be started any more. */
+  onZygoteGone: (() => void) | undefined = undefined
   /** Called when there is nothing to do for a while after some work. */
   onQuiet: (() => void) | undefined = undefined
   /** Host facts about a process, given by the sandbox when it has a /proc. */
@@ -78,7 +87,7 @@ export class Systrap implements Platform {
   readonly #deadThreads: SystrapThread[] = []
   readonly #spaces = new Set<SystrapSpace>()
   readonly #ready: Float64Array
-  #spare: { memfd: number; socket: number; slot: number } | undefined = undefined
+  #spare: Newborn | undefined = undefined
   /** Smoothed ns between the start of a wait and the stop that ended it. */
   #usualWait = 50_000
 
@@ -125,6 +134,10 @@ export class Systrap implements Platform {
   /** From now on `next` returns when node's event loop wants to run. */
   followLoop(): void {
     this.addon.followLoop()
+    this.host.watch(this.#zygote, POLLIN, () => {
+      this.host.unwatch(this.#zygote)
+      this.onZygoteGone?.()
+    })
   }
 
   #socketpair(): [number, number] {
@@ -175,27 +188,38 @@ export class Systrap implements Platform {
   // Processes.
 
   /** Asks the zygote for a process; it is ready when its slot has a request. */
-  #request(): { memfd: number; socket: number; slot: number } | undefined {
+  #request(): Newborn | undefined {
     // It will be waiting for long: it sleeps at once.
     const memory = this.#newMemory(0)
     if (typeof memory === 'number') return undefined
     const pair = this.#socketpair()
     const sent = this.addon.sendFds(this.#zygote, ONE_BYTE, memory.memfd, pair[1])
     this.host.close(pair[1])
-    if (sent < 0) {
-      this.host.close(pair[0])
-      this.host.close(memory.memfd)
-      this.freeSlot(memory.slot)
-      return undefined
+    const newborn = { ...memory, socket: pair[0] }
+    if (sent >= 0) return newborn
+    this.#drop(newborn)
+    return undefined
+  }
+
+  #drop(newborn: Newborn): void {
+    this.host.close(newborn.socket)
+    this.host.close(newborn.memfd)
+    this.freeSlot(newborn.slot)
+  }
+
+  /** A process of the zygote's that is ready: the spare one, or where that was killed a new one. */
+  #takeNewborn(): Newborn | undefined {
+    for (let newborn = this.#spare ?? this.#request(); newborn !== undefined; newborn = this.#request()) {
+      this.#spare = undefined
+      if (this.addon.awaitRequest(newborn.slot, newborn.socket, 0) >= 0) return newborn
+      this.#drop(newborn)
     }
-    return { ...memory, socket: pair[0] }
+    return undefined
   }
 
   newProcess(): PlatformThread | number {
-    const spare = this.#spare ?? this.#request()
-    this.#spare = undefined
+    const spare = this.#takeNewborn()
     if (spare === undefined) return -EAGAIN
-    if (this.addon.awaitRequest(spare.slot, spare.socket, 0) < 0) return -EAGAIN
     const thread = this.#adopt(spare.memfd, spare.socket, spare.slot)
     this.#spare = this.#request()
     if (typeof thread === 'number') return thread
@@ -342,9 +366,14 @@ export class Systrap implements Platform {
     const pairs = ready.slice(1, 1 + count * 2)
     for (let i = 0; i < pairs.length; i += 2) {
       if (pairs[i] === TOKEN_LOOP) this.loopReady = true
-      else if (pairs[i] === TOKEN_QUIET) this.onQuiet?.()
+      else if (pairs[i] === TOKEN_QUIET) this.#quiet()
       else this.host.hostReady(pairs[i]!, pairs[i + 1]!)
     }
+  }
+
+  #quiet(): void {
+    for (const space of this.#spaces) space.trim()
+    this.onQuiet?.()
   }
 
   destroy(): void {

@@ -13,7 +13,7 @@ import {
   SLOTS, STATE_SLEEP, STOP_FAULT as STUB_FAULT, STOP_KICK as STUB_KICK, STOP_KICK_FAST, STOP_SYSCALL_FAST, STOP_SYSCALL_TRAP,
 } from '../../abi/protocol.ts'
 import { POLLIN } from '../../abi/constants.ts'
-import { EFAULT, EINVAL, ESRCH } from '../../abi/errno.ts'
+import { EFAULT, EINVAL, EPERM, ESRCH } from '../../abi/errno.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
 import {
@@ -301,7 +301,10 @@ export class SystrapThread implements PlatformThread {
   getGsBase(): number {
     return 0
   }
-  setGsBase(_address: number): void {}
+  /** GS is the stub's: it finds the thread's slot by it. */
+  setGsBase(address: number): Status {
+    return address === 0 ? 0 : -EPERM
+  }
 
   /** CPU time of the host thread in ns. */
   cpuTime(): number {

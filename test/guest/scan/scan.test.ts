@@ -60,7 +60,7 @@ function readTrace(trace: string): void {
     const [, mark] = /^access\("\/scan\/([^"]*)"/.exec(call) ?? []
     if (mark === 'end') open.delete(pid)
     else if (mark !== undefined) open.set(pid, begin(mark))
-    else if (!call.startsWith('<...')) open.get(pid)?.push(call)
+    else if (/^\w+\(/.test(call)) open.get(pid)?.push(call)
   }
 }
 

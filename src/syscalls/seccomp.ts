@@ -1,0 +1,77 @@
+/** seccomp(2): the arguments. What the filters do is in kernel/seccomp/. */
+import {
+  BPF_MAXINSNS,
+  CAP_SYS_ADMIN,
+  SECCOMP_FILTER_FLAG_LOG,
+  SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+  SECCOMP_FILTER_FLAG_TSYNC,
+  SECCOMP_FILTER_FLAG_TSYNC_ESRCH,
+  SECCOMP_GET_ACTION_AVAIL,
+  SECCOMP_SET_MODE_FILTER,
+  SECCOMP_SET_MODE_STRICT,
+} from '../abi/constants.ts'
+import { EACCES, EFAULT, EINVAL, EOPNOTSUPP } from '../abi/errno.ts'
+import { SOCK_FILTER, SOCK_FPROG } from '../abi/layout.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { failed } from '../base/result.ts'
+import { BpfProgram } from '../kernel/seccomp/bpf.ts'
+import { addFilter, isKnownAction, restrictStrictly } from '../kernel/seccomp/seccomp.ts'
+import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import { addr, flags as flagsArg, hex, type SyscallRows } from './args.ts'
+
+const FILTER_FLAGS =
+  SECCOMP_FILTER_FLAG_TSYNC |
+  SECCOMP_FILTER_FLAG_LOG |
+  SECCOMP_FILTER_FLAG_SPEC_ALLOW |
+  SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+
+export function seccomp(task: Task, operation: number, flags: number, at: GuestAddr): number {
+  switch (operation) {
+    case SECCOMP_SET_MODE_STRICT:
+      return flags !== 0 || at !== 0 ? -EINVAL : restrictStrictly(task)
+    case SECCOMP_SET_MODE_FILTER:
+      return setFilter(task, flags, at)
+    case SECCOMP_GET_ACTION_AVAIL: {
+      if (flags !== 0) return -EINVAL
+      const action = task.mm.u32(at)
+      if (action === undefined) return -EFAULT
+      return isKnownAction(action) ? 0 : -EOPNOTSUPP
+    }
+  }
+  return -EINVAL
+}
+
+function setFilter(task: Task, flags: number, at: GuestAddr): number {
+  if ((flags & ~FILTER_FLAGS) !== 0) return -EINVAL
+  const header = task.mm.view(at, SOCK_FPROG.size)
+  if (header === undefined) return -EFAULT
+  const length = header.getUint16(SOCK_FPROG.len, true)
+  const low = header.getUint32(SOCK_FPROG.filter, true)
+  const high = header.getUint32(SOCK_FPROG.filter + 4, true)
+  if (length === 0 || length > BPF_MAXINSNS) return -EINVAL
+  if (!task.cred.noNewPrivs && !task.cred.capable(CAP_SYS_ADMIN)) return -EACCES
+  const bytes = new Uint8Array(length * SOCK_FILTER.size)
+  if (task.mm.copyIn(high * 2 ** 32 + low, bytes) < 0) return -EFAULT
+  const program = BpfProgram.check(bytes)
+  if (failed(program)) return program
+  const esrch = (flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH) !== 0
+  const sync = (flags & SECCOMP_FILTER_FLAG_TSYNC) !== 0
+  return addFilter(task, program, (flags & SECCOMP_FILTER_FLAG_LOG) !== 0, sync, esrch)
+}
+
+const filterFlags = flagsArg({
+  SECCOMP_FILTER_FLAG_TSYNC,
+  SECCOMP_FILTER_FLAG_LOG,
+  SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+  SECCOMP_FILTER_FLAG_TSYNC_ESRCH,
+})
+
+export const seccompCalls = {
+  seccomp: {
+    nr: NR.seccomp,
+    run: seccomp,
+    args: [hex, filterFlags, addr],
+    partial: 'no listeners: SECCOMP_FILTER_FLAG_NEW_LISTENER and SECCOMP_GET_NOTIF_SIZES are refused with EINVAL',
+  },
+} satisfies SyscallRows
