@@ -361,43 +361,18 @@ static pid_t clone_sandbox(void)
 
 /* --- The control socket ------------------------------------------------------------------------------------ */
 
-static struct sockaddr_un control_address = { .sun_family = AF_UNIX };
-
-static void remove_control_socket(void)
-{
-	if (control_address.sun_path[0])
-		unlink(control_address.sun_path);
-}
-
-/* DIR/PID.sock, where `caisson ps` finds it; -1 where there is no place for it, which only `ps` suffers from. */
+/*
+ * An abstract socket, caisson-UID-PID, which ends with us however we end; `caisson ps` finds it in /proc/net/unix. -1 where
+ * it can't be had, which only `ps` suffers from.
+ */
 static int open_control_socket(void)
 {
-	char directory[64];
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	if (!runtime || strlen(runtime) > sizeof directory - sizeof "/caisson") {
-		runtime = geteuid() == 0 ? "/run" : "/tmp";
-		if (geteuid() == 0)
-			snprintf(directory, sizeof directory, "/run/caisson");
-		else
-			snprintf(directory, sizeof directory, "/tmp/caisson-%d", geteuid());
-	} else {
-		snprintf(directory, sizeof directory, "%s/caisson", runtime);
-	}
-	struct stat st;
-	mkdir(directory, 0700);
-	/* In /tmp somebody else may have been first. */
-	if (lstat(directory, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-		return -1;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "caisson-%d-%d", geteuid(), getpid());
+	socklen_t size = offsetof(struct sockaddr_un, sun_path) + 1 + length;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -1;
-	snprintf(control_address.sun_path, sizeof control_address.sun_path, "%s/%d.sock", directory, getpid());
-	unlink(control_address.sun_path);
-	mode_t mask = umask(0177);
-	int status = bind(fd, (struct sockaddr *)&control_address, sizeof control_address);
-	umask(mask);
-	if (status < 0 || listen(fd, 8) < 0) {
-		control_address.sun_path[0] = '\0';
+
+	if (fd >= 0 && (bind(fd, (struct sockaddr *)&address, size) < 0 || listen(fd, 8) < 0)) {
 		close(fd);
 		return -1;
 	}
@@ -427,9 +402,14 @@ static void tell_sentry(int channel, char byte, int fd)
 static void pass_connection(int control, int channel)
 {
 	int connection = accept4(control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred peer;
+	socklen_t size = sizeof peer;
+
 	if (connection < 0)
 		return;
-	tell_sentry(channel, 0, connection);
+	/* Everybody can connect to an abstract socket. */
+	if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == geteuid() || peer.uid == 0))
+		tell_sentry(channel, 0, connection);
 	close(connection);
 }
 
@@ -440,7 +420,6 @@ static bool killed_by_us;
 
 static _Noreturn void end_as(int status)
 {
-	remove_control_socket();
 	if (WIFEXITED(status))
 		exit(WEXITSTATUS(status));
 	int signal = WTERMSIG(status);

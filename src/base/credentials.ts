@@ -57,6 +57,11 @@ export interface IdMapping {
   count: number
 }
 
+/** Whether the map of a user namespace has this kernel-wide id. */
+export function isMapped(map: readonly IdMapping[], kernelId: number): boolean {
+  return map.some(line => kernelId >= line.outside && kernelId - line.outside < line.count)
+}
+
 export class UserNamespace {
   readonly parent: UserNamespace | undefined
   /** 0 for the first one. */

@@ -1,6 +1,5 @@
 /** `caisson ps` and `caisson strace`: the client's side of the control socket (sandbox/control.ts). */
-import { readdirSync, unlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync, readlinkSync } from 'node:fs'
 import type { ControlAnswer, ControlRequest } from '../sandbox/control.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Verb } from './flags.ts'
@@ -31,12 +30,9 @@ export const straceVerb: Verb = {
   },
 }
 
-/** As the launcher has it. */
-function socketDirectory(): string {
-  const runtime = process.env.XDG_RUNTIME_DIR
-  if (runtime !== undefined) return join(runtime, 'caisson')
-  const uid = process.geteuid!()
-  return uid === 0 ? '/run/caisson' : `/tmp/caisson-${uid}`
+/** The name of a launcher's abstract socket, as the launcher has it: an id is its pid. */
+function socketName(id: string): string {
+  return `caisson-${process.geteuid!()}-${id}`
 }
 
 async function listSandboxes(): Promise<void> {
@@ -66,21 +62,25 @@ async function switchStrace(state: 'on' | 'off', id: string): Promise<void> {
 }
 
 function sandboxIds(): string[] {
+  const names = readFileSync('/proc/net/unix', 'latin1').matchAll(new RegExp(`@${socketName('(\\d+)')}$`, 'gm'))
+  return [...new Set([...names].map(name => name[1]))].filter(isLauncher).sort((a, b) => Number(a) - Number(b))
+}
+
+/** Anybody could have taken a name like this. */
+function isLauncher(pid: string): boolean {
   try {
-    return readdirSync(socketDirectory())
-      .filter(name => name.endsWith('.sock'))
-      .map(name => name.slice(0, -'.sock'.length))
+    return readlinkSync(`/proc/${pid}/exe`).endsWith('/native/build/caisson')
   } catch {
-    // Nobody made the directory yet.
-    return []
+    // It ended, or is somebody else's.
+    return false
   }
 }
 
-/** The answer, or undefined where nobody listens (any more: then the stale socket goes). */
+/** The answer, or undefined where nobody listens (any more). */
 async function ask(id: string, request: ControlRequest): Promise<ControlAnswer | undefined> {
   // Here, since the start of a sandbox has no use for it.
   const { createConnection } = await import('node:net')
-  const path = join(socketDirectory(), `${id}.sock`)
+  const path = `\0${socketName(id)}`
   return new Promise((resolve, reject) => {
     let text = ''
     const socket = createConnection(path, () => socket.write(`${JSON.stringify(request)}\n`))
@@ -93,7 +93,6 @@ async function ask(id: string, request: ControlRequest): Promise<ControlAnswer |
     })
     socket.on('end', () => resolve(text === '' ? undefined : JSON.parse(text)))
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') unlinkSync(path)
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
       else reject(new UserError(`sandbox ${id}: ${error.message}`))
     })

@@ -2,6 +2,7 @@
 
 import { realpathSync } from 'node:fs'
 import { isAbsolute, normalize, resolve } from 'node:path'
+import { getSystemErrorMessage } from 'node:util'
 import { encodeText } from '../base/bytes.ts'
 import type { Donation, LogLevel, SandboxOptions } from '../sandbox/options.ts'
 import { runSandbox } from '../sandbox/sandbox.ts'
@@ -51,7 +52,7 @@ function sandboxOptions(words: Words): SandboxOptions {
     id: process.env.CAISSON_LAUNCHER ?? '0',
     args: rawArguments(words.rest),
     env: changedEnvironment(guestEnvironment(), words.all('env')),
-    cwd: encodeText(cwd === undefined ? process.cwd() : absolute(cwd, '--cwd')),
+    cwd: encodeText(cwd === undefined ? currentDirectory() : absolute(cwd, '--cwd')),
     user: parseUser(words.last('user')),
     hostname: encodeText(checkHostname(words.last('hostname') ?? 'caisson')),
     donations: [
@@ -68,12 +69,21 @@ function sandboxOptions(words: Words): SandboxOptions {
   }
 }
 
+function currentDirectory(): string {
+  try {
+    return process.cwd()
+  } catch {
+    throw new UserError('the current directory was removed, or may not be seen; --cwd names another')
+  }
+}
+
 function donate(source: string, target: string, readOnly: boolean): Donation {
   let real: string
   try {
     real = realpathSync(source)
   } catch (error) {
-    throw new UserError(`${source} can't be given to the sandbox: ${(error as Error).message}`)
+    const reason = getSystemErrorMessage((error as { errno: number }).errno)
+    throw new UserError(`${source} can't be given to the sandbox: ${reason}`)
   }
   if (/^\/(proc|sys)(\/|$)/.test(real) || real === '/dev') {
     throw new UserError(`${source} can't be given to the sandbox, which has its own ${real.split('/')[1]}`)

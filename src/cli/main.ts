@@ -9,7 +9,8 @@ import { columns, helpOf, parseWords, type Verb } from './flags.ts'
 import { packageRoot } from './package-root.ts'
 import { syscallsVerb } from './syscalls.ts'
 
-const EXIT_USAGE = 125
+/** Nothing was run, or caisson itself failed. */
+const EXIT_FAILED = 125
 
 const VERBS: Readonly<Record<string, Verb>> = {
   do: doVerb,
@@ -25,7 +26,7 @@ async function run(name: string | undefined, words: readonly string[]): Promise<
   if (name === '--help' || name === '-h' || name === 'help') return say(help())
   if (name === undefined) {
     process.stderr.write(help())
-    return EXIT_USAGE
+    return EXIT_FAILED
   }
   const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
   if (verb === undefined) throw new UserError(`there is no verb ${name}; 'caisson --help' lists them`)
@@ -55,8 +56,8 @@ export async function main(): Promise<void> {
   try {
     process.exitCode = await run(process.argv[2], process.argv.slice(3))
   } catch (error) {
-    if (!(error instanceof UserError)) throw error
-    process.stderr.write(`caisson: ${error.message}\n`)
-    process.exitCode = error.exitStatus
+    const known = error instanceof UserError
+    process.stderr.write(`caisson: ${known ? error.message : `this is a bug: ${(error as Error).stack}`}\n`)
+    process.exit(known ? error.exitStatus : EXIT_FAILED)
   }
 }

@@ -75,7 +75,7 @@ export function taskTotals(task: Task): CpuTotals {
   const totals = newCpuTotals()
   totals.user = taskCpuTime(task)
   totals.voluntarySwitches = task.voluntarySwitches
-  totals.maxRss = residentKiB(task)
+  totals.maxRss = peakKiB(task)
   return totals
 }
 
@@ -85,7 +85,7 @@ export function groupTotals(group: ThreadGroup): CpuTotals {
   addTotals(totals, group.ended)
   if (group.live === 0) return totals
   totals.user = groupCpuTime(group)
-  totals.maxRss = Math.max(totals.maxRss, residentKiB(group.representative))
+  totals.maxRss = Math.max(totals.maxRss, peakKiB(group.representative))
   for (const task of group.tasks) if (!task.ended) totals.voluntarySwitches += task.voluntarySwitches
   return totals
 }
@@ -97,7 +97,7 @@ export function accountEnd(task: Task): void {
   ended.voluntarySwitches += task.voluntarySwitches
   if (!group.ownsSpace || task.thread.space.cpuTime === undefined) ended.user += taskCpuTime(task)
   else if (group.live === 1) ended.user += spaceCpuTime(group) ?? 0
-  if (group.live === 1) ended.maxRss = Math.max(ended.maxRss, residentKiB(task))
+  if (group.live === 1) ended.maxRss = Math.max(ended.maxRss, peakKiB(task))
 }
 
 /** Called when a task leaves its address space for another one (exec); it is the only thread. */
@@ -108,9 +108,14 @@ export function accountExec(task: Task): void {
   const space = spaceCpuTime(group)
   if (space !== undefined) group.ended.user += space
   else if (task.thread.space.cpuTime !== undefined) group.ended.user += task.cpuTime
+  // Not what a vfork borrowed.
+  if (group.ownsSpace) group.ended.maxRss = Math.max(group.ended.maxRss, peakKiB(task))
   group.ownsSpace = true
 }
 
-function residentKiB(task: Task): number {
-  return task.ended || !task.thread.space.alive ? 0 : task.thread.space.residentPages() * 4
+/** The most that was resident of its address space. */
+function peakKiB(task: Task): number {
+  if (task.ended || !task.thread.space.alive) return 0
+  const { space } = task.thread
+  return (space.peakPages?.() ?? space.residentPages()) * 4
 }

@@ -1,6 +1,8 @@
 /** uid and gid maps of user namespaces (user_namespaces(7)): between a namespace's ids and the kernel's. */
 import type { IdMapping, UserNamespace } from '../base/credentials.ts'
 
+export { isMapped } from '../base/credentials.ts'
+
 /** What an id without a mapping is shown as: /proc/sys/kernel/overflowuid. */
 export const OVERFLOW_ID = 65534
 /** (uid_t)-1: no id. */
@@ -23,10 +25,6 @@ export function fromKernelId(map: readonly IdMapping[], id: number): number {
     if (id >= line.outside && id - line.outside < line.count) return line.inside + (id - line.outside)
   }
   return OVERFLOW_ID
-}
-
-export function isMapped(map: readonly IdMapping[], kernelId: number): boolean {
-  return map.some(line => kernelId >= line.outside && kernelId - line.outside < line.count)
 }
 
 /** Whether `inner` is `outer` or descends from it. */

@@ -201,6 +201,9 @@ export class Mm implements SpaceOwner {
   residentPages(): number {
     return this.space.residentPages()
   }
+  peakPages(): number {
+    return Math.max(this.space.peakPages?.() ?? 0, this.residentPages())
+  }
 
   /** The part of [start, end) that the platform reserved, if any. */
   reservedIn(start: number, end: number): { start: number; end: number } | undefined {

@@ -166,6 +166,8 @@ export interface AddressSpace {
 
   /** Resident set in pages, read from the host: for /proc/PID/statm. */
   residentPages(): number
+  /** The most that it ever was; absent where the host does not tell. */
+  peakPages?(): number
   /** Ends the host process and all its threads at once. */
   destroy(): void
 }

@@ -9,7 +9,7 @@
  */
 import { join } from 'node:path'
 import { O_DIRECTORY, O_PATH, SIGKILL } from '../abi/constants.ts'
-import { EACCES, ENOENT, ENOTDIR, errnoName } from '../abi/errno.ts'
+import { E2BIG, EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC, ENOMEM, ENOTDIR, errnoName } from '../abi/errno.ts'
 import { decodeText } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
@@ -23,7 +23,8 @@ import { Systrap } from '../platform/systrap/systrap.ts'
 import { compileRows } from '../syscalls/dispatch.ts'
 import { syscallRows } from '../syscalls/table.ts'
 import { FdTable } from '../vfs/fd-table.ts'
-import { FsState } from '../vfs/path.ts'
+import { FsState, type Path } from '../vfs/path.ts'
+import { MAY_EXEC, permission } from '../vfs/permission.ts'
 import { lookup, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, type WalkContext } from '../vfs/namei.ts'
 import { registerFileSystems } from './file-systems.ts'
 import { Jail } from './jail.ts'
@@ -32,6 +33,7 @@ import { ControlServer } from './control.ts'
 import { Log } from './log.ts'
 import type { SandboxOptions, SandboxUser } from './options.ts'
 import { prefetchRules } from './prefetch.ts'
+import { ProcessMemory } from './process-memory.ts'
 import { buildRoot } from './root.ts'
 import { Stdio } from './stdio.ts'
 import { Tidier } from './tidy.ts'
@@ -50,6 +52,11 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   platform.patching = options.patch
   const jail = Jail.enterRoot(addon, host, options.donations)
   if (jail.proc >= 0) host.ownFds = host.openat2(jail.proc, 'self/fd', O_PATH | O_DIRECTORY, 0, 0)
+  if (jail.proc >= 0) {
+    const memory = new ProcessMemory(host, jail.proc)
+    platform.residentPages = pid => memory.resident(pid)
+    platform.peakPages = pid => memory.peak(pid)
+  }
   const kernel = new Kernel(platform, host, {
     syscalls: compileRows(syscallRows), log, hostname: options.hostname,
   })
@@ -82,11 +89,32 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
     closed: () => killGroup(init.group, SIGKILL),
   })
   stdio.start()
-  await serve(kernel, platform)
-  stdio.close()
+  try {
+    await serve(kernel, platform)
+  } catch (error) {
+    log.error(crashReport(kernel, error))
+    return EXIT_CRASH
+  } finally {
+    stdio.close()
+  }
   const status = init.group.exitStatus
   const signo = status & 0x7f
   return signo === 0 ? status >> 8 : 128 + signo
+}
+
+/** As for all failures of caisson itself. */
+const EXIT_CRASH = 125
+
+/** What is known when the sentry fails outside of a system call's handler: the error, and what the guest was doing. */
+function crashReport(kernel: Kernel, error: unknown): string {
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  const lines = [`bug: the kernel failed, and the sandbox ends: ${trace}`]
+  for (const task of kernel.tasks()) {
+    const call = task.callNumber < 0 ? 'guest code' : `${kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`
+    lines.push(`  pid ${task.tid} ${task.comm}: in ${call}${task === kernel.current ? ', being served' : ''}`)
+    if (lines.length > 50) break
+  }
+  return lines.join('\n')
 }
 
 /** Serves until the first process has ended; what it leaves behind ends with it. */
@@ -106,19 +134,19 @@ function startCommand(kernel: Kernel, options: SandboxOptions, jail: Jail, stdio
   const place = namespace.rootPath
   const fs = new FsState(place, place, 0o022)
   const walk: WalkContext = { fs, cred, mountNs: namespace }
-  const cwd = lookup(walk, undefined, options.cwd, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
-  if (failed(cwd)) throw new UserError(`can't start in ${decodeText(options.cwd)}: ${errnoName(-cwd)}`)
+  const cwd = workingDirectory(walk, options.cwd)
+  if (failed(cwd)) throw new UserError(`can't start in ${decodeText(options.cwd)}: ${reasonOf(-cwd)}`)
   fs.cwd = cwd
   const command = options.args[0]!
   const path = findCommand(walk, command, options.env)
-  if (failed(path)) throw commandError(command, path)
+  if (failed(path)) throw commandError(walk, command, path)
   const fds = new FdTable()
   stdio.install(fds, walk)
   const task = kernel.startInit({
     path, argv: options.args, envp: options.env, cred, fs, fds, ns: kernel.initialNamespaces(namespace), protectInit: false,
     prepare: started => stdio.adopt(started),
   })
-  if (failed(task)) throw commandError(command, task)
+  if (failed(task)) throw commandError(walk, command, task)
   return task
 }
 
@@ -131,8 +159,17 @@ function credentialsOf(kernel: Kernel, user: SandboxUser): Credentials {
   return cred
 }
 
+/** As chdir(2). */
+function workingDirectory(walk: WalkContext, name: string): OrErrno<Path> {
+  const path = lookup(walk, undefined, name, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
+  if (failed(path)) return path
+  const status = permission(walk.cred, path.dentry.inode!, MAY_EXEC)
+  return status < 0 ? status : path
+}
+
 /** As execvp(3): a name with a slash is itself, others are looked for in the guest's PATH. */
 function findCommand(walk: WalkContext, command: string, env: readonly string[]): OrErrno<string> {
+  if (command === '') return -ENOENT
   if (command.includes('/')) return command
   const path = env.find(entry => entry.startsWith('PATH='))?.slice(5) ?? '/usr/local/bin:/usr/bin:/bin'
   let error = -ENOENT
@@ -148,8 +185,24 @@ function findCommand(walk: WalkContext, command: string, env: readonly string[])
 }
 
 /** As env(1) and shells have it: 127 when there is no such command, 126 when it can't be executed. */
-function commandError(command: string, error: number): UserError {
-  const missing = error === -ENOENT || error === -ENOTDIR
-  const what = missing ? 'command not found' : `can't be executed: ${errnoName(-error)}`
-  return new UserError(`${decodeText(command)}: ${what}`, missing ? 127 : 126)
+function commandError(walk: WalkContext, command: string, error: number): UserError {
+  const name = decodeText(command)
+  if (error !== -ENOENT) return new UserError(`${name}: can't be executed: ${reasonOf(-error)}`, 126)
+  const isThere = command.includes('/') && !failed(lookup(walk, undefined, command, LOOKUP_FOLLOW))
+  return new UserError(`${name}: ${isThere ? 'its interpreter is missing' : 'command not found'}`, 127)
 }
+
+/** What an errno means to somebody who wants to start a command. */
+function reasonOf(errno: number): string {
+  return REASONS.get(errno) ?? errnoName(errno)
+}
+const REASONS: ReadonlyMap<number, string> = new Map([
+  [E2BIG, 'its arguments are too long'],
+  [EACCES, 'permission denied'],
+  [ELIBBAD, 'its interpreter is damaged'],
+  [ELOOP, 'too many symbolic links, or interpreters of interpreters'],
+  [ENOENT, 'no such directory'],
+  [ENOEXEC, 'neither a program for this machine nor a script'],
+  [ENOMEM, 'out of memory'],
+  [ENOTDIR, 'not a directory'],
+])

@@ -14,7 +14,7 @@ import {
   S_IXGRP,
 } from '../abi/constants.ts'
 import { EACCES, EPERM, EROFS } from '../abi/errno.ts'
-import type { Credentials, IdMapping } from '../base/credentials.ts'
+import { type Credentials, isMapped } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
 import type { Inode } from './inode.ts'
 import type { Path } from './path.ts'
@@ -60,17 +60,14 @@ export function modePermission(cred: Credentials, inode: Inode, mask: number): S
 export function capableOver(cred: Credentials, inode: Inode, cap: number): boolean {
   if (!cred.capable(cap)) return false
   const ns = cred.userNs
-  return ns.level === 0 || (hasId(ns.uidMap, inode.uid) && hasId(ns.gidMap, inode.gid))
-}
-
-/** The maps hold kernel-wide ids as `outside`. */
-function hasId(map: readonly IdMapping[], id: number): boolean {
-  return map.some(line => id >= line.outside && id - line.outside < line.count)
+  return ns.level === 0 || (isMapped(ns.uidMap, inode.uid) && isMapped(ns.gidMap, inode.gid))
 }
 
 /** inode_owner_or_capable: chmod, explicit times, O_NOATIME. */
 export function ownerOrCapable(cred: Credentials, inode: Inode): boolean {
-  return cred.fsuid === inode.uid || capableOver(cred, inode, CAP_FOWNER)
+  if (cred.fsuid === inode.uid) return true
+  // The group does not count here.
+  return isMapped(cred.userNs.uidMap, inode.uid) && cred.capable(CAP_FOWNER)
 }
 
 /** in_group_or_capable: whether the setgid bit may stay. */

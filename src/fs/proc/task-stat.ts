@@ -192,7 +192,7 @@ function memoryLines(task: Task): string[] {
     size('VmSize', use.size),
     size('VmLck', use.locked),
     size('VmPin', 0),
-    size('VmHWM', use.resident),
+    size('VmHWM', Math.max(use.resident, task.mm.peakPages())),
     size('VmRSS', use.resident),
     size('RssAnon', use.resident - use.residentFile),
     size('RssFile', use.residentFile),

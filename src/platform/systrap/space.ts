@@ -282,6 +282,9 @@ export class SystrapSpace implements AddressSpace {
   residentPages(): number {
     return this.platform.residentPages?.(this.pid) ?? 0
   }
+  peakPages(): number {
+    return this.alive ? (this.platform.peakPages?.(this.pid) ?? 0) : 0
+  }
   /** CPU time of the whole process in ns. */
   cpuTime(): number {
     return this.alive ? this.platform.addon.processClock(this.pid) : 0

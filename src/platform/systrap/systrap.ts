@@ -75,6 +75,7 @@ export class Systrap implements Platform {
   onQuiet: (() => void) | undefined = undefined
   /** Host facts about a process, given by the sandbox when it has a /proc. */
   residentPages: ((pid: number) => number) | undefined = undefined
+  peakPages: ((pid: number) => number) | undefined = undefined
   /** How long a stub may spin while it waits for the sentry; see startRunning. */
   readonly stubSpin: number
   /** Threads that run guest code. */

@@ -1,0 +1,37 @@
+/** What the host's procfs tells of the memory of stub processes: the guests' own, and a few pages of the stub's. */
+import { O_RDONLY } from '../abi/constants.ts'
+import { fromBytes } from '../base/bytes.ts'
+import type { LinuxHost } from '../platform/linux-host.ts'
+
+const PAGE_KIB = 4
+
+export class ProcessMemory {
+  readonly #host: LinuxHost
+  readonly #proc: number
+  readonly #text = new Uint8Array(4096)
+
+  /** `proc`: a descriptor of a procfs that shows the stubs. */
+  constructor(host: LinuxHost, proc: number) {
+    this.#host = host
+    this.#proc = proc
+  }
+
+  /** Resident pages now; 0 if it is gone. */
+  resident(pid: number): number {
+    return Number(this.#read(`${pid}/statm`).split(' ', 2)[1] ?? 0)
+  }
+
+  /** The most pages that were resident at once. */
+  peak(pid: number): number {
+    const found = /^VmHWM:\s*(\d+) kB/m.exec(this.#read(`${pid}/status`))
+    return found === null ? 0 : Number(found[1]) / PAGE_KIB
+  }
+
+  #read(name: string): string {
+    const fd = this.#host.openat2(this.#proc, name, O_RDONLY, 0, 0)
+    if (fd < 0) return ''
+    const n = this.#host.pread(fd, this.#text, 0)
+    this.#host.close(fd)
+    return n > 0 ? fromBytes(this.#text, 0, n) : ''
+  }
+}

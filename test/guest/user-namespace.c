@@ -1,0 +1,139 @@
+/* Nested user namespaces: what ids mean in each, and over which files a capability counts. */
+#include "observe.h"
+
+static int write_map(pid_t pid, const char *name, const char *text)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	int result = write(fd, text, strlen(text)) < 0 ? -1 : 0;
+	int error = errno;
+	close(fd);
+	errno = error;
+	return result;
+}
+
+static void owner_of(const char *path)
+{
+	struct stat st = { 0 };
+
+	MUST(lstat(path, &st));
+	say("%s belongs to %u:%u\n", path, st.st_uid, st.st_gid);
+}
+
+static void make(const char *path, uid_t uid, gid_t gid, mode_t mode)
+{
+	write_file(path, "text");
+	MUST(chown(path, uid, gid));
+	MUST(chmod(path, mode));
+}
+
+/* Runs `inside` in a new user namespace with these maps, written from outside. */
+static void in_namespace(const char *uids, const char *gids, void (*inside)(void))
+{
+	int ready[2], go[2];
+	char byte;
+
+	MUST(pipe(ready));
+	MUST(pipe(go));
+	pid_t pid = fork();
+	if (pid == 0) {
+		MUST(unshare(CLONE_NEWUSER));
+		write(ready[1], "", 1);
+		MUST(read(go[0], &byte, 1));
+		inside();
+		_exit(0);
+	}
+	MUST(read(ready[0], &byte, 1));
+	ERR(write_map(pid, "uid_map", uids));
+	ERR(write_map(pid, "gid_map", gids));
+	ERR(write_map(pid, "uid_map", uids));
+	write(go[1], "", 1);
+	STATUS(end_of(pid));
+}
+
+static void look(void)
+{
+	owner_of("mine");
+	owner_of("partly");
+	owner_of("foreign");
+	SHOW(getuid());
+	SHOW(geteuid());
+	SHOW(getgid());
+	ERR(chmod("mine", 0640));
+	ERR(chmod("partly", 0640));
+	ERR(chmod("foreign", 0640));
+	ERR(open("mine", O_RDWR));
+	ERR(open("partly", O_RDWR));
+	ERR(open("foreign", O_RDWR));
+	ERR(chown("mine", 1, 1));
+	owner_of("mine");
+	ERR(chown("mine", 5000, -1));
+	ERR(chown("foreign", 0, 0));
+	ERR(chown("partly", 0, 0));
+	ERR(chown("mine", 0, 0));
+}
+
+static void become_root(void)
+{
+	ERR(setresgid(0, 0, 0));
+	ERR(setresuid(0, 0, 0));
+	look();
+}
+
+SECTION("one level: capabilities count over files whose user and group are mapped")
+{
+	need_root();
+	MUST(chmod(".", 0777));
+	make("mine", 1000, 1000, 0600);
+	make("partly", 1001, 50, 0600);
+	make("foreign", 0, 0, 0600);
+	in_namespace("0 1000 10\n", "0 1000 10\n", become_root);
+}
+
+static void outer(void)
+{
+	MUST(setresgid(0, 0, 0));
+	MUST(setresuid(0, 0, 0));
+	look();
+	MUST(prctl(PR_SET_DUMPABLE, 1));
+	/* What is 0 to 3 here is 1000 to 1003 to the kernel; inside it is 0 to 3 again, and 7 is nobody. */
+	in_namespace("0 7 1\n1 0 2\n", "0 7 1\n1 0 2\n", become_root);
+	in_namespace("0 9 2\n", "0 9 2\n", become_root);
+}
+
+SECTION("two levels: maps are in the parent's ids, files in the kernel's")
+{
+	need_root();
+	MUST(chmod(".", 0777));
+	make("mine", 1000, 1000, 0600);
+	make("partly", 1001, 50, 0600);
+	make("foreign", 7, 7, 0600);
+	in_namespace("0 1000 10\n", "0 1000 10\n", outer);
+	owner_of("mine");
+}
+
+static void show_map(void)
+{
+	TEXT(read_file("/proc/self/uid_map"));
+	TEXT(read_file("/proc/self/gid_map"));
+	TEXT(read_file("/proc/self/setgroups"));
+}
+
+static void show_nested(void)
+{
+	MUST(setresgid(0, 0, 0));
+	MUST(setresuid(0, 0, 0));
+	MUST(prctl(PR_SET_DUMPABLE, 1));
+	show_map();
+	in_namespace("5 1 2\n", "5 1 2\n", show_map);
+}
+
+SECTION("two levels: what the maps show")
+{
+	need_root();
+	in_namespace("0 1000 10\n20 50 1\n", "0 1000 10\n", show_nested);
+}
