@@ -174,13 +174,18 @@ static void publish(struct caisson_slot *slot, uint32_t what)
 		leave_cpu(asleep);
 }
 
+/* A slot with a request, taken from the watched ones. Each search begins behind the last find, so that none starves. */
 static int32_t scan(void)
 {
+	static size_t start;
+
 	for (size_t i = 0; i < running_count; i++) {
-		int32_t index = running[i];
+		size_t at = (start + i) % running_count;
+		int32_t index = running[at];
 
 		if (requested(slot_at(index))) {
 			run_remove(index);
+			start = at;
 			return index;
 		}
 	}

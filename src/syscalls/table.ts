@@ -22,6 +22,7 @@ import { memfdCalls } from './memfd.ts'
 import { memoryPolicyCalls } from './memory-policy.ts'
 import { memoryCalls } from './memory.ts'
 import { mountCalls } from './mount.ts'
+import { mountFdCalls } from './mount-fd.ts'
 import { mqueueCalls } from './mqueue.ts'
 import { msgCalls } from './msg.ts'
 import { openCalls } from './open.ts'
@@ -66,6 +67,7 @@ export const syscallRows: SyscallRows = {
   ...memoryPolicyCalls,
   ...memoryCalls,
   ...mountCalls,
+  ...mountFdCalls,
   ...mqueueCalls,
   ...msgCalls,
   ...openCalls,

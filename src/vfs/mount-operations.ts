@@ -7,7 +7,6 @@ import {
   MS_MANDLOCK,
   MS_NOATIME,
   MS_NODIRATIME,
-  MS_PRIVATE,
   MS_RDONLY,
   MS_RELATIME,
   MS_SHARED,
@@ -34,6 +33,7 @@ import type { FsContext, Path } from './path.ts'
 import { isReachable } from './path-string.ts'
 import { attachTree, propagatedCopies } from './propagation.ts'
 import type { SuperBlock } from './super-block.ts'
+import type { Vfs } from './vfs.ts'
 
 const SUPER_FLAGS = MS_RDONLY | MS_SYNCHRONOUS | MS_MANDLOCK | MS_LAZYTIME
 const ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
@@ -132,17 +132,18 @@ function writersOf(ns: MountNamespace, sb: SuperBlock): number {
 /** MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE. */
 export function changePropagation(ns: MountNamespace, at: Path, type: number, recursive: boolean): Status {
   if (at.dentry !== at.mount.root || at.mount.namespace !== ns) return -EINVAL
-  for (const mount of recursive ? mountTree(at.mount) : [at.mount]) {
-    if (type === MS_SHARED) makeShared(ns.vfs, mount)
-    else if (type === MS_SLAVE) makeSlave(ns.vfs, mount)
-    else if (type === MS_PRIVATE) makePrivate(mount)
-    else if (type === MS_UNBINDABLE) {
-      makePrivate(mount)
-      mount.unbindable = true
-    } else return -EINVAL
-  }
+  for (const mount of recursive ? mountTree(at.mount) : [at.mount]) setPropagation(ns.vfs, mount, type)
   ns.changes++
   return 0
+}
+
+export function setPropagation(vfs: Vfs, mount: Mount, type: number): void {
+  if (type === MS_SHARED) makeShared(vfs, mount)
+  else if (type === MS_SLAVE) makeSlave(vfs, mount)
+  else {
+    makePrivate(mount)
+    mount.unbindable = type === MS_UNBINDABLE
+  }
 }
 
 /** MS_MOVE: the mount at `source` goes to `at`. */
@@ -156,6 +157,16 @@ export function moveMount(ns: MountNamespace, at: Path, source: Path): Status {
   if (at.mount.peerGroup !== 0 && tree.some(each => each.unbindable)) return -EINVAL
   if (tree.includes(at.mount)) return -ELOOP
   mount.detach()
+  attachTree(ns.vfs, mount, at)
+  return 0
+}
+
+/** move_mount(2) of a mount that was attached nowhere. */
+export function attachDetached(ns: MountNamespace, at: Path, mount: Mount): Status {
+  if (at.mount.namespace !== ns || mount.root.inode!.isDir !== at.dentry.inode!.isDir) return -EINVAL
+  const target = at.dentry.inode!
+  if (at.dentry.unhashed || (target.isDir && target.nlink === 0)) return -ENOENT
+  if (at.mount.peerGroup !== 0 && mountTree(mount).some(each => each.unbindable)) return -EINVAL
   attachTree(ns.vfs, mount, at)
   return 0
 }

@@ -53,11 +53,9 @@ test('lifecycle: a sentry that hangs is killed at the second request to end', as
 })
 
 test('lifecycle: without the zygote no program starts, and those that run go on', async () => {
-  const command =
-    'echo ready; read line < /dev/zero & sleep 1; /bin/echo new; echo "status $?"; (echo forked); exit 3'
+  const command = 'sleep 1 & echo ready; wait; /bin/echo new; echo "status $?"; (echo forked); exit 3'
   const sandbox = new Running(['do', '--', 'sh', '-c', command])
   await sandbox.says('ready')
-  // Once for the process that waits for a program, once more for those that follow.
   process.kill(sandbox.processes()[2].pid, 'SIGKILL')
   const { status, stdout, stderr } = await sandbox.end(LIMIT_MS)
   assert.match(stderr, /no program can be started any more/)
