@@ -9,7 +9,7 @@ import { MS_DIRSYNC, MS_LAZYTIME, MS_RDONLY, MS_SYNCHRONOUS, O_PATH, O_RDWR } fr
 import { EBUSY, EINVAL, ENODATA, EPERM } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type Status } from '../base/result.ts'
-import { type AnonFs } from '../vfs/anon.ts'
+import type { AnonFs } from '../vfs/anon.ts'
 import { File, PathFile } from '../vfs/file.ts'
 import { FS_USERNS_MOUNT, type FsType, type MountContext } from '../vfs/fs-type.ts'
 import { Mount } from '../vfs/mount.ts'

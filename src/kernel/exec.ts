@@ -50,6 +50,11 @@ export interface ExecContext extends WalkContext {
   readonly rlimits: Rlimits
   /** Somebody outside the process shares its root and working directory. */
   readonly fsShared: boolean
+  /**
+   * Set by loadImage when Linux would have given up the old program by now: an error after that is the end of the
+   * process, though here the old one could go on.
+   */
+  pastReturn: boolean
 }
 
 /** open_exec: a regular file that may be executed, opened for the kernel's reading. */
@@ -102,6 +107,7 @@ export function loadImage(ctx: ExecContext, request: ImageRequest): OrErrno<Pend
   const { cred, secure } = identity
   const personality = secure ? ctx.personality & ~PER_CLEAR_ON_SETID : ctx.personality
   mm.limits = ctx.rlimits
+  ctx.pastReturn = true
   const loaded = loadProgram(mm, program, {
     uid: cred.uid,
     euid: cred.euid,

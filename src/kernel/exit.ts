@@ -27,6 +27,9 @@ import { NSIG } from './signal-state.ts'
 import { ENDED, type Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
+/** Set in a wait status when a core was, or would have been, dumped. */
+export const CORE_FLAG = 0x80
+
 /** All threads of the task's process end with this wait status (do_group_exit). */
 export function endGroup(task: Task, status: number): void {
   const { group } = task

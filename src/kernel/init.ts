@@ -41,7 +41,7 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
   const file = openExecutable(walk, undefined, request.path)
   if (failed(file)) return file
   const image = loadImage(
-    { ...walk, kernel, personality: 0, rlimits, fsShared: false },
+    { ...walk, kernel, personality: 0, rlimits, fsShared: false, pastReturn: false },
     {
       file,
       path: request.path,

@@ -6,7 +6,7 @@ import { SEGV_MAPERR, SIGKILL, SIGSYS } from '../abi/constants.ts'
 import { BLOCK } from '../base/result.ts'
 import { growDown } from '../mm/stack.ts'
 import { type PlatformThread, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL } from '../platform/platform.ts'
-import { endGroup, endTask } from './exit.ts'
+import { CORE_FLAG, endGroup, endTask } from './exit.ts'
 import type { Kernel } from './kernel.ts'
 import { returnToGuest } from './return-to-guest.ts'
 import { admitCall } from './seccomp/seccomp.ts'
@@ -14,8 +14,6 @@ import { forceSignal, killGroup } from './signal.ts'
 import { faultSignal } from './signal-info.ts'
 import { BLOCKED, IN_KERNEL, NO_RESULT, STOPPED, type Task } from './task.ts'
 
-/** Set in a wait status when a core would have been dumped. */
-const CORE_FLAG = 0x80
 /** X86_TRAP_PF: the only trap that sets cr2. */
 const PAGE_FAULT = 14
 

@@ -8,7 +8,7 @@ import { SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGKILL, SIGSTOP } from '..
 import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../abi/errno.ts'
 import { REG_RAX, REG_RIP } from '../platform/platform.ts'
 import { pushSignalFrame } from './arch/x86-64/signal-frame.ts'
-import { endGroup, endTask } from './exit.ts'
+import { CORE_FLAG, endGroup, endTask } from './exit.ts'
 import { beginGroupStop, enterStop } from './job-control.ts'
 import { forceSegv } from './signal.ts'
 import type { SigInfo } from './signal-info.ts'
@@ -18,8 +18,6 @@ import { BLOCKED, NO_RESULT, RUNNING, type Task } from './task.ts'
 
 /** Length of the syscall instruction. */
 const CALL_LENGTH = 2
-/** Set in a wait status when a core was (or would have been) dumped. */
-const CORE_FLAG = 0x80
 
 export function returnToGuest(task: Task, result: number): void {
   const signals = task.signals

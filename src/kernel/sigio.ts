@@ -90,13 +90,7 @@ export function signalOwner(file: File, fd: number, reason: number): void {
   }
 }
 
-function signalOne(
-  file: File,
-  task: Task,
-  group: ThreadGroup | undefined,
-  fd: number,
-  reason: number,
-): void {
+function signalOne(file: File, task: Task, group: ThreadGroup | undefined, fd: number, reason: number): void {
   const own = file.ownerCred
   if (own === undefined || !maySignal(own, task.cred)) return
   const send = (info: SigInfo): number =>

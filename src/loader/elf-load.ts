@@ -7,7 +7,7 @@ import type { Mm } from '../mm/mm.ts'
 import { mapAnonymous, mmap } from '../mm/mmap.ts'
 import { PAGE_SIZE, pageCeil, pageFloor, VM_EXEC, VM_MAYALL, VM_READ, VM_WRITE } from '../mm/vma.ts'
 import type { File } from '../vfs/file.ts'
-import type { ElfImage, Segment } from './elf.ts'
+import { type ElfImage, isSound, type Segment } from './elf.ts'
 
 /** Random bits of a position-independent program's base, in pages. */
 const BASE_RANDOM_PAGES = 2 ** 28
@@ -32,6 +32,7 @@ export interface LoadedImage {
 export type Placement = 'program' | 'library'
 
 export function loadElf(mm: Mm, file: File, image: ElfImage, placement: Placement): OrErrno<LoadedImage> {
+  if (!image.segments.every(isSound)) return -EINVAL
   const span = imageSpan(image)
   if (span === undefined) return -EINVAL
   const base = chooseBase(mm, image, span, placement)

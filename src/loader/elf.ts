@@ -14,7 +14,7 @@ import {
   PT_INTERP,
   PT_LOAD,
 } from '../abi/constants.ts'
-import { EINVAL, EIO, ENOEXEC } from '../abi/errno.ts'
+import { EIO, ENOEXEC } from '../abi/errno.ts'
 import { ELF64_EHDR, ELF64_PHDR } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
 import type { OrErrno } from '../base/result.ts'
@@ -88,7 +88,6 @@ export function readElf(file: File): OrErrno<ElfImage> {
       execStack = (headers.getUint32(at + ELF64_PHDR.p_flags, true) & PF_X) !== 0
     } else if (kind === PT_LOAD) {
       const segment = readSegment(headers, at)
-      if (typeof segment === 'number') return segment
       segments.push(segment)
       const align = u64(headers, at + ELF64_PHDR.p_align)
       if (Number.isInteger(Math.log2(align)) && align <= 2 ** 32) alignment = Math.max(alignment, align)
@@ -109,9 +108,9 @@ export function readElf(file: File): OrErrno<ElfImage> {
   }
 }
 
-function readSegment(headers: DataView, at: number): OrErrno<Segment> {
+function readSegment(headers: DataView, at: number): Segment {
   const flags = headers.getUint32(at + ELF64_PHDR.p_flags, true)
-  const segment: Segment = {
+  return {
     offset: u64(headers, at + ELF64_PHDR.p_offset),
     address: u64(headers, at + ELF64_PHDR.p_vaddr),
     fileSize: u64(headers, at + ELF64_PHDR.p_filesz),
@@ -121,9 +120,13 @@ function readSegment(headers: DataView, at: number): OrErrno<Segment> {
       ((flags & PF_W) !== 0 ? PROT_WRITE : 0) |
       ((flags & PF_X) !== 0 ? PROT_EXEC : 0),
   }
+}
+
+/** What Linux finds out only when it maps the segment. */
+export function isSound(segment: Segment): boolean {
   if (segment.address > MAX_FIELD || segment.memorySize > MAX_FIELD || segment.offset > MAX_FIELD)
-    return -EINVAL
-  return segment.fileSize > segment.memorySize ? -EINVAL : segment
+    return false
+  return segment.fileSize <= segment.memorySize
 }
 
 function readInterpreter(file: File, headers: DataView, at: number): string | number {

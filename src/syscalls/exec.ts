@@ -1,5 +1,12 @@
 /** execve(2), execveat(2): the arguments. The work is in kernel/exec.ts. */
-import { AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PATH_MAX, RLIMIT_STACK } from '../abi/constants.ts'
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
+  PATH_MAX,
+  RLIMIT_STACK,
+  SIGSEGV,
+} from '../abi/constants.ts'
 import { E2BIG, EBADF, EFAULT, EINVAL, ELOOP, ENAMETOOLONG } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
@@ -12,6 +19,7 @@ import {
   startExec,
 } from '../kernel/exec.ts'
 import { PendingExec } from '../kernel/exec-state.ts'
+import { CORE_FLAG, endGroup } from '../kernel/exit.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
 import { argumentLimit, MAX_ARG_STRLEN } from '../loader/arguments.ts'
 import type { GuestAddr, Mm } from '../mm/mm.ts'
@@ -82,21 +90,28 @@ function prepare(
   }
   const path = !relative ? name : name === '' ? `/dev/fd/${dirfd}` : `/dev/fd/${dirfd}/${name}`
   const comm = name === '' ? place.dentry.name : baseName(name)
-  return loadImage(contextOf(task), {
-    file,
-    path,
-    comm,
-    argv,
-    envp,
-    pathInaccessible: relative && task.fds.cloexec(dirfd),
-  })
+  const context = contextOf(task)
+  const pathInaccessible = relative && task.fds.cloexec(dirfd)
+  const image = loadImage(context, { file, path, comm, argv, envp, pathInaccessible })
+  if (!failed(image) || !context.pastReturn) return image
+  endGroup(task, SIGSEGV | CORE_FLAG)
+  return NO_RESULT
 }
 
 function contextOf(task: Task): ExecContext {
   const { kernel, fs, cred, mountNs, personality, group } = task
   let sharers = 0
   for (const each of group.tasks) if (!each.ended && each.fs === fs) sharers++
-  return { kernel, fs, cred, mountNs, personality, rlimits: group.rlimits, fsShared: fs.users > sharers }
+  return {
+    kernel,
+    fs,
+    cred,
+    mountNs,
+    personality,
+    rlimits: group.rlimits,
+    fsShared: fs.users > sharers,
+    pastReturn: false,
+  }
 }
 
 /** A NULL-terminated array of strings; a null array is an empty one. */

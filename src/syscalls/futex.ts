@@ -51,7 +51,7 @@ import { FutexWaiter } from '../kernel/futex.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { VM_READ } from '../mm/vma.ts'
-import { addr, hex, type SyscallRows, structIn, uint } from './args.ts'
+import { addr, hex, int, type SyscallRows, size, structIn, uint } from './args.ts'
 import { deadlineOf, readTime } from './timespec.ts'
 
 /** What a wait keeps between tries. */
@@ -371,7 +371,80 @@ function readWaitv(task: Task, list: GuestAddr, count: number): WaitvEntry[] | n
   return entries
 }
 
+/** The flags of futex_wake(2) and its sisters: whether the futex is shared, or -EINVAL. */
+function sharedByFlags(flags: number): boolean | number {
+  if ((flags & ~(FUTEX2_SIZE_MASK | FUTEX2_PRIVATE)) !== 0) return -EINVAL
+  if ((flags & FUTEX2_SIZE_MASK) !== FUTEX2_SIZE_U32) return -EINVAL
+  return (flags & FUTEX2_PRIVATE) === 0
+}
+
+export function futex_wake(
+  task: Task,
+  address: GuestAddr,
+  mask: number,
+  count: number,
+  flags: number,
+): number {
+  const shared = sharedByFlags(flags)
+  if (typeof shared === 'number') return shared
+  // A mask has the size of the futex.
+  if (mask >= 2 ** 32 || mask === 0 || address % 4 !== 0) return -EINVAL
+  if (!task.mm.accessOk(address, 4)) return -EFAULT
+  if (shared && task.mm.accessible(address, 4, VM_READ) < 4) return -EFAULT
+  if (count === 0) return 0
+  const { futexes } = task.kernel
+  return futexes.wake(futexes.key(task.mm, address, shared), count, mask | 0)
+}
+
+export function futex_wait(
+  task: Task,
+  address: GuestAddr,
+  expected: number,
+  mask: number,
+  flags: number,
+  timeoutAt: GuestAddr,
+  clockId: number,
+): number {
+  const shared = sharedByFlags(flags)
+  if (typeof shared === 'number') return shared
+  if (expected >= 2 ** 32 || mask >= 2 ** 32) return -EINVAL
+  if (timeoutAt !== 0 && clockId !== CLOCK_MONOTONIC && clockId !== CLOCK_REALTIME) return -EINVAL
+  if (address % 4 !== 0) return -EINVAL
+  if (!task.mm.accessOk(address, 4)) return -EFAULT
+  const kind = clockId === CLOCK_REALTIME ? 'realtime' : 'monotonic'
+  return wait(task, address, shared, expected, timeoutAt, kind, mask | 0)
+}
+
+/** Two struct futex_waitv: from where, if the word is as said, and to where. */
+export function futex_requeue(
+  task: Task,
+  list: GuestAddr,
+  flags: number,
+  wakeCount: number,
+  moveCount: number,
+): number {
+  if (flags !== 0 || list === 0) return -EINVAL
+  const entries = readWaitv(task, list, 2)
+  if (typeof entries === 'number') return entries
+  if (wakeCount < 0 || moveCount < 0) return -EINVAL
+  const [from, to] = entries
+  if (!task.mm.accessOk(from.address, 4) || !task.mm.accessOk(to.address, 4)) return -EFAULT
+  const current = task.mm.u32(from.address)
+  if (current === undefined) return -EFAULT
+  if (current !== from.expected) return -EAGAIN
+  const { futexes } = task.kernel
+  return futexes.requeue(
+    futexes.key(task.mm, from.address, from.shared),
+    futexes.key(task.mm, to.address, to.shared),
+    wakeCount,
+    moveCount,
+  )
+}
+
 export const futexCalls = {
   futex: { nr: NR.futex, run: futex, args: [addr, hex, uint, addr, addr, uint] },
+  futex_wake: { nr: NR.futex_wake, run: futex_wake, args: [addr, size, int, hex] },
+  futex_wait: { nr: NR.futex_wait, run: futex_wait, args: [addr, size, size, hex, structIn(TIMESPEC), int] },
+  futex_requeue: { nr: NR.futex_requeue, run: futex_requeue, args: [addr, hex, int, int] },
   futex_waitv: { nr: NR.futex_waitv, run: futex_waitv, args: [addr, uint, hex, structIn(TIMESPEC), uint] },
 } satisfies SyscallRows

@@ -65,7 +65,18 @@ import { copyMount, copyTree, type Mount, mountTree } from '../vfs/mount.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
-import { addr, fd as fdArg, flags as flagsArg, hex, int, path, type SyscallRows, size, string, uint } from './args.ts'
+import {
+  addr,
+  fd as fdArg,
+  flags as flagsArg,
+  hex,
+  int,
+  path,
+  type SyscallRows,
+  size,
+  string,
+  uint,
+} from './args.ts'
 import { fdLimit, fileOf, lookupAt } from './at.ts'
 
 const MAX_KEY = 256
@@ -214,9 +225,7 @@ export function open_tree(task: Task, dirfd: number, nameAt: GuestAddr, flags: n
   const ns = task.mountNs
   if (mount.unbindable || (mount.namespace !== ns && !isDetached(topMount(mount)))) return -EINVAL
   const recursive = (flags & AT_RECURSIVE) !== 0
-  const copy = recursive
-    ? copyTree(ns.vfs, mount, dentry, new Map(), true)
-    : copyMount(ns.vfs, mount, dentry)
+  const copy = recursive ? copyTree(ns.vfs, mount, dentry, new Map(), true) : copyMount(ns.vfs, mount, dentry)
   return failed(copy) ? copy : install(task, new TreeFile(copy, task.cred), cloexec)
 }
 

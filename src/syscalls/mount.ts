@@ -163,7 +163,9 @@ export function fstatfs(task: Task, fd: number, buffer: GuestAddr): number {
 }
 
 function putStatfs(task: Task, { mount, dentry }: Path, buffer: GuestAddr): number {
-  const { sb, flags } = mount
+  const { flags } = mount
+  // A memfd has a file system of its own, but no mount.
+  const { sb } = dentry.inode!
   const info = newStatfs()
   const status = sb.statfs(info, dentry.inode!)
   if (status < 0) return status

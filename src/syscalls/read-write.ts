@@ -214,12 +214,21 @@ function writeAtFrom(task: Task, file: File, from: IoSrc, offset: number, flags:
     const status = removePrivileges(task.cred, inode)
     if (status < 0) return status
   }
-  const n = file.writeAt(limited, offset)
+  const n = (flags & RWF_NOAPPEND) !== 0 ? writeInside(file, limited, offset) : file.writeAt(limited, offset)
   if (n === -EPIPE) task.sendSigpipe()
   if (n > 0) notifyModify(file)
   const syncs = (file.flags & O_DSYNC) !== 0 || (flags & (RWF_DSYNC | RWF_SYNC)) !== 0
   if (n <= 0 || !syncs) return n
   return syncAfter(file, n, (file.flags & O_SYNC) !== O_SYNC && (flags & RWF_SYNC) === 0)
+}
+
+/** RWF_NOAPPEND: what the file does by itself at the end because of O_APPEND, it does not for this one. */
+function writeInside(file: File, from: IoSrc, offset: number): number {
+  const { flags } = file
+  file.flags &= ~O_APPEND
+  const n = file.writeAt(from, offset)
+  file.flags = flags
+  return n
 }
 
 function wouldAppend(file: File, flags: number): boolean {

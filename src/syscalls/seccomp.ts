@@ -72,6 +72,7 @@ export const seccompCalls = {
     nr: NR.seccomp,
     run: seccomp,
     args: [hex, filterFlags, addr],
-    partial: 'no listeners: SECCOMP_FILTER_FLAG_NEW_LISTENER and SECCOMP_GET_NOTIF_SIZES are refused with EINVAL',
+    partial:
+      'no listeners: SECCOMP_FILTER_FLAG_NEW_LISTENER and SECCOMP_GET_NOTIF_SIZES are refused with EINVAL',
   },
 } satisfies SyscallRows

@@ -1,6 +1,8 @@
 /** Extended attributes: xattr(7). What a name means to the file system is the inode's. */
 import {
+  AT_EMPTY_PATH,
   AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
   CAP_SETFCAP,
   CAP_SYS_ADMIN,
   S_ISVTX,
@@ -10,7 +12,7 @@ import {
   XATTR_REPLACE,
   XATTR_SIZE_MAX,
 } from '../abi/constants.ts'
-import { E2BIG, EBADF, EINVAL, ENAMETOOLONG, ENODATA, EPERM, ERANGE } from '../abi/errno.ts'
+import { E2BIG, EBADF, EFAULT, EINVAL, ENAMETOOLONG, ENODATA, EPERM, ERANGE } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import type { Credentials } from '../base/credentials.ts'
@@ -18,7 +20,7 @@ import { failed, type OrErrno } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { Inode } from '../vfs/inode.ts'
-import { LOOKUP_FOLLOW } from '../vfs/namei.ts'
+import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import { notifyAttrib } from '../vfs/notify.ts'
 import type { Path } from '../vfs/path.ts'
 import {
@@ -120,6 +122,88 @@ export function lremovexattr(task: Task, nameAt: GuestAddr, keyAt: GuestAddr): n
 }
 export function fremovexattr(task: Task, fd: number, keyAt: GuestAddr): number {
   return remove(task, placeOf(task, fd), keyAt)
+}
+
+/** struct xattr_args. */
+const XATTR_ARGS = { size: 16, value: 0, length: 8, flags: 12 } as const
+
+/** setxattrat(2), getxattrat(2), listxattrat(2), removexattrat(2): AT_EMPTY_PATH makes them act on the descriptor. */
+export function setxattrat(
+  task: Task,
+  dirfd: number,
+  nameAt: GuestAddr,
+  atFlags: number,
+  keyAt: GuestAddr,
+  argsAt: GuestAddr,
+  argsSize: number,
+): number {
+  const args = readArgs(task, argsAt, argsSize)
+  if (typeof args === 'number') return args
+  if ((atFlags & ~AT_FLAGS) !== 0) return -EINVAL
+  return set(task, placeAt(task, dirfd, nameAt, atFlags), keyAt, args.value, args.length, args.flags)
+}
+export function getxattrat(
+  task: Task,
+  dirfd: number,
+  nameAt: GuestAddr,
+  atFlags: number,
+  keyAt: GuestAddr,
+  argsAt: GuestAddr,
+  argsSize: number,
+): number {
+  const args = readArgs(task, argsAt, argsSize)
+  if (typeof args === 'number') return args
+  if (args.flags !== 0 || (atFlags & ~AT_FLAGS) !== 0) return -EINVAL
+  return get(task, placeAt(task, dirfd, nameAt, atFlags), keyAt, args.value, args.length)
+}
+export function listxattrat(
+  task: Task,
+  dirfd: number,
+  nameAt: GuestAddr,
+  atFlags: number,
+  listAt: GuestAddr,
+  size: number,
+): number {
+  if ((atFlags & ~AT_FLAGS) !== 0) return -EINVAL
+  return list(task, placeAt(task, dirfd, nameAt, atFlags), listAt, size)
+}
+export function removexattrat(
+  task: Task,
+  dirfd: number,
+  nameAt: GuestAddr,
+  atFlags: number,
+  keyAt: GuestAddr,
+): number {
+  if ((atFlags & ~AT_FLAGS) !== 0) return -EINVAL
+  return remove(task, placeAt(task, dirfd, nameAt, atFlags), keyAt)
+}
+
+const AT_FLAGS = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
+
+function placeAt(task: Task, dirfd: number, nameAt: GuestAddr, atFlags: number): OrErrno<Path> {
+  const follow = (atFlags & AT_SYMLINK_NOFOLLOW) === 0 ? LOOKUP_FOLLOW : 0
+  if ((atFlags & AT_EMPTY_PATH) === 0) return lookupAt(task, dirfd, nameAt, follow)
+  // The descriptor itself must be open for more than its place.
+  const name = nameAt === 0 ? '' : task.mm.readPath(nameAt)
+  if (name === '' && dirfd >= 0) return placeOf(task, dirfd)
+  return lookupAt(task, dirfd, nameAt, follow | LOOKUP_EMPTY)
+}
+
+function readArgs(
+  task: Task,
+  at: GuestAddr,
+  size: number,
+): { value: GuestAddr; length: number; flags: number } | number {
+  if (size < XATTR_ARGS.size) return -EINVAL
+  if (size > 4096) return -E2BIG
+  const view = task.mm.view(at, size)
+  if (view === undefined) return -EFAULT
+  for (let i = XATTR_ARGS.size; i < size; i++) if (view.getUint8(i) !== 0) return -E2BIG
+  return {
+    value: view.getUint32(XATTR_ARGS.value, true) + view.getUint32(XATTR_ARGS.value + 4, true) * 2 ** 32,
+    length: view.getUint32(XATTR_ARGS.length, true),
+    flags: view.getUint32(XATTR_ARGS.flags, true),
+  }
 }
 
 function placeOf(task: Task, fd: number): OrErrno<Path> {
@@ -224,6 +308,7 @@ function mayRead(cred: Credentials, inode: Inode, key: string): number {
 }
 
 const setFlags = flagsArg({ XATTR_CREATE, XATTR_REPLACE })
+const atFlagsArg = flagsArg({ AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH })
 
 export const xattrCalls = {
   setxattr: { nr: NR.setxattr, run: setxattr, args: [path, string, bufferIn(3), sizeArg, setFlags] },
@@ -238,4 +323,8 @@ export const xattrCalls = {
   removexattr: { nr: NR.removexattr, run: removexattr, args: [path, string] },
   lremovexattr: { nr: NR.lremovexattr, run: lremovexattr, args: [path, string] },
   fremovexattr: { nr: NR.fremovexattr, run: fremovexattr, args: [fdArg, string] },
+  setxattrat: { nr: NR.setxattrat, run: setxattrat, args: [fdArg, path, atFlagsArg, string, addr, sizeArg] },
+  getxattrat: { nr: NR.getxattrat, run: getxattrat, args: [fdArg, path, atFlagsArg, string, addr, sizeArg] },
+  listxattrat: { nr: NR.listxattrat, run: listxattrat, args: [fdArg, path, atFlagsArg, addr, sizeArg] },
+  removexattrat: { nr: NR.removexattrat, run: removexattrat, args: [fdArg, path, atFlagsArg, string] },
 } satisfies SyscallRows

@@ -46,7 +46,7 @@ export interface ParentLookup {
 
 export function lookupParent(ctx: WalkContext, start: Path | undefined, name: string): OrErrno<ParentLookup> {
   const walk = new Walk(ctx, start)
-  const status = name === '' ? -ENOENT : walk.parent(name)
+  const status = name.length === 0 ? -ENOENT : walk.parent(name)
   if (status < 0) return status
   return { parent: walk.path, name: walk.last, type: walk.lastType, trailing: walk.trailing }
 }

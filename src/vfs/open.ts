@@ -153,7 +153,7 @@ export function breakLeases(ctx: WalkContext, inode: Inode, write: boolean): boo
 /** O_CREAT: the last component is found or made; a symbolic link there is followed (unless O_EXCL or O_NOFOLLOW). */
 function openCreating(walk: Walk, name: string, flags: number, mode: number): OrErrno<File> {
   const ctx = walk.ctx
-  if (name === '') return -ENOENT
+  if (name.length === 0) return -ENOENT
   for (;;) {
     const status = walk.parent(name)
     if (status < 0) return status

@@ -42,7 +42,7 @@ export { rename } from './rename.ts'
 
 /** filename_create: the walk stands in the directory; the negative entry for a new name. */
 function newName(walk: Walk, name: string, directory: boolean): OrErrno<Dentry> {
-  if (name === '') return -ENOENT
+  if (name.length === 0) return -ENOENT
   const status = walk.parent(name)
   if (status < 0) return status
   if (walk.lastType !== LAST_NORM) return -EEXIST
@@ -169,7 +169,7 @@ function mayLinkTo(ctx: WalkContext, inode: Inode): boolean {
 
 export function unlink(ctx: WalkContext, start: Path | undefined, name: string): Status {
   const walk = new Walk(ctx, start)
-  const status = name === '' ? -ENOENT : walk.parent(name)
+  const status = name.length === 0 ? -ENOENT : walk.parent(name)
   if (status < 0) return status
   if (walk.lastType !== LAST_NORM) return -EISDIR
   const writable = wantWrite(walk.path)
@@ -195,7 +195,7 @@ export function unlink(ctx: WalkContext, start: Path | undefined, name: string):
 
 export function rmdir(ctx: WalkContext, start: Path | undefined, name: string): Status {
   const walk = new Walk(ctx, start)
-  const status = name === '' ? -ENOENT : walk.parent(name)
+  const status = name.length === 0 ? -ENOENT : walk.parent(name)
   if (status < 0) return status
   if (walk.lastType === LAST_DOTDOT) return -ENOTEMPTY
   if (walk.lastType === LAST_DOT) return -EINVAL

@@ -139,7 +139,8 @@ export class Walk {
 
   /** The whole path: the walk then stands at what it names. */
   find(name: string, flags: number): Status {
-    if (name === '') return (flags & LOOKUP_EMPTY) !== 0 ? 0 : -ENOENT
+    // Not compared with '': V8 would make each name unique first.
+    if (name.length === 0) return (flags & LOOKUP_EMPTY) !== 0 ? 0 : -ENOENT
     for (;;) {
       const status = this.parent(name)
       if (status < 0) return status

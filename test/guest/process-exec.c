@@ -1,6 +1,7 @@
 /* execve(2): errors, scripts, arguments, what survives and what does not. */
 #define HAS_CHILD
 #include "observe.h"
+#include <elf.h>
 #include <sys/auxv.h>
 
 static int as_child(int argc, char **argv)
@@ -313,4 +314,49 @@ SECTION("setuid programs change the effective user, unless no_new_privs")
 	RUN("./id", "-g");
 	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	RUN("./id", "-u");
+}
+
+/* A program of one segment at this address, with this much memory. */
+static void write_program(const char *path, uint64_t address, uint64_t size)
+{
+	struct {
+		Elf64_Ehdr header;
+		Elf64_Phdr segment;
+		char text[4096];
+	} image = {
+		.header = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT }, .e_type = ET_EXEC,
+			.e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_entry = address + 200,
+			.e_phoff = sizeof(Elf64_Ehdr), .e_ehsize = sizeof(Elf64_Ehdr),
+			.e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
+		.segment = { .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = address, .p_filesz = sizeof image,
+			.p_memsz = size, .p_align = 4096 },
+	};
+	int fd = MUST(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0755));
+
+	MUST(write(fd, &image, sizeof image));
+	close(fd);
+}
+
+static int outcome_of(const char *path)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execl(path, path, NULL);
+		_exit(errno == ENOEXEC ? 1 : errno == EINVAL ? 2 : errno == ENOMEM ? 3 : 4);
+	}
+	return end_of(pid);
+}
+
+SECTION("a program that can't be mapped is the end of the process, not an error")
+{
+	signal(SIGSEGV, SIG_IGN);
+	write_program("high", 0xffff800000000000, 8192);
+	STATUS(outcome_of("high"));
+	write_program("huge", 0x10000000, 1ul << 60);
+	STATUS(outcome_of("huge"));
+	write_program("low", 0, 8192);
+	STATUS(outcome_of("low"));
+	write_program("short", 0x10000000, 16);
+	STATUS(outcome_of("short"));
 }

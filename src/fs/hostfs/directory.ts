@@ -12,9 +12,9 @@ import {
   O_RDWR,
   O_TMPFILE,
   RENAME_EXCHANGE,
-  SEEK_SET,
   S_IFMT,
   S_IFREG,
+  SEEK_SET,
 } from '../../abi/constants.ts'
 import { EACCES, EBADF, ENOENT, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
@@ -28,7 +28,7 @@ import { SnapshotDirFile } from '../../vfs/snapshot-dir-file.ts'
 import { major, minor } from '../../vfs/vfs.ts'
 import type { CachedFd } from './fd-cache.ts'
 import { HostInode, NO_FOLLOW } from './inode.ts'
-import { isKernelFs, OPEN_DIR, OPEN_SAFELY, RESOLVE } from './safety.ts'
+import { isComponent, isKernelFs, OPEN_DIR, OPEN_SAFELY, RESOLVE } from './safety.ts'
 
 /** Names that are known, again, not to exist in a directory that was seen to change. */
 const CONFIRMED_LIMIT = 4096
@@ -123,7 +123,7 @@ export class HostDir extends HostInode {
 
   override lookup(name: string): OrErrno<Inode> {
     const { sb } = this
-    if (name === '.' || name === '..' || name.includes('/')) return -ENOENT
+    if (!isComponent(name)) return -ENOENT
     const fd = this.dirFd()
     if (fd < 0) return this.#barred ? -ENOENT : fd
     const status = sb.host.statx(fd, name, NO_FOLLOW, sb.stat)

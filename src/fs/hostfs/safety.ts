@@ -20,6 +20,8 @@ export const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYML
 export const OPEN_SAFELY = O_NOFOLLOW | O_NONBLOCK
 export const OPEN_DIR = OPEN_SAFELY | O_DIRECTORY
 
+const DOT = 0x2e
+
 const KERNEL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
   PROC_SUPER_MAGIC,
   SYSFS_MAGIC,
@@ -55,4 +57,11 @@ export function isKernelFs(host: Host, fd: number): boolean {
     flags: 0,
   }
   return host.fstatfs(fd, out) < 0 || KERNEL_FILE_SYSTEMS.has(out.type)
+}
+
+/** Whether `name` is one name in a directory, which leads nowhere else. The walk gives nothing else: here it matters. */
+export function isComponent(name: string): boolean {
+  if (name.indexOf('/') >= 0) return false
+  if (name.charCodeAt(0) !== DOT || name.length > 2) return name.length > 0
+  return name.length === 2 && name.charCodeAt(1) !== DOT
 }

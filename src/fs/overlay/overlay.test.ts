@@ -176,6 +176,34 @@ test('overlay: removed names stay removed, made again they are new', () => {
   assert.equal(fs.readFileSync(join(top, 'd/e/g'), 'latin1'), 'lower g')
 })
 
+test('overlay: whatever leaves a name, the lower file of that name stays hidden', () => {
+  for (const name of ['a', 'b', 'c', 'd', 'e']) fs.writeFileSync(join(top, name), `lower ${name}`)
+  const { ctx } = mount()
+  // A new file in the place of a lower one, then gone.
+  put(ctx, 'new', 'new')
+  assert.equal(rename(ctx, undefined, 'new', undefined, 'a', 0), 0)
+  assert.equal(unlink(ctx, undefined, 'a'), 0)
+  // A lower file over another one.
+  assert.equal(rename(ctx, undefined, 'b', undefined, 'c', 0), 0)
+  assert.equal(cat(ctx, 'c'), 'lower b')
+  assert.equal(unlink(ctx, undefined, 'c'), 0)
+  // Places exchanged, then both gone.
+  put(ctx, 'f', 'new f')
+  assert.equal(rename(ctx, undefined, 'd', undefined, 'f', RENAME_EXCHANGE), 0)
+  assert.deepEqual([cat(ctx, 'd'), cat(ctx, 'f')], ['new f', 'lower d'])
+  assert.equal(unlink(ctx, undefined, 'd'), 0)
+  assert.equal(unlink(ctx, undefined, 'f'), 0)
+  // A copy, moved away and back.
+  put(ctx, 'e', 'changed', O_WRONLY)
+  assert.equal(rename(ctx, undefined, 'e', undefined, 'g', 0), 0)
+  assert.equal(cat(ctx, 'e'), -ENOENT)
+  assert.equal(rename(ctx, undefined, 'g', undefined, 'e', 0), 0)
+  assert.equal(unlink(ctx, undefined, 'e'), 0)
+  assert.equal(list(ctx, '.'), '')
+  for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g']) assert.equal(cat(ctx, name), -ENOENT, name)
+  for (const name of ['a', 'b', 'c', 'd', 'e']) assert.equal(fs.existsSync(join(top, name)), true)
+})
+
 test('overlay: a lower directory is renamed with all that is below, twice', () => {
   makeTree()
   const { ctx } = mount()

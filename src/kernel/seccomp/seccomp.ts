@@ -40,7 +40,7 @@ import {
 } from '../../platform/platform.ts'
 import { forgetConstants } from '../constant-calls.ts'
 import { commitCredentials } from '../credentials.ts'
-import { endGroup, endTask } from '../exit.ts'
+import { CORE_FLAG, endGroup, endTask } from '../exit.ts'
 import { returnToGuest } from '../return-to-guest.ts'
 import { forceSignal } from '../signal.ts'
 import { SigInfo } from '../signal-info.ts'
@@ -51,8 +51,6 @@ import { type BpfProgram, DATA_WORDS } from './bpf.ts'
 const MAX_INSTRUCTIONS = 32768
 const FILTER_PENALTY = 4
 const MAX_ERRNO = 4095
-/** Set in a wait status when a core would have been dumped. */
-const CORE_FLAG = 0x80
 
 const STRICT_CALLS: ReadonlySet<number> = new Set([NR.read, NR.write, NR.exit, NR.rt_sigreturn])
 const ARGUMENTS = [REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9] as const
