@@ -268,7 +268,12 @@ export const prctlCalls = {
     partial:
       'PR_SET_MM, PR_SET_VMA, speculation, memory tagging and syscall user dispatch are refused with EINVAL',
   },
-  arch_prctl: { nr: NR.arch_prctl, run: arch_prctl, args: [hex, addr], partial: 'GS belongs to the platform: setting it gives EPERM' },
+  arch_prctl: {
+    nr: NR.arch_prctl,
+    run: arch_prctl,
+    args: [hex, addr],
+    partial: 'GS belongs to the platform: setting it gives EPERM',
+  },
   personality: {
     nr: NR.personality,
     run: personality,

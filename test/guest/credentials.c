@@ -200,6 +200,12 @@ SECTION("what needs root: chroot, mknod, nice, raising limits, setting the host 
 	ERR(syscall(SYS_mount, "none", "/mnt", "tmpfs", 0, NULL));
 	ERR(syscall(SYS_reboot, 0, 0, 0, 0));
 	ERR(syscall(SYS_init_module, NULL, 0, ""));
+	ERR(acct("nothing"));
+	ERR(syscall(SYS_swapon, "nothing", 0));
+	ERR(syscall(SYS_swapoff, "nothing"));
+	ERR(syscall(SYS_iopl, 4));
+	ERR(syscall(SYS_ioperm, 0, 0, 1));
+	ERR(vhangup());
 }
 
 SECTION("chroot: a new root, .. stops there")

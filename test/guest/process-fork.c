@@ -42,8 +42,8 @@ SECTION("fork: ids, copies of memory and of descriptors")
 		value = 2;
 		_exit(7);
 	}
-	SHOW(pid > 0);
 	STATUS(end_of(pid));
+	SHOW(pid > 0);
 	SHOW(value);
 	ERR(kill(pid, 0));
 }

@@ -213,8 +213,9 @@ SECTION("cancellation: in read, in sleep, asynchronously, disabled")
 
 		pthread_create(&thread, NULL, cancelled, ways[i]);
 		sleep_ms(50);
-		NUMBERED(pthread_cancel(thread));
+		int cancelled = pthread_cancel(thread);
 		pthread_join(thread, &result);
+		NUMBERED(cancelled);
 		if (result == PTHREAD_CANCELED)
 			say("%s: cancelled\n", ways[i]);
 		else
@@ -264,8 +265,10 @@ SECTION("a signal for one thread wakes it from its call; setgroups reaches all t
 	handle(SIGUSR1, ignore, 0);
 	NUMBERED(pthread_create(&thread, NULL, blocked_reader, NULL));
 	sleep_ms(50);
-	NUMBERED(pthread_kill(thread, SIGUSR1));
+	/* The thread prints as soon as it is woken. */
+	int killed = pthread_kill(thread, SIGUSR1);
 	NUMBERED(pthread_join(thread, NULL));
+	NUMBERED(killed);
 	sem_init(&never, 0, 0);
 	NUMBERED(pthread_create(&thread, NULL, blocked_semaphore, NULL));
 	sleep_ms(50);
