@@ -15,7 +15,10 @@ export function toBytes(text: string): Uint8Array {
 export function fromBytes(bytes: Uint8Array, start = 0, end = bytes.length): string {
   let text = ''
   for (let at = start; at < end; at += 4096) {
-    text += String.fromCharCode.apply(null, bytes.subarray(at, Math.min(at + 4096, end)) as unknown as number[])
+    text += String.fromCharCode.apply(
+      null,
+      bytes.subarray(at, Math.min(at + 4096, end)) as unknown as number[],
+    )
   }
   return text
 }

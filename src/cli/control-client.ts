@@ -62,8 +62,12 @@ async function switchStrace(state: 'on' | 'off', id: string): Promise<void> {
 }
 
 function sandboxIds(): string[] {
-  const names = readFileSync('/proc/net/unix', 'latin1').matchAll(new RegExp(`@${socketName('(\\d+)')}$`, 'gm'))
-  return [...new Set([...names].map(name => name[1]))].filter(isLauncher).sort((a, b) => Number(a) - Number(b))
+  const names = readFileSync('/proc/net/unix', 'latin1').matchAll(
+    new RegExp(`@${socketName('(\\d+)')}$`, 'gm'),
+  )
+  return [...new Set([...names].map(name => name[1]))]
+    .filter(isLauncher)
+    .sort((a, b) => Number(a) - Number(b))
 }
 
 /** Anybody could have taken a name like this. */

@@ -69,7 +69,9 @@ export class SignalHandlers {
   }
   /** execve: handlers go, ignored signals stay ignored (also CLONE_CLEAR_SIGHAND). */
   resetHandlers(): void {
-    this.#actions = this.#actions.map(({ handler }) => (handler === SIG_IGN ? IGNORING_ACTION : DEFAULT_ACTION))
+    this.#actions = this.#actions.map(({ handler }) =>
+      handler === SIG_IGN ? IGNORING_ACTION : DEFAULT_ACTION,
+    )
   }
   /** Whether the signal would be thrown away on delivery. */
   ignores(signo: number): boolean {

@@ -4,7 +4,6 @@
  */
 import type { SystrapAddon } from './systrap/addon.ts'
 
-
 /** native/addon/host.c */
 export interface HostAddon {
   /** Where statx, fstatfs and realtime put their numbers. */

@@ -10,7 +10,8 @@ export function prefetchRules(rows: SyscallRows): PrefetchRule[] {
 function ruleOf(kind: ArgKind): PrefetchRule['args'][number] {
   if (kind.direction !== 'in' && kind.direction !== 'inout') return undefined
   if (kind.show === 'path' || kind.show === 'string') return { kind: 'string' }
-  if (kind.show === 'bytes' && kind.lengthArg !== undefined) return { kind: 'buffer', lengthArg: kind.lengthArg }
+  if (kind.show === 'bytes' && kind.lengthArg !== undefined)
+    return { kind: 'buffer', lengthArg: kind.lengthArg }
   if (kind.show === 'struct' && kind.layout !== undefined && kind.lengthArg === undefined) {
     return kind.layout.size <= PREFETCH_BUFFER_LIMIT ? { kind: 'struct', size: kind.layout.size } : undefined
   }

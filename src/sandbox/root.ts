@@ -10,12 +10,12 @@ import { failed, type OrErrno } from '../base/result.ts'
 import { mountHostfs } from '../fs/hostfs/super.ts'
 import { mountOverlay, UPPER_FIRST_INO } from '../fs/overlay/super.ts'
 import { defaultTmpfsOptions, TmpfsSuper, totalMemory } from '../fs/tmpfs/super.ts'
-import { INIT_INUM } from '../kernel/namespaces.ts'
 import type { Kernel } from '../kernel/kernel.ts'
+import { INIT_INUM } from '../kernel/namespaces.ts'
 import { Mount, MountNamespace } from '../vfs/mount.ts'
-import { lookup, LOOKUP_FOLLOW, type WalkContext } from '../vfs/namei.ts'
+import { LOOKUP_FOLLOW, lookup, type WalkContext } from '../vfs/namei.ts'
 import { mkdir } from '../vfs/operations.ts'
-import { type Path, FsState } from '../vfs/path.ts'
+import { FsState, type Path } from '../vfs/path.ts'
 import type { SuperBlock } from '../vfs/super-block.ts'
 import type { Donation, SandboxOptions } from './options.ts'
 import { UserError } from './user-error.ts'
@@ -31,7 +31,11 @@ const STANDARD_MOUNTS: readonly (readonly [string, string, number, string])[] = 
 ]
 
 /** Builds the first mount namespace; `donated` are the descriptors of the donations, in their order. */
-export function buildRoot(kernel: Kernel, options: SandboxOptions, donated: readonly number[]): MountNamespace {
+export function buildRoot(
+  kernel: Kernel,
+  options: SandboxOptions,
+  donated: readonly number[],
+): MountNamespace {
   const cred = new Credentials(kernel.userNs)
   cred.permitted = cred.effective = cred.bounding
   const hostRoot = hostMount(kernel, options.donations[0]!, donated[0]!)
@@ -70,7 +74,11 @@ function overlayRoot(kernel: Kernel, lower: SuperBlock, size: number, cred: Cred
   const defaults = defaultTmpfsOptions(totalMemory(kernel.host))
   const { mode, uid, gid } = lower.root
   const upper = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, {
-    ...defaults, size, mode: mode & 0o7777, uid, gid,
+    ...defaults,
+    size,
+    mode: mode & 0o7777,
+    uid,
+    gid,
   })
   upper.nextIno = UPPER_FIRST_INO
   const overlay = mountOverlay(kernel.vfs, { upper, lowers: [lower] }, cred)
@@ -79,7 +87,12 @@ function overlayRoot(kernel: Kernel, lower: SuperBlock, size: number, cred: Cred
 }
 
 function attach(
-  kernel: Kernel, namespace: MountNamespace, walk: WalkContext, sb: SuperBlock, target: string, flags: number,
+  kernel: Kernel,
+  namespace: MountNamespace,
+  walk: WalkContext,
+  sb: SuperBlock,
+  target: string,
+  flags: number,
 ): void {
   const place = mountpoint(walk, target)
   if (failed(place)) throw new UserError(`no place to mount ${decodeText(target)}: ${errnoName(-place)}`)

@@ -23,13 +23,13 @@ import { Systrap } from '../platform/systrap/systrap.ts'
 import { compileRows } from '../syscalls/dispatch.ts'
 import { syscallRows } from '../syscalls/table.ts'
 import { FdTable } from '../vfs/fd-table.ts'
+import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup, type WalkContext } from '../vfs/namei.ts'
 import { FsState, type Path } from '../vfs/path.ts'
 import { MAY_EXEC, permission } from '../vfs/permission.ts'
-import { lookup, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, type WalkContext } from '../vfs/namei.ts'
+import { ControlServer } from './control.ts'
 import { registerFileSystems } from './file-systems.ts'
 import { Jail } from './jail.ts'
 import { watchLauncher, ZYGOTE_FD } from './launcher-channel.ts'
-import { ControlServer } from './control.ts'
 import { Log } from './log.ts'
 import type { SandboxOptions, SandboxUser } from './options.ts'
 import { prefetchRules } from './prefetch.ts'
@@ -47,7 +47,10 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   const host = new LinuxHost(addon)
   const log = new Log(addon, options.logLevel)
   const platform = new Systrap({
-    addon, host, zygote: ZYGOTE_FD, prefetch: prefetchRules(syscallRows),
+    addon,
+    host,
+    zygote: ZYGOTE_FD,
+    prefetch: prefetchRules(syscallRows),
   })
   platform.patching = options.patch
   const jail = Jail.enterRoot(addon, host, options.donations)
@@ -58,7 +61,9 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
     platform.peakPages = pid => memory.peak(pid)
   }
   const kernel = new Kernel(platform, host, {
-    syscalls: compileRows(syscallRows), log, hostname: options.hostname,
+    syscalls: compileRows(syscallRows),
+    log,
+    hostname: options.hostname,
   })
   registerFileSystems(kernel)
   const strace = new Strace(syscallRows, line => log.line(line))
@@ -71,11 +76,15 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
 
   platform.followLoop()
   const tidier = new Tidier(kernel, addon)
-  platform.onZygoteGone = () => log.error('the process that makes guest processes was killed: no program can be started any more')
+  platform.onZygoteGone = () =>
+    log.error('the process that makes guest processes was killed: no program can be started any more')
   platform.onQuiet = () => tidier.tidy()
   const control = new ControlServer(host, {
     info: () => ({
-      id: options.id, command: options.args.map(decodeText).join(' '), startedMs: started, processes: kernel.liveTasks,
+      id: options.id,
+      command: options.args.map(decodeText).join(' '),
+      startedMs: started,
+      processes: kernel.liveTasks,
     }),
     setStrace: on => {
       for (const task of kernel.tasks()) forgetConstants(task)
@@ -110,7 +119,8 @@ function crashReport(kernel: Kernel, error: unknown): string {
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
   const lines = [`bug: the kernel failed, and the sandbox ends: ${trace}`]
   for (const task of kernel.tasks()) {
-    const call = task.callNumber < 0 ? 'guest code' : `${kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`
+    const call =
+      task.callNumber < 0 ? 'guest code' : `${kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`
     lines.push(`  pid ${task.tid} ${task.comm}: in ${call}${task === kernel.current ? ', being served' : ''}`)
     if (lines.length > 50) break
   }
@@ -143,7 +153,14 @@ function startCommand(kernel: Kernel, options: SandboxOptions, jail: Jail, stdio
   const fds = new FdTable()
   stdio.install(fds, walk)
   const task = kernel.startInit({
-    path, argv: options.args, envp: options.env, cred, fs, fds, ns: kernel.initialNamespaces(namespace), protectInit: false,
+    path,
+    argv: options.args,
+    envp: options.env,
+    cred,
+    fs,
+    fds,
+    ns: kernel.initialNamespaces(namespace),
+    protectInit: false,
     prepare: started => stdio.adopt(started),
   })
   if (failed(task)) throw commandError(walk, command, task)

@@ -4,7 +4,19 @@
  *
  * Signals that reach the launcher go where a terminal would have sent them.
  */
-import { O_RDWR, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH, TCGETS } from '../abi/constants.ts'
+import {
+  O_RDWR,
+  SIGCONT,
+  SIGHUP,
+  SIGINT,
+  SIGQUIT,
+  SIGTERM,
+  SIGTSTP,
+  SIGUSR1,
+  SIGUSR2,
+  SIGWINCH,
+  TCGETS,
+} from '../abi/constants.ts'
 import { errnoName } from '../abi/errno.ts'
 import { TERMIOS } from '../abi/layout.ts'
 import { failed } from '../base/result.ts'
@@ -14,8 +26,8 @@ import { HostTerminal } from '../fs/tty/host-tty.ts'
 import { setControlling } from '../fs/tty/job-control.ts'
 import type { Tty } from '../fs/tty/tty.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import { kernelSignal } from '../kernel/signal-info.ts'
 import { sendToGroup } from '../kernel/signal.ts'
+import { kernelSignal } from '../kernel/signal-info.ts'
 import type { Task } from '../kernel/task.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
 import type { FdTable } from '../vfs/fd-table.ts'
@@ -94,4 +106,3 @@ function devptsOf(namespace: MountNamespace): DevptsSuper | undefined {
   for (const mount of namespace.mounts) if (mount.sb instanceof DevptsSuper) return mount.sb
   return undefined
 }
-

@@ -90,12 +90,18 @@ export class Strace implements Trace {
   }
 
   signal(task: Task, info: SigInfo): void {
-    this.#note(task, `--- ${signalName(info.signo)} {si_code=${info.code}, si_pid=${info.pid}, si_addr=0x${info.addr.toString(16)}} ---`)
+    this.#note(
+      task,
+      `--- ${signalName(info.signo)} {si_code=${info.code}, si_pid=${info.pid}, si_addr=0x${info.addr.toString(16)}} ---`,
+    )
   }
 
   ended(task: Task, status: number): void {
     const signo = status & 0x7f
-    this.#note(task, signo === 0 ? `+++ exited with ${status >> 8} +++` : `+++ killed by ${signalName(signo)} +++`)
+    this.#note(
+      task,
+      signo === 0 ? `+++ exited with ${status >> 8} +++` : `+++ killed by ${signalName(signo)} +++`,
+    )
   }
 
   /** A line of its own between calls: signals, exits. */

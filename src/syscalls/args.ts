@@ -20,8 +20,21 @@ export type Decode =
 export interface ArgKind {
   readonly decode: Decode
   /** For --strace. `out` kinds are printed after the call. */
-  readonly show: 'int' | 'uint' | 'hex' | 'octal' | 'fd' | 'addr' | 'path' | 'string' | 'bytes' | 'flags' | 'enum' | 'struct'
-    | 'argv' | 'signal'
+  readonly show:
+    | 'int'
+    | 'uint'
+    | 'hex'
+    | 'octal'
+    | 'fd'
+    | 'addr'
+    | 'path'
+    | 'string'
+    | 'bytes'
+    | 'flags'
+    | 'enum'
+    | 'struct'
+    | 'argv'
+    | 'signal'
   readonly direction?: 'in' | 'out' | 'inout'
   /** Names for 'flags' and 'enum'. */
   readonly names?: Readonly<Record<string, number>>

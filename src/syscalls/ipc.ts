@@ -29,7 +29,11 @@ export function putPerm(task: Task, out: DataView, at: number, object: IpcObject
 
 /** The object of IPC_STAT (by id, readable), of …_STAT (by index, readable) and of …_STAT_ANY (by index). */
 export function statObject<T extends IpcObject>(
-  task: Task, table: IpcTable<T>, id: number, byIndex: boolean, any: boolean,
+  task: Task,
+  table: IpcTable<T>,
+  id: number,
+  byIndex: boolean,
+  any: boolean,
 ): OrErrno<T> {
   const object = byIndex ? table.at(id) : table.find(id)
   if (failed(object) || any) return object

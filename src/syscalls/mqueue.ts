@@ -1,10 +1,30 @@
 /** POSIX message queues: mq_open(2), mq_timedsend(2) and the others. Queues are files: fs/mqueue. */
 import {
-  CLOCK_REALTIME, MQ_PRIO_MAX, O_ACCMODE, O_CREAT, O_EXCL, O_NONBLOCK, O_RDWR, O_WRONLY, POLLIN, POLLOUT,
-  SIGEV_NONE, SIGEV_SIGNAL,
+  CLOCK_REALTIME,
+  MQ_PRIO_MAX,
+  O_ACCMODE,
+  O_CREAT,
+  O_EXCL,
+  O_NONBLOCK,
+  O_RDWR,
+  O_WRONLY,
+  POLLIN,
+  POLLOUT,
+  SIGEV_NONE,
+  SIGEV_SIGNAL,
 } from '../abi/constants.ts'
 import {
-  EACCES, EAGAIN, EBADF, EBUSY, EFAULT, EINVAL, EMSGSIZE, ENAMETOOLONG, ENOENT, ERESTARTSYS, ETIMEDOUT,
+  EACCES,
+  EAGAIN,
+  EBADF,
+  EBUSY,
+  EFAULT,
+  EINVAL,
+  EMSGSIZE,
+  ENAMETOOLONG,
+  ENOENT,
+  ERESTARTSYS,
+  ETIMEDOUT,
 } from '../abi/errno.ts'
 import { MQ_ATTR, SIGEVENT, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
@@ -20,7 +40,18 @@ import { fileGet, filePut } from '../vfs/file-ref.ts'
 import { openAt } from '../vfs/namei.ts'
 import { unlink } from '../vfs/operations.ts'
 import type { Path } from '../vfs/path.ts'
-import { addr, fd as fdArg, flags as flagsArg, mode as modeArg, type SyscallRows, size, string, structIn, structOut, uint } from './args.ts'
+import {
+  addr,
+  fd as fdArg,
+  flags as flagsArg,
+  mode as modeArg,
+  type SyscallRows,
+  size,
+  string,
+  structIn,
+  structOut,
+  uint,
+} from './args.ts'
 import { fileOf } from './at.ts'
 import { installFile } from './install.ts'
 import { putS64, s64 } from './time-args.ts'
@@ -48,7 +79,13 @@ class QueueWait extends HeldProgress {
   }
 }
 
-export function mq_open(task: Task, nameAt: GuestAddr, flags: number, mode: number, attrAt: GuestAddr): number {
+export function mq_open(
+  task: Task,
+  nameAt: GuestAddr,
+  flags: number,
+  mode: number,
+  attrAt: GuestAddr,
+): number {
   let wanted: { maxMessages: number; messageSize: number } | undefined
   if ((flags & O_CREAT) !== 0 && attrAt !== 0) {
     const view = task.mm.view(attrAt, MQ_ATTR.size)
@@ -87,7 +124,12 @@ function rootOf(task: Task): Path {
 }
 
 export function mq_timedsend(
-  task: Task, fd: number, at: GuestAddr, length: number, priority: number, timeoutAt: GuestAddr,
+  task: Task,
+  fd: number,
+  at: GuestAddr,
+  length: number,
+  priority: number,
+  timeoutAt: GuestAddr,
 ): number {
   const wait = task.progress instanceof QueueWait ? task.progress : undefined
   const deadline = wait?.deadline ?? readDeadline(task, timeoutAt)
@@ -108,7 +150,12 @@ export function mq_timedsend(
 }
 
 export function mq_timedreceive(
-  task: Task, fd: number, at: GuestAddr, length: number, priorityAt: GuestAddr, timeoutAt: GuestAddr,
+  task: Task,
+  fd: number,
+  at: GuestAddr,
+  length: number,
+  priorityAt: GuestAddr,
+  timeoutAt: GuestAddr,
 ): number {
   const wait = task.progress instanceof QueueWait ? task.progress : undefined
   const deadline = wait?.deadline ?? readDeadline(task, timeoutAt)
@@ -132,7 +179,11 @@ function readDeadline(task: Task, at: GuestAddr): number {
 }
 
 function waitFor(
-  task: Task, file: MqueueFile, receives: boolean, deadline: number, message: Uint8Array | undefined,
+  task: Task,
+  file: MqueueFile,
+  receives: boolean,
+  deadline: number,
+  message: Uint8Array | undefined,
 ): number {
   if (file.nonblocking) return -EAGAIN
   if (deadline !== Number.POSITIVE_INFINITY) {
@@ -200,9 +251,18 @@ export function mq_getsetattr(task: Task, fd: number, newAt: GuestAddr, oldAt: G
 const openFlags = flagsArg({ O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK })
 
 export const mqueueCalls = {
-  mq_open: { nr: NR.mq_open, run: mq_open, args: [string, openFlags, modeArg, structIn(MQ_ATTR)], returns: 'fd' },
+  mq_open: {
+    nr: NR.mq_open,
+    run: mq_open,
+    args: [string, openFlags, modeArg, structIn(MQ_ATTR)],
+    returns: 'fd',
+  },
   mq_unlink: { nr: NR.mq_unlink, run: mq_unlink, args: [string] },
-  mq_timedsend: { nr: NR.mq_timedsend, run: mq_timedsend, args: [fdArg, addr, size, uint, structIn(TIMESPEC)] },
+  mq_timedsend: {
+    nr: NR.mq_timedsend,
+    run: mq_timedsend,
+    args: [fdArg, addr, size, uint, structIn(TIMESPEC)],
+  },
   mq_timedreceive: {
     nr: NR.mq_timedreceive,
     run: mq_timedreceive,
@@ -214,5 +274,9 @@ export const mqueueCalls = {
     args: [fdArg, structIn(SIGEVENT)],
     partial: 'SIGEV_THREAD is refused with EINVAL',
   },
-  mq_getsetattr: { nr: NR.mq_getsetattr, run: mq_getsetattr, args: [fdArg, structIn(MQ_ATTR), structOut(MQ_ATTR)] },
+  mq_getsetattr: {
+    nr: NR.mq_getsetattr,
+    run: mq_getsetattr,
+    args: [fdArg, structIn(MQ_ATTR), structOut(MQ_ATTR)],
+  },
 } satisfies SyscallRows

@@ -1,7 +1,27 @@
 /** System V message queues: msgget(2), msgsnd(2), msgrcv(2), msgctl(2). The queue is in kernel/ipc/msg.ts. */
 import {
-  CAP_SYS_RESOURCE, IPC_CREAT, IPC_EXCL, IPC_INFO, IPC_NOWAIT, IPC_RMID, IPC_SET, IPC_STAT, MSGMAP, MSGMAX, MSGMNB,
-  MSGMNI, MSGPOOL, MSGSEG, MSGSSZ, MSGTQL, MSG_COPY, MSG_EXCEPT, MSG_INFO, MSG_NOERROR, MSG_STAT, MSG_STAT_ANY,
+  CAP_SYS_RESOURCE,
+  IPC_CREAT,
+  IPC_EXCL,
+  IPC_INFO,
+  IPC_NOWAIT,
+  IPC_RMID,
+  IPC_SET,
+  IPC_STAT,
+  MSG_COPY,
+  MSG_EXCEPT,
+  MSG_INFO,
+  MSG_NOERROR,
+  MSG_STAT,
+  MSG_STAT_ANY,
+  MSGMAP,
+  MSGMAX,
+  MSGMNB,
+  MSGMNI,
+  MSGPOOL,
+  MSGSEG,
+  MSGSSZ,
+  MSGTQL,
 } from '../abi/constants.ts'
 import { E2BIG, EAGAIN, EFAULT, EIDRM, EINVAL, ENOMSG, EPERM, ERESTARTNOHAND } from '../abi/errno.ts'
 import { MSGBUF, MSGINFO, MSQID_DS } from '../abi/layout.ts'
@@ -69,7 +89,12 @@ function readMessage(task: Task, at: GuestAddr, length: number): OrErrno<Message
 }
 
 export function msgrcv(
-  task: Task, id: number, at: GuestAddr, limit: number, type: number, flags: number,
+  task: Task,
+  id: number,
+  at: GuestAddr,
+  limit: number,
+  type: number,
+  flags: number,
 ): number {
   if (id < 0 || limit >= 2 ** 63) return -EINVAL
   const copy = (flags & MSG_COPY) !== 0
@@ -80,7 +105,11 @@ export function msgrcv(
   const status = task.ns.ipc.msg.permission(queue, IPC_READ, task.cred)
   if (status < 0) return status
   // With MSG_COPY `type` is the place of the message in the queue.
-  const index = copy ? (type < queue.messages.length ? type : -1) : queue.search(type, (flags & MSG_EXCEPT) !== 0)
+  const index = copy
+    ? type < queue.messages.length
+      ? type
+      : -1
+    : queue.search(type, (flags & MSG_EXCEPT) !== 0)
   if (index < 0) {
     if ((flags & IPC_NOWAIT) !== 0) return -ENOMSG
     task.progress ??= new MessageWait(queue, undefined)

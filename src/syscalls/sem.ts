@@ -1,7 +1,30 @@
 /** System V semaphores: semget(2), semop(2), semctl(2). What they do is in kernel/ipc/sem.ts. */
 import {
-  GETALL, GETNCNT, GETPID, GETVAL, GETZCNT, IPC_CREAT, IPC_EXCL, IPC_INFO, IPC_NOWAIT, IPC_RMID, IPC_SET, IPC_STAT,
-  SEMAEM, SEMMNI, SEMMNS, SEMMNU, SEMMSL, SEMOPM, SEMUME, SEMUSZ, SEMVMX, SEM_INFO, SEM_STAT, SEM_STAT_ANY, SETALL,
+  GETALL,
+  GETNCNT,
+  GETPID,
+  GETVAL,
+  GETZCNT,
+  IPC_CREAT,
+  IPC_EXCL,
+  IPC_INFO,
+  IPC_NOWAIT,
+  IPC_RMID,
+  IPC_SET,
+  IPC_STAT,
+  SEM_INFO,
+  SEM_STAT,
+  SEM_STAT_ANY,
+  SEMAEM,
+  SEMMNI,
+  SEMMNS,
+  SEMMNU,
+  SEMMSL,
+  SEMOPM,
+  SEMUME,
+  SEMUSZ,
+  SEMVMX,
+  SETALL,
   SETVAL,
 } from '../abi/constants.ts'
 import { E2BIG, EAGAIN, EFAULT, EINTR, EINVAL, ERANGE } from '../abi/errno.ts'
@@ -37,7 +60,13 @@ export function semop(task: Task, id: number, opsAt: GuestAddr, count: number): 
 }
 
 /** Never restarted after a signal. */
-export function semtimedop(task: Task, id: number, opsAt: GuestAddr, count: number, timeoutAt: GuestAddr): number {
+export function semtimedop(
+  task: Task,
+  id: number,
+  opsAt: GuestAddr,
+  count: number,
+  timeoutAt: GuestAddr,
+): number {
   const wait = task.progress instanceof SemWait ? task.progress : startWait(task, id, opsAt, count, timeoutAt)
   if (typeof wait === 'number') return wait
   if (wait.status !== undefined) return wait.status
@@ -58,7 +87,11 @@ export function semtimedop(task: Task, id: number, opsAt: GuestAddr, count: numb
 }
 
 function startWait(
-  task: Task, id: number, opsAt: GuestAddr, count: number, timeoutAt: GuestAddr,
+  task: Task,
+  id: number,
+  opsAt: GuestAddr,
+  count: number,
+  timeoutAt: GuestAddr,
 ): SemWait | number {
   const { sem } = task.ns.ipc
   let deadline = Number.POSITIVE_INFINITY
@@ -218,8 +251,20 @@ function info(task: Task, inUse: boolean, at: GuestAddr): number {
 }
 
 const SEM_COMMANDS = {
-  IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO, SEM_STAT, SEM_INFO, SEM_STAT_ANY, GETPID, GETVAL, GETALL, GETNCNT, GETZCNT,
-  SETVAL, SETALL,
+  IPC_RMID,
+  IPC_SET,
+  IPC_STAT,
+  IPC_INFO,
+  SEM_STAT,
+  SEM_INFO,
+  SEM_STAT_ANY,
+  GETPID,
+  GETVAL,
+  GETALL,
+  GETNCNT,
+  GETZCNT,
+  SETVAL,
+  SETALL,
 }
 
 export const semCalls = {

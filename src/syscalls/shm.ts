@@ -1,11 +1,38 @@
 /** System V shared memory: shmget(2), shmat(2), shmdt(2), shmctl(2). Segments are in kernel/ipc/shm.ts. */
 import {
-  CAP_IPC_LOCK, IPC_CREAT, IPC_EXCL, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, MAP_FIXED, MAP_SHARED, O_RDONLY, O_RDWR,
-  PROT_EXEC, PROT_READ, PROT_WRITE, RLIMIT_MEMLOCK, SHMMIN, SHMMNI, SHMSEG, SHM_EXEC, SHM_HUGETLB, SHM_INFO, SHM_LOCK,
-  SHM_LOCKED, SHM_NORESERVE, SHM_RDONLY, SHM_REMAP, SHM_RND, SHM_STAT, SHM_STAT_ANY, SHM_UNLOCK,
+  CAP_IPC_LOCK,
+  IPC_CREAT,
+  IPC_EXCL,
+  IPC_INFO,
+  IPC_RMID,
+  IPC_SET,
+  IPC_STAT,
+  MAP_FIXED,
+  MAP_SHARED,
+  O_RDONLY,
+  O_RDWR,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+  RLIMIT_MEMLOCK,
+  SHM_EXEC,
+  SHM_HUGETLB,
+  SHM_INFO,
+  SHM_LOCK,
+  SHM_LOCKED,
+  SHM_NORESERVE,
+  SHM_RDONLY,
+  SHM_REMAP,
+  SHM_RND,
+  SHM_STAT,
+  SHM_STAT_ANY,
+  SHM_UNLOCK,
+  SHMMIN,
+  SHMMNI,
+  SHMSEG,
 } from '../abi/constants.ts'
 import { EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
-import { SHMID_DS, SHMINFO, SHM_INFO as SHM_INFO_LAYOUT } from '../abi/layout.ts'
+import { SHM_INFO as SHM_INFO_LAYOUT, SHMID_DS, SHMINFO } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { createSharedMemory } from '../fs/memfd/memfd.ts'
@@ -198,7 +225,15 @@ function info(task: Task, at: GuestAddr): number {
 }
 
 const SHM_COMMANDS = {
-  IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO, SHM_LOCK, SHM_UNLOCK, SHM_STAT, SHM_INFO, SHM_STAT_ANY,
+  IPC_RMID,
+  IPC_SET,
+  IPC_STAT,
+  IPC_INFO,
+  SHM_LOCK,
+  SHM_UNLOCK,
+  SHM_STAT,
+  SHM_INFO,
+  SHM_STAT_ANY,
 }
 
 export const shmCalls = {

@@ -78,9 +78,7 @@ export function rt_sigaction(
     setBlocked(mask, view.getInt32(SIGACTION.mask, true), view.getInt32(SIGACTION.mask + 4, true))
     task.group.handlers.setAction(
       signo,
-      new SigAction(
-        u64(view, SIGACTION.handler), flags, u64(view, SIGACTION.restorer), mask.lo, mask.hi,
-      ),
+      new SigAction(u64(view, SIGACTION.handler), flags, u64(view, SIGACTION.restorer), mask.lo, mask.hi),
     )
     if (task.group.handlers.ignores(signo)) {
       task.group.pending.flush(signo)

@@ -182,13 +182,7 @@ export function syslog(task: Task, action: number, at: GuestAddr, length: number
 }
 
 /** A pid namespace below the first one ends, as if its machine did; the machine itself is not the guest's: EPERM. */
-export function reboot(
-  task: Task,
-  magic1: number,
-  magic2: number,
-  command: number,
-  _arg: GuestAddr,
-): number {
+export function reboot(task: Task, magic1: number, magic2: number, command: number, _arg: GuestAddr): number {
   if (!task.cred.capable(CAP_SYS_BOOT, task.pidNs.userNs)) return -EPERM
   const second = [LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C]
   if (magic1 !== LINUX_REBOOT_MAGIC1 || !second.includes(magic2)) return -EINVAL
@@ -301,7 +295,12 @@ export const systemCalls = {
   membarrier: { nr: NR.membarrier, run: membarrier, args: [hex, hex, int] },
   rseq: { nr: NR.rseq, run: rseq, args: [addr, uint, hex, uint], partial: 'always ENOSYS' },
   syslog: { nr: NR.syslog, run: syslog, args: [int, addr, int], partial: 'there are no messages' },
-  reboot: { nr: NR.reboot, run: reboot, args: [hex, hex, hex, addr], partial: 'the machine itself: always refused' },
+  reboot: {
+    nr: NR.reboot,
+    run: reboot,
+    args: [hex, hex, hex, addr],
+    partial: 'the machine itself: always refused',
+  },
   kcmp: {
     nr: NR.kcmp,
     run: kcmp,

@@ -4,7 +4,17 @@
  * first message that comes to the empty queue (mq_notify(3)).
  */
 import {
-  O_ACCMODE, O_RDONLY, O_WRONLY, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, SIGEV_NONE, SIGEV_SIGNAL, SI_MESGQ, S_IFREG,
+  O_ACCMODE,
+  O_RDONLY,
+  O_WRONLY,
+  POLLIN,
+  POLLOUT,
+  POLLRDNORM,
+  POLLWRNORM,
+  S_IFREG,
+  SI_MESGQ,
+  SIGEV_NONE,
+  SIGEV_SIGNAL,
 } from '../../abi/constants.ts'
 import { EBADF } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
@@ -63,7 +73,12 @@ export class MqueueInode extends Inode {
 
   /** The caller has checked the limits. */
   constructor(
-    sb: MqueueSuper, mode: number, cred: Credentials, maxMessages: number, messageSize: number, account: UserAccount,
+    sb: MqueueSuper,
+    mode: number,
+    cred: Credentials,
+    maxMessages: number,
+    messageSize: number,
+    account: UserAccount,
   ) {
     super(sb, sb.newIno(), S_IFREG | mode, cred.fsuid, cred.fsgid)
     this.#home = sb
@@ -186,7 +201,8 @@ export class MqueueFile extends File {
   /** A process that closes a descriptor of the queue is no longer told. */
   override flush(): Status {
     const closing = this.#kernel.current?.group
-    if (closing !== undefined && this.queue.notification?.group === closing) this.queue.notification = undefined
+    if (closing !== undefined && this.queue.notification?.group === closing)
+      this.queue.notification = undefined
     return 0
   }
 

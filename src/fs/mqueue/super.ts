@@ -2,9 +2,7 @@
  * The mqueue file system: one directory of message queues for each IPC namespace, whether mounted somewhere or not.
  * mq_open(2) goes to it directly; a file that is made by open(2) gets the attributes of the namespace's defaults.
  */
-import {
-  CAP_SYS_RESOURCE, MQUEUE_MAGIC, RLIMIT_MSGQUEUE, S_IFDIR,
-} from '../../abi/constants.ts'
+import { CAP_SYS_RESOURCE, MQUEUE_MAGIC, RLIMIT_MSGQUEUE, S_IFDIR } from '../../abi/constants.ts'
 import { EINVAL, EMFILE, ENOENT, ENOSPC } from '../../abi/errno.ts'
 import type { Timespec } from '../../base/clock.ts'
 import type { Credentials } from '../../base/credentials.ts'

@@ -15,7 +15,6 @@ import {
 import { selfLink, threadSelfLink } from './pid-dir.ts'
 import type { ProcSuper } from './super.ts'
 import { sysctlFiles } from './sysctl.ts'
-import { sysvipcFiles } from './sysvipc.ts'
 import {
   formatCpuInfo,
   formatDevices,
@@ -30,6 +29,7 @@ import {
   formatVmStat,
   formatZoneInfo,
 } from './system.ts'
+import { sysvipcFiles } from './sysvipc.ts'
 
 export function rootDirectory(proc: ProcSuper): DirNode<Kernel> {
   const always: PseudoDir<Kernel> = { self: selfLink(proc), 'thread-self': threadSelfLink(proc) }

@@ -1,7 +1,8 @@
 /** /proc/sysvipc: the System V IPC objects of the reader's namespace, as ipcs(1) reads them. */
+
+import { fromKernelId } from '../../kernel/id-map.ts'
 import type { IpcObject } from '../../kernel/ipc/ids.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import { fromKernelId } from '../../kernel/id-map.ts'
 import type { Pid } from '../../kernel/pid.ts'
 import type { Task } from '../../kernel/task.ts'
 import { type DirNode, dir, ro } from '../pseudo/node.ts'

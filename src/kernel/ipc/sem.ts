@@ -7,9 +7,7 @@
  * With SEM_UNDO, what a process has done to a set is kept, negated, in its undo list, and done when the process ends. The
  * list is shared by tasks that were cloned with CLONE_SYSVSEM.
  */
-import {
-  IPC_NOWAIT, SEMAEM, SEMMNI, SEMMNS, SEMVMX, SEM_UNDO,
-} from '../../abi/constants.ts'
+import { IPC_NOWAIT, SEM_UNDO, SEMAEM, SEMMNI, SEMMNS, SEMVMX } from '../../abi/constants.ts'
 import { EAGAIN, EFBIG, EIDRM, ENOSPC, ERANGE } from '../../abi/errno.ts'
 import type { Credentials, UserNamespace } from '../../base/credentials.ts'
 import type { Status } from '../../base/result.ts'

@@ -5,7 +5,7 @@
  * references of all attachments together are shm_nattch. A segment that was removed while attached (SHM_DEST) ends with
  * the last of them.
  */
-import { SHMMNI, SHM_DEST, IPC_PRIVATE } from '../../abi/constants.ts'
+import { IPC_PRIVATE, SHM_DEST, SHMMNI } from '../../abi/constants.ts'
 import type { Credentials, UserNamespace } from '../../base/credentials.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
@@ -52,7 +52,15 @@ export class ShmSegment extends IpcObject {
   dtime = 0
   readonly attachments = new Set<File>()
 
-  constructor(key: number, mode: number, cred: Credentials, now: number, size: number, memory: File, pid: Pid) {
+  constructor(
+    key: number,
+    mode: number,
+    cred: Credentials,
+    now: number,
+    size: number,
+    memory: File,
+    pid: Pid,
+  ) {
     super(key, mode, cred, now)
     this.size = size
     this.memory = memory

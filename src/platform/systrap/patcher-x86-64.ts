@@ -145,7 +145,7 @@ export class Patcher {
     const oneWord = Math.floor(jump / 8) === Math.floor((jump + (formA ? 4 : 7)) / 8)
     if (!(formA && oneWord) && this.#othersRun(thread)) return false
 
-    const page = this.#pageNear(thread, rip)
+    const page = this.#pageNear(rip)
     if (page === undefined) return true
     const trampoline = page.address + page.used * ENTRY
     const platform = space.platform
@@ -201,7 +201,7 @@ export class Patcher {
     if (this.#space.threads.size > 1) thread.exchange()
   }
 
-  #pageNear(thread: SystrapThread, rip: number): TrampolinePage | undefined {
+  #pageNear(rip: number): TrampolinePage | undefined {
     for (const page of this.#pages) {
       if (page.used < PAGE / ENTRY && Math.abs(page.address - rip) < REACH) return page
     }

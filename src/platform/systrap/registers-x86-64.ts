@@ -14,10 +14,29 @@ const WORD = 4294967296
 
 /** Word offset of each register from the base: in struct sigcontext, and in a slot. */
 const FRAME_ORDER = Int32Array.from({ length: 18 }, (_, reg) => reg * 2)
-const SLOT_ORDER = Int32Array.from([
-  SLOT.r8, SLOT.r9, SLOT.r10, SLOT.r11, SLOT.r12, SLOT.r13, SLOT.r14, SLOT.r15, SLOT.rdi, SLOT.rsi, SLOT.rbp, SLOT.rbx,
-  SLOT.rdx, SLOT.rax, SLOT.rcx, SLOT.rsp, SLOT.rip, SLOT.eflags,
-], offset => offset >>> 2)
+const SLOT_ORDER = Int32Array.from(
+  [
+    SLOT.r8,
+    SLOT.r9,
+    SLOT.r10,
+    SLOT.r11,
+    SLOT.r12,
+    SLOT.r13,
+    SLOT.r14,
+    SLOT.r15,
+    SLOT.rdi,
+    SLOT.rsi,
+    SLOT.rbp,
+    SLOT.rbx,
+    SLOT.rdx,
+    SLOT.rax,
+    SLOT.rcx,
+    SLOT.rsp,
+    SLOT.rip,
+    SLOT.eflags,
+  ],
+  offset => offset >>> 2,
+)
 
 export class SlotRegisters implements Registers {
   readonly #slots: Slots

@@ -3,7 +3,7 @@
  * all, so that reading a register is one indexed load. What is read here was written by a guest: each value is read
  * once and checked before use.
  */
-import { OP, OP_COUNT, SLOT, SLOT_BOUNCE, SLOT_SIZE, SLOTS, SLOT_STACK_TOP } from '../../abi/protocol.ts'
+import { OP, OP_COUNT, SLOT, SLOT_BOUNCE, SLOT_SIZE, SLOT_STACK_TOP, SLOTS } from '../../abi/protocol.ts'
 
 const WORD = 4294967296
 
@@ -61,8 +61,18 @@ export class Slots {
   }
 
   /** Writes operation number `n`. */
-  putOp(slot: number, n: number, kind: number, nr: number, a0: number, a1: number, a2: number, a3: number, a4: number,
-    a5: number): void {
+  putOp(
+    slot: number,
+    n: number,
+    kind: number,
+    nr: number,
+    a0: number,
+    a1: number,
+    a2: number,
+    a3: number,
+    a4: number,
+    a5: number,
+  ): void {
     if (n >= OP_COUNT) throw new Error('too many operations in one reply')
     const at = this.at(slot, SLOT.ops + n * OP.size)
     this.u32[at] = kind

@@ -7,9 +7,25 @@
  * Guest memory is reached the cheapest way that is there: bytes that came along with the call, the bounce buffer of
  * the thread that the kernel is serving, or process_vm_readv.
  */
-import { OP_EXCHANGE4, OP_RECEIVE_FD, OP_SYSCALL, FD_RECEIVED, SLOTS, SLOT_SIZE, SLOT_BOUNCE } from '../../abi/protocol.ts'
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MAP_FIXED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
+
+import {
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  MAP_FIXED,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../abi/constants.ts'
 import { EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
+import {
+  FD_RECEIVED,
+  OP_EXCHANGE4,
+  OP_RECEIVE_FD,
+  OP_SYSCALL,
+  SLOT_BOUNCE,
+  SLOT_SIZE,
+  SLOTS,
+} from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
 import type { AddressSpace, SpaceOwner } from '../platform.ts'
@@ -121,7 +137,7 @@ export class SystrapSpace implements AddressSpace {
   /** The thread whose stub can work for the space right now, if any. */
   #worker(): SystrapThread | undefined {
     const active = this.active
-    if (active !== undefined && active.stopped && !active.dead) return active
+    if (active?.stopped && !active.dead) return active
     for (const thread of this.threads) if (thread.stopped && !thread.dead) return thread
     return undefined
   }
@@ -149,7 +165,12 @@ export class SystrapSpace implements AddressSpace {
 
   write(address: number, from: Uint8Array, force = false): number {
     const active = this.active
-    if (active !== undefined && !force && from.length <= BOUNCE_MAX && this.owner?.isWritable?.(address, from.length)) {
+    if (
+      active !== undefined &&
+      !force &&
+      from.length <= BOUNCE_MAX &&
+      this.owner?.isWritable?.(address, from.length)
+    ) {
       if (active.copyOutLater(address, from)) return from.length
     }
     active?.flush()
@@ -199,7 +220,16 @@ export class SystrapSpace implements AddressSpace {
   }
 
   /** A call that needs one of the sentry's descriptors: passed, used and closed in one exchange. */
-  #callWithFd(hostFd: number, nr: number, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): number {
+  #callWithFd(
+    hostFd: number,
+    nr: number,
+    a0: number,
+    a1: number,
+    a2: number,
+    a3: number,
+    a4: number,
+    a5: number,
+  ): number {
     const worker = this.#worker()
     if (worker === undefined) return -ESRCH
     if (this.platform.addon.sendFds(this.socket, ONE_BYTE, hostFd, -1) < 0) return -EIO
@@ -214,9 +244,10 @@ export class SystrapSpace implements AddressSpace {
 
   map(address: number, length: number, prot: number, flags: number, hostFd: number, offset: number): Status {
     this.patcher.forget(address, length)
-    const result = hostFd < 0
-      ? this.#call(NR.mmap, address, length, prot, flags | MAP_FIXED, -1, 0)
-      : this.#callWithFd(hostFd, NR.mmap, address, length, prot, flags | MAP_FIXED, FD_RECEIVED, offset)
+    const result =
+      hostFd < 0
+        ? this.#call(NR.mmap, address, length, prot, flags | MAP_FIXED, -1, 0)
+        : this.#callWithFd(hostFd, NR.mmap, address, length, prot, flags | MAP_FIXED, FD_RECEIVED, offset)
     return result < 0 && result > -4096 ? result : 0
   }
   unmap(address: number, length: number): Status {
@@ -276,7 +307,16 @@ export class SystrapSpace implements AddressSpace {
     this.platform.slots.put64(index, address)
     this.platform.slots.put64(index + 2, length)
     const iovec = SLOTS + worker.local * SLOT_SIZE + at
-    return this.#callWithFd(hostFd, nr, FD_RECEIVED, iovec, 1, offset % 4294967296, Math.floor(offset / 4294967296), 0)
+    return this.#callWithFd(
+      hostFd,
+      nr,
+      FD_RECEIVED,
+      iovec,
+      1,
+      offset % 4294967296,
+      Math.floor(offset / 4294967296),
+      0,
+    )
   }
 
   residentPages(): number {
@@ -296,4 +336,3 @@ const PUT_OFF: ReadonlySet<number> = new Set([NR.mmap, NR.munmap, NR.mprotect])
 const PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 const ONE_BYTE = new Uint8Array(1)
 const WORD = new Uint8Array(4)
-

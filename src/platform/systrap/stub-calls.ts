@@ -4,20 +4,46 @@
  * registers, so a check stands here or nowhere.
  */
 import {
-  CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_SIGHAND, CLONE_SYSVSEM,
-  CLONE_THREAD, CLONE_VM, FUTEX_CMP_REQUEUE, FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE,
-  FUTEX_WAKE_BITSET, FUTEX_WAKE_OP, SIGCHLD,
+  CLONE_CHILD_CLEARTID,
+  CLONE_CHILD_SETTID,
+  CLONE_FILES,
+  CLONE_FS,
+  CLONE_PARENT,
+  CLONE_SIGHAND,
+  CLONE_SYSVSEM,
+  CLONE_THREAD,
+  CLONE_VM,
+  FUTEX_CMP_REQUEUE,
+  FUTEX_REQUEUE,
+  FUTEX_WAIT,
+  FUTEX_WAIT_BITSET,
+  FUTEX_WAKE,
+  FUTEX_WAKE_BITSET,
+  FUTEX_WAKE_OP,
+  SIGCHLD,
 } from '../../abi/constants.ts'
 import { FD_EVENT, FD_SOCKET, STUB_TEXT, STUB_TEXT_SIZE } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
-import { type CallRule, assembleFilter, SECCOMP_TRAP } from '../seccomp-program.ts'
+import { assembleFilter, type CallRule, SECCOMP_TRAP } from '../seccomp-program.ts'
 
 const THREAD_FLAGS =
-  CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID |
+  CLONE_VM |
+  CLONE_FS |
+  CLONE_FILES |
+  CLONE_SIGHAND |
+  CLONE_THREAD |
+  CLONE_SYSVSEM |
+  CLONE_CHILD_CLEARTID |
   CLONE_CHILD_SETTID
 const FORK_FLAGS = CLONE_PARENT | SIGCHLD
 const FUTEX_COMMANDS = [
-  FUTEX_WAIT, FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET,
+  FUTEX_WAIT,
+  FUTEX_WAKE,
+  FUTEX_REQUEUE,
+  FUTEX_CMP_REQUEUE,
+  FUTEX_WAKE_OP,
+  FUTEX_WAIT_BITSET,
+  FUTEX_WAKE_BITSET,
 ]
 const socket = { arg: 0, equals: FD_SOCKET }
 
@@ -27,11 +53,24 @@ interface StubCall extends CallRule {
 }
 
 export const STUB_CALLS: readonly StubCall[] = [
-  { nr: NR.futex, name: 'futex', why: 'sleep until the sentry replies; guest futexes without the PI operations',
-    when: FUTEX_COMMANDS.map(command => [{ arg: 1, mask: 0x7f, equals: command }]) },
+  {
+    nr: NR.futex,
+    name: 'futex',
+    why: 'sleep until the sentry replies; guest futexes without the PI operations',
+    when: FUTEX_COMMANDS.map(command => [{ arg: 1, mask: 0x7f, equals: command }]),
+  },
   { nr: NR.sched_yield, name: 'sched_yield', why: 'while it spins: the sentry may need this CPU' },
-  { nr: NR.write, name: 'write', why: 'wake a sleeping sentry: eight bytes to the eventfd',
-    when: [[{ arg: 0, equals: FD_EVENT }, { arg: 2, equals: 8 }]] },
+  {
+    nr: NR.write,
+    name: 'write',
+    why: 'wake a sleeping sentry: eight bytes to the eventfd',
+    when: [
+      [
+        { arg: 0, equals: FD_EVENT },
+        { arg: 2, equals: 8 },
+      ],
+    ],
+  },
   { nr: NR.rt_sigreturn, name: 'rt_sigreturn', why: 'leave the signal handler that SIGSYS entered' },
   { nr: NR.mmap, name: 'mmap', why: 'guest memory; files only by descriptors that the sentry passed' },
   { nr: NR.munmap, name: 'munmap', why: 'guest memory' },
@@ -44,17 +83,33 @@ export const STUB_CALLS: readonly StubCall[] = [
   { nr: NR.munlock, name: 'munlock', why: 'undo mlock2' },
   { nr: NR.recvmsg, name: 'recvmsg', why: 'receive descriptors to map', when: [[socket]] },
   { nr: NR.close, name: 'close', why: 'drop a received descriptor' },
-  { nr: NR.preadv, name: 'preadv', why: 'large file reads straight into guest memory, on a passed descriptor' },
+  {
+    nr: NR.preadv,
+    name: 'preadv',
+    why: 'large file reads straight into guest memory, on a passed descriptor',
+  },
   { nr: NR.pwritev, name: 'pwritev', why: 'large file writes, on a passed descriptor' },
-  { nr: NR.clone, name: 'clone', why: 'a guest thread, or a forked guest process; no namespaces, no other flags',
-    when: [[{ arg: 0, equals: THREAD_FLAGS }], [{ arg: 0, equals: FORK_FLAGS }]] },
-  { nr: NR.dup3, name: 'dup3', why: 'a forked child takes its own socket', when: [[{ arg: 1, equals: FD_SOCKET }]] },
-  { nr: NR.sendto, name: 'sendto', why: 'prove the pid of a new process to the sentry',
-    when: [[socket]] },
+  {
+    nr: NR.clone,
+    name: 'clone',
+    why: 'a guest thread, or a forked guest process; no namespaces, no other flags',
+    when: [[{ arg: 0, equals: THREAD_FLAGS }], [{ arg: 0, equals: FORK_FLAGS }]],
+  },
+  {
+    nr: NR.dup3,
+    name: 'dup3',
+    why: 'a forked child takes its own socket',
+    when: [[{ arg: 1, equals: FD_SOCKET }]],
+  },
+  { nr: NR.sendto, name: 'sendto', why: 'prove the pid of a new process to the sentry', when: [[socket]] },
   { nr: NR.sigaltstack, name: 'sigaltstack', why: 'the stack of a new thread for SIGSYS' },
   { nr: NR.rt_sigprocmask, name: 'rt_sigprocmask', why: 'a new thread unblocks the kick signal' },
-  { nr: NR.clock_gettime, name: 'clock_gettime', why: 'CPU time of the thread for the sentry',
-    when: [[{ arg: 0, equals: 3 }]] },
+  {
+    nr: NR.clock_gettime,
+    name: 'clock_gettime',
+    why: 'CPU time of the thread for the sentry',
+    when: [[{ arg: 0, equals: 3 }]],
+  },
   { nr: NR.membarrier, name: 'membarrier', why: 'the guest’s membarrier(2) is about host threads' },
   { nr: NR.exit, name: 'exit', why: 'end a guest thread' },
 ]

@@ -3,16 +3,29 @@
  * replies over shared memory. docs/architecture.md draws the whole; here is what ties it together: start-up, the making of
  * processes and threads, and the wait for the next one that stops.
  */
-import {
-  FD_RECEIVED, FD_RECEIVED_SECOND, OP_CLONE, OP_FORK, OP_RECEIVE_FD, OP_SYSCALL, PREFETCH_BUFFER, PREFETCH_MAX, PREFETCH_STRING,
-  PREFETCH_STRUCT, SLOT_COUNT, SLOT_SIZE, SLOTS, STUB_TEXT,
-} from '../../abi/protocol.ts'
+
 import { MFD_CLOEXEC, POLLIN } from '../../abi/constants.ts'
 import { EAGAIN, EIO, ENOMEM, ESRCH } from '../../abi/errno.ts'
+import {
+  FD_RECEIVED,
+  FD_RECEIVED_SECOND,
+  OP_CLONE,
+  OP_FORK,
+  OP_RECEIVE_FD,
+  OP_SYSCALL,
+  PREFETCH_BUFFER,
+  PREFETCH_MAX,
+  PREFETCH_STRING,
+  PREFETCH_STRUCT,
+  SLOT_COUNT,
+  SLOT_SIZE,
+  SLOTS,
+  STUB_TEXT,
+} from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
-import { STOP_DEAD, type Platform, type PlatformThread } from '../platform.ts'
 import type { LinuxHost } from '../linux-host.ts'
-import { NEXT_READY, TOKEN_LOOP, TOKEN_QUIET, type SystrapAddon } from './addon.ts'
+import { type Platform, type PlatformThread, STOP_DEAD } from '../platform.ts'
+import { NEXT_READY, type SystrapAddon, TOKEN_LOOP, TOKEN_QUIET } from './addon.ts'
 import { Trampolines } from './patcher-x86-64.ts'
 import { Slots } from './slots.ts'
 import { SystrapSpace } from './space.ts'
@@ -32,7 +45,12 @@ const SPIN_MAX = 400_000
 /** What the platform copies along with a call: per argument a kind and a size or the index of the length. */
 export interface PrefetchRule {
   readonly nr: number
-  readonly args: readonly ({ kind: 'string' } | { kind: 'buffer'; lengthArg: number } | { kind: 'struct'; size: number } | undefined)[]
+  readonly args: readonly (
+    | { kind: 'string' }
+    | { kind: 'buffer'; lengthArg: number }
+    | { kind: 'struct'; size: number }
+    | undefined
+  )[]
 }
 
 /** A process that the zygote makes, until its first thread waits in its slot. */
@@ -115,7 +133,8 @@ export class Systrap implements Platform {
 
     this.#zygote = options.zygote
     const answer = new Uint8Array(32)
-    if (addon.receiveBytes(this.#zygote, answer) !== answer.length) throw new Error('the zygote did not start')
+    if (addon.receiveBytes(this.#zygote, answer) !== answer.length)
+      throw new Error('the zygote did not start')
     addon.sendFds(this.#zygote, stubFilter(), start.infoFd, start.eventFd)
     const view = new DataView(answer.buffer)
     this.#vdsoFrom = Number(view.getBigUint64(0, true))
@@ -381,7 +400,6 @@ export class Systrap implements Platform {
     for (const space of this.#spaces) space.destroy()
     this.host.close(this.#zygote)
   }
-
 }
 
 /**
@@ -395,7 +413,11 @@ function reserveArena(): Uint8Array {
 const WASM_PAGE = 65536
 /** TypeScript knows it in browsers alone. */
 declare const WebAssembly: {
-  Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => { readonly buffer: SharedArrayBuffer }
+  Memory: new (limits: {
+    initial: number
+    maximum: number
+    shared: boolean
+  }) => { readonly buffer: SharedArrayBuffer }
 }
 
 const ONE_BYTE = new Uint8Array(1)

@@ -7,24 +7,55 @@
  * While a thread is stopped the sentry gathers operations for it; they go out with the next reply: `resume` lets the
  * guest go on after them, `exchange` has the stub do them and report at once.
  */
-import {
-  COMMAND_EXIT, COMMAND_RESUME, OP, OP_COPY_IN, OP_COPY_OUT, OP_COUNT, OP_GET_FS, OP_SET_FS, OP_SYSCALL, OP_XRSTOR,
-  OP_XSAVE, PREFETCHED, SLOT, SLOT_ALTSTACK, SLOT_ALTSTACK_SIZE, SLOT_BOUNCE, SLOT_BOUNCE_SIZE, SLOT_SIZE, SLOT_XSTATE,
-  SLOTS, STATE_SLEEP, STOP_FAULT as STUB_FAULT, STOP_KICK as STUB_KICK, STOP_KICK_FAST, STOP_SYSCALL_FAST, STOP_SYSCALL_TRAP,
-} from '../../abi/protocol.ts'
+
 import { POLLIN } from '../../abi/constants.ts'
 import { EFAULT, EINVAL, EPERM, ESRCH } from '../../abi/errno.ts'
+import {
+  COMMAND_EXIT,
+  COMMAND_RESUME,
+  OP,
+  OP_COPY_IN,
+  OP_COPY_OUT,
+  OP_COUNT,
+  OP_GET_FS,
+  OP_SET_FS,
+  OP_SYSCALL,
+  OP_XRSTOR,
+  OP_XSAVE,
+  PREFETCHED,
+  SLOT,
+  SLOT_ALTSTACK,
+  SLOT_ALTSTACK_SIZE,
+  SLOT_BOUNCE,
+  SLOT_BOUNCE_SIZE,
+  SLOT_SIZE,
+  SLOT_XSTATE,
+  SLOTS,
+  STATE_SLEEP,
+  STOP_KICK_FAST,
+  STOP_SYSCALL_FAST,
+  STOP_SYSCALL_TRAP,
+  STOP_FAULT as STUB_FAULT,
+  STOP_KICK as STUB_KICK,
+} from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
 import {
-  REG_COUNT, REG_EFLAGS, REG_RAX, REG_RIP, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL, type Fault, type PlatformThread,
+  type Fault,
+  type PlatformThread,
+  REG_COUNT,
+  REG_EFLAGS,
+  REG_RAX,
+  REG_RIP,
+  STOP_DEAD,
+  STOP_FAULT,
+  STOP_KICK,
+  STOP_SYSCALL,
 } from '../platform.ts'
-import { SlotRegisters, compareFlags } from './registers-x86-64.ts'
+import { compareFlags, SlotRegisters } from './registers-x86-64.ts'
 import type { SystrapSpace } from './space.ts'
 import type { Systrap } from './systrap.ts'
-import {
-  buildFrameXstate, frameXstateSize, initialXstate, validXstate,
-} from './xstate-x86-64.ts'
+import { buildFrameXstate, frameXstateSize, initialXstate, validXstate } from './xstate-x86-64.ts'
 
 /** Where prefetched and outgoing bytes may lie in the bounce buffer; above it the extended state is saved. */
 const BOUNCE_LIMIT = SLOT_XSTATE - SLOT_BOUNCE
@@ -123,7 +154,9 @@ export class SystrapThread implements PlatformThread {
   }
 
   #insideAltstack(offset: number, length: number): boolean {
-    return offset >= SLOT_ALTSTACK && offset + length <= SLOT_ALTSTACK + SLOT_ALTSTACK_SIZE && (offset & 7) === 0
+    return (
+      offset >= SLOT_ALTSTACK && offset + length <= SLOT_ALTSTACK + SLOT_ALTSTACK_SIZE && (offset & 7) === 0
+    )
   }
 
   /** What the slot says can't be: the guest wrote into it. Its process ends. */
@@ -257,8 +290,12 @@ export class SystrapThread implements PlatformThread {
   }
   readExtendedState(into: Uint8Array): void {
     const from = this.slot * SLOT_SIZE + this.#xstate
-    buildFrameXstate(into, this.platform.slots.bytes.subarray(from, from + this.platform.xstateSize),
-      this.platform.xstateSize, this.platform.xstateMask)
+    buildFrameXstate(
+      into,
+      this.platform.slots.bytes.subarray(from, from + this.platform.xstateSize),
+      this.platform.xstateSize,
+      this.platform.xstateMask,
+    )
   }
   writeExtendedState(from: Uint8Array): Status {
     const size = this.platform.xstateSize
@@ -389,11 +426,15 @@ export class SystrapThread implements PlatformThread {
 
   /** compareFlags for a site whose `cmp` is overwritten: see patcher.ts. */
   finishCompare(immediate: number, next: number): void {
-    const flags = compareFlags(this.regs.lo(REG_EFLAGS), this.regs.lo(REG_RAX), this.regs.hi(REG_RAX), immediate)
+    const flags = compareFlags(
+      this.regs.lo(REG_EFLAGS),
+      this.regs.lo(REG_RAX),
+      this.regs.hi(REG_RAX),
+      immediate,
+    )
     this.regs.set(REG_EFLAGS, flags, 0)
     this.regs.put(REG_RIP, next)
   }
 
   static readonly BOUNCE_LIMIT = Math.min(BOUNCE_LIMIT, SLOT_BOUNCE_SIZE)
 }
-
