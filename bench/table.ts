@@ -10,6 +10,7 @@ export interface Row {
 
 const NAME_WIDTH = 36
 const WIDTH = 10
+const NS_PER_TICK = 1e7
 
 export function formatTable(rows: readonly Row[], systems: readonly System[], head: boolean): string {
   const lines = rows.map(row => line(row, systems))
@@ -49,6 +50,8 @@ export function median(values: readonly (number | undefined)[]): number | undefi
 
 function formatValue(workload: Workload, value: number | undefined): string {
   if (value === undefined) return 'failed'
+  // The host counts CPU time of others in ticks.
+  if (workload.kind === 'cpu' && value < NS_PER_TICK) return '< 10 ms'
   if (workload.kind === 'memory') return `${(value / 2 ** 20).toFixed(1)} MiB`
   for (const [unit, size] of [
     ['s', 1e9],

@@ -293,8 +293,10 @@ SECTION("posix_spawn: attributes and file actions")
 	posix_spawnattr_setsigmask(&attributes, &mask);
 	posix_spawnattr_setsigdefault(&attributes, &defaults);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-	NUMBERED(posix_spawn(&pid, observe_self, NULL, &attributes, state, environ));
+	/* The child prints, too: nothing else until it has ended. */
+	int error = posix_spawn(&pid, observe_self, NULL, &attributes, state, environ);
 	STATUS(end_of(pid));
+	SHOW(error);
 	posix_spawn_file_actions_addopen(&actions, 1, "out", O_WRONLY | O_CREAT, 0600);
 	NUMBERED(posix_spawn(&pid, observe_self, &actions, NULL, state, environ));
 	STATUS(end_of(pid));
