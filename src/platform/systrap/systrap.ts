@@ -39,8 +39,8 @@ const TRAMPOLINE_BYTES = 16 * 1024 * 1024
 const STUB_SPIN = 2500
 /** The same where more threads run than there are CPUs. */
 const CROWDED_SPIN = 100
-const SPIN_MIN = 10_000
-const SPIN_MAX = 400_000
+/** How long the sentry spins for the next request before it sleeps, in ns. */
+const SENTRY_SPIN = 150_000
 
 /** What the platform copies along with a call: per argument a kind and a size or the index of the length. */
 export interface PrefetchRule {
@@ -107,8 +107,6 @@ export class Systrap implements Platform {
   readonly #spaces = new Set<SystrapSpace>()
   readonly #ready: Float64Array
   #spare: Newborn | undefined = undefined
-  /** Smoothed ns between the start of a wait and the stop that ended it. */
-  #usualWait = 50_000
 
   /** To be made before the jail closes. Throws Error with the reason when the host refuses. */
   constructor(options: SystrapOptions) {
@@ -360,7 +358,7 @@ export class Systrap implements Platform {
     let timeout = 0
     if (deadline === Number.POSITIVE_INFINITY) timeout = -1
     else if (deadline > 0) timeout = Math.max(0, deadline - this.host.monotonic())
-    const found = this.addon.next(timeout === 0 ? 0 : this.#spin(), timeout)
+    const found = this.addon.next(timeout === 0 || this.cpuCount === 1 ? 0 : SENTRY_SPIN, timeout)
     this.host.newTurn()
     if (found >= 0) return this.#stopped(found)
     if (found === NEXT_READY) this.#dispatchReady()
@@ -372,11 +370,6 @@ export class Systrap implements Platform {
     if (thread === undefined || thread.stopped) return undefined
     this.stopReason = thread.accept()
     return thread
-  }
-
-  /** How long to spin for the next request, in ns: not at all where that would take a CPU from a guest thread. */
-  #spin(): number {
-    return this.cpuCount > 1 ? Math.min(SPIN_MAX, Math.max(SPIN_MIN, this.#usualWait * 3)) : 0
   }
 
   #dispatchReady(): void {
