@@ -79,7 +79,8 @@ export function helpOf(name: string, verb: Verb): string {
     help,
   ])
   const flags = rows.length === 0 ? '' : `\nFlags:\n${columns(rows)}`
-  return `Usage: caisson ${name} ${verb.usage}`.trimEnd() + `\n\n${verb.help}\n${flags}`
+  const usage = `Usage: caisson ${name} ${verb.usage}`.trimEnd()
+  return `${usage}\n\n${verb.help}\n${flags}`
 }
 
 /** Two columns, the first as wide as it needs. */

@@ -54,8 +54,8 @@ export function registerDevices(kernel: Kernel): void {
 /** Bytes read or written at once. */
 const PIECE = 65536
 
-/** Reads end at once, writes vanish; it has no position. */
-class NullFile extends File {
+/** A device without positions: seeking does nothing, and every offset is as good as another. */
+class PlacelessFile extends File {
   override get seekable(): boolean {
     return true
   }
@@ -69,6 +69,10 @@ class NullFile extends File {
   override write(from: IoSrc): number {
     return this.writeAt(from, 0)
   }
+}
+
+/** Reads end at once, writes vanish. */
+class NullFile extends PlacelessFile {
   override readAt(_into: IoDst, _offset: number): number {
     return 0
   }
@@ -112,25 +116,12 @@ function putZeros(into: IoDst): number {
 }
 
 /** random and urandom: the host's generator is always ready. */
-class RandomFile extends File {
+class RandomFile extends PlacelessFile {
   readonly #host: Host
 
   constructor(path: Path, flags: number, cred: Credentials, host: Host) {
     super(path, flags, cred)
     this.#host = host
-  }
-  override get seekable(): boolean {
-    return true
-  }
-  override seek(): number {
-    this.pos = 0
-    return 0
-  }
-  override read(into: IoDst): number {
-    return this.readAt(into, 0)
-  }
-  override write(from: IoSrc): number {
-    return this.writeAt(from, 0)
   }
   override readAt(into: IoDst, _offset: number): number {
     let done = 0

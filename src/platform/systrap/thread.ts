@@ -8,7 +8,7 @@
  * guest go on after them, `exchange` has the stub do them and report at once.
  */
 
-import { POLLIN } from '../../abi/constants.ts'
+import { POLLIN, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
 import { EFAULT, EINVAL, EPERM, ESRCH } from '../../abi/errno.ts'
 import {
   COMMAND_EXIT,
@@ -61,6 +61,8 @@ import { buildFrameXstate, frameXstateSize, initialXstate, validXstate } from '.
 const BOUNCE_LIMIT = SLOT_XSTATE - SLOT_BOUNCE
 /** Pieces that come along with a call, an argument each. */
 const MAX_PREFETCHED = 6
+/** What a CPU's fault can be: the zygote catches these. */
+const FAULT_SIGNALS: ReadonlySet<number> = new Set([SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP])
 const AUDIT_ARCH_X86_64 = 0xc000003e
 
 export class SystrapThread implements PlatformThread {
@@ -143,7 +145,9 @@ export class SystrapThread implements PlatformThread {
       return STOP_SYSCALL
     }
     if (reason === STUB_FAULT) {
-      this.fault.signo = slots.u32[base + (SLOT.fault_signo >> 2)]!
+      const signo = slots.u32[base + (SLOT.fault_signo >> 2)]!
+      if (!FAULT_SIGNALS.has(signo)) return this.#lost()
+      this.fault.signo = signo
       this.fault.code = slots.i32[base + (SLOT.fault_code >> 2)]!
       this.fault.addr = slots.get64(base + (SLOT.fault_address >> 2))
       this.fault.trapno = slots.get64(base + (SLOT.fault_trapno >> 2))
