@@ -218,11 +218,11 @@ function selectFor(
 }
 
 /**
- * The size of the descriptor table as Linux grows it: descriptors above it are silently left out. It begins with what it
- * has in the children of a shell, which keeps its own descriptors high.
+ * The size of the descriptor table as Linux grows it: in powers of two, from 64. Descriptors above it are silently left
+ * out.
  */
 function tableSize(task: Task): number {
-  let limit = 256
+  let limit = 64
   while (limit < task.fds.size) limit *= 2
   return limit
 }

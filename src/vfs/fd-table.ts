@@ -73,13 +73,17 @@ export class FdTable {
     this.#cloexec[fd] = on
   }
 
-  /** A copy that holds the same Files (fork). `except`: descriptors from..to are left out (close_range with UNSHARE). */
+  /**
+   * A copy that holds the same Files (fork), no larger than they need. Descriptors `from`..`to` are left out
+   * (close_range with UNSHARE).
+   */
   clone(from = 0, to = -1): FdTable {
     const copy = new FdTable()
     copy.#files = this.#files.map((file, fd) =>
       file === undefined || (fd >= from && fd <= to) ? undefined : fileGet(file),
     )
-    copy.#cloexec = this.#cloexec.map((flag, fd) => flag && copy.#files[fd] !== undefined)
+    while (copy.#files.length > 0 && copy.#files.at(-1) === undefined) copy.#files.pop()
+    copy.#cloexec = copy.#files.map((file, fd) => file !== undefined && this.#cloexec[fd])
     copy.#lowest = Math.min(this.#lowest, to >= from ? from : this.#lowest)
     return copy
   }

@@ -100,8 +100,14 @@ SECTION("select: sets, the timeout that is written back, errors")
 	SHOW(FD_ISSET(pair[1], &out));
 	SHOW(FD_ISSET(pair[0], &except));
 	SHOW(limit.tv_sec >= 4);
+	MUST(dup2(pair[0], 100)); /* the table grows to 128 at least: 99 is in it and closed */
 	FD_SET(99, &in);
 	ERR(select(100, &in, NULL, NULL, &limit));
+	FD_CLR(99, &in);
+	FD_SET(pair[0], &in);
+	FD_SET(1000, &in); /* above the table: left out */
+	RET(select(1001, &in, NULL, NULL, &limit));
+	SHOW(FD_ISSET(pair[0], &in));
 	ERR(select(-1, NULL, NULL, NULL, &limit));
 	limit = (struct timeval){ 0, 20000 };
 	RET(select(0, NULL, NULL, NULL, &limit));
