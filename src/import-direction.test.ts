@@ -17,6 +17,8 @@ const LAYERS = [
   ['fs', 'net'],
   ['syscalls'],
   ['sandbox'],
+  ['oci'],
+  ['shim'],
   ['cli'],
 ]
 /** These know nothing of Node.js. */
