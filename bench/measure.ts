@@ -74,7 +74,7 @@ async function whileRunning(
 }
 
 /** A process, its descendants, and whatever shares a process namespace with one of these. */
-function treeOf(root: number): number[] {
+export function treeOf(root: number): number[] {
   const own = namespaceOf(process.pid)
   const all = readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
@@ -93,7 +93,7 @@ function treeOf(root: number): number[] {
 }
 
 /** The fields of /proc/PID/stat from the state on. */
-function statFields(pid: number): string[] {
+export function statFields(pid: number): string[] {
   const text = read(`/proc/${pid}/stat`)
   return text.slice(text.lastIndexOf(')') + 2).split(' ')
 }
@@ -107,7 +107,7 @@ function namespaceOf(pid: number): string {
 }
 
 /** Proportional set sizes: shared pages count once. */
-function memoryOf(pids: readonly number[]): number {
+export function memoryOf(pids: readonly number[]): number {
   const sizes = pids.map(pid => Number(/^Pss: +(\d+)/m.exec(read(`/proc/${pid}/smaps_rollup`))?.[1] ?? 0))
   return sizes.reduce((sum, size) => sum + size, 0) * 1024
 }
