@@ -78,7 +78,7 @@
 /* In a0, a1 and a4 of OP_SYSCALL: replaced by the descriptors that the last OP_RECEIVE_FD brought. */
 #define CAISSON_FD_RECEIVED 0x7fffffff
 #define CAISSON_FD_RECEIVED_SECOND 0x7ffffffe
-#define CAISSON_OP_COUNT 48
+#define CAISSON_OP_COUNT 88
 
 /* Calls that a stub can answer: the index of each in `constant`. */
 #define CAISSON_CONSTANT_GETPID 0

@@ -1,22 +1,25 @@
-// The entry of the bundle: runs caisson-main.cjs from V8's compiled code where it fits this Node.js, which saves the
-// parsing and compiling at each start. A code file that doesn't fit is refused by V8, and the source is compiled.
+// The entry of the bundle: runs one of caisson's three programs (src/cli/verbs.ts) from V8's compiled code where it fits
+// this Node.js, which saves the parsing and compiling at each start. A code file that doesn't fit is refused by V8, and
+// the source is compiled.
 'use strict'
 const { readFileSync, writeSync } = require('node:fs')
 const { Script } = require('node:vm')
 
-const file = `${__dirname}/caisson-main.cjs`
-load()(exports, require, module, file, __dirname)
+const SENTRY_VERBS = ['do', 'sandbox', 'syscalls']
+const verb = process.argv[2]
+const name = `${__dirname}/${SENTRY_VERBS.includes(verb) ? 'sentry' : verb === 'shim' ? 'shim' : 'host'}`
+load()(exports, require, module, `${name}.cjs`, __dirname)
 void module.exports.main()
 
 /** The program as one function. What it is made from is garbage afterwards. */
 function load() {
   let cachedData
   try {
-    cachedData = readFileSync(`${__dirname}/caisson-main.code`)
+    cachedData = readFileSync(`${name}.code`)
   } catch {
     // Being built.
   }
-  const script = new Script(readFileSync(file, 'latin1'), { filename: file, cachedData })
+  const script = new Script(readFileSync(`${name}.cjs`, 'latin1'), { filename: `${name}.cjs`, cachedData })
   if (process.env.CAISSON_EMIT_CODE === '1') process.on('exit', () => emitCode(script))
   return script.runInThisContext()
 }

@@ -10,7 +10,10 @@
 /* Each adds its functions to the addon's exports. */
 napi_value host_init(napi_env env, napi_value exports);
 napi_value jail_init(napi_env env, napi_value exports);
+napi_value control_init(napi_env env, napi_value exports);
 napi_value systrap_init(napi_env env, napi_value exports);
+napi_value watch_init(napi_env env, napi_value exports);
+napi_value socket_init(napi_env env, napi_value exports);
 
 /* The epoll set of Host.watch; its events carry the watch's token in data.u64. */
 int caisson_epoll_fd(void);

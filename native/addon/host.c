@@ -273,14 +273,20 @@ static napi_value host_fchownat(napi_env env, napi_callback_info info)
 	return make_result(env, fchownat(NUMBER(0), name.bytes, NUMBER(2), NUMBER(3), flags));
 }
 
-/* fchmodat(dirfd, name, mode, flags): flags need Linux 6.6 (the C library would go through /proc instead). */
+/* fchmodat(dirfd, name, mode): follows a link. */
 static napi_value host_fchmodat(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(3);
+	PATH_ARGUMENT(name, 1);
+	return make_result(env, syscall(SYS_fchmodat, NUMBER(0), name.bytes, (mode_t)NUMBER(2)));
+}
+
+/* fchmodat2(dirfd, name, mode, flags): the C library's fchmodat would go through /proc on older kernels. */
+static napi_value host_fchmodat2(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(4);
 	PATH_ARGUMENT(name, 1);
 	int flags = NUMBER(3) | (name.bytes[0] ? 0 : AT_EMPTY_PATH);
-	if (flags == 0)
-		return make_result(env, syscall(SYS_fchmodat, NUMBER(0), name.bytes, (mode_t)NUMBER(2)));
 	return make_result(env, syscall(SYS_fchmodat2, NUMBER(0), name.bytes, (mode_t)NUMBER(2), flags));
 }
 
@@ -329,6 +335,22 @@ static napi_value host_flock(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(2);
 	return make_result(env, flock(NUMBER(0), NUMBER(1)));
+}
+
+/*
+ * lockRange(fd, command, type, start, length): fcntl(2)'s locks of an open description. What F_OFD_GETLK found goes into
+ * the result slots: type, start, length, pid.
+ */
+static napi_value host_lock_range(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(5);
+	struct flock lock = { .l_type = (short)NUMBER(2), .l_whence = SEEK_SET, .l_start = NUMBER(3), .l_len = NUMBER(4) };
+	int status = fcntl(NUMBER(0), NUMBER(1), &lock);
+	results[0] = lock.l_type;
+	results[1] = (double)lock.l_start;
+	results[2] = (double)lock.l_len;
+	results[3] = lock.l_pid;
+	return make_result(env, status);
 }
 
 /* fgetxattr(fd, name, bytes): the value's length. */
@@ -395,7 +417,7 @@ static napi_value host_poll(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(2);
 	struct pollfd one = { .fd = NUMBER(0), .events = NUMBER(1) };
-	int count = poll(&one, 1, 0);
+	int count = ppoll(&one, 1, &(struct timespec){ 0, 0 }, NULL);
 	return make_result(env, count < 0 ? -1 : one.revents);
 }
 
@@ -439,20 +461,11 @@ static napi_value host_inotify_init(napi_env env, napi_callback_info info)
 	return make_result(env, inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
 }
 
-/*
- * inotifyAddWatch(fd, dirfd, name, mask): inotify_add_watch(2) knows no directory descriptor, and there is no /proc
- * to spell one by; so the working directory, which nothing else uses, is moved there. One component or none.
- */
 static napi_value host_inotify_add_watch(napi_env env, napi_callback_info info)
 {
-	ARGUMENTS(4);
-	PATH_ARGUMENT(name, 2);
-	if (strchr(name.bytes, '/') || strcmp(name.bytes, "..") == 0)
-		return make_number(env, -EINVAL);
-	if (fchdir(NUMBER(1)) < 0)
-		return make_number(env, -errno);
-	const char *path = name.bytes[0] ? name.bytes : ".";
-	return make_result(env, inotify_add_watch(NUMBER(0), path, (uint32_t)NUMBER(3) | IN_DONT_FOLLOW));
+	ARGUMENTS(3);
+	PATH_ARGUMENT(path, 1);
+	return make_result(env, inotify_add_watch(NUMBER(0), path.bytes, (uint32_t)NUMBER(2)));
 }
 
 static napi_value host_inotify_rm_watch(napi_env env, napi_callback_info info)
@@ -546,6 +559,7 @@ napi_value host_init(napi_env env, napi_value exports)
 		{ "fchmod", host_fchmod },
 		{ "fchownat", host_fchownat },
 		{ "fchmodat", host_fchmodat },
+		{ "fchmodat2", host_fchmodat2 },
 		{ "utimensat", host_utimensat },
 		{ "ftruncate", host_ftruncate },
 		{ "fallocate", host_fallocate },
@@ -553,6 +567,7 @@ napi_value host_init(napi_env env, napi_value exports)
 		{ "fdatasync", host_fdatasync },
 		{ "fadvise", host_fadvise },
 		{ "flock", host_flock },
+		{ "lockRange", host_lock_range },
 		{ "fgetxattr", host_fgetxattr },
 		{ "fsetxattr", host_fsetxattr },
 		{ "flistxattr", host_flistxattr },

@@ -1,4 +1,4 @@
-/* The addon: three groups of functions on one exports object, typed in src/platform/addon.ts. */
+/* The addon: groups of functions on one exports object, typed in src/platform/addon.ts. */
 #include "caisson.h"
 
 #pragma weak systrap_init
@@ -16,6 +16,9 @@ NAPI_MODULE_INIT()
 {
 	host_init(env, exports);
 	jail_init(env, exports);
+	control_init(env, exports);
+	socket_init(env, exports);
+	watch_init(env, exports);
 	if (systrap_init)
 		systrap_init(env, exports);
 	return exports;

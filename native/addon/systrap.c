@@ -121,6 +121,9 @@ static void note_cpu(void)
 		info_page->sentry_cpu = noted = cpu;
 }
 
+/* Where the sentry may run, as it was when it started. */
+static cpu_set_t all_cpus;
+
 /*
  * Not every host's scheduler looks for an idle CPU when a thread is woken (virtual machines show no shared caches, and
  * then it does not). A guest thread that shares the sentry's CPU would stay there, and each call cost two switches. So
@@ -130,7 +133,6 @@ static void leave_cpu(bool asleep)
 {
 	static unsigned streak;
 	static uint64_t next, pause_us = 200;
-	static cpu_set_t all;
 	cpu_set_t others;
 	uint64_t now;
 	unsigned cpu;
@@ -151,13 +153,11 @@ static void leave_cpu(bool asleep)
 	next = now + pause_us * ticks_per_us;
 	if (pause_us < 1000000)
 		pause_us *= 2;
-	if (CPU_COUNT(&all) == 0 && sched_getaffinity(0, sizeof all, &all))
-		return;
-	others = all;
+	others = all_cpus;
 	CPU_CLR(cpu & 0xfff, &others);
 	if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others))
 		return;
-	sched_setaffinity(0, sizeof all, &all);
+	sched_setaffinity(0, sizeof all_cpus, &all_cpus);
 }
 
 static void publish(struct caisson_slot *slot, uint32_t what)
@@ -204,11 +204,16 @@ static void drain_event(void)
 static bool collect(int64_t timeout_ns)
 {
 	struct epoll_event events[MAX_READY];
-	struct timespec timeout = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
 	int pairs = 0, count;
 
-	count = (int)syscall(SYS_epoll_pwait2, caisson_epoll_fd(), events, MAX_READY, timeout_ns < 0 ? NULL : &timeout,
-			     NULL, 0);
+	/* epoll_pwait knows milliseconds. (epoll_pwait2 would be one more call on the jail's list.) */
+	if (timeout_ns > 0) {
+		struct timespec timeout = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+		struct pollfd set = { .fd = caisson_epoll_fd(), .events = POLLIN };
+
+		ppoll(&set, 1, &timeout, NULL);
+	}
+	count = epoll_pwait(caisson_epoll_fd(), events, MAX_READY, timeout_ns < 0 ? -1 : 0, NULL);
 	ready[0] = 0;
 	for (int i = 0; i < count; i++) {
 		if (events[i].data.u64 == TOKEN_EVENT) {
@@ -276,7 +281,7 @@ static int64_t await_request(struct caisson_slot *slot, int watched, short event
 		if (!requested(slot)) {
 			struct pollfd fds[2] = { { .fd = event_fd, .events = POLLIN }, { .fd = watched, .events = events } };
 
-			poll(fds, 2, 100);
+			ppoll(fds, 2, &(struct timespec){ 0, 100 * 1000000 }, NULL);
 			if (fds[0].revents & POLLIN)
 				drain_event();
 			if (fds[1].revents && !requested(slot)) {
@@ -287,6 +292,19 @@ static int64_t await_request(struct caisson_slot *slot, int watched, short event
 		info_page->sentry_sleeping = 0;
 		/* The eventfd is shared: others may have rung while this one was waited for. They are found by scan(). */
 	}
+}
+
+/* pending(): whether a thread asks for something. */
+static napi_value systrap_pending(napi_env env, napi_callback_info info)
+{
+	napi_value value = NULL;
+	bool found = false;
+
+	(void)info;
+	for (size_t i = 0; i < running_count && !found; i++)
+		found = requested(slot_at(running[i]));
+	napi_get_boolean(env, found, &value);
+	return value;
 }
 
 /* awaitRequest(slot, watched, events) */
@@ -360,6 +378,13 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 		index = NEXT_READY;
 	}
 	return make_number(env, index);
+}
+
+/* look(): whether watched descriptors or node's event loop, now in `ready`, have something to tell. */
+static napi_value systrap_look(napi_env env, napi_callback_info info)
+{
+	(void)info;
+	return make_number(env, collect(0) ? NEXT_READY : NEXT_TIMEOUT);
 }
 
 /* mapSlot(index, memfd, local): maps a process's slot into the arena. */
@@ -594,6 +619,8 @@ static napi_value systrap_start(napi_env env, napi_callback_info info)
 		return make_result(env, -1);
 	if (epoll_ctl(caisson_epoll_fd(), EPOLL_CTL_ADD, event_fd, &event))
 		return make_result(env, -1);
+	if (sched_getaffinity(0, sizeof all_cpus, &all_cpus))
+		CPU_ZERO(&all_cpus);
 	calibrate();
 	extended_state();
 
@@ -662,9 +689,11 @@ napi_value systrap_init(napi_env env, napi_value exports)
 		{ "resume", systrap_resume },
 		{ "watchSlot", systrap_watch_slot },
 		{ "forgetSlot", systrap_forget_slot },
+		{ "pending", systrap_pending },
 		{ "awaitRequest", systrap_await },
 		{ "exchange", systrap_exchange },
 		{ "next", systrap_next },
+		{ "look", systrap_look },
 		{ "mapSlot", systrap_map_slot },
 		{ "unmapSlot", systrap_unmap_slot },
 		{ "socketpair", systrap_socketpair },

@@ -47,7 +47,7 @@ export const OP_STORE8 = 13
 export const OP_EXCHANGE4 = 14
 export const FD_RECEIVED = 0x7fffffff
 export const FD_RECEIVED_SECOND = 0x7ffffffe
-export const OP_COUNT = 48
+export const OP_COUNT = 88
 export const CONSTANT_GETPID = 0
 export const CONSTANT_GETTID = 1
 export const CONSTANT_GETPPID = 2
@@ -80,7 +80,7 @@ export const OP = {
 export const PREFETCHED = { size: 16, address: 0, length: 8, offset: 12 } as const
 
 export const SLOT = {
-  size: 3448,
+  size: 6008,
   state: 0,
   what: 4,
   rax: 8,

@@ -1,8 +1,12 @@
-/** `caisson ps` and `caisson strace`: the client's side of the control socket (sandbox/control.ts). */
+/** `caisson ps` and `caisson strace`: the client's side of the control socket (sandbox/control-client.ts). */
 import { readFileSync, readlinkSync } from 'node:fs'
-import type { ControlAnswer, ControlRequest } from '../sandbox/control.ts'
+import { join } from 'node:path'
+import { loadAddon } from '../platform/addon.ts'
+import { ControlClient, type GoodAnswer, NoSandboxError } from '../sandbox/control-client.ts'
+import type { ControlRequest } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Verb } from './flags.ts'
+import { packageRoot } from './package-root.ts'
 
 const TIMEOUT_MS = 2000
 
@@ -58,7 +62,6 @@ async function describe(id: string): Promise<string[] | undefined> {
 async function switchStrace(state: 'on' | 'off', id: string): Promise<void> {
   const answer = await ask(id, { command: 'strace', on: state === 'on' })
   if (answer === undefined) throw new UserError(`there is no sandbox ${id}; 'caisson ps' lists them`)
-  if ('error' in answer) throw new UserError(`sandbox ${id}: ${answer.error}`)
 }
 
 function sandboxIds(): string[] {
@@ -81,26 +84,14 @@ function isLauncher(pid: string): boolean {
 }
 
 /** The answer, or undefined where nobody listens (any more). */
-async function ask(id: string, request: ControlRequest): Promise<ControlAnswer | undefined> {
-  // Here, since the start of a sandbox has no use for it.
-  const { createConnection } = await import('node:net')
-  const path = `\0${socketName(id)}`
-  return new Promise((resolve, reject) => {
-    let text = ''
-    const socket = createConnection(path, () => socket.write(`${JSON.stringify(request)}\n`))
-    socket.setTimeout(TIMEOUT_MS, () => {
-      socket.destroy()
-      reject(new UserError(`sandbox ${id} does not answer`))
-    })
-    socket.on('data', piece => {
-      text += piece
-    })
-    socket.on('end', () => resolve(text === '' ? undefined : JSON.parse(text)))
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
-      else reject(new UserError(`sandbox ${id}: ${error.message}`))
-    })
-  })
+async function ask(id: string, request: ControlRequest): Promise<GoodAnswer | undefined> {
+  const addon = loadAddon(join(packageRoot(), 'native/build/caisson.node'))
+  try {
+    return await new ControlClient(addon, `@${socketName(id)}`).ask(request, { timeoutMs: TIMEOUT_MS })
+  } catch (error) {
+    if (error instanceof NoSandboxError) return undefined
+    throw error
+  }
 }
 
 function age(startedMs: number): string {

@@ -24,7 +24,10 @@ export const doVerb: Verb = {
     env: { value: 'NAME=VALUE', help: 'sets a variable; NAME alone removes it (repeatable)' },
     user: { value: 'USER[:GROUP]', help: 'names or numbers; yourself if absent' },
     hostname: { value: 'NAME', help: "what the command takes the machine for; 'caisson' if absent" },
-    network: { value: 'KIND', help: "networks that the command sees: 'none'" },
+    network: {
+      value: 'KIND',
+      help: "what the command reaches: 'none', the default, or 'host': the network that you are in",
+    },
     'read-only': { help: 'refuse writes to the root instead of keeping them in memory' },
     'overlay-size': {
       value: 'SIZE',
@@ -42,10 +45,6 @@ export const doVerb: Verb = {
 
 function sandboxOptions(words: Words): SandboxOptions {
   if (words.rest.length === 0) throw new UserError('missing required argument: the command to run')
-  const network = words.last('network') ?? 'none'
-  if (network !== 'none') {
-    throw new UserError(`--network=${network} is not there yet: only 'none' (loopback alone) is`)
-  }
   const cwd = words.last('cwd')
   return {
     packageRoot: packageRoot(),
@@ -62,7 +61,7 @@ function sandboxOptions(words: Words): SandboxOptions {
     ],
     readOnlyRoot: words.has('read-only'),
     overlaySize: parseSize(words.last('overlay-size') ?? '2g'),
-    network: 'none',
+    network: parseNetwork(words.last('network') ?? 'none'),
     strace: words.has('strace'),
     logLevel: parseLogLevel(words.last('log-level') ?? 'warn'),
     patch: !words.has('no-patch'),
@@ -127,6 +126,12 @@ function parseLogLevel(text: string): LogLevel {
   const level = LOG_LEVELS.find(each => each === text)
   if (level === undefined) throw new UserError(`--log-level: ${text} is none of ${LOG_LEVELS.join(', ')}`)
   return level
+}
+
+function parseNetwork(kind: string): 'none' | 'host' {
+  if (kind === 'none' || kind === 'host') return kind
+  if (kind === 'sandbox') throw new UserError("--network=sandbox is not there yet: take 'host' or 'none'")
+  throw new UserError(`--network: ${kind} is neither 'none' nor 'host'`)
 }
 
 function parseSize(text: string): number {

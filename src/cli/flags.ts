@@ -1,12 +1,15 @@
 /**
- * The flags of a verb, as data: `--name`, `--name VALUE`, `--name=VALUE`. They end at the first word that is none, or
- * behind `--`; what follows is the verb's own, so that a command's flags stay the command's.
+ * The flags of a verb, as data: `--name`, `--name VALUE`, `--name=VALUE`, and for those with a short form `-n`, `-n VALUE`.
+ * They end at the first word that is none, or behind `--`; what follows is the verb's own, so that a command's flags stay
+ * the command's. A verb that runs no command takes them anywhere.
  */
 import { UserError } from '../sandbox/user-error.ts'
 
 export interface Flag {
-  /** What stands for the value in the help; absent where the flag takes none. */
+  /** What stands for the value in the help; absent where the flag takes none: it may then be given =true or =false. */
   readonly value?: string
+  /** One letter. */
+  readonly short?: string
   readonly help: string
 }
 
@@ -18,8 +21,10 @@ export interface Verb {
   readonly usage: string
   readonly help: string
   readonly flags: Flags
-  /** Its exit status. */
-  run(words: Words): Promise<number> | number
+  /** Whether flags may stand behind other words. */
+  readonly flagsAnywhere?: boolean
+  /** Its exit status. `globals`: what stands in front of the verb. */
+  run(words: Words, globals: Words): Promise<number> | number
 }
 
 /** A verb's part of the command line, taken apart. */
@@ -46,41 +51,62 @@ export class Words {
 }
 
 /** Takes `words` apart; undefined where they ask for help. Throws UserError for what `flags` do not have. */
-export function parseWords(flags: Flags, words: readonly string[]): Words | undefined {
+export function parseWords(flags: Flags, words: readonly string[], anywhere = false): Words | undefined {
   const values = new Map<string, string[]>()
+  const rest: string[] = []
   let at = 0
-  while (at < words.length && words[at]!.startsWith('-') && words[at] !== '-') {
-    const word = words[at++]!
+  while (at < words.length) {
+    const word = words[at++]
     if (word === '--') break
+    if (!word.startsWith('-') || word === '-') {
+      rest.push(word)
+      if (anywhere) continue
+      break
+    }
     if (word === '--help' || word === '-h') return undefined
-    const [name, attached] = splitFlag(word)
+    const [given, attached] = splitFlag(word)
+    const name = word.startsWith('--') ? given : longName(flags, given)
     const flag = Object.hasOwn(flags, name) ? flags[name] : undefined
     if (flag === undefined) throw new UserError(`unknown option ${word}; --help lists them`)
-    if (flag.value === undefined && attached !== undefined) throw new UserError(`--${name} takes no value`)
-    const value = flag.value === undefined ? '' : (attached ?? words[at++])
+    if (flag.value === undefined) {
+      if (attached === 'false') values.delete(name)
+      else if (attached === undefined || attached === 'true') values.set(name, [''])
+      else throw new UserError(`--${name} takes no value`)
+      continue
+    }
+    const value = attached ?? words[at++]
     if (value === undefined) throw new UserError(`--${name} needs a value: ${flag.value}`)
-    const given = values.get(name)
-    if (given === undefined) values.set(name, [value])
-    else given.push(value)
+    values.set(name, [...(values.get(name) ?? []), value])
   }
-  return new Words(values, words.slice(at))
+  return new Words(values, [...rest, ...words.slice(at)])
 }
 
+/** The name without its dashes, and what stands behind '='. */
 function splitFlag(word: string): [string, string | undefined] {
-  const equals = word.indexOf('=')
-  if (!word.startsWith('--')) return [word, undefined]
-  return equals < 0 ? [word.slice(2), undefined] : [word.slice(2, equals), word.slice(equals + 1)]
+  const name = word.replace(/^--?/, '')
+  const equals = name.indexOf('=')
+  return equals < 0 ? [name, undefined] : [name.slice(0, equals), name.slice(equals + 1)]
+}
+
+function longName(flags: Flags, short: string): string {
+  return Object.keys(flags).find(name => flags[name].short === short) ?? ''
 }
 
 /** The help of one verb. */
 export function helpOf(name: string, verb: Verb): string {
-  const rows = Object.entries(verb.flags).map(([flag, { value, help }]): [string, string] => [
-    value === undefined ? `--${flag}` : `--${flag} ${value}`,
-    help,
-  ])
-  const flags = rows.length === 0 ? '' : `\nFlags:\n${columns(rows)}`
   const usage = `Usage: caisson ${name} ${verb.usage}`.trimEnd()
+  const flags = Object.keys(verb.flags).length === 0 ? '' : `\nFlags:\n${flagHelp(verb.flags)}`
   return `${usage}\n\n${verb.help}\n${flags}`
+}
+
+/** A row for each flag. */
+export function flagHelp(flags: Flags): string {
+  return columns(
+    Object.entries(flags).map(([flag, { value, short, help }]): [string, string] => {
+      const names = short === undefined ? `--${flag}` : `-${short}, --${flag}`
+      return [value === undefined ? names : `${names} ${value}`, help]
+    }),
+  )
 }
 
 /** Two columns, the first as wide as it needs. */

@@ -1,63 +1,84 @@
-/** The command line: finds the verb, and has its file do it. */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+/**
+ * The host side's program: finds the verb and has its file do it. Container engines call it as
+ *
+ *     caisson --root DIR --log FILE VERB [FLAG...] ID
+ */
 import { UserError } from '../sandbox/user-error.ts'
 import { checkVerb } from './check.ts'
+import { EXIT_FAILED, messageOf, runProgram, runVerb, say } from './command-line.ts'
 import { psVerb, straceVerb } from './control-client.ts'
-import { doVerb } from './do.ts'
-import { columns, helpOf, parseWords, type Verb } from './flags.ts'
-import { packageRoot } from './package-root.ts'
-import { syscallsVerb } from './syscalls.ts'
+import { columns, flagHelp, parseWords, type Verb, type Words } from './flags.ts'
+import { GLOBAL_FLAGS } from './globals.ts'
+import { installVerb, uninstallVerb } from './install.ts'
+import { OCI_VERBS } from './oci-verbs.ts'
+import { packageVersion } from './package-root.ts'
+import { logEntry } from './runtime-log.ts'
+import { SENTRY_VERBS } from './verbs.ts'
 
-/** Nothing was run, or caisson itself failed. */
-const EXIT_FAILED = 125
-
-const VERBS: Readonly<Record<string, Verb>> = {
-  do: doVerb,
+const OWN_VERBS: Readonly<Record<string, Verb>> = {
   ps: psVerb,
   strace: straceVerb,
-  syscalls: syscallsVerb,
   check: checkVerb,
+  install: installVerb,
+  uninstall: uninstallVerb,
 }
 
-/** The exit status. */
-async function run(name: string | undefined, words: readonly string[]): Promise<number> {
-  if (name === '--version' || name === '-V') return say(version())
-  if (name === '--help' || name === '-h' || name === 'help') return say(help())
+/** As runc ends when a verb fails; `exec` can't be told from the process's own then. */
+const OCI_FAILED = 1
+const EXEC_FAILED = 255
+
+export function main(): Promise<void> {
+  return runProgram(run)
+}
+
+async function run(): Promise<number> {
+  const globals = parseWords(GLOBAL_FLAGS, process.argv.slice(2))
+  if (globals === undefined || globals.rest[0] === 'help') return say(help())
+  if (globals.has('version')) return say(versionText())
+  const [name, ...words] = globals.rest
   if (name === undefined) {
     process.stderr.write(help())
     return EXIT_FAILED
   }
-  const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
-  if (verb === undefined) throw new UserError(`there is no verb ${name}; 'caisson --help' lists them`)
-  const parsed = parseWords(verb.flags, words)
-  return parsed === undefined ? say(helpOf(name, verb)) : verb.run(parsed)
+  // `ps` is two verbs: of sandboxes, and of a container's processes.
+  if (Object.hasOwn(OCI_VERBS, name) && !(name === 'ps' && words.length === 0)) {
+    return runOciVerb(name, words, globals)
+  }
+  if (Object.hasOwn(OWN_VERBS, name)) return runVerb(name, OWN_VERBS[name], words, globals)
+  if (Object.hasOwn(SENTRY_VERBS, name)) throw new UserError(`${name} takes its flags behind its name`)
+  throw new UserError(`there is no verb ${name}; 'caisson --help' lists them`)
 }
 
-function say(text: string): number {
-  process.stdout.write(text)
-  return 0
+async function runOciVerb(name: string, words: readonly string[], globals: Words): Promise<number> {
+  try {
+    return await runVerb(name, OCI_VERBS[name], words, globals)
+  } catch (error) {
+    const message = `${FAILURES[name] ?? ''}${messageOf(error)}`
+    logEntry(globals, 'error', message)
+    process.stderr.write(`caisson: ${message}\n`)
+    return name === 'exec' ? EXEC_FAILED : OCI_FAILED
+  }
 }
 
-function version(): string {
-  return `${JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version}\n`
+/** What stands before the sentence, as in runc's. */
+const FAILURES: Readonly<Record<string, string>> = {
+  create: 'caisson create failed: ',
+  run: 'caisson run failed: ',
+  exec: 'exec failed: ',
+}
+
+/** As Docker reads it from runtimes. */
+function versionText(): string {
+  return `caisson version ${packageVersion()}\nspec: 1.2.0\nnode: ${process.version}\n`
 }
 
 function help(): string {
-  const verbs = Object.entries(VERBS).map(([name, verb]): [string, string] => [name, verb.help])
+  const own = Object.entries(OWN_VERBS).map(([name, { help }]): [string, string] => [name, help])
+  const containers = Object.entries(OCI_VERBS).map(([name, { help }]): [string, string] => [name, help])
   return (
-    'Usage: caisson VERB [FLAG...] [ARGUMENT...]\n\nRuns untrusted programs on a user-space Linux kernel.\n\n' +
-    `Verbs:\n${columns(verbs)}\n'caisson VERB --help' lists the flags of each.\n`
+    'Usage: caisson [FLAG...] VERB [FLAG...] [ARGUMENT...]\n\nRuns untrusted programs on a user-space Linux kernel.\n\n' +
+    `Verbs:\n${columns([...Object.entries(SENTRY_VERBS), ...own])}\n` +
+    `Verbs of a container runtime (runtime-spec 1.2):\n${columns(containers)}\n` +
+    `Flags in front of the verb:\n${flagHelp(GLOBAL_FLAGS)}\n'caisson VERB --help' lists the flags of each.\n`
   )
-}
-
-/** Does what the command line says. */
-export async function main(): Promise<void> {
-  try {
-    process.exitCode = await run(process.argv[2], process.argv.slice(3))
-  } catch (error) {
-    const known = error instanceof UserError
-    process.stderr.write(`caisson: ${known ? error.message : `this is a bug: ${(error as Error).stack}`}\n`)
-    process.exit(known ? error.exitStatus : EXIT_FAILED)
-  }
 }

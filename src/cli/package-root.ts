@@ -1,5 +1,5 @@
 /** Where the package lies: the directory above both dist/caisson.cjs and src/cli/source.ts that has native/. */
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
 export function packageRoot(): string {
@@ -10,4 +10,8 @@ export function packageRoot(): string {
     at = above
   }
   return at
+}
+
+export function packageVersion(): string {
+  return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version
 }

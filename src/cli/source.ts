@@ -3,9 +3,16 @@ import { enableCompileCache, flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { packageRoot } from './package-root.ts'
 
+const SENTRY = new Set(['do', 'sandbox', 'syscalls'])
+
 // Stripping the types of all sources anew at each start would take most of a second.
 enableCompileCache(join(packageRoot(), 'node_modules/.cache/caisson'))
-const { main } = await import('./main.ts')
+const verb = process.argv[2]
+const { main } = SENTRY.has(verb)
+  ? await import('./sentry.ts')
+  : verb === 'shim'
+    ? await import('./shim.ts')
+    : await import('./main.ts')
 // In the jail there is no place for it any more.
 flushCompileCache()
 await main()

@@ -73,7 +73,7 @@ export class FsContextFile extends File {
     const source = this.#source === '' ? 'none' : this.#source
     const sb = this.#type.mount(source, this.#flags, this.#options.join(','), context)
     if (failed(sb)) return sb
-    this.#made = new Mount(vfs, sb, undefined, 0)
+    this.#made = new Mount(vfs, sb, this.#type.rootOf?.(sb, context), 0)
     this.#options.length = 0
     return 0
   }

@@ -83,6 +83,7 @@ export function openExecutablePath(ctx: WalkContext, path: Path): OrErrno<File> 
 /** Takes over the reference to `request.file`. */
 export function loadImage(ctx: ExecContext, request: ImageRequest): OrErrno<PendingExec> {
   const { kernel } = ctx
+  kernel.platform.expectProcess?.()
   const program = prepareProgram({
     file: request.file,
     path: request.path,

@@ -13,6 +13,7 @@ import {
   SIGCHLD,
   SIGKILL,
 } from '../abi/constants.ts'
+import { leaveCgroup } from './cgroup/cgroup.ts'
 import { forgetGroupConstants } from './constant-calls.ts'
 import { accountEnd } from './cpu-time.ts'
 import { cancelTimers } from './interval-timer.ts'
@@ -54,9 +55,14 @@ export function endTask(task: Task, status: number): void {
   group.live--
   kernel.liveTasks--
   kernel.users.of(task.cred.uid).tasks--
+  group.cgroup.pids.uncharge()
+  if (group.live === 0) leaveCgroup(group)
   leaveStopCount(task)
   task.signals.pending.clear()
-  if (group.live === 0) endTimers(group)
+  if (group.live === 0) {
+    endTimers(group)
+    if (task.ns.ipc.limits.shmRmidForced !== 0) task.ns.ipc.shm.destroyOrphans(group.pid)
+  }
 
   releaseThread(task)
   leaveUndoList(task)

@@ -31,6 +31,7 @@ import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { type PlatformThread, REG_RSP } from '../platform/platform.ts'
 import type { FsState } from '../vfs/path.ts'
+import { type Cgroup, joinCgroup } from './cgroup/cgroup.ts'
 import { watchCpuLimit } from './cpu-limit.ts'
 import { endTask } from './exit.ts'
 import { shareUndoList } from './ipc/sem.ts'
@@ -57,6 +58,8 @@ export interface CloneRequest {
   readonly pidFd: number
   /** From the child's namespace outwards. */
   readonly setTid: readonly number[]
+  /** CLONE_INTO_CGROUP: where the child is born; absent: with its parent. */
+  readonly cgroup?: Cgroup
 }
 
 /** The new task, which already runs; the caller waits for it if it is a vfork. */
@@ -66,6 +69,9 @@ export function cloneTask(parent: Task, request: CloneRequest): OrErrno<Task> {
   if (status < 0) return status
   if (parent.signalPending()) return -ERESTARTNOINTR
   if (processLimitReached(parent)) return -EAGAIN
+  const cgroup = request.cgroup ?? parent.group.cgroup
+  const mayFork = cgroup.pids.mayFork()
+  if (mayFork < 0) return mayFork
 
   const cred = (flags & CLONE_NEWUSER) !== 0 ? newUserNamespace(parent) : parent.cred
   if (failed(cred)) return cred
@@ -135,7 +141,11 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   const child = new Task(kernel, group, pid, thread, mm, fds, parts.fs, parts.cred, parts.ns, signals)
   group.tasks.push(child)
   group.live++
-  if (group.leader === undefined) group.leader = child
+  if (group.leader === undefined) {
+    group.leader = child
+    joinCgroup(group, request.cgroup ?? parent.group.cgroup)
+  }
+  group.cgroup.pids.charge()
   kernel.liveTasks++
   kernel.users.of(child.cred.uid).tasks++
   child.comm = parent.comm

@@ -6,6 +6,7 @@ import type { PlatformThread } from '../platform/platform.ts'
 import type { FdTable } from '../vfs/fd-table.ts'
 import type { WalkContext } from '../vfs/namei.ts'
 import type { FsState } from '../vfs/path.ts'
+import { type Cgroup, joinCgroup } from './cgroup/cgroup.ts'
 import { baseName, loadImage, openExecutable, setStartRegisters } from './exec.ts'
 import type { Kernel } from './kernel.ts'
 import type { NsProxy } from './namespaces.ts'
@@ -13,7 +14,7 @@ import { returnToGuest } from './return-to-guest.ts'
 import { defaultRlimits, type Rlimits } from './rlimits.ts'
 import { startSession } from './session.ts'
 import { SignalHandlers, TaskSignals } from './signal-state.ts'
-import { NO_RESULT, Task } from './task.ts'
+import { IN_KERNEL, NO_RESULT, Task } from './task.ts'
 import { ThreadGroup } from './thread-group.ts'
 
 export interface InitRequest {
@@ -29,11 +30,20 @@ export interface InitRequest {
   readonly rlimits?: Rlimits
   /** Whether default actions spare it if it is process 1, as Linux has it; true if absent. */
   readonly protectInit?: boolean
+  /** personality(2); 0 if absent. */
+  readonly personality?: number
+  /** The kernel's first one if absent. */
+  readonly cgroup?: Cgroup
   /** Called before it runs: for its controlling terminal. */
   readonly prepare?: (task: Task) => void
+  /** It stands ready and does not run until `runHeld`. */
+  readonly held?: boolean
 }
 
-/** Its first thread, which runs. It leads a session of its own and has no parent: nobody waits for it. */
+/**
+ * Its first thread, which runs unless it is held. It leads a session of its own and has no parent: nobody waits for it,
+ * and nothing of it is left when it ends.
+ */
 export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task> {
   const { fs, cred, ns } = request
   const rlimits = request.rlimits ?? defaultRlimits()
@@ -41,7 +51,7 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
   const file = openExecutable(walk, undefined, request.path)
   if (failed(file)) return file
   const image = loadImage(
-    { ...walk, kernel, personality: 0, rlimits, fsShared: false, pastReturn: false },
+    { ...walk, kernel, personality: request.personality ?? 0, rlimits, fsShared: false, pastReturn: false },
     {
       file,
       path: request.path,
@@ -58,9 +68,26 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
     return task
   }
   setStartRegisters(image.thread, image.loaded.entry, image.loaded.stackPointer)
+  task.personality = request.personality ?? 0
   request.prepare?.(task)
-  returnToGuest(task, NO_RESULT)
+  if (request.held === true) hold(task)
+  else returnToGuest(task, NO_RESULT)
   return task
+}
+
+/** It sleeps as in a call that nothing but its end interrupts. */
+function hold(task: Task): void {
+  task.uninterruptible = true
+  task.fallAsleep()
+}
+
+/** A process that was held goes to its first instruction. False if it has ended, or is about to. */
+export function runHeld(task: Task): boolean {
+  if (task.ended || task.group.exiting) return false
+  task.uninterruptible = false
+  task.state = IN_KERNEL
+  returnToGuest(task, NO_RESULT)
+  return true
 }
 
 /** A loaded program. */
@@ -94,6 +121,8 @@ export function adopt(kernel: Kernel, request: InitRequest, rlimits: Rlimits, im
   group.tasks.push(task)
   group.live = 1
   group.hasExeced = true
+  joinCgroup(group, request.cgroup ?? kernel.cgroup.root)
+  group.cgroup.pids.charge()
   kernel.liveTasks++
   kernel.users.of(task.cred.uid).tasks++
   if (pid.ns.init === undefined && group.tgid === 1) {

@@ -7,7 +7,7 @@ import { groupTotals } from './cpu-time.ts'
 import { fromKernelId } from './id-map.ts'
 import { sendToGroup, wakeForSignal } from './signal.ts'
 import { SigInfo } from './signal-info.ts'
-import { ENDED, STOPPED, type Task } from './task.ts'
+import { STOPPED, type Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
 /** `task` takes a stop signal with its default action. */
@@ -17,7 +17,7 @@ export function beginGroupStop(task: Task, signo: number): void {
   group.stopSignal = signo
   group.stopsLeft = 0
   for (const each of group.tasks) {
-    if (each.state === ENDED || each.state === STOPPED) continue
+    if (each.ended || each.signals.stopped) continue
     each.signals.stopPending = signo
     group.stopsLeft++
     if (each !== task) wakeForSignal(each, false)

@@ -17,6 +17,10 @@ import type { FsType } from '../vfs/fs-type.ts'
 import type { MountNamespace } from '../vfs/mount.ts'
 import type { SuperBlock } from '../vfs/super-block.ts'
 import { Vfs } from '../vfs/vfs.ts'
+import { Cgroup } from './cgroup/cgroup.ts'
+import type { MemoryController } from './cgroup/memory.ts'
+import { type MemoryMeter, NO_METER } from './cgroup/memory-meter.ts'
+import { MemoryWatch } from './cgroup/memory-watch.ts'
 import { FutexTable } from './futex.ts'
 import { type InitRequest, startProcess } from './init.ts'
 import { turn } from './loop.ts'
@@ -98,6 +102,14 @@ export class Kernel {
   readonly cgroup: CgroupNamespace
   readonly time: TimeNamespace
 
+  /** The top of the hierarchy, in which nobody is: containers' cgroups are its children. */
+  readonly cgroups: Cgroup
+  readonly memoryWatch: MemoryWatch
+  /** Whose memory is what is made now. */
+  readonly chargeTo = (): MemoryController => (this.current?.group.cgroup ?? this.cgroup.root).memory
+  /** Set by who knows the host's processes. */
+  memoryMeter: MemoryMeter = NO_METER
+
   /** /proc/sys/kernel/random/boot_id; '' until somebody asks. */
   bootId = ''
   /** The first process; stays set when it ended. */
@@ -139,7 +151,11 @@ export class Kernel {
     this.uts = new UtsNamespace(options.hostname ?? 'caisson', '(none)', this.userNs, INIT_INUM.uts)
     this.ipc = new IpcNamespace(this.userNs, INIT_INUM.ipc)
     this.net = new NetNamespace(this.userNs, INIT_INUM.net)
-    this.cgroup = new CgroupNamespace(this.userNs, INIT_INUM.cgroup)
+    this.memoryWatch = new MemoryWatch(this)
+    this.cgroups = new Cgroup(this, undefined, '')
+    // No container can be called so.
+    const first = this.cgroups.makeChild(':first') as Cgroup
+    this.cgroup = new CgroupNamespace(this.userNs, INIT_INUM.cgroup, first)
     this.time = new TimeNamespace(this.userNs, INIT_INUM.time)
   }
 

@@ -57,6 +57,7 @@ function runQueue(kernel: Kernel): void {
 function serve(thread: PlatformThread, reason: number): void {
   const task = thread.owner as Task | undefined
   if (task === undefined || task.ended) return
+  if (task.kernel.memoryWatch.dormant) task.kernel.memoryWatch.wake()
   if (reason === STOP_DEAD) {
     spaceDied(task)
     return
@@ -141,6 +142,7 @@ function takeFault(task: Task): void {
 function spaceDied(task: Task): void {
   const { kernel, mm } = task
   kernel.log.warn(`the host process of ${task.comm} (pid ${task.tid}) died`)
+  task.group.cgroup.memory.killedByHost()
   for (const each of kernel.tasks()) {
     if (each.mm !== mm) continue
     killGroup(each.group, SIGKILL)

@@ -86,18 +86,15 @@ export function copyNamespaces(task: Task, flags: number, cred: Credentials, fs:
         : old.uts,
     ipc: (flags & CLONE_NEWIPC) !== 0 ? new IpcNamespace(userNs, kernel.newInum()) : old.ipc,
     net: (flags & CLONE_NEWNET) !== 0 ? new NetNamespace(userNs, kernel.newInum()) : old.net,
-    cgroup: (flags & CLONE_NEWCGROUP) !== 0 ? newCgroupNamespace(old, userNs, kernel.newInum()) : old.cgroup,
+    cgroup:
+      (flags & CLONE_NEWCGROUP) !== 0
+        ? new CgroupNamespace(userNs, kernel.newInum(), task.group.cgroup)
+        : old.cgroup,
     // A new time namespace is for the children only.
     time: old.timeForChildren,
     timeForChildren: newTime ? newTimeNamespace(old, userNs, kernel.newInum()) : old.timeForChildren,
     pidForChildren,
   }
-}
-
-function newCgroupNamespace(old: NsProxy, userNs: UserNamespace, inum: number): CgroupNamespace {
-  const ns = new CgroupNamespace(userNs, inum)
-  ns.root = old.cgroup.root
-  return ns
 }
 
 function newTimeNamespace(old: NsProxy, userNs: UserNamespace, inum: number): TimeNamespace {

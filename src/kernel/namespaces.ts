@@ -7,6 +7,8 @@
  */
 import type { UserNamespace } from '../base/credentials.ts'
 import type { MountNamespace } from '../vfs/mount.ts'
+import type { Cgroup } from './cgroup/cgroup.ts'
+import { IpcLimits } from './ipc/limits.ts'
 import { MessageTable } from './ipc/msg.ts'
 import { SemTable } from './ipc/sem.ts'
 import { ShmTable } from './ipc/shm.ts'
@@ -43,6 +45,7 @@ export class UtsNamespace {
 export class IpcNamespace {
   readonly userNs: UserNamespace
   readonly inum: number
+  readonly limits = new IpcLimits()
   readonly sem: SemTable
   readonly msg: MessageTable
   readonly shm: ShmTable
@@ -52,15 +55,21 @@ export class IpcNamespace {
   constructor(userNs: UserNamespace, inum: number) {
     this.userNs = userNs
     this.inum = inum
-    this.sem = new SemTable(userNs)
-    this.msg = new MessageTable(userNs)
-    this.shm = new ShmTable(userNs)
+    this.sem = new SemTable(userNs, this.limits)
+    this.msg = new MessageTable(userNs, this.limits)
+    this.shm = new ShmTable(userNs, this.limits)
+  }
+
+  limitsChanged(): void {
+    if (this.limits.shmRmidForced !== 0) this.shm.destroyOrphans(undefined)
   }
 }
 
 export class NetNamespace {
   readonly userNs: UserNamespace
   readonly inum: number
+  /** net.ipv4.ip_unprivileged_port_start */
+  unprivilegedPortStart = 1024
   /** The network stack, made by net/ on first use. */
   stack: unknown = undefined
 
@@ -73,12 +82,13 @@ export class NetNamespace {
 export class CgroupNamespace {
   readonly userNs: UserNamespace
   readonly inum: number
-  /** The cgroup that is shown as '/'; typed by fs/cgroup. */
-  root: unknown = undefined
+  /** The cgroup that is shown as '/'. */
+  readonly root: Cgroup
 
-  constructor(userNs: UserNamespace, inum: number) {
+  constructor(userNs: UserNamespace, inum: number, root: Cgroup) {
     this.userNs = userNs
     this.inum = inum
+    this.root = root
   }
 }
 

@@ -8,6 +8,7 @@ import { SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGKILL, SIGSTOP } from '..
 import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../abi/errno.ts'
 import { REG_RAX, REG_RIP } from '../platform/platform.ts'
 import { pushSignalFrame } from './arch/x86-64/signal-frame.ts'
+import { hold } from './cgroup/freezer.ts'
 import { CORE_FLAG, endGroup, endTask } from './exit.ts'
 import { beginGroupStop, enterStop } from './job-control.ts'
 import { forceSegv } from './signal.ts'
@@ -47,6 +48,10 @@ export function returnToGuest(task: Task, result: number): void {
   // Handlers that ran have taken the saved mask into their frame.
   if (signals.maskSaved) signals.restoreMask()
 
+  if (task.group.holds !== 0) {
+    hold(task, result)
+    return
+  }
   if (isRestart(result)) {
     restart(task, result)
     return

@@ -35,6 +35,7 @@ import {
   SIGSEGV,
   SIGSYS,
   SIGTRAP,
+  SIGURG,
 } from '../abi/constants.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { WaitEntry, Waiter } from '../base/wait-queue.ts'
@@ -43,7 +44,6 @@ import type { Pid } from './pid.ts'
 import { sendToGroup, sendToTask } from './signal.ts'
 import { kernelSignal, SigInfo } from './signal-info.ts'
 import type { Task } from './task.ts'
-import type { ThreadGroup } from './thread-group.ts'
 
 /** si_band by POLL_* code. */
 const BANDS: Readonly<Record<number, number>> = {
@@ -62,6 +62,7 @@ export function setFileOwner(file: File, pid: Pid | undefined, type: number, cre
   file.owner = pid
   file.ownerType = pid === undefined ? F_OWNER_TID : type
   file.ownerCred = cred
+  if (pid !== undefined) file.owned()
 }
 
 /** __f_setown without force: the caller's process, unless somebody was chosen. */
@@ -79,22 +80,32 @@ export function fileOwner(file: File): Pid | undefined {
 
 /** send_sigio: tells the owner that `reason` (POLL_*) came up at `fd`. Set as vfs.signalOwner. */
 export function signalOwner(file: File, fd: number, reason: number): void {
-  const pid = fileOwner(file)
-  if (pid === undefined) return
-  if (file.ownerType === F_OWNER_TID) {
-    if (pid.task !== undefined) signalOne(file, pid.task, undefined, fd, reason)
-  } else if (file.ownerType === F_OWNER_PID) {
-    if (pid.group !== undefined) signalOne(file, pid.group.leader, pid.group, fd, reason)
-  } else {
-    for (const group of [...pid.processGroup!.members]) signalOne(file, group.leader, group, fd, reason)
-  }
+  for (const send of ownersToTell(file)) signalOne(file, send, fd, reason)
 }
 
-function signalOne(file: File, task: Task, group: ThreadGroup | undefined, fd: number, reason: number): void {
+/** send_sigurg: tells the owner of urgent data. */
+export function signalUrgent(file: File): void {
+  for (const send of ownersToTell(file)) send(kernelSignal(SIGURG))
+}
+
+type Send = (info: SigInfo) => number
+
+/** How to reach each of the owners that may be signalled. */
+function ownersToTell(file: File): Send[] {
+  const pid = fileOwner(file)
   const own = file.ownerCred
-  if (own === undefined || !maySignal(own, task.cred)) return
-  const send = (info: SigInfo): number =>
-    group === undefined ? sendToTask(task, info) : sendToGroup(group, info)
+  if (pid === undefined || own === undefined) return []
+  if (file.ownerType === F_OWNER_TID) {
+    const { task } = pid
+    return task !== undefined && maySignal(own, task.cred) ? [info => sendToTask(task, info)] : []
+  }
+  const groups = file.ownerType === F_OWNER_PID ? [pid.group] : [...pid.processGroup!.members]
+  return groups
+    .filter(group => group !== undefined && maySignal(own, group.leader.cred))
+    .map(group => info => sendToGroup(group!, info))
+}
+
+function signalOne(file: File, send: Send, fd: number, reason: number): void {
   const signo = file.ownerSignal
   if (signo !== 0) {
     const info = new SigInfo(signo, OWN_CODES.has(signo) ? SI_SIGIO : reason)

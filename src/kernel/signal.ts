@@ -179,7 +179,7 @@ function wants(task: Task, signo: number): boolean {
   if (task.ended) return false
   const signals = task.signals
   if (signals.blocked.has(signo) && !signals.waitingFor.has(signo)) return false
-  return signo === SIGKILL || task.state !== STOPPED
+  return signo === SIGKILL || !task.signals.stopped
 }
 
 function isFatal(group: ThreadGroup, signo: number): boolean {

@@ -7,6 +7,7 @@
  * another thread makes that one the leader.
  */
 import { WaitQueue } from '../base/wait-queue.ts'
+import type { Cgroup } from './cgroup/cgroup.ts'
 import type { CpuLimit } from './cpu-limit.ts'
 import type { CpuTotals } from './cpu-time.ts'
 import { newCpuTotals } from './cpu-time.ts'
@@ -85,6 +86,10 @@ export class ThreadGroup {
   posixTimers: PosixTimers | undefined = undefined
   cpuLimit: CpuLimit | undefined = undefined
   oomScoreAdj = 0
+  /** Where it was born or moved to; stays set when it has ended. */
+  cgroup: Cgroup
+  /** HOLD_*: why its threads don't get back to guest code. */
+  holds = 0
 
   constructor(kernel: Kernel, pid: Pid, handlers: SignalHandlers, rlimits: Rlimits, exitSignal: number) {
     this.kernel = kernel
@@ -92,6 +97,7 @@ export class ThreadGroup {
     this.handlers = handlers
     this.rlimits = rlimits
     this.exitSignal = exitSignal
+    this.cgroup = kernel.cgroup.root
     this.startTime = kernel.clock.boottime()
     pid.group = this
   }

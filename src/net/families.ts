@@ -1,7 +1,9 @@
 /** The address families that there are: what socket(2) and socketpair(2) ask. */
-import { AF_UNIX } from '../abi/constants.ts'
+import { AF_INET, AF_INET6, AF_NETLINK, AF_UNIX } from '../abi/constants.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
+import { inet6Family, inetFamily } from './host/family.ts'
+import { netlinkFamily } from './netlink/family.ts'
 import type { Socket } from './socket.ts'
 import { unixFamily } from './unix/family.ts'
 
@@ -15,4 +17,7 @@ export interface SocketFamily {
 /** By AF_*; the others are EAFNOSUPPORT. */
 export const families: Readonly<Record<number, SocketFamily | undefined>> = {
   [AF_UNIX]: unixFamily,
+  [AF_INET]: inetFamily,
+  [AF_INET6]: inet6Family,
+  [AF_NETLINK]: netlinkFamily,
 }

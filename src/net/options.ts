@@ -70,6 +70,15 @@ export class SocketOptions {
   /** Options that are one number, by name, where not 0. */
   readonly values = new Map<number, number>()
 
+  /** What a connection has of its listener. */
+  inherit(from: SocketOptions): void {
+    this.rcvTimeout = from.rcvTimeout
+    this.sndTimeout = from.sndTimeout
+    this.rcvLowat = from.rcvLowat
+    this.lingerOn = from.lingerOn
+    this.lingerTime = from.lingerTime
+  }
+
   flag(name: number): boolean {
     return (this.values.get(name) ?? 0) !== 0
   }

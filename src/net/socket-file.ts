@@ -1,17 +1,20 @@
 /** SocketFile: a socket as an open file description: read, write, poll and ioctl of a socket. */
-import { O_NONBLOCK, O_RDWR, S_IFSOCK, SOCK_STREAM } from '../abi/constants.ts'
-import { EINVAL } from '../abi/errno.ts'
+import { MSG_DONTWAIT, O_NONBLOCK, O_RDWR, S_IFSOCK, SOCK_STREAM } from '../abi/constants.ts'
+import { EINVAL, ENOTTY } from '../abi/errno.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'
 import type { Kernel } from '../kernel/kernel.ts'
+import type { NetNamespace } from '../kernel/namespaces.ts'
 import type { Task } from '../kernel/task.ts'
 import { File, type IoctlContext } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
+import { interfaceIoctl } from './host/interfaces.ts'
 import { receiveRequest, type Socket, sendRequest } from './socket.ts'
 
 export class SocketFile extends File {
   readonly socket: Socket
   readonly #kernel: Kernel
+  readonly #ns: NetNamespace
 
   constructor(task: Task, socket: Socket, nonblocking: boolean) {
     const anonFs = task.kernel.anonFs
@@ -20,11 +23,15 @@ export class SocketFile extends File {
     super(path, O_RDWR | (nonblocking ? O_NONBLOCK : 0), task.cred)
     this.socket = socket
     this.#kernel = task.kernel
+    this.#ns = task.ns.net
     socket.file = this
   }
 
   override get waitQueue(): WaitQueue {
     return this.socket.waitQueue
+  }
+  override get toldByHost(): boolean {
+    return this.socket.toldByHost
   }
   override get canSignal(): boolean {
     return true
@@ -48,17 +55,21 @@ export class SocketFile extends File {
 
   override read(into: IoDst): number {
     if (into.remaining === 0) return 0
-    const request = receiveRequest(into, 0)
+    const request = receiveRequest(into, this.#waiting())
     const n = this.socket.receive(this.#caller(), request)
     // Who reads with read(2) throws control messages away.
     for (const control of request.control) for (const file of control.files ?? []) filePut(file)
     return n
   }
   override write(from: IoSrc): number {
-    return this.socket.send(this.#caller(), sendRequest(from, 0))
+    return this.socket.send(this.#caller(), sendRequest(from, this.#waiting()))
   }
   override ioctl(context: IoctlContext, request: number, argument: number): number {
-    return this.socket.ioctl(context, request, argument)
+    const result = this.socket.ioctl(context, request, argument)
+    return result === -ENOTTY ? interfaceIoctl(this.#ns, context, request, argument) : result
+  }
+  override owned(): void {
+    this.socket.owned()
   }
   override fsync(): number {
     return -EINVAL
@@ -68,6 +79,10 @@ export class SocketFile extends File {
     this.socket.release()
   }
 
+  /** What O_NONBLOCK is among the flags of messages. */
+  #waiting(): number {
+    return this.nonblocking ? MSG_DONTWAIT : 0
+  }
   /** Who reads or writes. */
   #caller(): Task {
     return this.#kernel.current!

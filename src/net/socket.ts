@@ -66,7 +66,7 @@ export abstract class Socket {
   readonly type: number
   readonly protocol: number
   readonly options = new SocketOptions()
-  readonly waitQueue = new WaitQueue()
+  readonly #waitQueue = new WaitQueue()
   /** The open file description, while there is one; a connection nobody has accepted has none. */
   file: File | undefined = undefined
   /** A pending error (sk_err), a positive errno: reported once, by the next call or SO_ERROR. */
@@ -79,6 +79,10 @@ export abstract class Socket {
     this.protocol = protocol
   }
 
+  /** Told of each change of what `poll` says. */
+  get waitQueue(): WaitQueue {
+    return this.#waitQueue
+  }
   /** The POLL* bits that hold now. */
   abstract poll(): number
   abstract send(task: Task, request: SendRequest): number
@@ -88,6 +92,10 @@ export abstract class Socket {
 
   /** Whether a blocking send goes on until all is sent: byte streams. */
   get isStream(): boolean {
+    return false
+  }
+  /** As File.toldByHost. */
+  get toldByHost(): boolean {
     return false
   }
   /** SO_ACCEPTCONN. */
@@ -131,6 +139,9 @@ export abstract class Socket {
   ioctl(_context: IoctlContext, _request: number, _argument: number): number {
     return -ENOTTY
   }
+
+  /** Its File has an owner, who is to hear of urgent data. */
+  owned(): void {}
 
   /** Takes the pending error: 0, or a negative errno. */
   takeError(): Status {

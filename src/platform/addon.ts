@@ -28,7 +28,8 @@ export interface HostAddon {
   renameat2(oldDirfd: number, oldName: string, newDirfd: number, newName: string, flags: number): number
   fchmod(fd: number, mode: number): number
   fchownat(dirfd: number, name: string, uid: number, gid: number, flags: number): number
-  fchmodat(dirfd: number, name: string, mode: number, flags: number): number
+  fchmodat(dirfd: number, name: string, mode: number): number
+  fchmodat2(dirfd: number, name: string, mode: number, flags: number): number
   utimensat(
     dirfd: number,
     name: string,
@@ -44,6 +45,8 @@ export interface HostAddon {
   fdatasync(fd: number): number
   fadvise(fd: number, offset: number, length: number, advice: number): number
   flock(fd: number, operation: number): number
+  /** F_OFD_*; what F_OFD_GETLK found goes into the result slots: type, start, length, pid. */
+  lockRange(fd: number, command: number, type: number, start: number, length: number): number
   /** The value's length. */
   fgetxattr(fd: number, name: string, into: Uint8Array): number
   fsetxattr(fd: number, name: string, value: Uint8Array, flags: number): number
@@ -61,8 +64,7 @@ export interface HostAddon {
   /** recvmsg(2) without waiting: the length, and in result slot 0 a descriptor that came along, or -1. */
   receive(fd: number, into: Uint8Array): number
   inotifyInit(): number
-  /** `name`: one component of the directory, or '' for the directory itself. */
-  inotifyAddWatch(fd: number, dirfd: number, name: string, mask: number): number
+  inotifyAddWatch(fd: number, path: string, mask: number): number
   inotifyRmWatch(fd: number, wd: number): number
   random(into: Uint8Array): number
   /** clock_gettime(2) in nanoseconds. */
@@ -81,11 +83,79 @@ export interface JailAddon {
   dropCapabilities(lo: number, hi: number): number
   /** Installs a seccomp program (struct sock_filter[]) in every thread. */
   installFilter(program: Uint8Array, flags: number): number
-  /** Makes SIGSYS name the refused call on standard error. */
-  reportRefusals(): number
+  /** exit_group(2) */
+  exitGroup(status: number): never
+  /**
+   * Makes SIGSYS, which a filter sends for a call that it refuses, write the call's name to `fd` and end the process.
+   * `names`: 32 bytes each, by number.
+   */
+  reportRefusals(fd: number, names: Uint8Array): number
 }
 
-export type Addon = HostAddon & JailAddon & SystrapAddon
+/** native/addon/watch.c: a watch is opaque. */
+export interface WatchAddon {
+  /** A watch of `fd`, which becomes non-blocking; it waits for nothing yet. `ready` gets events, or a negative errno. */
+  watchStart(fd: number, ready: (events: number) => void): object | number
+  /** 1: until it can be read; 2: written. 0 for neither. */
+  watchEvents(watch: object, events: number): number
+  watchEnd(watch: object): void
+}
+
+/** native/addon/control.c */
+export interface ControlAddon {
+  close(fd: number): number
+  /**
+   * On a thread of its own: connects to the unix socket at `path` ('@NAME': an abstract one), sends `request` with
+   * `descriptors`, and receives a line, without its end. `error` is 0 or a negative errno; the connection stays open.
+   */
+  controlAsk(
+    path: string,
+    request: Uint8Array,
+    descriptors: Int32Array,
+    timeoutMs: number,
+  ): Promise<{ readonly error: number; readonly line: string; readonly connection: number }>
+  /**
+   * recvmsg(2) without waiting: the length; descriptors that came along are put into `descriptors` behind their count.
+   */
+  receiveAll(fd: number, into: Uint8Array, descriptors: Int32Array): number
+}
+
+/** native/addon/socket.c: the system calls, where an absent address or control buffer is undefined. */
+export interface SocketAddon {
+  close(fd: number): number
+  ioctl(fd: number, request: number, argument: Uint8Array | number | undefined): number
+  makeSocket(family: number, type: number, protocol: number): number
+  bindSocket(fd: number, address: Uint8Array): number
+  connectSocket(fd: number, address: Uint8Array): number
+  listenSocket(fd: number, backlog: number): number
+  acceptSocket(fd: number): number
+  shutdownSocket(fd: number, how: number): number
+  /** The address's length. */
+  socketName(fd: number, peer: number, into: Uint8Array): number
+  /** The value's length. */
+  getSocketOption(fd: number, level: number, name: number, into: Uint8Array): number
+  setSocketOption(fd: number, level: number, name: number, value: Uint8Array): number
+  sendMessage(
+    fd: number,
+    bytes: Uint8Array,
+    flags: number,
+    address: Uint8Array | undefined,
+    control: Uint8Array | undefined,
+  ): number
+  /** `out`: the lengths of address and control messages, and the message's flags. */
+  receiveMessage(
+    fd: number,
+    bytes: Uint8Array,
+    flags: number,
+    address: Uint8Array | undefined,
+    control: Uint8Array | undefined,
+    out: Int32Array,
+  ): number
+  /** SIOCGIFCONF: the length of struct ifreq[]. */
+  interfaceList(fd: number, into: Uint8Array): number
+}
+
+export type Addon = HostAddon & JailAddon & SocketAddon & SystrapAddon & WatchAddon & ControlAddon
 
 /** Loads the addon from the file at `path`. */
 export function loadAddon(path: string): Addon {

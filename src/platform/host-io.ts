@@ -3,15 +3,25 @@ import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Host } from './host.ts'
 
 /** Below this a copy through the sentry is faster than passing a descriptor to the guest's process. */
-const DIRECT_MIN = 64 << 10
+export const DIRECT_MIN = 64 << 10
 
-/** Reads up to `length` bytes at `offset` of `fd`: the count (short at the end of the file), or a negative errno. */
-export function readHost(host: Host, fd: number, into: IoDst, offset: number, length: number): number {
+/**
+ * Reads up to `length` bytes at `offset` of `fd`: the count (short at the end of the file), or a negative errno. `passed`:
+ * a descriptor of the same file that the guest's process may have, -1 if there is none.
+ */
+export function readHost(
+  host: Host,
+  fd: number,
+  into: IoDst,
+  offset: number,
+  length: number,
+  passed = fd,
+): number {
   let done = 0
   while (done < length && into.remaining > 0) {
     const direct = Math.min(into.direct, length - done)
-    if (direct >= DIRECT_MIN) {
-      const n = into.readHost(fd, offset + done, direct)
+    if (direct >= DIRECT_MIN && passed >= 0) {
+      const n = into.readHost(passed, offset + done, direct)
       if (n <= 0) return done > 0 ? done : n
       done += n
       if (n < direct) break

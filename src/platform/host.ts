@@ -4,6 +4,7 @@
  * the launcher donated, with openat2(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS).
  */
 import type { Clock, Timespec } from '../base/clock.ts'
+import type { HostChanges } from './host-changes.ts'
 
 /** What statx(2) says; filled in place. */
 export interface HostStat {
@@ -73,6 +74,14 @@ export interface HostStatfs {
   flags: number
 }
 
+export interface HostLock {
+  type: number
+  start: number
+  /** 0: to the end. */
+  length: number
+  pid: number
+}
+
 export interface Host extends Clock {
   /** openat2(2); O_CLOEXEC and O_NOCTTY are added. */
   openat2(dirfd: number, path: string, flags: number, mode: number, resolve: number): number
@@ -116,6 +125,10 @@ export interface Host extends Clock {
   fdatasync(fd: number): number
   fadvise(fd: number, offset: number, length: number, advice: number): number
   flock(fd: number, operation: number): number
+  /** F_OFD_SETLK; `length` 0: to the end. */
+  lockRange(fd: number, type: number, start: number, length: number): number
+  /** F_OFD_GETLK: the lock in the way, if there is one. `pid` as the sentry's pid namespace shows it, -1 for none. */
+  lockInTheWay(fd: number, type: number, start: number, length: number): HostLock | number | undefined
   /** By descriptor (not O_PATH). The value as bytes. */
   fgetxattr(fd: number, name: string): Uint8Array | number
   fsetxattr(fd: number, name: string, value: Uint8Array, flags: number): number
@@ -125,11 +138,11 @@ export interface Host extends Clock {
   memfd(name: string, flags: number): number
   /**
    * Another open description of the file behind `fd`, with other access (O_RDONLY): a guest that may only read never
-   * gets a descriptor that writes. Through the sentry's own /proc/self/fd; absent, or an errno, where there is none.
+   * gets a descriptor that writes. Through the sentry's own /proc/self/fd.
    */
-  reopen?(fd: number, flags: number): number
+  reopen(fd: number, flags: number): number
   /** Gives the file behind `fd`, which has no name (O_TMPFILE), one: by the same way. */
-  linkOpen?(fd: number, dirfd: number, name: string): number
+  linkOpen(fd: number, dirfd: number, name: string): number
   fcntl(fd: number, command: number, argument: number): number
   /** Character-device ioctl on the terminal that the sandbox was given; only the few that the list allows. */
   ioctl(fd: number, request: number, argument: Uint8Array | undefined): number
@@ -138,10 +151,10 @@ export interface Host extends Clock {
   /** Calls `ready` (POLL* bits, from within Platform.next) whenever the state of `fd` changes (edge-triggered). */
   watch(fd: number, events: number, ready: (events: number) => void): number
   unwatch(fd: number): void
-  /** inotify on the host side, for changes made from outside. */
-  inotifyInit(): number
-  inotifyAddWatch(fd: number, dirfd: number, path: string, mask: number): number
-  inotifyRmWatch(fd: number, wd: number): number
+  /** Of directories that others change, too; absent where nobody tells. */
+  readonly changes?: HostChanges
+  /** Counts the system calls served: what was asked in this one need not be asked again. */
+  readonly turn: number
   random(into: Uint8Array): void
   cpuTime(): number
   /** CLOCK_MONOTONIC when the call in hand began, or a little later: one clock is read for all uses within a call. */

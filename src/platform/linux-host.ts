@@ -5,21 +5,29 @@
  * used twice, so that an event which was fetched before `unwatch` finds nobody.
  */
 import {
+  AT_EMPTY_PATH,
   AT_SYMLINK_FOLLOW,
   CLOCK_BOOTTIME,
   CLOCK_MONOTONIC,
   CLOCK_PROCESS_CPUTIME_ID,
+  F_OFD_GETLK,
+  F_OFD_SETLK,
+  F_UNLCK,
   O_CLOEXEC,
   O_NOCTTY,
+  O_NOFOLLOW,
   O_PATH,
   POLLERR,
   POLLHUP,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_SYMLINKS,
 } from '../abi/constants.ts'
-import { EEXIST, ENOSYS } from '../abi/errno.ts'
+import { EEXIST, ENOSYS, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { fromBytes } from '../base/bytes.ts'
 import { Timespec } from '../base/clock.ts'
-import type { HostAddon } from './addon.ts'
-import type { Host, HostStat, HostStatfs } from './host.ts'
+import type { ControlAddon, HostAddon } from './addon.ts'
+import type { Host, HostLock, HostStat, HostStatfs } from './host.ts'
+import { HostChanges } from './host-changes.ts'
 import { HostFacts } from './host-facts.ts'
 
 interface Watch {
@@ -36,8 +44,16 @@ const OVERFLOW_ID = 65534
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX. */
 const MAX_XATTR = 65536
 
+/**
+ * How modes are changed. fchmodat2(2) takes a name or a descriptor and follows no link; fchmodat(2) follows them, so a
+ * descriptor pins the file and /proc gives it a name; fchmod(2) does what can be opened.
+ */
+export type ChmodWay = 'fchmodat2' | 'fchmodat' | 'fchmod'
+
 export class LinuxHost implements Host {
-  readonly #addon: HostAddon
+  /** Descriptors closed so far: while it stays the same, a number means the same descriptor. */
+  closes = 0
+  readonly #addon: HostAddon & ControlAddon
   readonly #facts: HostFacts
   readonly #results = new Float64Array(new ArrayBuffer(256))
   readonly #watches = new Map<number, Watch>()
@@ -48,8 +64,14 @@ export class LinuxHost implements Host {
   readonly #wallMoment = new Timespec()
   #wallKnown = false
   receivedFd = -1
-  /** A descriptor of the sentry's own /proc/self/fd, for `reopen`; -1 where the jail has no procfs. */
+  #turn = 0
+  readonly changes: HostChanges
+  /** Linux 6.6. */
+  readonly #hasFchmodat2: boolean
+  /** A descriptor of the sentry's own /proc/self/fd, for `reopen`; -1: none was given. */
   ownFds = -1
+  /** Where that is. */
+  ownFdsPath = '/proc/self/fd'
   /**
    * An ordinary user's namespace has only his own ids; the host shows all others as one. Most of what he then sees is
    * root's, and has to look like that: programs check who owns /, their configuration, the path to a socket.
@@ -58,10 +80,14 @@ export class LinuxHost implements Host {
   readonly #othersGid = ownerOfOthers(process.getegid!())
   #xattr: Uint8Array | undefined = undefined
 
-  constructor(addon: HostAddon) {
+  constructor(addon: HostAddon & ControlAddon) {
     this.#addon = addon
     this.#facts = new HostFacts(addon)
     addon.setResults(this.#results)
+    this.changes = new HostChanges(this)
+    // Filters of containers that don't know it say EPERM.
+    const probe = addon.fchmodat2(-1, '', 0, 0)
+    this.#hasFchmodat2 = probe !== -ENOSYS && probe !== -EPERM
   }
 
   monotonic(): number {
@@ -73,8 +99,12 @@ export class LinuxHost implements Host {
   }
   /** For the platform's loop: time has passed. */
   newTurn(): void {
+    this.#turn++
     this.#moment = -1
     this.#wallKnown = false
+  }
+  get turn(): number {
+    return this.#turn
   }
   recentRealtime(): Timespec {
     if (!this.#wallKnown) {
@@ -100,6 +130,7 @@ export class LinuxHost implements Host {
     return this.#addon.openat2(dirfd, path, flags | added, mode, resolve)
   }
   close(fd: number): number {
+    this.closes++
     return this.#addon.close(fd)
   }
   dup(fd: number): number {
@@ -186,14 +217,33 @@ export class LinuxHost implements Host {
   renameat2(oldDirfd: number, oldName: string, newDirfd: number, newName: string, flags: number): number {
     return this.#addon.renameat2(oldDirfd, oldName, newDirfd, newName, flags)
   }
+  get chmodWay(): ChmodWay {
+    if (this.#hasFchmodat2) return 'fchmodat2'
+    return this.ownFds < 0 ? 'fchmod' : 'fchmodat'
+  }
   fchmod(fd: number, mode: number): number {
-    return this.#addon.fchmod(fd, mode)
+    const way = this.chmodWay
+    if (way === 'fchmodat2') return this.#addon.fchmodat2(fd, '', mode, AT_EMPTY_PATH)
+    return way === 'fchmod'
+      ? this.#addon.fchmod(fd, mode)
+      : this.#addon.fchmodat(this.ownFds, String(fd), mode)
   }
   fchownat(dirfd: number, name: string, uid: number, gid: number, flags: number): number {
     return this.#addon.fchownat(dirfd, name, uid, gid, flags)
   }
   fchmodat(dirfd: number, name: string, mode: number, flags: number): number {
-    return this.#addon.fchmodat(dirfd, name, mode, flags)
+    const way = this.chmodWay
+    if (way === 'fchmodat2') return this.#addon.fchmodat2(dirfd, name, mode, flags)
+    if (way === 'fchmod') return -EOPNOTSUPP
+    // fchmodat(2) follows links, so the file is pinned first and then named by its descriptor.
+    const fd =
+      name === ''
+        ? dirfd
+        : this.openat2(dirfd, name, O_PATH | O_NOFOLLOW, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    if (fd < 0) return fd
+    const status = this.fchmod(fd, mode)
+    if (name !== '') this.close(fd)
+    return status
   }
   utimensat(
     dirfd: number,
@@ -223,6 +273,16 @@ export class LinuxHost implements Host {
   }
   flock(fd: number, operation: number): number {
     return this.#addon.flock(fd, operation)
+  }
+
+  lockRange(fd: number, type: number, start: number, length: number): number {
+    return this.#addon.lockRange(fd, F_OFD_SETLK, type, start, length)
+  }
+  lockInTheWay(fd: number, type: number, start: number, length: number): HostLock | number | undefined {
+    const status = this.#addon.lockRange(fd, F_OFD_GETLK, type, start, length)
+    if (status < 0) return status
+    const [found, at, size, pid] = this.#results
+    return found === F_UNLCK ? undefined : { type: found, start: at, length: size, pid }
   }
 
   fgetxattr(fd: number, name: string): Uint8Array | number {
@@ -293,11 +353,17 @@ export class LinuxHost implements Host {
     return length
   }
 
+  /** The same with all descriptors that came along, put behind their count. */
+  receiveAll(fd: number, into: Uint8Array, descriptors: Int32Array): number {
+    return this.#addon.receiveAll(fd, into, descriptors)
+  }
+
   inotifyInit(): number {
     return this.#addon.inotifyInit()
   }
-  inotifyAddWatch(fd: number, dirfd: number, path: string, mask: number): number {
-    return this.#addon.inotifyAddWatch(fd, dirfd, path, mask)
+  /** Through the sentry's own /proc/self/fd: inotify_add_watch(2) knows no descriptors. */
+  inotifyAddWatch(fd: number, target: number, mask: number): number {
+    return this.ownFds < 0 ? -ENOSYS : this.#addon.inotifyAddWatch(fd, `${this.ownFdsPath}/${target}`, mask)
   }
   inotifyRmWatch(fd: number, wd: number): number {
     return this.#addon.inotifyRmWatch(fd, wd)

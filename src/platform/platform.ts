@@ -202,6 +202,8 @@ export interface Platform {
   /** Switched by `--no-patch`: whether call sites are patched. */
   patching: boolean
 
+  /** A new process is going to be asked for: one may be woken. */
+  expectProcess?(): void
   /** A new, empty address space with one stopped thread. -EAGAIN/-ENOMEM where the host refuses. */
   newProcess(): PlatformThread | number
   /** fork(2) of a stopped thread: its copy in a copy of the address space, stopped, registers equal. */
@@ -216,6 +218,8 @@ export interface Platform {
    */
   next(deadline: number): PlatformThread | undefined
   readonly stopReason: number
+  /** Calls the watches of what has happened on the host by now, without waiting: `next` may do so a little later. */
+  lookAtHost?(): void
 
   /** FUTEX_WAKE of those guest threads that wait natively: how many woke. Absent where the kernel does all futexes. */
   futexWake?(space: AddressSpace, address: number, count: number, shared: boolean): number

@@ -18,6 +18,17 @@ const RULES: readonly CallRule[] = [
     ],
   },
   { nr: 60 },
+  {
+    nr: 54,
+    when: [
+      [
+        { arg: 1, equals: 6 },
+        { arg: 2, equals: [1, 3, 5] },
+      ],
+      [{ arg: 2, mask: 0xf, equals: [8, 9] }],
+    ],
+  },
+  { nr: 54, when: [[{ arg: 1, equals: 41 }]] },
 ]
 const program = assembleFilter(RULES, SECCOMP_KILL_PROCESS, [{ nr: 435, answer: refuseWith(38) }])
 
@@ -34,6 +45,14 @@ test('seccomp: the alternatives of a rule are tried in turn, each with all of it
   assert.equal(answer(56, [0x10000]), SECCOMP_KILL_PROCESS)
   assert.equal(answer(56, [7, 8]), ALLOW)
   assert.equal(answer(56, [7, 9]), SECCOMP_KILL_PROCESS)
+})
+
+test('seccomp: a condition may list values, and several rules for one call add up', () => {
+  for (const name of [1, 3, 5]) assert.equal(answer(54, [0, 6, name]), ALLOW)
+  for (const name of [0, 2, 4, 6]) assert.equal(answer(54, [0, 6, name]), SECCOMP_KILL_PROCESS)
+  assert.equal(answer(54, [0, 7, 1]), SECCOMP_KILL_PROCESS)
+  assert.equal(answer(54, [0, 6, 0x39]), ALLOW)
+  assert.equal(answer(54, [0, 41, 2]), ALLOW)
 })
 
 test('seccomp: some calls fail with an errno in place of ending the sandbox', () => {

@@ -3,17 +3,20 @@
  * the list. What no rule allows gets the filter's last answer.
  */
 
-/** One argument's low 32 bits, masked, equal to a value. */
+/** One argument's low 32 bits, masked, equal to a value or to one of several. */
 export interface Condition {
   readonly arg: number
   /** Bits to look at; all if absent. */
   readonly mask?: number
-  readonly equals: number
+  readonly equals: number | readonly number[]
 }
 
 export interface CallRule {
   readonly nr: number
-  /** Each alternative is a list of conditions that must all hold; without any, every call is allowed. */
+  /**
+   * Each alternative is a list of conditions that must all hold; without any, every call is allowed. Several rules for
+   * one call allow what any of them does.
+   */
   readonly when?: readonly (readonly Condition[])[]
 }
 
@@ -72,7 +75,7 @@ export function assembleFilter(
   const program = [load(DATA_ARCH), jump(JUMP_EQUAL, AUDIT_ARCH_X86_64, 1, 0), end(foreign)]
   if (text !== undefined) program.push(...insideText(text, otherwise))
   program.push(load(DATA_NR), jump(JUMP_ABOVE_OR_EQUAL, X32_BIT, 0, 1), end(foreign))
-  for (const rule of rules) program.push(...ruleBody(rule, otherwise))
+  for (const rule of rules) program.push(...ruleBody(rule))
   for (const { nr, answer } of answers) program.push(jump(JUMP_EQUAL, nr, 0, 1), end(answer))
   program.push(end(otherwise))
   return encode(program)
@@ -94,24 +97,37 @@ function insideText(text: TextRange, otherwise: number): Instruction[] {
   ]
 }
 
-function ruleBody(rule: CallRule, otherwise: number): Instruction[] {
+function ruleBody(rule: CallRule): Instruction[] {
   if (rule.when === undefined) return [jump(JUMP_EQUAL, rule.nr, 0, 1), end(SECCOMP_ALLOW)]
   const body: Instruction[] = []
   for (const alternative of rule.when) {
-    const length = alternative.reduce((sum, c) => sum + (c.mask === undefined ? 2 : 3), 0)
-    let left = length
+    let left = alternative.reduce((sum, condition) => sum + sizeOf(condition), 0)
     for (const condition of alternative) {
+      left -= sizeOf(condition)
       body.push(load(DATA_ARGS + 8 * condition.arg))
       if (condition.mask !== undefined)
         body.push({ code: AND, ifTrue: 0, ifFalse: 0, k: condition.mask >>> 0 })
-      left -= condition.mask === undefined ? 2 : 3
-      // A miss goes to the next alternative, behind this one's `ret`.
-      body.push(jump(JUMP_EQUAL, condition.equals, 0, left + 1))
+      const values = valuesOf(condition)
+      values.forEach((value, i) => {
+        const after = values.length - 1 - i
+        // A miss goes to the next alternative, behind this one's `ret`.
+        body.push(jump(JUMP_EQUAL, value, after, after === 0 ? left + 1 : 0))
+      })
     }
     body.push(end(SECCOMP_ALLOW))
   }
-  body.push(end(otherwise))
+  // A later rule may be for the same call.
+  body.push(load(DATA_NR))
   return [jump(JUMP_EQUAL, rule.nr, 0, body.length), ...body]
+}
+
+function valuesOf({ equals }: Condition): readonly number[] {
+  return typeof equals === 'number' ? [equals] : equals
+}
+
+/** In instructions. */
+function sizeOf(condition: Condition): number {
+  return (condition.mask === undefined ? 1 : 2) + valuesOf(condition).length
 }
 
 function load(offset: number): Instruction {

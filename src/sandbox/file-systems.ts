@@ -13,7 +13,7 @@ import type { Kernel } from '../kernel/kernel.ts'
 
 export function registerFileSystems(kernel: Kernel): void {
   const types = [
-    tmpfsType(kernel.host),
+    tmpfsType(kernel),
     new ProcType(kernel),
     sysfsType(kernel),
     cgroup2Type(kernel),

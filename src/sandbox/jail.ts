@@ -39,35 +39,41 @@ import {
   S_IFDIR,
   S_IFMT,
 } from '../abi/constants.ts'
-import { ELOOP, ENOENT, ENOTDIR, errnoName } from '../abi/errno.ts'
-import { NR } from '../abi/syscall-numbers.ts'
+import { EACCES, ELOOP, ENOENT, ENOTDIR, errnoName } from '../abi/errno.ts'
+import { NR, SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
 import { decodeText } from '../base/bytes.ts'
 import type { Addon } from '../platform/addon.ts'
 import { newHostStat } from '../platform/host.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
-import { assembleFilter, SECCOMP_KILL_PROCESS, SECCOMP_TRAP } from '../platform/seccomp-program.ts'
-import { REFUSED_CALLS, SENTRY_CALLS, WRITING_CALLS } from './host-calls.ts'
+import { assembleFilter, SECCOMP_TRAP } from '../platform/seccomp-program.ts'
+import { hostCalls, REFUSED_CALLS } from './host-calls.ts'
 import { parseMountInfo, pseudoMountsBelow } from './mount-info.ts'
+import { NETWORK_CALLS } from './network-calls.ts'
 import type { Donation } from './options.ts'
 import { UserError } from './user-error.ts'
 
 export class Jail {
   readonly #addon: Addon
+  readonly #host: LinuxHost
   readonly #writable: boolean
   /** O_PATH descriptors of the donated mounts' roots, in the order of the donations. */
   readonly mounts: readonly number[]
   /** A procfs of the sandbox's own pid namespace, at /proc of the sentry's root; -1 where the host refuses one. */
   readonly proc: number
 
-  private constructor(addon: Addon, writable: boolean, mounts: number[], proc: number) {
+  private constructor(addon: Addon, host: LinuxHost, writable: boolean, mounts: number[], proc: number) {
     this.#addon = addon
+    this.#host = host
     this.#writable = writable
     this.mounts = mounts
     this.proc = proc
   }
 
-  /** Leaves the host's tree for one that holds only the donations. */
-  static enterRoot(addon: Addon, host: LinuxHost, donations: readonly Donation[]): Jail {
+  /**
+   * Leaves the host's tree for one that holds only the donations. `writable`: calls that change files stay possible, for
+   * donations that may be written and for trees that come later.
+   */
+  static enterRoot(addon: Addon, host: LinuxHost, donations: readonly Donation[], writable: boolean): Jail {
     if (process.env.CAISSON_LAUNCHER === undefined || process.pid !== 1) {
       throw new UserError('sandboxes are started by bin/caisson, which makes their namespaces')
     }
@@ -84,13 +90,14 @@ export class Jail {
       for (const below of pseudoMountsBelow(hostMounts, donations[i].source)) call.cover(tree, below)
     })
     const proc = call.mountProc(root)
+    host.ownFds = call.mountOwnFds(root)
+    host.ownFdsPath = '/fd'
     call.setAttributes(root, 0, MOUNT_ATTR_RDONLY)
     call.changeRoot(root)
     // The host's name is nothing that the sentry needs.
     check(addon.syscall(NR.sethostname, 'caisson', 7), 'sethostname')
     addon.close(root)
-    const writable = donations.some(donation => !donation.readOnly)
-    return new Jail(addon, writable, trees, proc)
+    return new Jail(addon, host, writable, trees, proc)
   }
 
   /** No thread keeps more than it takes to serve the donated files in root's name; nothing for other users. */
@@ -105,16 +112,33 @@ export class Jail {
     check(this.#addon.dropCapabilities(keep, 0), 'dropping capabilities')
   }
 
-  /** Installs the filter. With `debug`, a refused call is named before the sandbox ends. */
-  seal(debug: boolean): void {
-    if (debug) check(this.#addon.reportRefusals(), 'reporting refused calls')
-    const rules = this.#writable ? [...SENTRY_CALLS, ...WRITING_CALLS] : SENTRY_CALLS
-    const program = assembleFilter(rules, debug ? SECCOMP_TRAP : SECCOMP_KILL_PROCESS, REFUSED_CALLS)
+  /**
+   * Installs the filter: a call that it refuses is named in the log and ends the sandbox. `network`: the guest's internet
+   * sockets are the host's.
+   */
+  seal(network: boolean): void {
+    check(this.#addon.reportRefusals(2, callNames()), 'reporting refused calls')
+    const { chmodWay: chmod, changes } = this.#host
+    const rules = [...hostCalls({ writable: this.#writable, chmod, inotify: changes.fd })]
+    if (network) rules.push(...NETWORK_CALLS)
+    const program = assembleFilter(rules, SECCOMP_TRAP, REFUSED_CALLS)
     const status = this.#addon.installFilter(program, 0)
     if (status > 0) throw new UserError(`seccomp: thread ${status} of the sentry can't be synchronised`)
     check(status, 'seccomp')
+    // Without joining the runtime's threads, whose ends would take some calls more.
+    Object.assign(process, { reallyExit: (status?: number) => this.#addon.exitGroup(status ?? 0) })
   }
 }
+
+/** As reportRefusals takes them. */
+function callNames(): Uint8Array {
+  const names = Buffer.alloc(CALL_NAME_SIZE * SYSCALL_NAMES.length)
+  SYSCALL_NAMES.forEach((name, nr) => {
+    if (name !== undefined) names.write(name, nr * CALL_NAME_SIZE, CALL_NAME_SIZE - 1, 'latin1')
+  })
+  return names
+}
+const CALL_NAME_SIZE = 32
 
 /** The mount calls that the jail is made of, checked. */
 class MountCalls {
@@ -183,8 +207,8 @@ class MountCalls {
   cover(tree: number, path: string): void {
     const resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
     const at = this.#host.openat2(tree, path, O_PATH | O_DIRECTORY, 0, resolve)
-    // Not there, or below a link: then it isn't reached by this name either.
-    if (at === -ENOENT || at === -ENOTDIR || at === -ELOOP) return
+    // Not there, below a link, or where we may not go: then it isn't reached by this name either.
+    if (at === -ENOENT || at === -ENOTDIR || at === -ELOOP || at === -EACCES) return
     check(at, `covering ${decodeText(path)}`)
     const attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     const empty = this.makeMount('tmpfs', [['mode', '755']], attributes)
@@ -200,6 +224,22 @@ class MountCalls {
     check(this.#addon.mkdirat(root, 'proc', 0o500), 'mkdir')
     this.attach(proc, root, 'proc')
     return proc
+  }
+
+  /**
+   * The sentry's descriptors by name, at /fd: how another description of an open file is had. They are cut out of the
+   * procfs that is here, since not every host lets a new one be mounted; `..` leads nowhere from there.
+   */
+  mountOwnFds(root: number): number {
+    const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+    const tree = check(
+      this.#addon.syscall(NR.open_tree, AT_FDCWD, '/proc/self/fd', flags),
+      'finding /proc/self/fd',
+    )
+    this.setAttributes(tree, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+    check(this.#addon.mkdirat(root, 'fd', 0o500), 'mkdir')
+    this.attach(tree, root, 'fd')
+    return tree
   }
 
   changeRoot(root: number): void {

@@ -6,9 +6,10 @@ import { POLLIN } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
 
-/** As the launcher has them: the sockets to it and to the zygote. */
+/** As the launcher has them: the sockets to it and to the zygote, and in a sandbox for containers the pipe for reports. */
 const LAUNCHER_FD = 3
 export const ZYGOTE_FD = 4
+const REPORT_FD = 5
 
 export interface LauncherEvents {
   /** Somebody sent `signo` to the launcher: a terminal, a shell, kill(1). */
@@ -35,4 +36,35 @@ export function watchLauncher(host: LinuxHost, events: LauncherEvents): void {
       else events.signal(byte[0])
     }
   })
+}
+
+/** The pipe to whoever waits for the start of a sandbox for containers (launch.ts). */
+export class StartReports {
+  readonly #host: LinuxHost
+  #open = true
+
+  constructor(host: LinuxHost) {
+    this.#host = host
+  }
+
+  /** A step that is done, or what failed. */
+  say(line: string): void {
+    if (this.#open) this.#host.pwrite(REPORT_FD, Buffer.from(`${line}\n`), -1)
+  }
+
+  /** Nobody waits any more, before `close`. */
+  onReaderGone(gone: () => void): void {
+    this.#host.watch(REPORT_FD, 0, () => {
+      if (!this.#open) return
+      this.close()
+      gone()
+    })
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#host.unwatch(REPORT_FD)
+    this.#host.close(REPORT_FD)
+  }
 }

@@ -1,4 +1,4 @@
-/** What a sandbox is started with. The CLI fills it from flags, later others from an OCI bundle or the SDK. */
+/** What a sandbox is started with. The CLI fills it from flags; containers come later, over the control socket. */
 
 /** A host directory or file that the sandbox is given. */
 export interface Donation {
@@ -17,9 +17,21 @@ export interface SandboxUser {
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug'
 
-export interface SandboxOptions {
+/** What every sentry is started with. */
+export interface SentryOptions {
   /** The directory of caisson's own package: native parts are found there. */
   readonly packageRoot: string
+  readonly hostname: string
+  readonly strace: boolean
+  readonly logLevel: LogLevel
+  /** Whether call sites are patched. */
+  readonly patch: boolean
+  /** 'host': internet sockets are those of the network namespace that the sentry lives in. */
+  readonly network: 'none' | 'host'
+}
+
+/** `caisson do`. */
+export interface SandboxOptions extends SentryOptions {
   /** Names the sandbox for `caisson ps` and the control socket. */
   readonly id: string
   /** The command and its arguments: byte strings. The command is looked for in the guest's PATH. */
@@ -29,16 +41,10 @@ export interface SandboxOptions {
   /** Absolute, a byte string. */
   readonly cwd: string
   readonly user: SandboxUser
-  readonly hostname: string
   /** The first is the root. */
   readonly donations: readonly Donation[]
   /** Whether the guest's root refuses writes; otherwise they go to an overlay in memory. */
   readonly readOnlyRoot: boolean
   /** Most bytes that the overlay may hold. */
   readonly overlaySize: number
-  readonly network: 'none'
-  readonly strace: boolean
-  readonly logLevel: LogLevel
-  /** Whether call sites are patched. */
-  readonly patch: boolean
 }

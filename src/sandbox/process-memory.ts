@@ -1,11 +1,13 @@
 /** What the host's procfs tells of the memory of stub processes: the guests' own, and a few pages of the stub's. */
 import { O_RDONLY } from '../abi/constants.ts'
 import { fromBytes } from '../base/bytes.ts'
+import type { MemoryMeter, SpaceMemory } from '../kernel/cgroup/memory-meter.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
+import type { AddressSpace } from '../platform/platform.ts'
 
 const PAGE_KIB = 4
 
-export class ProcessMemory {
+export class ProcessMemory implements MemoryMeter {
   readonly #host: LinuxHost
   readonly #proc: number
   readonly #text = new Uint8Array(4096)
@@ -27,6 +29,14 @@ export class ProcessMemory {
     return found === null ? 0 : Number(found[1]) / PAGE_KIB
   }
 
+  /** MemoryMeter. A space without a process of its own uses nothing. */
+  measure(space: AddressSpace, exact: boolean, into: SpaceMemory): void {
+    const { pid } = space as { readonly pid?: number }
+    const text = pid === undefined ? '' : this.#read(exact ? `${pid}/smaps_rollup` : `${pid}/status`)
+    into.anonymous = pagesIn(text, exact ? 'Pss_Anon:' : 'RssAnon:')
+    into.shared = pagesIn(text, exact ? 'Pss_Shmem:' : 'RssShmem:')
+  }
+
   #read(name: string): string {
     const fd = this.#host.openat2(this.#proc, name, O_RDONLY, 0, 0)
     if (fd < 0) return ''
@@ -34,4 +44,10 @@ export class ProcessMemory {
     this.#host.close(fd)
     return n > 0 ? fromBytes(this.#text, 0, n) : ''
   }
+}
+
+/** The number of KiB behind `label`, in pages. */
+function pagesIn(text: string, label: string): number {
+  const at = text.indexOf(label)
+  return at < 0 ? 0 : Number.parseInt(text.slice(at + label.length), 10) / PAGE_KIB
 }

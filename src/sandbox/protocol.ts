@@ -16,6 +16,12 @@
 
 export const MAX_DESCRIPTORS = 250
 
+/**
+ * Bytes that a sandbox may use on the host beside what its container may: the sentry's code, heap and tables. The host's
+ * limit is above the container's by this much.
+ */
+export const SENTRY_MEMORY = 96 << 20
+
 /** Who a process is and what it runs; after runtime-spec's `process`, checked and resolved. */
 export interface ProcessSpec {
   readonly args: readonly string[]
@@ -103,7 +109,7 @@ export interface IdMapSpec {
   readonly count: number
 }
 
-/** Limits as the guest's cgroup shows and obeys them; absent: none. */
+/** Limits as the guest's cgroup shows and obeys them; absent: none, or with `update` what there was; -1: none. */
 export interface LimitsSpec {
   /** Bytes. */
   readonly memory?: number
@@ -188,8 +194,9 @@ export type ControlRequest =
   | { readonly command: 'strace'; readonly on: boolean }
 
 export interface ProcessInfo {
-  /** In the container's pid namespace, and on the host (the process that carries the guest's memory). */
+  /** In the container's pid namespace. */
   readonly pid: number
+  /** Of the process that carries its memory, in the sandbox's own pid namespace: /proc/PID/status has it as NSpid. */
   readonly hostPid: number
   readonly ppid: number
   readonly uid: number

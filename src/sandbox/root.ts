@@ -3,20 +3,20 @@
  * (/proc, /sys, /dev, /dev/pts, /dev/shm).
  */
 import { MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME } from '../abi/constants.ts'
-import { EEXIST, EROFS, errnoName } from '../abi/errno.ts'
+import { errnoName } from '../abi/errno.ts'
 import { decodeText } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
-import { failed, type OrErrno } from '../base/result.ts'
+import { failed } from '../base/result.ts'
 import { mountHostfs } from '../fs/hostfs/super.ts'
 import { mountOverlay, UPPER_FIRST_INO } from '../fs/overlay/super.ts'
 import { defaultTmpfsOptions, TmpfsSuper, totalMemory } from '../fs/tmpfs/super.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { INIT_INUM } from '../kernel/namespaces.ts'
 import { Mount, MountNamespace } from '../vfs/mount.ts'
-import { LOOKUP_FOLLOW, lookup, type WalkContext } from '../vfs/namei.ts'
-import { mkdir } from '../vfs/operations.ts'
-import { FsState, type Path } from '../vfs/path.ts'
+import type { WalkContext } from '../vfs/namei.ts'
+import { FsState } from '../vfs/path.ts'
 import type { SuperBlock } from '../vfs/super-block.ts'
+import { makeMountpoint } from './mountpoint.ts'
 import type { Donation, SandboxOptions } from './options.ts'
 import { UserError } from './user-error.ts'
 
@@ -38,7 +38,8 @@ export function buildRoot(
 ): MountNamespace {
   const cred = new Credentials(kernel.userNs)
   cred.permitted = cred.effective = cred.bounding
-  const hostRoot = hostMount(kernel, options.donations[0]!, donated[0]!)
+  // What lies below an overlay is believed to stay as it is; everything else shows what others do to it.
+  const hostRoot = hostMount(kernel, options.donations[0]!, donated[0]!, options.readOnlyRoot)
   let root: SuperBlock = hostRoot
   if (options.readOnlyRoot) hostRoot.flags |= MS_RDONLY
   else root = overlayRoot(kernel, hostRoot, options.overlaySize, cred)
@@ -49,20 +50,20 @@ export function buildRoot(
   for (const [type, target, flags, settings] of STANDARD_MOUNTS) {
     const fsType = kernel.fsTypes.get(type)
     if (fsType === undefined) continue
-    const sb = fsType.mount(type, flags, settings, { ...walk, vfs: kernel.vfs, task: undefined })
+    const sb = fsType.mount(type, flags, settings, { ...walk, vfs: kernel.vfs, ns: undefined })
     if (failed(sb)) throw new UserError(`mounting ${type} on ${target}: ${errnoName(-sb)}`)
     attach(kernel, namespace, walk, sb, target, flags)
   }
   options.donations.forEach((donation, i) => {
     if (i === 0) return
-    const sb = hostMount(kernel, donation, donated[i]!)
+    const sb = hostMount(kernel, donation, donated[i]!, true)
     attach(kernel, namespace, walk, sb, donation.target, donation.readOnly ? MS_RDONLY : 0)
   })
   return namespace
 }
 
-function hostMount(kernel: Kernel, donation: Donation, fd: number): SuperBlock {
-  const sb = mountHostfs(kernel.vfs.newDev(), kernel.host, fd, { shared: !donation.readOnly })
+function hostMount(kernel: Kernel, donation: Donation, fd: number, shared: boolean): SuperBlock {
+  const sb = mountHostfs(kernel.vfs.newDev(), kernel.host, fd, { shared })
   if (failed(sb)) {
     throw new UserError(`${decodeText(donation.source)} can't be given to the sandbox: ${errnoName(-sb)}`)
   }
@@ -73,13 +74,8 @@ function hostMount(kernel: Kernel, donation: Donation, fd: number): SuperBlock {
 function overlayRoot(kernel: Kernel, lower: SuperBlock, size: number, cred: Credentials): SuperBlock {
   const defaults = defaultTmpfsOptions(totalMemory(kernel.host))
   const { mode, uid, gid } = lower.root
-  const upper = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, {
-    ...defaults,
-    size,
-    mode: mode & 0o7777,
-    uid,
-    gid,
-  })
+  const options = { ...defaults, size, mode: mode & 0o7777, uid, gid }
+  const upper = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, options, kernel.chargeTo)
   upper.nextIno = UPPER_FIRST_INO
   const overlay = mountOverlay(kernel.vfs, { upper, lowers: [lower] }, cred)
   if (failed(overlay)) throw new UserError(`the overlay can't be made: ${errnoName(-overlay)}`)
@@ -94,19 +90,7 @@ function attach(
   target: string,
   flags: number,
 ): void {
-  const place = mountpoint(walk, target)
+  const place = makeMountpoint(walk, target, sb.root.isDir)
   if (failed(place)) throw new UserError(`no place to mount ${decodeText(target)}: ${errnoName(-place)}`)
   new Mount(kernel.vfs, sb, undefined, flags | MS_RELATIME).attach(namespace, place)
-}
-
-/** The directory `target`, made with its parents where it is missing. */
-function mountpoint(walk: WalkContext, target: string): OrErrno<Path> {
-  const parts = target.split('/').filter(part => part !== '')
-  let made = ''
-  for (const part of parts) {
-    made += `/${part}`
-    const status = mkdir(walk, undefined, made, 0o755)
-    if (status < 0 && status !== -EEXIST && status !== -EROFS) return status
-  }
-  return lookup(walk, undefined, target, LOOKUP_FOLLOW)
 }

@@ -26,6 +26,7 @@ export class Tidier implements Expiry {
 
   /** To be called when there is nothing to do: the platform's onQuiet. */
   tidy(): void {
+    this.#kernel.host.changes?.quiet()
     const start = this.#kernel.now()
     const heap = heapSize()
     if (this.#leastHeap === Number.POSITIVE_INFINITY || heap > this.#leastHeap + WORTH) {

@@ -15,10 +15,12 @@ import {
   CLONE_VM,
   SIGCHLD,
 } from '../abi/constants.ts'
-import { E2BIG, EFAULT, EINVAL, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
+import { E2BIG, EBADF, EFAULT, EINVAL, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { CLONE_ARGS } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { birthCgroup } from '../fs/cgroup/super.ts'
+import type { Cgroup } from '../kernel/cgroup/cgroup.ts'
 import { type CloneRequest, cloneTask } from '../kernel/fork.ts'
 import { MAX_PID_NS_LEVEL } from '../kernel/pid.ts'
 import { NSIG } from '../kernel/signal-state.ts'
@@ -133,7 +135,9 @@ function readCloneArgs(task: Task, args: GuestAddr, length: number): OrErrno<Clo
   const parentTid = u64(CLONE_ARGS.parent_tid)
   const both = CLONE_PIDFD | CLONE_PARENT_SETTID
   if ((flags & both) === both && pidFd === parentTid) return -EINVAL
-  if ((highFlags & HI_INTO_CGROUP) !== 0) return -EOPNOTSUPP
+  const cgroup =
+    (highFlags & HI_INTO_CGROUP) !== 0 ? readCgroup(task, flags, u64(CLONE_ARGS.cgroup)) : undefined
+  if (cgroup !== undefined && failed(cgroup)) return cgroup
   if (setTid.length > 0) {
     const { userNs } = task.ns.pidForChildren
     const { cred } = task
@@ -149,7 +153,18 @@ function readCloneArgs(task: Task, args: GuestAddr, length: number): OrErrno<Clo
     childTid: u64(CLONE_ARGS.child_tid),
     pidFd,
     setTid,
+    cgroup,
   }
+}
+
+/** CLONE_INTO_CGROUP: a descriptor of a cgroup's directory. */
+function readCgroup(task: Task, flags: number, fd: number): OrErrno<Cgroup> {
+  const file = fd > 0x7fffffff ? undefined : task.fds.get(fd)
+  if (file === undefined) return -EBADF
+  const cgroup = birthCgroup(task, file)
+  const elsewhere = !failed(cgroup) && cgroup !== task.group.cgroup
+  // Threads of a process are in one cgroup.
+  return elsewhere && (flags & CLONE_THREAD) !== 0 ? -EOPNOTSUPP : cgroup
 }
 
 function readSetTid(task: Task, at: GuestAddr, count: number): OrErrno<number[]> {
@@ -166,7 +181,6 @@ export const cloneCalls = {
     nr: NR.clone3,
     run: clone3,
     args: [structIn(CLONE_ARGS), size],
-    partial: 'CLONE_INTO_CGROUP is refused with EOPNOTSUPP',
   },
   fork: { nr: NR.fork, run: fork, args: [] },
   vfork: { nr: NR.vfork, run: vfork, args: [] },

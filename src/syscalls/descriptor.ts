@@ -41,16 +41,21 @@ import {
   FIGETBSZ,
   FIOASYNC,
   FIOCLEX,
+  FIOGETOWN,
   FIONBIO,
   FIONCLEX,
   FIONREAD,
   FIOQSIZE,
+  FIOSETOWN,
   O_APPEND,
   O_CLOEXEC,
   O_DIRECT,
   O_NOATIME,
   O_NONBLOCK,
   O_PATH,
+  S_IFSOCK,
+  SIOCGPGRP,
+  SIOCSPGRP,
 } from '../abi/constants.ts'
 import { EBADF, EFAULT, EINVAL, EISDIR, ENOTTY, EOPNOTSUPP, EPERM, ESRCH, EXDEV } from '../abi/errno.ts'
 import { F_OWNER_EX, FILE_CLONE_RANGE } from '../abi/layout.ts'
@@ -157,7 +162,7 @@ function fcntlOfFile(task: Task, file: File, fd: number, command: number, argume
     case F_OFD_SETLKW:
       return lockFcntl(task, file, command, argument)
     case F_GETOWN:
-      return file.ownerType === F_OWNER_PGRP ? -ownerNumber(task, file) : ownerNumber(task, file)
+      return shownOwner(task, file)
     case F_SETOWN:
       return setOwner(task, file, argument | 0)
     case F_GETOWN_EX: {
@@ -230,6 +235,9 @@ function ownerNumber(task: Task, file: File): number {
 }
 
 /** F_SETOWN: a process, or a group as a negative number; 0 nobody. */
+function shownOwner(task: Task, file: File): number {
+  return file.ownerType === F_OWNER_PGRP ? -ownerNumber(task, file) : ownerNumber(task, file)
+}
 function setOwner(task: Task, file: File, who: number): number {
   if (who === -0x80000000) return -EINVAL
   return chooseOwner(task, file, Math.abs(who), who < 0 ? F_OWNER_PGRP : F_OWNER_PID)
@@ -289,6 +297,16 @@ export function ioctl(task: Task, fd: number, request: number, argument: number)
       switchAsync(task, file, fd, on !== 0)
       return 0
     }
+    case FIOSETOWN:
+    case SIOCSPGRP: {
+      if (file.inode.type !== S_IFSOCK) break
+      const who = task.mm.u32(argument)
+      return who === undefined ? -EFAULT : setOwner(task, file, who | 0)
+    }
+    case FIOGETOWN:
+    case SIOCGPGRP:
+      if (file.inode.type !== S_IFSOCK) break
+      return task.mm.putU32(argument, shownOwner(task, file) >>> 0)
     case FIOQSIZE:
       if (!file.inode.isRegular && !file.inode.isDir && !file.inode.isSymlink) return -ENOTTY
       return file.inode.getattr() || task.mm.putU64(argument, file.inode.size)

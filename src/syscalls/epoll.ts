@@ -136,6 +136,8 @@ function waitFor(task: Task, epollFd: number, eventsAt: GuestAddr, max: number, 
     if (file === undefined) return -EBADF
     if (!(file instanceof EpollFile)) return -EINVAL
     epoll = file
+    // What has happened is there at once, not only at the next turn.
+    if (epoll.toldByHost) task.kernel.platform.lookAtHost?.()
   }
   if (epoll.hasSuspects) {
     const count = report(task, epoll, eventsAt, max)

@@ -23,6 +23,7 @@ import { CORE_FLAG, endGroup } from '../kernel/exit.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
 import { argumentLimit, MAX_ARG_STRLEN } from '../loader/arguments.ts'
 import type { GuestAddr, Mm } from '../mm/mm.ts'
+import { StringReader } from '../mm/string-reader.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
 import { argv as argvArg, fd as fdArg, hex, path as pathArg, type SyscallRows } from './args.ts'
@@ -82,8 +83,9 @@ function prepare(
 
   const { rlimits } = task.group
   const budget = { left: argumentLimit(rlimits.soft(RLIMIT_STACK)) }
-  const argv = readStrings(task.mm, argvAt, budget)
-  const envp = failed(argv) ? argv : readStrings(task.mm, envpAt, budget)
+  const reader = new StringReader(task.mm)
+  const argv = readStrings(task.mm, reader, argvAt, budget)
+  const envp = failed(argv) ? argv : readStrings(task.mm, reader, envpAt, budget)
   if (failed(argv) || failed(envp)) {
     filePut(file)
     return envp as number
@@ -115,7 +117,12 @@ function contextOf(task: Task): ExecContext {
 }
 
 /** A NULL-terminated array of strings; a null array is an empty one. */
-function readStrings(mm: Mm, array: GuestAddr, budget: { left: number }): OrErrno<string[]> {
+function readStrings(
+  mm: Mm,
+  reader: StringReader,
+  array: GuestAddr,
+  budget: { left: number },
+): OrErrno<string[]> {
   const strings: string[] = []
   if (array === 0) return strings
   for (let at = array; ; ) {
@@ -126,7 +133,7 @@ function readStrings(mm: Mm, array: GuestAddr, budget: { left: number }): OrErrn
     for (let i = 0; i < bytes.length; i += 8) {
       const pointer = view.getUint32(i, true) + view.getUint32(i + 4, true) * 0x100000000
       if (pointer === 0) return strings
-      const text = mm.readString(pointer, MAX_ARG_STRLEN)
+      const text = reader.read(pointer, MAX_ARG_STRLEN)
       if (failed(text)) return text === -ENAMETOOLONG ? -E2BIG : text
       strings.push(text)
       budget.left -= text.length + 1 + 8

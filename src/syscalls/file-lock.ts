@@ -18,16 +18,19 @@ import {
 import { EAGAIN, EBADF, EDEADLK, EFAULT, EINVAL, EOVERFLOW, ERESTARTSYS } from '../abi/errno.ts'
 import { FLOCK } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { BLOCK } from '../base/result.ts'
 import { Pid } from '../kernel/pid.ts'
 import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
 import type { LockWait, LockWaits } from '../vfs/lock-waits.ts'
-import { LOCK_TO_END, locksOf, type PosixLock } from '../vfs/locks.ts'
+import { type InodeLocks, LOCK_TO_END, locksOf, type PosixLock } from '../vfs/locks.ts'
 import { fd as fdArg, flags as flagsArg, type SyscallRows } from './args.ts'
 import { fileOf } from './at.ts'
 
 const OFFSET_MAX = 2 ** 63
+/** How often a lock that somebody outside of the sandbox holds is asked for, in ns. */
+const OUTSIDE_RETRY = 10e6
 
 /** A task that waits for a POSIX lock stands in the graph of waits. */
 class LockProgress extends HeldProgress {
@@ -60,14 +63,20 @@ export function lockFcntl(task: Task, file: File, command: number, address: Gues
   const locks = locksOf(file.inode)
   const conflict = request.type === F_UNLCK ? undefined : locks.findConflict(request)
   if (conflict === undefined) {
-    locks.set(request)
-    return 0
+    const status = locks.set(request)
+    if (status !== -EAGAIN) return status
   }
   if (command !== F_SETLKW && command !== F_OFD_SETLKW) return -EAGAIN
   const waits = task.mountNs.vfs.lockWaits
-  if (!ofd && waits.wouldDeadlock(request.owner, conflict.owner)) return -EDEADLK
+  if (conflict !== undefined && !ofd && waits.wouldDeadlock(request.owner, conflict.owner)) return -EDEADLK
   if (earlier === undefined) task.progress = new LockProgress(waits, { locks, lock: request })
-  return task.block(locks.queue, -ERESTARTSYS)
+  return waitFor(task, locks)
+}
+
+/** Until a lock of the file goes. Of those that others hold outside nobody tells. */
+function waitFor(task: Task, locks: InodeLocks): number {
+  task.block(locks.queue, -ERESTARTSYS)
+  return locks.outside === undefined ? BLOCK : task.blockUntil(task.kernel.now() + OUTSIDE_RETRY)
 }
 
 /** struct flock as a range. */
@@ -108,7 +117,9 @@ function readLock(task: Task, file: File, ofd: boolean, address: GuestAddr): Pos
 /** Who is in the way of the lock, or F_UNLCK in its type. */
 function getLock(task: Task, file: File, request: PosixLock, address: GuestAddr): number {
   if (request.type === F_UNLCK) return -EINVAL
-  const conflict = file.inode.locks?.findConflict(request)
+  const locks = locksOf(file.inode)
+  const conflict =
+    locks.findConflict(request) ?? locks.outside?.conflict(request.type, request.start, request.end)
   const view = task.mm.view(address, FLOCK.size)
   if (view === undefined) return -EFAULT
   const type = conflict === undefined ? F_UNLCK : conflict.type
@@ -123,9 +134,15 @@ function getLock(task: Task, file: File, request: PosixLock, address: GuestAddr)
     out.setInt16(FLOCK.l_whence, SEEK_SET, true)
     put64(out, FLOCK.l_start, conflict.start)
     put64(out, FLOCK.l_len, length)
-    out.setInt32(FLOCK.l_pid, conflict.holder instanceof Pid ? conflict.holder.in(task.pidNs) : -1, true)
+    out.setInt32(FLOCK.l_pid, pidOf(task, conflict), true)
   }
   return task.mm.commit(address)
+}
+
+/** As Linux shows it: -1 for a lock of an open description, 0 for a process that isn't to be seen from here. */
+function pidOf(task: Task, lock: PosixLock): number {
+  if (lock.holder instanceof Pid) return lock.holder.in(task.pidNs)
+  return lock.owner === undefined ? 0 : -1
 }
 
 /** Locks of the open description, shared by all its descriptors. */
@@ -140,8 +157,8 @@ export function flock(task: Task, fd: number, operation: number): number {
   }
   if (!file.readable && !file.writable) return -EBADF
   const locks = locksOf(file.inode)
-  if (locks.flock(file, kind)) return 0
-  return (operation & LOCK_NB) !== 0 ? -EAGAIN : task.block(locks.queue, -ERESTARTSYS)
+  const status = locks.flock(file, kind)
+  return status === -EAGAIN && (operation & LOCK_NB) === 0 ? waitFor(task, locks) : status
 }
 
 function signed64(view: DataView, at: number): number {

@@ -168,7 +168,7 @@ export function fsconfig(
   if (command === FSCONFIG_CMD_CREATE || command === FSCONFIG_CMD_CREATE_EXCL) {
     const { fs, cred, mountNs } = task
     if (!mayMount(task)) return -EPERM
-    return file.create({ fs, cred, mountNs, vfs: mountNs.vfs, task })
+    return file.create({ fs, cred, mountNs, vfs: mountNs.vfs, ns: task.ns })
   }
   const key = task.mm.readString(keyAt, MAX_KEY)
   if (failed(key)) return key === -EFAULT ? key : -EINVAL

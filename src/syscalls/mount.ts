@@ -110,7 +110,7 @@ export function mount(
   const fsType = task.kernel.fsTypes.get(type)
   if (fsType === undefined) return -ENODEV
   const { fs, cred } = task
-  const context: MountContext = { fs, cred, mountNs: ns, vfs: ns.vfs, task }
+  const context: MountContext = { fs, cred, mountNs: ns, vfs: ns.vfs, ns: task.ns }
   return operations.mountNew(context, at, fsType, source === '' ? 'none' : source, flags, data)
 }
 

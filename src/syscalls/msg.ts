@@ -15,9 +15,6 @@ import {
   MSG_STAT,
   MSG_STAT_ANY,
   MSGMAP,
-  MSGMAX,
-  MSGMNB,
-  MSGMNI,
   MSGPOOL,
   MSGSEG,
   MSGSSZ,
@@ -47,7 +44,7 @@ class MessageWait {
 }
 
 export function msgget(task: Task, key: number, flags: number): number {
-  const make = () => new MessageQueue(key | 0, flags, task.cred, nowSeconds(task))
+  const make = () => new MessageQueue(key | 0, flags, task.cred, nowSeconds(task), task.ns.ipc.limits.msgmnb)
   return task.ns.ipc.msg.get(key | 0, flags, task.cred, () => 0, make)
 }
 
@@ -82,7 +79,7 @@ function readMessage(task: Task, at: GuestAddr, length: number): OrErrno<Message
   if (head === undefined) return -EFAULT
   const type = s64(head, MSGBUF.mtype)
   const rawType = [head.getInt32(0, true), head.getInt32(4, true)] as const
-  if (length > MSGMAX || type < 1) return -EINVAL
+  if (length > task.ns.ipc.limits.msgmax || type < 1) return -EINVAL
   const bytes = new Uint8Array(length)
   if (length > 0 && task.mm.copyIn(at + MSGBUF.mtext, bytes) < 0) return -EFAULT
   return { type, rawType, bytes }
@@ -179,7 +176,7 @@ function set(task: Task, id: number, at: GuestAddr): number {
   const maxBytes = s64(view, MSQID_DS.msg_qbytes)
   const queue = controlled(task, task.ns.ipc.msg, id)
   if (failed(queue)) return queue
-  if (maxBytes > MSGMNB && !task.cred.capable(CAP_SYS_RESOURCE)) return -EPERM
+  if (maxBytes > task.ns.ipc.limits.msgmnb && !task.cred.capable(CAP_SYS_RESOURCE)) return -EPERM
   const status = setPerm(task, queue, view)
   if (status < 0) return status
   queue.maxBytes = maxBytes
@@ -191,14 +188,14 @@ function set(task: Task, id: number, at: GuestAddr): number {
 
 /** MSG_INFO: what is in use, in three fields of the limits. */
 function info(task: Task, inUse: boolean, at: GuestAddr): number {
-  const { msg } = task.ns.ipc
+  const { msg, limits } = task.ns.ipc
   const out = task.mm.out(MSGINFO.size)
   const queues = msg.objects()
   const messages = queues.reduce((sum, queue) => sum + queue.messages.length, 0)
   const bytes = queues.reduce((sum, queue) => sum + queue.bytes, 0)
-  out.setInt32(MSGINFO.msgmni, MSGMNI, true)
-  out.setInt32(MSGINFO.msgmax, MSGMAX, true)
-  out.setInt32(MSGINFO.msgmnb, MSGMNB, true)
+  out.setInt32(MSGINFO.msgmni, limits.msgmni, true)
+  out.setInt32(MSGINFO.msgmax, limits.msgmax, true)
+  out.setInt32(MSGINFO.msgmnb, limits.msgmnb, true)
   out.setInt32(MSGINFO.msgssz, MSGSSZ, true)
   out.setUint16(MSGINFO.msgseg, MSGSEG, true)
   out.setInt32(MSGINFO.msgpool, inUse ? queues.length : MSGPOOL, true)

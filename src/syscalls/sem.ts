@@ -16,11 +16,8 @@ import {
   SEM_STAT,
   SEM_STAT_ANY,
   SEMAEM,
-  SEMMNI,
   SEMMNS,
   SEMMNU,
-  SEMMSL,
-  SEMOPM,
   SEMUME,
   SEMUSZ,
   SEMVMX,
@@ -41,7 +38,7 @@ import { putS64, readTimespec } from './time-args.ts'
 
 export function semget(task: Task, key: number, count: number, flags: number): number {
   const { sem } = task.ns.ipc
-  if (count < 0 || count > SEMMSL) return -EINVAL
+  if (count < 0 || count > task.ns.ipc.limits.semmsl) return -EINVAL
   return sem.get(
     key | 0,
     flags,
@@ -102,7 +99,7 @@ function startWait(
     badTimeout = timeout < 0
     deadline = task.kernel.now() + timeout
   }
-  if (count > SEMOPM) return -E2BIG
+  if (count > task.ns.ipc.limits.semopm) return -E2BIG
   const ops = readOps(task, opsAt, count)
   if (ops === undefined) return -EFAULT
   if (count < 1 || id < 0 || badTimeout) return -EINVAL
@@ -234,14 +231,14 @@ function set(task: Task, id: number, at: GuestAddr): number {
 
 /** SEM_INFO: what is in use, in two fields of the limits. */
 function info(task: Task, inUse: boolean, at: GuestAddr): number {
-  const { sem } = task.ns.ipc
+  const { sem, limits } = task.ns.ipc
   const out = task.mm.out(SEMINFO.size)
   out.setInt32(SEMINFO.semmap, SEMMNS, true)
-  out.setInt32(SEMINFO.semmni, SEMMNI, true)
-  out.setInt32(SEMINFO.semmns, SEMMNS, true)
+  out.setInt32(SEMINFO.semmni, limits.semmni, true)
+  out.setInt32(SEMINFO.semmns, limits.semmns, true)
   out.setInt32(SEMINFO.semmnu, SEMMNU, true)
-  out.setInt32(SEMINFO.semmsl, SEMMSL, true)
-  out.setInt32(SEMINFO.semopm, SEMOPM, true)
+  out.setInt32(SEMINFO.semmsl, limits.semmsl, true)
+  out.setInt32(SEMINFO.semopm, limits.semopm, true)
   out.setInt32(SEMINFO.semume, SEMUME, true)
   out.setInt32(SEMINFO.semvmx, SEMVMX, true)
   out.setInt32(SEMINFO.semusz, inUse ? sem.size : SEMUSZ, true)

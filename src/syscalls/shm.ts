@@ -28,17 +28,17 @@ import {
   SHM_STAT_ANY,
   SHM_UNLOCK,
   SHMMIN,
-  SHMMNI,
   SHMSEG,
 } from '../abi/constants.ts'
-import { EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
+import { EFAULT, EINVAL, ENOMEM, ENOSPC, EPERM } from '../abi/errno.ts'
 import { SHM_INFO as SHM_INFO_LAYOUT, SHMID_DS, SHMINFO } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { createSharedMemory } from '../fs/memfd/memfd.ts'
 import { ShmFile } from '../fs/memfd/shm-file.ts'
 import { totalMemory } from '../fs/tmpfs/super.ts'
-import { SHMMAX, ShmSegment } from '../kernel/ipc/shm.ts'
+import { SHMMAX } from '../kernel/ipc/limits.ts'
+import { ShmSegment } from '../kernel/ipc/shm.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { mmap } from '../mm/mmap.ts'
@@ -61,7 +61,9 @@ export function shmget(task: Task, key: number, size: number, flags: number): nu
 }
 
 function newSegment(task: Task, key: number, size: number, flags: number): OrErrno<ShmSegment> {
-  if (size < SHMMIN || size >= SHMMAX) return -EINVAL
+  const { shm, limits } = task.ns.ipc
+  if (size < SHMMIN || size > limits.shmmax || size >= SHMMAX) return -EINVAL
+  if (shm.pages + Math.ceil(size / PAGE_SIZE) > limits.shmall) return -ENOSPC
   // As heuristic overcommit has it: what can never be had is refused.
   if ((flags & SHM_NORESERVE) === 0 && size > totalMemory(task.kernel.host)) return -ENOMEM
   // As on a machine whose pool of huge pages is empty.
@@ -194,15 +196,21 @@ function stat(task: Task, id: number, command: number, at: GuestAddr): number {
   return status < 0 ? status : command === IPC_STAT ? 0 : segment.id
 }
 
-/** shmmax and shmall: ULONG_MAX - (1 << 24), which a double can't hold exactly. */
+/** ULONG_MAX - (1 << 24) is more than a double can hold exactly. */
+function putLimit(out: DataView, at: number, value: number): void {
+  putS64(out, at, value)
+  if (value !== SHMMAX) return
+  out.setUint32(at, 0xfeffffff, true)
+  out.setUint32(at + 4, 0xffffffff, true)
+}
+
 function limits(task: Task, at: GuestAddr): number {
   const out = task.mm.out(SHMINFO.size)
-  for (const field of [SHMINFO.shmmax, SHMINFO.shmall]) {
-    out.setUint32(field, 0xfeffffff, true)
-    out.setUint32(field + 4, 0xffffffff, true)
-  }
+  const { shmmax, shmall, shmmni } = task.ns.ipc.limits
+  putLimit(out, SHMINFO.shmmax, shmmax)
+  putLimit(out, SHMINFO.shmall, shmall)
   putS64(out, SHMINFO.shmmin, SHMMIN)
-  putS64(out, SHMINFO.shmmni, SHMMNI)
+  putS64(out, SHMINFO.shmmni, shmmni)
   putS64(out, SHMINFO.shmseg, SHMSEG)
   const status = task.mm.commit(at)
   return status < 0 ? status : Math.max(task.ns.ipc.shm.highest, 0)

@@ -6,7 +6,9 @@ import {
   MSG_CMSG_CLOEXEC,
   MSG_CTRUNC,
   MSG_DONTWAIT,
+  MSG_ERRQUEUE,
   MSG_NOSIGNAL,
+  MSG_OOB,
   MSG_PEEK,
   MSG_WAITALL,
   SOCK_STREAM,
@@ -41,6 +43,8 @@ const MAX_ADDRESS = 128
 /** net.core.optmem_max: control messages in one call. */
 const MAX_CONTROL = 131072
 const INT_MAX = 0x7fffffff
+/** What is out of band or an error is there or not. */
+const NEVER_WAIT = MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE
 
 /** The socket behind a descriptor: at later tries of a call the one that it began with. */
 export function socketOf(task: Task, fd: number): SocketFile | number {
@@ -263,7 +267,7 @@ export function receiveOne(task: Task, file: SocketFile, request: ReceiveRequest
   const enough = (flags & MSG_WAITALL) !== 0 ? total : Math.min(socket.options.rcvLowat, total)
   const wantsMore = n > 0 && done < enough && (flags & MSG_PEEK) === 0 && socket.isStream && !gotFiles
   if (n === -EAGAIN || wantsMore) {
-    if ((flags & MSG_DONTWAIT) !== 0) return done > 0 ? done : -EAGAIN
+    if ((flags & NEVER_WAIT) !== 0) return done > 0 ? done : -EAGAIN
     const result = waitFor(task, file, socket.waitQueue, READ_EVENTS, socket.options.rcvTimeout, done)
     if (result === BLOCK) dropControl(request)
     return result

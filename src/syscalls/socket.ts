@@ -157,8 +157,10 @@ export function connect(task: Task, fd: number, nameAt: GuestAddr, nameLength: n
   if (failed(address)) return address
   const again = task.progress !== undefined
   const { socket: to } = file
-  const status = to.connect(task, address)
-  const waits = status === -EAGAIN || status === -EINPROGRESS || (status === -EALREADY && again)
+  const tried = to.connect(task, address)
+  // What an earlier try of this very call has begun.
+  const status = again && tried === -EALREADY ? -EINPROGRESS : tried
+  const waits = status === -EAGAIN || status === -EINPROGRESS || status === -EALREADY
   if (!waits || file.nonblocking) return status
   const result = waitFor(
     task,
@@ -249,7 +251,13 @@ const how = enumOf({ SHUT_RD, SHUT_WR, SHUT_RDWR })
 const acceptFlags = flagsArg({ SOCK_CLOEXEC, SOCK_NONBLOCK })
 
 export const socketCalls = {
-  socket: { nr: NR.socket, run: socket, args: [domain, type, int], returns: 'fd', partial: 'AF_UNIX only' },
+  socket: {
+    nr: NR.socket,
+    run: socket,
+    args: [domain, type, int],
+    returns: 'fd',
+    partial: 'AF_UNIX, and by way of the host AF_INET, AF_INET6 and NETLINK_ROUTE',
+  },
   socketpair: { nr: NR.socketpair, run: socketpair, args: [domain, type, int, addr] },
   bind: { nr: NR.bind, run: bind, args: [fdArg, addr, int] },
   listen: { nr: NR.listen, run: listen, args: [fdArg, int] },

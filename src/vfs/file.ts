@@ -126,6 +126,12 @@ export abstract class File {
   get openPending(): boolean {
     return false
   }
+  /** Whether changes of what `poll` says are the host's to tell, which may take a moment. */
+  get toldByHost(): boolean {
+    return false
+  }
+  /** F_SETOWN has given it an owner: a socket tells that one of urgent data. */
+  owned(): void {}
   /** How long a blocking read or write waits at most, in ns (SO_RCVTIMEO, SO_SNDTIMEO); Infinity: for ever. */
   get readTimeout(): number {
     return Number.POSITIVE_INFINITY

@@ -1,6 +1,7 @@
 /** What mount(2) can mount: file_system_type. */
 import type { Credentials } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
+import type { Dentry } from './dentry.ts'
 import type { MountNamespace } from './mount.ts'
 import type { FsContext } from './path.ts'
 import type { SuperBlock } from './super-block.ts'
@@ -17,8 +18,8 @@ export interface MountContext {
   readonly cred: Credentials
   readonly mountNs: MountNamespace
   readonly vfs: Vfs
-  /** The calling task (proc takes its pid namespace, sysfs the network's); typed by the kernel. */
-  readonly task: unknown
+  /** The other namespaces of who mounts (NsProxy of the kernel's); undefined: the first ones. */
+  readonly ns: unknown
 }
 
 export interface FsType {
@@ -26,4 +27,6 @@ export interface FsType {
   readonly flags: number
   /** `flags` are MS_*; `options` the comma-separated rest. A super block that exists already may be given again. */
   mount(source: string, flags: number, options: string, context: MountContext): OrErrno<SuperBlock>
+  /** The directory that a new mount shows, where it is not the file system's root. */
+  rootOf?(sb: SuperBlock, context: MountContext): Dentry
 }

@@ -17,7 +17,7 @@ import { DirFile } from './dir-file.ts'
 import type { Dirents } from './dirents.ts'
 import type { File } from './file.ts'
 import type { InodeLeases } from './leases.ts'
-import type { InodeLocks } from './locks.ts'
+import type { InodeLocks, OutsideLocks } from './locks.ts'
 import type { InodeWatches } from './notify.ts'
 import type { Path } from './path.ts'
 import type { SuperBlock } from './super-block.ts'
@@ -129,8 +129,9 @@ export abstract class Inode {
   mkdir(_name: string, _mode: number, _cred: Credentials): OrErrno<Inode> {
     return -EPERM
   }
-  mknod(_name: string, _mode: number, _rdev: number, _cred: Credentials): OrErrno<Inode> {
-    return -EPERM
+  /** Of a regular file too: with no intent to open it, unlike `create`. */
+  mknod(name: string, mode: number, _rdev: number, cred: Credentials): OrErrno<Inode> {
+    return (mode & S_IFMT) === S_IFREG ? this.create(name, mode & 0o7777, cred) : -EPERM
   }
   symlink(_name: string, _target: string, _cred: Credentials): OrErrno<Inode> {
     return -EPERM
@@ -220,6 +221,14 @@ export abstract class Inode {
   removexattr(_name: string): Status {
     return -EOPNOTSUPP
   }
+
+  /** Who else has to agree to locks of it: of a file of the host that others have, too. */
+  outsideLocks(): OutsideLocks | undefined {
+    return undefined
+  }
+
+  /** It got the first of its `watches`, or lost the last: what others change, too, has to be asked for news. */
+  watched(_on: boolean): void {}
 
   /** The last dentry and File let go of it. */
   release(): void {}

@@ -3,8 +3,13 @@
  * flock(2). The two families do not see each other. Made at the first lock (`locksOf`), kept with the inode.
  *
  * Always true: the ranges of one owner are disjoint, sorted, and neighbours of one type are merged.
+ *
+ * A file of the host that others use, too, has OutsideLocks: there the sandbox holds, as one owner, the strongest of what
+ * its owners hold. Nobody tells when a lock of others goes: who waits for it has to try again.
  */
-import { F_UNLCK, F_WRLCK, LOCK_EX } from '../abi/constants.ts'
+import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_UN } from '../abi/constants.ts'
+import { EAGAIN } from '../abi/errno.ts'
+import type { Status } from '../base/result.ts'
 import { WaitQueue } from '../base/wait-queue.ts'
 import type { File } from './file.ts'
 import type { Inode } from './inode.ts'
@@ -24,11 +29,29 @@ export interface PosixLock {
   readonly holder: unknown
 }
 
+/** The locks of one file of the host: of this sandbox as a whole, beside others that have the file. */
+export interface OutsideLocks {
+  /** Sets or (F_UNLCK) drops a range: 0, -EAGAIN where others are in the way, or another errno. */
+  set(type: number, start: number, end: number): Status
+  /** What of others is in the way. */
+  conflict(type: number, start: number, end: number): PosixLock | undefined
+  /** LOCK_SH, LOCK_EX or LOCK_UN, without waiting. */
+  flock(file: File, operation: number): Status
+  /** No range is held any more. */
+  idle(): void
+}
+
 export class InodeLocks {
   #ranges: PosixLock[] = []
+  /** Who also has to agree. */
+  readonly outside: OutsideLocks | undefined
   readonly #flocks = new Map<File, number>()
   /** Woken whenever a lock is given up or weakened. */
   readonly queue = new WaitQueue()
+
+  constructor(outside?: OutsideLocks) {
+    this.outside = outside
+  }
 
   get empty(): boolean {
     return this.#ranges.length === 0 && this.#flocks.size === 0
@@ -50,8 +73,11 @@ export class InodeLocks {
     return undefined
   }
 
-  /** Sets or (F_UNLCK) drops the range. The caller has seen that nothing conflicts. */
-  set(request: PosixLock): void {
+  /**
+   * Sets or (F_UNLCK) drops the range. The caller has seen that nothing conflicts in here; -EAGAIN if something does
+   * outside.
+   */
+  set(request: PosixLock): Status {
     const others: PosixLock[] = []
     const own: PosixLock[] = []
     let { start, end } = request
@@ -75,35 +101,126 @@ export class InodeLocks {
       if (lock.end > request.end) own.push({ ...lock, start: request.end })
     }
     if (request.type !== F_UNLCK) own.push({ ...request, start, end })
-    this.#ranges = others.concat(own).sort((a, b) => a.start - b.start)
+    const status = this.#replace(
+      others.concat(own).sort((a, b) => a.start - b.start),
+      request.start,
+      request.end,
+    )
     if (weakened) this.queue.wakeAll()
+    return status
+  }
+
+  /** Puts other ranges in the place of those that are, which differ between `start` and `end` alone. */
+  #replace(ranges: PosixLock[], start: number, end: number): Status {
+    const { outside } = this
+    if (outside !== undefined) {
+      const status = change(outside, this.#ranges, ranges, start, end)
+      if (status < 0) return status
+      if (ranges.length === 0) outside.idle()
+    }
+    this.#ranges = ranges
+    return 0
   }
 
   /** All ranges of the owner: the process closed a descriptor of the file, or the description went. */
   dropOwner(owner: unknown): void {
+    const gone = this.#ranges.filter(lock => lock.owner === owner)
+    if (gone.length === 0) return
     const kept = this.#ranges.filter(lock => lock.owner !== owner)
-    if (kept.length === this.#ranges.length) return
-    this.#ranges = kept
+    this.#replace(kept, gone[0].start, Math.max(...gone.map(lock => lock.end)))
     this.queue.wakeAll()
   }
 
-  /** flock(2) with LOCK_SH or LOCK_EX: whether it is held now. A lock of the other kind is lost first, as in Linux. */
-  flock(file: File, type: number): boolean {
+  /**
+   * flock(2) with LOCK_SH or LOCK_EX: 0 when it is held now, -EAGAIN while others are in the way. A lock of the other kind
+   * is lost first, as in Linux.
+   */
+  flock(file: File, type: number): Status {
     const old = this.#flocks.get(file)
-    if (old === type) return true
+    if (old === type) return 0
     if (old !== undefined) this.unflock(file)
-    for (const held of this.#flocks.values()) if (held === LOCK_EX || type === LOCK_EX) return false
-    this.#flocks.set(file, type)
-    return true
+    for (const held of this.#flocks.values()) if (held === LOCK_EX || type === LOCK_EX) return -EAGAIN
+    const status = this.outside?.flock(file, type) ?? 0
+    if (status === 0) this.#flocks.set(file, type)
+    return status
   }
 
   unflock(file: File): void {
-    if (this.#flocks.delete(file)) this.queue.wakeAll()
+    if (!this.#flocks.delete(file)) return
+    this.outside?.flock(file, LOCK_UN)
+    this.queue.wakeAll()
   }
 }
 
+const STRENGTH: ReadonlyMap<number, number> = new Map([
+  [F_UNLCK, 0],
+  [F_RDLCK, 1],
+  [F_WRLCK, 2],
+])
+
+/** Makes what is held outside follow the change: first what becomes stronger, which can fail and is then taken back. */
+function change(
+  outside: OutsideLocks,
+  before: readonly PosixLock[],
+  after: readonly PosixLock[],
+  start: number,
+  end: number,
+): Status {
+  const pieces = piecesOf(before, after, start, end)
+  const stronger = pieces.filter(({ from, to }) => STRENGTH.get(to)! > STRENGTH.get(from)!)
+  for (let i = 0; i < stronger.length; i++) {
+    const piece = stronger[i]
+    const status = outside.set(piece.to, piece.start, piece.end)
+    if (status === 0) continue
+    for (let done = 0; done < i; done++)
+      outside.set(stronger[done].from, stronger[done].start, stronger[done].end)
+    return status
+  }
+  for (const { from, to, start, end } of pieces)
+    if (STRENGTH.get(to)! < STRENGTH.get(from)!) outside.set(to, start, end)
+  return 0
+}
+
+interface Piece {
+  readonly start: number
+  readonly end: number
+  /** The strongest type that anybody had there, and has then. */
+  readonly from: number
+  readonly to: number
+}
+
+function piecesOf(
+  before: readonly PosixLock[],
+  after: readonly PosixLock[],
+  start: number,
+  end: number,
+): readonly Piece[] {
+  const borders = new Set([start, end])
+  for (const lock of [...before, ...after]) {
+    if (lock.start > start && lock.start < end) borders.add(lock.start)
+    if (lock.end > start && lock.end < end) borders.add(lock.end)
+  }
+  const points = [...borders].sort((a, b) => a - b)
+  return points.slice(1).map((to, i) => ({
+    start: points[i],
+    end: to,
+    from: strongestAt(before, points[i]),
+    to: strongestAt(after, points[i]),
+  }))
+}
+
+function strongestAt(locks: readonly PosixLock[], offset: number): number {
+  let type = F_UNLCK
+  for (const lock of locks) {
+    if (lock.start > offset || lock.end <= offset) continue
+    if (lock.type === F_WRLCK) return F_WRLCK
+    type = F_RDLCK
+  }
+  return type
+}
+
 export function locksOf(inode: Inode): InodeLocks {
-  inode.locks ??= new InodeLocks()
+  inode.locks ??= new InodeLocks(inode.outsideLocks())
   return inode.locks
 }
 

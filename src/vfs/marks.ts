@@ -33,8 +33,10 @@ export function marksOf(inode: Inode): readonly Mark[] {
 }
 
 export function addMark(inode: Inode, mark: Mark): void {
+  const first = inode.watches === undefined
   inode.watches ??= new InodeMarks()
   ;(inode.watches as InodeMarks).marks.push(mark)
+  if (first) inode.watched(true)
 }
 
 export function removeMark(inode: Inode, mark: Mark): void {
@@ -42,5 +44,7 @@ export function removeMark(inode: Inode, mark: Mark): void {
   if (list === undefined) return
   const at = list.marks.indexOf(mark)
   if (at >= 0) list.marks.splice(at, 1)
-  if (list.marks.length === 0) inode.watches = undefined
+  if (list.marks.length > 0) return
+  inode.watches = undefined
+  inode.watched(false)
 }

@@ -15,7 +15,7 @@ import {
 } from '../abi/constants.ts'
 import type { Mount, MountNamespace } from './mount.ts'
 import type { Path } from './path.ts'
-import { dentryToString, isReachable, pathToString } from './path-string.ts'
+import { isReachable, pathToString } from './path-string.ts'
 import type { SuperBlock } from './super-block.ts'
 import { major, minor } from './vfs.ts'
 
@@ -42,7 +42,7 @@ export function formatMountinfo(ns: MountNamespace, root: Path): string {
     const dev = `${major(sb.dev)}:${minor(sb.dev)}`
     const options = ((mount.flags & MS_RDONLY) !== 0 ? 'ro' : 'rw') + flagsText(mount)
     const superOptions = ((sb.flags & MS_RDONLY) !== 0 ? 'ro' : 'rw') + superFlags(sb) + ownOptions(sb)
-    text += `${mount.id} ${parent} ${dev} ${escapeField(dentryToString(mount.root))} ${escapeField(at)} ${options}`
+    text += `${mount.id} ${parent} ${dev} ${escapeField(sb.showRoot(mount.root))} ${escapeField(at)} ${options}`
     text += `${propagationText(mount)} - ${sb.fsType} ${escapeField(sb.source, true)} ${superOptions}\n`
   }
   return text

@@ -59,7 +59,7 @@ export function mountNew(
   if (mountNs.userNs.level > 0 && (type.flags & FS_USERNS_MOUNT) === 0) return -EPERM
   const sb = type.mount(source, flags & SUPER_FLAGS, options, context)
   if (failed(sb)) return sb
-  const mount = new Mount(vfs, sb, undefined, mountFlags(flags))
+  const mount = new Mount(vfs, sb, type.rootOf?.(sb, context), mountFlags(flags))
   const status = mayAttach(mountNs, mount, at)
   if (status === 0 && at.mount.sb === sb && at.dentry === at.mount.root) return abandon(mount, -EBUSY)
   if (status < 0) return abandon(mount, status)

@@ -111,10 +111,7 @@ export function createNode(
   if (device && !(type === S_IFCHR && rdev === 0) && !ctx.cred.capable(CAP_MKNOD)) return -EPERM
   const bits = creationMode(ctx.cred, dir, type | (mode & 0o7777 & ~ctx.fs.umask))
   const owner = creator(ctx.cred, dir)
-  const inode =
-    type === S_IFREG
-      ? dir.create(child.name, bits & 0o7777, owner)
-      : dir.mknod(child.name, bits, device ? rdev : 0, owner)
+  const inode = dir.mknod(child.name, bits, device ? rdev : 0, owner)
   if (failed(inode)) return inode
   created(walk, child, inode)
   return { mount: walk.mount, dentry: child }

@@ -3,6 +3,7 @@ import type { Status } from '../base/result.ts'
 import type { HostStatfs } from '../platform/host.ts'
 import { type Dentry, DentryLru } from './dentry.ts'
 import type { Inode } from './inode.ts'
+import { dentryToString } from './path-string.ts'
 
 export abstract class SuperBlock {
   /** 'tmpfs', 'proc', …: the third field of /proc/mounts. */
@@ -30,6 +31,10 @@ export abstract class SuperBlock {
   /** Options for /proc/mounts without the flags, such as 'size=65536k'; '' if none. */
   options(): string {
     return ''
+  }
+  /** What /proc/PID/mountinfo shows as the root of a mount of it. */
+  showRoot(root: Dentry): string {
+    return dentryToString(root)
   }
   /** mount -o remount with changed options. */
   remount(_flags: number, _options: string): Status {

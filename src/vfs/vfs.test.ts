@@ -34,6 +34,7 @@ import {
 } from '../abi/constants.ts'
 import {
   EACCES,
+  EAGAIN,
   EBUSY,
   EEXIST,
   EINVAL,
@@ -496,11 +497,11 @@ test('flock: shared together, exclusive alone, gone with the description', () =>
   const [first, second] = [ok(open('/a/f')), ok(open('/a/f'))]
   const locks = new InodeLocks()
   first.inode.locks = locks
-  assert.equal(locks.flock(first, LOCK_SH), true)
-  assert.equal(locks.flock(second, LOCK_SH), true)
-  assert.equal(locks.flock(second, LOCK_EX), false)
+  assert.equal(locks.flock(first, LOCK_SH), 0)
+  assert.equal(locks.flock(second, LOCK_SH), 0)
+  assert.equal(locks.flock(second, LOCK_EX), -EAGAIN)
   filePut(first)
-  assert.equal(locks.flock(second, LOCK_EX), true)
+  assert.equal(locks.flock(second, LOCK_EX), 0)
   filePut(second)
 })
 

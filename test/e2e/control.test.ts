@@ -73,7 +73,7 @@ test('jail: every process of a sandbox has its root and its working directory in
     for (const pid of family) {
       for (const link of ['root', 'cwd']) {
         const names = readdirSync(`/proc/${pid}/${link}/`).sort()
-        assert.deepEqual(names, ['mount0', 'proc'], `${link} of process ${pid}`)
+        assert.deepEqual(names, ['fd', 'mount0', 'proc'], `${link} of process ${pid}`)
       }
     }
   } finally {

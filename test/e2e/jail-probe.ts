@@ -12,10 +12,11 @@ import { Jail } from '../../src/sandbox/jail.ts'
 const [, , , what, directory] = process.argv
 const addon = loadAddon(join(import.meta.dirname, '../../native/build/caisson.node'))
 const host = new LinuxHost(addon)
-const jail = Jail.enterRoot(addon, host, [
+const donations = [
   { source: '/', target: '/', readOnly: true },
   { source: directory, target: directory, readOnly: false },
-])
+]
+const jail = Jail.enterRoot(addon, host, donations, true)
 jail.dropCapabilities()
 const report = { root: readdirSync('/').sort(), ...look(), threads: [] as string[] }
 jail.seal(false)

@@ -65,7 +65,7 @@ for (const user of users) {
     const { stdout, stderr } = run('look', user)
     assert.notEqual(stdout, '', stderr)
     const report = JSON.parse(stdout)
-    assert.deepEqual(report.root, ['mount0', 'mount1', 'proc'])
+    assert.deepEqual(report.root, ['fd', 'mount0', 'mount1', 'proc'])
     assert.equal(report.readsRoot, true)
     // '.' and '..' alone.
     assert.deepEqual(report.pseudo, [48, 48, 48])
@@ -91,7 +91,7 @@ test('launcher: the exit status is the sentry’s', () => {
 test('launcher: a call that is not on the list ends the sandbox, and is reported', () => {
   const { status, stdout, stderr } = run('socket')
   assert.equal(stdout, '')
-  assert.match(stderr, /host call that is not on its list/)
+  assert.match(stderr, /made the host call socket, which is not on its list/)
   assert.equal(status, 128 + 31)
 })
 

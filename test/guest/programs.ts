@@ -40,7 +40,8 @@ export function sectionTitles(program: string): string[] {
 export function build(program: string, directory = sources): string {
   const source = join(directory, `${program}.c`)
   const target = join(built, program)
-  const newest = Math.max(...[source, join(sources, 'observe.h')].map(path => statSync(path).mtimeMs))
+  const headers = globSync('*.h', { cwd: sources }).map(name => join(sources, name))
+  const newest = Math.max(...[source, ...headers].map(path => statSync(path).mtimeMs))
   if (existsSync(target) && statSync(target).mtimeMs > newest) return target
   mkdirSync(built, { recursive: true })
   const compiler = spawnSync('cc', [...FLAGS, '-I', sources, '-o', target, source, '-lm'], {
@@ -69,6 +70,8 @@ export async function run(program: string, mode: Mode, titles: readonly string[]
 function commandLine(mode: Mode, directory: string, program: string[]): string[] {
   if (mode === 'host') return program
   const flags = mode === 'patched' ? ['--rw', directory] : ['--no-patch']
+  // Programs about the internet.
+  if (basename(program[0]).startsWith('inet')) flags.push('--network=host')
   return [caisson, 'do', ...flags, '--', ...program]
 }
 

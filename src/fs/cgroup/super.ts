@@ -1,72 +1,137 @@
-/** cgroup2: the root of a hierarchy without controllers, as it looks in a container that was given none. */
-import { CGROUP2_SUPER_MAGIC, MS_RDONLY } from '../../abi/constants.ts'
-import { EINVAL, EOPNOTSUPP } from '../../abi/errno.ts'
-import type { OrErrno } from '../../base/result.ts'
+/**
+ * cgroup2: the hierarchy of control groups as directories (kernel/cgroup). There is one super block; a mount shows it from
+ * the cgroup on that is the root of the mounter's cgroup namespace.
+ */
+import { CGROUP2_SUPER_MAGIC } from '../../abi/constants.ts'
+import { EBADF, EINVAL, ENODEV, ENOENT } from '../../abi/errno.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import type { Cgroup } from '../../kernel/cgroup/cgroup.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
+import type { NsProxy } from '../../kernel/namespaces.ts'
+import type { Task } from '../../kernel/task.ts'
+import { type Dentry, rootDentry } from '../../vfs/dentry.ts'
+import type { File } from '../../vfs/file.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import type { Inode } from '../../vfs/inode.ts'
+import { MAY_WRITE, permission } from '../../vfs/permission.ts'
+import type { SuperBlock } from '../../vfs/super-block.ts'
+import { lookupChild } from '../../vfs/walk.ts'
 import { caller } from '../proc/access.ts'
 import { PseudoInode } from '../pseudo/inode.ts'
-import { dir, fixed, type PseudoDir, ro, rw } from '../pseudo/node.ts'
 import { PseudoSuper } from '../pseudo/super.ts'
+import { cgroupDirectory } from './directory.ts'
 
 export class Cgroup2Super extends PseudoSuper {
   override readonly fsType = 'cgroup2'
   override readonly magic = CGROUP2_SUPER_MAGIC
-  override readonly root: Inode
+  override readonly mayChangeMode = true
+  override readonly directoryMode = 0o755
+  override readonly goneError = -ENODEV
+  override readonly root: PseudoInode
+  readonly #kernel: Kernel
+  /** Inodes that have got their owner: it can be changed then. */
+  readonly #owned = new WeakSet<PseudoInode>()
 
   constructor(kernel: Kernel) {
     super(kernel.vfs.newDev(), kernel.clock)
-    this.root = new PseudoInode(this, dir(rootFiles(), { mode: 0o755 }), kernel)
+    this.#kernel = kernel
+    this.source = 'cgroup2'
+    this.root = new PseudoInode(this, cgroupDirectory(this), kernel.cgroups)
+  }
+
+  override alive(subject: object): boolean {
+    return !(subject as Cgroup).removed
+  }
+
+  override owner(inode: PseudoInode): void {
+    if (this.#owned.has(inode)) return
+    this.#owned.add(inode)
+    const { uid, gid } = inode.subject as Cgroup
+    inode.uid = uid
+    inode.gid = gid
+  }
+
+  override options(): string {
+    return 'nsdelegate,memory_recursiveprot'
+  }
+
+  override showRoot(root: Dentry): string {
+    const cgroup = (root.inode as PseudoInode).subject as Cgroup
+    return cgroup.pathFrom(caller(this.#kernel).ns.cgroup.root)
+  }
+
+  /**
+   * cgroup_procs_write_permission: whether `writer`, who opened a file with `cred`, may bring a process from one cgroup to
+   * another: neither may be outside of its namespace, and it must be allowed to do so where both are below.
+   */
+  mayMove(writer: Task, from: Cgroup, to: Cgroup, cred: Credentials): Status {
+    const { root } = writer.ns.cgroup
+    if (!from.isSelfOrBelow(root) || !to.isSelfOrBelow(root)) return -ENOENT
+    return this.#mayAdd(commonAncestor(from, to), cred)
+  }
+
+  /** As mayMove, for a child that `task` wants to be born in `to` (CLONE_INTO_CGROUP). */
+  mayBear(task: Task, to: Cgroup): Status {
+    const from = task.group.cgroup
+    const allowed = this.#mayAdd(to, task.cred)
+    if (allowed < 0) return allowed
+    const status = this.mayMove(task, from, to, task.cred)
+    return status < 0 || from === to ? status : to.takesProcesses
+  }
+
+  #mayAdd(cgroup: Cgroup, cred: Credentials): Status {
+    const directory = this.#inodeOf(cgroup)
+    const file = failed(directory) ? directory : directory.lookup('cgroup.procs')
+    return failed(file) ? file : permission(cred, file, MAY_WRITE)
+  }
+
+  #inodeOf(cgroup: Cgroup): OrErrno<Inode> {
+    if (cgroup.parent === undefined) return this.root
+    const above = this.#inodeOf(cgroup.parent)
+    return failed(above) ? above : above.lookup(cgroup.name)
+  }
+
+  dentryOf(cgroup: Cgroup): Dentry {
+    if (cgroup.parent === undefined) return rootDentry(this)
+    const dentry = lookupChild(this.dentryOf(cgroup.parent), cgroup.name)
+    if (failed(dentry)) throw new Error(`cgroup ${cgroup.name} has no directory: ${dentry}`)
+    return dentry
   }
 }
 
-/** Every process is in the root; it can be put there again. */
-function rootFiles(): PseudoDir<Kernel> {
-  return {
-    'cgroup.controllers': fixed(''),
-    'cgroup.max.depth': fixed('max', 0o644),
-    'cgroup.max.descendants': fixed('max', 0o644),
-    'cgroup.procs': rw(
-      kernel => {
-        const ns = caller(kernel).pidNs
-        const numbers = new Set<number>()
-        for (const task of kernel.tasks()) numbers.add(task.group.pid.in(ns))
-        numbers.delete(0)
-        return [...numbers].map(nr => `${nr}\n`).join('')
-      },
-      (_kernel, text) => (/^\d+\s*$/.test(text) ? 0 : -EINVAL),
-    ),
-    'cgroup.stat': fixed('nr_descendants 0\nnr_dying_descendants 0'),
-    'cgroup.subtree_control': rw(
-      () => '\n',
-      (_kernel, text) => (text.trim() === '' ? 0 : -EINVAL),
-    ),
-    'cgroup.threads': rw(
-      kernel => {
-        const ns = caller(kernel).pidNs
-        return [...kernel.tasks()].map(task => `${task.pid.in(ns)}\n`).join('')
-      },
-      () => -EOPNOTSUPP,
-    ),
-    'cpu.stat': ro(
-      kernel => `usage_usec ${Math.floor(kernel.host.cpuTime() / 1000)}\nuser_usec 0\nsystem_usec 0\n`,
-    ),
-  }
-}
+const OPTIONS = new Set(['', 'nsdelegate', 'memory_recursiveprot', 'favordynmods', 'memory_localevents'])
 
 export function cgroup2Type(kernel: Kernel): FsType {
+  let only: Cgroup2Super | undefined
   return {
     name: 'cgroup2',
     flags: FS_NODEV | FS_USERNS_MOUNT,
-    mount(source: string, flags: number, options: string, _context: MountContext): OrErrno<Cgroup2Super> {
-      for (const option of options.split(',')) {
-        if (!['', 'nsdelegate', 'memory_recursiveprot', 'favordynmods'].includes(option)) return -EINVAL
-      }
-      const sb = new Cgroup2Super(kernel)
-      sb.source = source
-      sb.flags = flags & MS_RDONLY
-      return sb
+    mount(source: string, _flags: number, options: string, _context: MountContext): OrErrno<Cgroup2Super> {
+      for (const option of options.split(',')) if (!OPTIONS.has(option)) return -EINVAL
+      only ??= new Cgroup2Super(kernel)
+      only.source = source
+      return only
+    },
+    rootOf(sb: SuperBlock, context: MountContext): Dentry {
+      const ns = context.ns as NsProxy | undefined
+      return (sb as Cgroup2Super).dentryOf((ns?.cgroup ?? kernel.cgroup).root)
     },
   }
+}
+
+/** The cgroup whose directory is open as `file`, for a child of `task`. */
+export function birthCgroup(task: Task, file: File): OrErrno<Cgroup> {
+  const { inode } = file
+  if (!(inode.sb instanceof Cgroup2Super)) return -EBADF
+  if (!inode.isDir) return -EBADF
+  const to = (inode as PseudoInode).subject as Cgroup
+  const status = inode.sb.mayBear(task, to)
+  return status < 0 ? status : to
+}
+
+function commonAncestor(a: Cgroup, b: Cgroup): Cgroup {
+  let at = a
+  while (!b.isSelfOrBelow(at)) at = at.parent!
+  return at
 }

@@ -86,6 +86,8 @@ export class EpollFile extends File {
   /** Those who poll the epoll file. */
   readonly #queue = new WaitQueue()
   readonly #items = new Map<number, EpollItem>()
+  /** Something was watched that the host tells of. */
+  #toldByHost = false
   #first: EpollItem | undefined = undefined
   #last: EpollItem | undefined = undefined
 
@@ -113,6 +115,10 @@ export class EpollFile extends File {
     return 0
   }
 
+  override get toldByHost(): boolean {
+    return this.#toldByHost
+  }
+
   /** Whether a collection could find something; cheaper than `poll`. */
   get hasSuspects(): boolean {
     return this.#first !== undefined
@@ -136,6 +142,7 @@ export class EpollFile extends File {
     item.entry = queue.add(item, 0, (events & EPOLLEXCLUSIVE) !== 0)
     file.releaseHooks ??= []
     file.releaseHooks.push(item)
+    if (file.toldByHost) this.#toldByHost = true
     if (pollItem(item) !== 0) this.suspect(item)
     return 0
   }

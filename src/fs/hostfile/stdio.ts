@@ -44,6 +44,16 @@ const SURE = 4096
 const PIECE = 65536
 const MOST = 1 << 20
 
+/** How a host descriptor is taken. */
+export interface HostStreamOptions {
+  /** What /proc/PID/fd shows; by default the name of a pipe or a deleted file. */
+  readonly name?: string
+  /** The descriptor is closed when nobody has it open any more; otherwise it stays the caller's. */
+  readonly owned?: boolean
+  /** Who the guest sees as its owner, so that a process may open its /dev/stdout; the host's if absent. */
+  readonly owner?: { readonly uid: number; readonly gid: number }
+}
+
 class HostStream {
   readonly host: Host
   readonly fd: number
@@ -73,16 +83,26 @@ class HostStream {
     if (events < 0) return POLLERR
     return events | (events & POLLIN ? POLLRDNORM : 0) | (events & POLLOUT ? POLLWRNORM : 0)
   }
+
+  close(): void {
+    if (this.#watched) this.host.unwatch(this.fd)
+    this.host.close(this.fd)
+  }
 }
 
 class HostStreamInode extends AnonInode {
   readonly stream: HostStream
   readonly #stat: HostStat = newHostStat()
+  readonly #options: HostStreamOptions
 
-  constructor(kernel: Kernel, stream: HostStream) {
+  constructor(kernel: Kernel, stream: HostStream, options: HostStreamOptions) {
     super(kernel.anonFs, kernel.anonFs.nextIno, S_IFIFO | 0o600)
     this.stream = stream
+    this.#options = options
     this.getattr()
+  }
+  override release(): void {
+    if (this.#options.owned === true) this.stream.close()
   }
   override get opensItself(): boolean {
     return true
@@ -99,8 +119,8 @@ class HostStreamInode extends AnonInode {
     // A socket of the host's can't be asked anything that a guest would ask a socket: it is shown as a pipe.
     const socket = (stat.mode & S_IFMT) === S_IFSOCK
     this.mode = socket ? (stat.mode & ~S_IFMT) | S_IFIFO : stat.mode
-    this.uid = stat.uid
-    this.gid = stat.gid
+    this.uid = this.#options.owner?.uid ?? stat.uid
+    this.gid = this.#options.owner?.gid ?? stat.gid
     this.size = stat.size
     this.rdev = makedev(stat.rdevMajor, stat.rdevMinor)
     this.nlink = stat.nlink
@@ -251,11 +271,13 @@ export class HostStreamFile extends File {
   }
 }
 
-/**
- * A file over a host descriptor, which stays the caller's. `name`: what /proc/PID/fd shows; by default that of a
- * pipe or a deleted file.
- */
-export function openHostStream(kernel: Kernel, fd: number, cred: Credentials, name?: string): HostStreamFile {
+/** A file over a host descriptor. */
+export function openHostStream(
+  kernel: Kernel,
+  fd: number,
+  cred: Credentials,
+  options: HostStreamOptions = {},
+): HostStreamFile {
   const stat = newHostStat()
   kernel.host.statx(fd, '', AT_EMPTY_PATH, stat)
   const type = stat.mode & S_IFMT
@@ -264,8 +286,8 @@ export function openHostStream(kernel: Kernel, fd: number, cred: Credentials, na
   const regular = type === S_IFREG || memoryDevice
   const stream = new HostStream(kernel.host, fd, regular)
   const flags = Math.max(0, kernel.host.fcntl(fd, F_GETFL, 0)) & (O_ACCMODE | O_APPEND | O_NONBLOCK)
-  const inode = new HostStreamInode(kernel, stream)
-  const path = kernel.anonFs.pathOf(name ?? defaultName(stat), inode)
+  const inode = new HostStreamInode(kernel, stream, options)
+  const path = kernel.anonFs.pathOf(options.name ?? defaultName(stat), inode)
   const file = new HostStreamFile(path, flags & ~O_NONBLOCK, cred, stream)
   if (regular) file.pos = Math.max(0, kernel.host.lseek(fd, 0, SEEK_CUR))
   return file

@@ -27,6 +27,7 @@ import type { Path } from '../../vfs/path.ts'
 import { SnapshotDirFile } from '../../vfs/snapshot-dir-file.ts'
 import { major, minor } from '../../vfs/vfs.ts'
 import type { CachedFd } from './fd-cache.ts'
+import { FollowedDir } from './followed.ts'
 import { HostInode, NO_FOLLOW } from './inode.ts'
 import { isComponent, isKernelFs, OPEN_DIR, OPEN_SAFELY, RESOLVE } from './safety.ts'
 
@@ -44,6 +45,28 @@ export class HostDir extends HostInode {
    * those looked up since the last change: these.
    */
   #confirmed: Set<string> | undefined = undefined
+  /** What it knows because the host tells: in a shared tree, once something was found in it. */
+  followed: FollowedDir | undefined = undefined
+
+  /** `followed`, where there is one to be had. */
+  follow(): FollowedDir | undefined {
+    const { changes } = this.sb
+    if (changes !== undefined) this.followed ??= new FollowedDir(this, changes)
+    return this.followed
+  }
+
+  protected override attributesHold(): boolean {
+    if (this.parent !== undefined && !this.nameHolds) return false
+    if (this.followed?.holdsItself() === true) return true
+    this.follow()?.asks()
+    return false
+  }
+  protected override watchedBy(): FollowedDir | undefined {
+    return this.follow()
+  }
+  override settled(): void {
+    this.sb.changes?.settle([this.followed?.watch, this.parent?.followed?.watch], ['', this.name])
+  }
 
   override update(stat: HostStat): void {
     const changed = this.mtime.nsec !== stat.mtimeNsec || this.mtime.sec !== stat.mtimeSec
@@ -111,7 +134,7 @@ export class HostDir extends HostInode {
   /** Whether the descriptor is of this directory, and of a file system with files in it. */
   #check(fd: number): Status {
     const { stat } = this.sb
-    if (!this.justSeen) {
+    if (!this.justSeen && !this.heldSince()) {
       const status = this.sb.host.statx(fd, '', AT_EMPTY_PATH, stat)
       if (status < 0) return status
       if (!this.is(stat)) return -ESTALE
@@ -135,7 +158,9 @@ export class HostDir extends HostInode {
     const { sb } = this
     if (inode === undefined) return this.#missingStill(name)
     const node = inode as HostInode
-    if (sb.host.recent() - node.checkedAt < sb.nameTrust) return true
+    if (sb.shared ? this.followed?.holds(node, name) : sb.host.recent() - node.checkedAt < sb.nameTrust)
+      return true
+    this.followed?.asks()
     const fd = this.dirFd()
     if (fd < 0 || sb.host.statx(fd, name, NO_FOLLOW, sb.stat) < 0 || !node.is(sb.stat)) return false
     node.update(sb.stat)
@@ -146,14 +171,20 @@ export class HostDir extends HostInode {
   #missingStill(name: string): boolean {
     const { sb } = this
     if (sb.shared) {
+      const followed = this.follow()
+      if (followed?.isMissing(name)) return true
+      followed?.asks()
       const fd = this.dirFd()
-      return fd >= 0 && sb.host.statx(fd, name, NO_FOLLOW, sb.stat) === -ENOENT
+      if (fd < 0 || sb.host.statx(fd, name, NO_FOLLOW, sb.stat) !== -ENOENT) return false
+      followed?.noteMissing(name)
+      return true
     }
     if (this.getattr() < 0) return false
     return this.#confirmed === undefined || this.#confirmed.has(name)
   }
 
   #noteMissing(name: string): void {
+    this.followed?.noteMissing(name)
     if (this.#confirmed === undefined) return
     if (this.#confirmed.size >= CONFIRMED_LIMIT) this.#confirmed.clear()
     this.#confirmed.add(name)
@@ -200,8 +231,6 @@ export class HostDir extends HostInode {
   override tmpfile(mode: number, cred: Credentials): OrErrno<Inode> {
     const { sb } = this
     const { host, stat } = sb
-    // Without a way to link it, nobody could have it.
-    if (host.linkOpen === undefined) return -EOPNOTSUPP
     const at = this.dirFd()
     if (at < 0) return at
     const fd = host.openat2(at, '.', O_TMPFILE | O_RDWR | O_NONBLOCK, mode & 0o7777, RESOLVE)
@@ -225,7 +254,7 @@ export class HostDir extends HostInode {
 
   override mknod(name: string, mode: number, rdev: number, cred: Credentials): OrErrno<Inode> {
     if ((mode & S_IFMT) === S_IFREG || (mode & S_IFMT) === 0) {
-      const node = this.create(name, mode, cred)
+      const node = this.create(name, mode & 0o7777, cred)
       this.sb.dropCreated()
       return node
     }
@@ -248,7 +277,7 @@ export class HostDir extends HostInode {
     const status =
       from === undefined ? this.#linkOpen(node, at, name) : this.sb.host.linkat(from, node.name, at, name, 0)
     if (status < 0) return status
-    this.touched()
+    this.#changed(name)
     node.touched()
     return 0
   }
@@ -257,7 +286,7 @@ export class HostDir extends HostInode {
   #linkOpen(node: HostInode, at: number, name: string): Status {
     const { openFd } = node
     if (openFd === undefined) return -ENOENT
-    const status = this.sb.host.linkOpen?.(openFd, at, name) ?? -ENOENT
+    const status = this.sb.host.linkOpen(openFd, at, name)
     if (status === 0) node.foundAt(this, name)
     return status
   }
@@ -286,14 +315,17 @@ export class HostDir extends HostInode {
     if (status < 0) return status
     const node = inode as HostInode
     const other = target as HostInode | undefined
+    const moved = node instanceof HostDir ? node.followed?.watch : undefined
+    this.sb.changes?.settle([this.followed?.watch, to.followed?.watch, moved], [name, newName, ''])
     if (other !== undefined) {
       other.goneFrom(to, newName)
       if ((flags & RENAME_EXCHANGE) !== 0) other.foundAt(this, name)
       else other.lostLink()
-      other.touched()
+      other.doubted()
     }
     node.foundAt(to, newName)
-    node.touched()
+    if ((flags & RENAME_EXCHANGE) === 0) this.followed?.noteMissing(name)
+    node.doubted()
     this.touched()
     to.touched()
     return 0
@@ -304,11 +336,18 @@ export class HostDir extends HostInode {
     if (at < 0) return at
     const status = this.sb.host.unlinkat(at, name, flags)
     if (status < 0) return status
+    this.#changed(name)
     node.goneFrom(this, name)
     node.lostLink()
     node.touched()
-    this.touched()
+    this.followed?.noteMissing(name)
     return 0
+  }
+
+  /** An entry came or went by our own doing. */
+  #changed(name: string): void {
+    this.touched()
+    if (this.followed?.watch !== undefined) this.sb.changes!.settle([this.followed.watch], [name])
   }
 
   /** The end of an operation that made a name: owner and mode as asked, as far as the host lets us. */
@@ -321,7 +360,7 @@ export class HostDir extends HostInode {
   ): OrErrno<HostInode> {
     if (status < 0) return status
     const { host, stat } = this.sb
-    this.touched()
+    this.#changed(name)
     const found = host.statx(at, name, NO_FOLLOW, stat)
     if (found < 0) return found
     const node = this.sb.inodeOf(stat, this, name)
@@ -345,5 +384,6 @@ export class HostDir extends HostInode {
   protected override dropDescriptors(): void {
     if (this.#handle !== undefined) this.sb.dirFds.close(this.#handle)
     this.#handle = undefined
+    this.followed?.end()
   }
 }

@@ -44,6 +44,11 @@ class TestHost extends LinuxHost {
   override recent(): number {
     return this.time
   }
+  /** Each look is a call of its own. */
+  override get turn(): number {
+    return ++this.#turns
+  }
+  #turns = 0
   override statx(...args: Parameters<LinuxHost['statx']>): number {
     this.calls++
     return super.statx(...args)
@@ -51,6 +56,7 @@ class TestHost extends LinuxHost {
 }
 
 const host = new TestHost(loadAddon(join(import.meta.dirname, '../../../native/build/caisson.node')))
+host.ownFds = host.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY, 0, 0)
 const vfs = new Vfs(host)
 const userNs = new UserNamespace(undefined, 0, 0, 1)
 const cred = Object.assign(new Credentials(userNs), {
@@ -285,7 +291,6 @@ test('hostfs: a tree deeper than the descriptors kept is walked, changed and ren
 
 test('hostfs: one file can be the whole tree', () => {
   fs.writeFileSync(join(top, 'hosts'), 'localhost')
-  host.ownFds = host.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY, 0, 0)
   const fd = host.openat2(AT_FDCWD, join(top, 'hosts'), O_PATH, 0, 0)
   const sb = mountHostfs(vfs.newDev(), host, fd, { shared: true }) as HostSuper
   const place = holdPath({ mount: new Mount(vfs, sb), dentry: rootDentry(sb) })
@@ -298,5 +303,4 @@ test('hostfs: one file can be the whole tree', () => {
   filePut(file)
   assert.equal(sb.root.setattr({ mode: 0o644, size: 0 }), 0)
   assert.equal(sb.root.mode & 0o777, 0o644)
-  host.ownFds = -1
 })

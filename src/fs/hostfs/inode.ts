@@ -12,6 +12,7 @@ import type { HostStat } from '../../platform/host.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
 import { makedev } from '../../vfs/vfs.ts'
 import type { HostDir } from './directory.ts'
+import type { FollowedDir } from './followed.ts'
 import type { HostSuper } from './super.ts'
 
 export const NO_FOLLOW = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
@@ -24,8 +25,13 @@ export abstract class HostInode extends Inode {
   /** One place where the host has it; the root of the mount has none, nor has what was removed. */
   parent: HostDir | undefined = undefined
   name = ''
-  /** When the attributes were read: CLOCK_MONOTONIC. */
+  /** When the attributes were read: CLOCK_MONOTONIC, and the host's count of calls. */
   checkedAt = NEVER
+  #checkedTurn = -1
+  /** HostChanges.sequence when its name and attributes were read; -1: an event made them doubtful. */
+  seen = -1
+  /** Where it is watched for watchers inside. */
+  #pinnedIn: FollowedDir | undefined = undefined
   /** Open files and children, for which it must stay what it is. */
   #pins = 0
   #inUse = true
@@ -72,6 +78,10 @@ export abstract class HostInode extends Inode {
     this.btime.sec = stat.btimeSec
     this.btime.nsec = stat.btimeNsec
     this.checkedAt = this.sb.host.recent()
+    const { changes } = this.sb
+    if (changes === undefined) return
+    this.#checkedTurn = this.sb.host.turn
+    this.seen = changes.sequence
   }
 
   override getattr(): Status {
@@ -80,11 +90,35 @@ export abstract class HostInode extends Inode {
 
   /** The attributes may be believed. */
   get isFresh(): boolean {
-    return this.sb.host.recent() - this.checkedAt < this.sb.attrTrust
+    const { host, attrTrust, changes } = this.sb
+    if (changes !== undefined) {
+      if (this.#checkedTurn === host.turn && this.checkedAt !== NEVER) return true
+      changes.sync()
+    }
+    if (host.recent() - this.checkedAt >= attrTrust) return false
+    return changes === undefined || this.attributesHold()
+  }
+  /** Whether the host would have told of a change of the attributes. */
+  protected attributesHold(): boolean {
+    // Not of one by another name.
+    return this.nlink === 1 && this.nameHolds
+  }
+  /** Whether the host would have told if its name led elsewhere now. */
+  get nameHolds(): boolean {
+    return this.parent?.followed?.holds(this, this.name) === true
   }
   /** Its name led here so short a time ago that what an open of that name gives needs no second look. */
   get justSeen(): boolean {
-    return this.sb.host.recent() - this.checkedAt < this.sb.openTrust
+    const { host, openTrust } = this.sb
+    return host.recent() - this.checkedAt < openTrust
+  }
+
+  /** Whether its name has led here all the time until now, so that what was opened by that name just now is this. */
+  heldSince(): boolean {
+    const followed = this.parent?.followed
+    if (followed?.watch === undefined || this.seen < 0) return false
+    this.sb.changes!.drain()
+    return followed.holds(this, this.name)
   }
 
   /** Reads the attributes anew. */
@@ -92,8 +126,11 @@ export abstract class HostInode extends Inode {
     const { host, stat } = this.sb
     const open = this.openFd
     if (open !== undefined) {
+      // What the name leads to now is another question.
+      const { seen } = this
       const status = host.statx(open, '', AT_EMPTY_PATH, stat)
       if (status === 0) this.update(stat)
+      this.seen = seen
       return status
     }
     const at = this.placeFd()
@@ -111,6 +148,35 @@ export abstract class HostInode extends Inode {
   touched(): void {
     this.checkedAt = NEVER
   }
+  /** Nor, maybe, is it what its name leads to. */
+  doubted(): void {
+    this.checkedAt = NEVER
+    this.seen = -1
+  }
+  /** The host does not tell of it any more. */
+  notHeld(): void {}
+  /** Whether a File has it. */
+  get isOpen(): boolean {
+    return false
+  }
+
+  /** After a change of ours: the host tells of it as well, and that is heard before anything is asked. */
+  settled(): void {
+    const { changes } = this.sb
+    if (changes !== undefined && this.parent?.followed?.watch !== undefined)
+      changes.settle([this.parent.followed.watch], [this.name])
+  }
+
+  /** Somebody inside began to watch it: changes from outside are wanted, too. */
+  override watched(on: boolean): void {
+    this.#pinnedIn?.unpin()
+    this.#pinnedIn = on ? this.watchedBy() : undefined
+    this.#pinnedIn?.pin()
+  }
+  /** Whose events are about it. */
+  protected watchedBy(): FollowedDir | undefined {
+    return this.parent?.followed
+  }
 
   override setattr(change: AttrChange): Status {
     let status = 0
@@ -122,6 +188,7 @@ export abstract class HostInode extends Inode {
     if (status === 0 && (change.atime !== undefined || change.mtime !== undefined))
       status = this.#setTimes(change)
     if (status < 0) return status
+    this.settled()
     return this.refresh()
   }
 
@@ -178,17 +245,22 @@ export abstract class HostInode extends Inode {
   /** A lookup or an operation found it at this place. */
   foundAt(parent: HostDir | undefined, name: string): void {
     this.#inUse = true
+    if (this.parent === parent && this.name === name) return
+    this.parent?.followed?.remove(this.name, this)
     if (this.parent !== parent) {
       parent?.pin()
       this.parent?.unpin()
       this.parent = parent
     }
     this.name = name
+    parent?.follow()?.add(name, this)
+    if (this.#pinnedIn !== undefined) this.watched(true)
   }
 
   /** It is not at this place any more. */
   goneFrom(parent: HostDir, name: string): void {
     if (this.parent !== parent || this.name !== name) return
+    parent.followed?.remove(name, this)
     this.parent = undefined
     this.name = ''
     parent.unpin()
@@ -217,7 +289,8 @@ export abstract class HostInode extends Inode {
     while (at !== undefined && !at.#inUse && at.#pins === 0 && at !== at.sb.root) {
       at.sb.forget(at)
       at.dropDescriptors()
-      const parent: HostInode | undefined = at.parent
+      const parent: HostDir | undefined = at.parent
+      parent?.followed?.remove(at.name, at)
       at.parent = undefined
       if (parent !== undefined) parent.#pins--
       at = parent
@@ -247,6 +320,7 @@ export abstract class HostInode extends Inode {
     if (fd < 0) return fd
     const status = this.sb.host.fsetxattr(fd, name, value, flags)
     this.returnFd(fd)
+    this.settled()
     this.touched()
     return status
   }
@@ -262,6 +336,7 @@ export abstract class HostInode extends Inode {
     if (fd < 0) return fd
     const status = this.sb.host.fremovexattr(fd, name)
     this.returnFd(fd)
+    this.settled()
     this.touched()
     return status
   }

@@ -6,6 +6,8 @@
 import {
   AT_EMPTY_PATH,
   F_SETFL,
+  MAP_PRIVATE,
+  MAP_TYPE,
   O_ACCMODE,
   O_APPEND,
   O_DSYNC,
@@ -22,9 +24,11 @@ import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { readHost, writeHost } from '../../platform/host-io.ts'
 import { File, type MapSource } from '../../vfs/file.ts'
+import type { OutsideLocks } from '../../vfs/locks.ts'
 import type { Path } from '../../vfs/path.ts'
 import type { CachedFd } from './fd-cache.ts'
 import { HostInode } from './inode.ts'
+import { HostLocks } from './outside-locks.ts'
 import { isKernelFs, OPEN_SAFELY } from './safety.ts'
 
 export class HostRegular extends HostInode {
@@ -32,6 +36,10 @@ export class HostRegular extends HostInode {
   #files: Set<HostFile> | undefined = undefined
   /** What the others read by. */
   #reader: CachedFd | undefined = undefined
+  /** The guest can write to it through a mapping, of which the host does not tell. */
+  #mapped = false
+  /** The mtime since when it is known that reading changes the atime no more, or that it never does. */
+  #readSince = Number.NaN
 
   override get openFd(): number | undefined {
     if (this.#reader !== undefined && this.#reader.users > 0) return this.#reader.fd
@@ -41,12 +49,62 @@ export class HostRegular extends HostInode {
 
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
     const hostFlags = flags & (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC)
-    if (hostFlags === O_RDONLY && !this.sb.shared) {
+    if (hostFlags === O_RDONLY && (!this.sb.shared || this.nameHolds)) {
       const reader = this.#openReader()
       return typeof reader === 'number' ? reader : new HostFile(this, reader.fd, reader, path, flags, cred)
     }
     const fd = this.#openFor(hostFlags)
     return fd < 0 ? fd : new HostFile(this, fd, undefined, path, flags, cred)
+  }
+
+  override get isOpen(): boolean {
+    return (this.#files?.size ?? 0) > 0 || (this.#reader?.users ?? 0) > 0
+  }
+
+  protected override attributesHold(): boolean {
+    return !this.#mapped && super.attributesHold()
+  }
+  mappedForWriting(): void {
+    this.#mapped = true
+  }
+  /** Under relatime the first read after a change is noted in the atime. */
+  wasRead(): void {
+    if (this.sb.changes === undefined) return
+    const mtime = this.mtime.sec + this.mtime.nsec / 1e9
+    if (mtime === this.#readSince || this.atime.sec > this.mtime.sec) return
+    this.#readSince = mtime
+    this.touched()
+  }
+  /** After a change of ours through a descriptor. */
+  written(): void {
+    this.touched()
+    // Who watches inside has heard of it already.
+    if (this.sb.changes?.hasPins) this.settled()
+  }
+
+  /** It may be gone, and the host is to have its space back. */
+  override doubted(): void {
+    super.doubted()
+    this.#closeIdle()
+  }
+  override notHeld(): void {
+    this.#closeIdle()
+  }
+  #closeIdle(): void {
+    if (this.#reader?.users === 0) this.dropDescriptors()
+  }
+
+  /** Locks of a shared tree hold for others, too. */
+  override outsideLocks(): OutsideLocks | undefined {
+    return this.sb.shared ? new HostLocks(this) : undefined
+  }
+
+  /** Another open description of it, which is the caller's. */
+  openOther(flags: number): number {
+    const fd = this.#openHost(flags)
+    const { openFd } = this
+    if (fd >= 0 || openFd === undefined) return fd
+    return this.sb.host.reopen(openFd, flags | O_NONBLOCK)
   }
 
   opened(file: HostFile): void {
@@ -57,13 +115,25 @@ export class HostRegular extends HostInode {
       this.#files.add(file)
     }
   }
+  /** The File has a descriptor of its own from now on. */
+  parted(file: HostFile, from: CachedFd): void {
+    this.#files ??= new Set()
+    this.#files.add(file)
+    this.sb.fileFds.drop(from)
+  }
   closed(file: HostFile): void {
     if (file.reader !== undefined) this.sb.fileFds.drop(file.reader)
     else {
       this.sb.host.close(file.fd)
       this.#files!.delete(file)
+      if (file.writable && this.sb.changes?.hasPins) this.settled()
     }
     this.unpin()
+  }
+
+  override release(): void {
+    this.locks?.outside?.idle()
+    super.release()
   }
 
   protected override dropDescriptors(): void {
@@ -146,7 +216,7 @@ export class HostRegular extends HostInode {
     const fd = this.sb.openBelow(at, this.name, flags | OPEN_SAFELY)
     if (fd < 0) return fd
     let status = 0
-    if (!this.justSeen) {
+    if (!this.justSeen && !this.heldSince()) {
       status = host.statx(fd, '', AT_EMPTY_PATH, stat)
       if (status === 0 && this.is(stat)) this.update(stat)
       else if (status === 0) {
@@ -167,7 +237,7 @@ export class HostRegular extends HostInode {
   #reopen(flags: number): number {
     const { host, rootFd, root } = this.sb
     const fd = this === root ? rootFd : this.openFd
-    if (fd === undefined || host.reopen === undefined) return -ESTALE
+    if (fd === undefined) return -ESTALE
     const opened = host.reopen(fd, flags | O_NONBLOCK)
     return opened === -ENOSYS ? -EACCES : opened
   }
@@ -176,9 +246,9 @@ export class HostRegular extends HostInode {
 /** An open host file. Its path may be an overlay's, so everything goes to `node`. */
 export class HostFile extends File {
   readonly node: HostRegular
-  readonly fd: number
+  fd: number
   /** The descriptor, if others read by it too. */
-  readonly reader: CachedFd | undefined
+  reader: CachedFd | undefined
   /** Whether the host's open description appends. */
   #appends: boolean
 
@@ -209,11 +279,18 @@ export class HostFile extends File {
     const { node } = this
     let length = into.remaining
     // The end of a file that is believed to be what it was needs no asking. (Some that tell no size have bytes.)
-    if (this.reader !== undefined && node.size > 0 && node.isFresh) {
+    if (
+      this.reader !== undefined &&
+      node.size > 0 &&
+      (!node.sb.shared || offset >= node.size) &&
+      node.isFresh
+    ) {
       if (offset >= node.size) return 0
       length = Math.min(length, node.size - offset)
     }
-    return readHost(node.sb.host, this.fd, into, offset, length)
+    const n = readHost(node.sb.host, this.fd, into, offset, length)
+    if (n > 0) node.wasRead()
+    return n
   }
 
   override writeAt(from: IoSrc, offset: number): number {
@@ -221,7 +298,7 @@ export class HostFile extends File {
     const mode = this.node.privileges()
     const n = writeHost(this.node.sb.host, this.fd, from, offset, from.remaining)
     if (mode !== 0) this.node.sb.host.fchmod(this.fd, mode)
-    this.node.touched()
+    this.node.written()
     return n
   }
 
@@ -232,7 +309,7 @@ export class HostFile extends File {
     const mode = this.node.privileges()
     const n = this.node.sb.host.copyFileRange(fd, sourceOffset, this.fd, offset, length)
     if (mode !== 0) this.node.sb.host.fchmod(this.fd, mode)
-    this.node.touched()
+    this.node.written()
     return n
   }
 
@@ -242,7 +319,8 @@ export class HostFile extends File {
     return at
   }
 
-  override mapping(): MapSource | number {
+  override mapping(_offset: number, _length: number, _prot: number, flags: number): MapSource | number {
+    if (this.writable && (flags & MAP_TYPE) !== MAP_PRIVATE) this.node.mappedForWriting()
     return { hostFd: this.fd, offset: 0 }
   }
 
@@ -257,12 +335,24 @@ export class HostFile extends File {
     const bits = this.node.privileges()
     const status = this.node.sb.host.fallocate(this.fd, mode, offset, length)
     if (bits !== 0) this.node.sb.host.fchmod(this.fd, bits)
-    this.node.touched()
+    this.node.written()
     return status
   }
 
   override release(): void {
     this.node.closed(this)
+  }
+
+  /** Its descriptor, and no other File's: what flock(2) locks. A negative errno if there is none to be had. */
+  ownFd(): number {
+    if (this.reader === undefined) return this.fd
+    const fd = this.node.openOther(O_RDONLY)
+    if (fd < 0) return fd
+    const shared = this.reader
+    this.fd = fd
+    this.reader = undefined
+    this.node.parted(this, shared)
+    return fd
   }
 
   /** F_SETFL may have changed O_APPEND; that the end is found and written at in one step is the host's to do. */

@@ -42,8 +42,24 @@ const KERNEL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
   0x65735543,
 ])
 
+/** ext4, xfs, btrfs, tmpfs, ramfs, overlay, f2fs, zfs, bcachefs, erofs, squashfs, isofs. */
+const LOCAL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x858458f6, 0x794c7630, 0xf2f52010, 0x2fc12fc1, 0xca451a4e,
+  0xe0f5e1e2, 0x73717368, 0x9660,
+])
+
 /** Whether the descriptor leads into an interface of the host's kernel: those of the guest's are mounted over it. */
 export function isKernelFs(host: Host, fd: number): boolean {
+  const type = fsTypeOf(host, fd)
+  return type < 0 || KERNEL_FILE_SYSTEMS.has(type)
+}
+
+/** Whether it is of a file system that the host's kernel alone changes, so that its inotify tells of every change. */
+export function isLocalFs(host: Host, fd: number): boolean {
+  return LOCAL_FILE_SYSTEMS.has(fsTypeOf(host, fd))
+}
+
+function fsTypeOf(host: Host, fd: number): number {
   const out: HostStatfs = {
     type: 0,
     bsize: 0,
@@ -56,7 +72,7 @@ export function isKernelFs(host: Host, fd: number): boolean {
     frsize: 0,
     flags: 0,
   }
-  return host.fstatfs(fd, out) < 0 || KERNEL_FILE_SYSTEMS.has(out.type)
+  return host.fstatfs(fd, out) < 0 ? -1 : out.type
 }
 
 /** Whether `name` is one name in a directory, which leads nowhere else. The walk gives nothing else: here it matters. */

@@ -9,19 +9,21 @@
  * and regular files is ever opened: what a name turned out to be is checked on the descriptor itself.
  *
  * 'cache' is for a tree that others change rarely (the lower layer of an overlay): names and attributes are believed for
- * a second. 'shared' is for volumes that we and others write to: every walk asks the host.
+ * a second. 'shared' is for volumes and the roots of containers, which we and others write to: what was asked once holds as
+ * long as the host would tell of a change (followed.ts), and where it does not every walk asks the host.
  */
 import { AT_EMPTY_PATH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
 import { EMFILE, ENOTDIR } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { type Host, type HostStat, type HostStatfs, newHostStat } from '../../platform/host.ts'
+import type { HostChanges } from '../../platform/host-changes.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 import { makedev } from '../../vfs/vfs.ts'
 import { HostDir } from './directory.ts'
 import { FdCache } from './fd-cache.ts'
 import { type HostInode, HostSpecial, HostSymlink } from './inode.ts'
 import { HostRegular } from './regular.ts'
-import { RESOLVE } from './safety.ts'
+import { isLocalFs, RESOLVE } from './safety.ts'
 
 /** Descriptors that may stay open although nobody needs them. */
 const IDLE_DIRECTORIES = 512
@@ -38,7 +40,12 @@ export class HostSuper extends SuperBlock {
   override readonly root: HostInode
   readonly host: Host
   readonly shared: boolean
-  /** Nanoseconds for which a name, and attributes, are believed. */
+  /** Who tells of changes in a shared tree. */
+  readonly changes: HostChanges | undefined
+  /**
+   * Nanoseconds for which a name, and attributes, are believed; in a shared tree at most, since there are changes that the
+   * host does not tell of: those of writes through mappings.
+   */
   readonly nameTrust: number
   readonly attrTrust: number
   /** For which an open needs no second look at what it opened. */
@@ -49,6 +56,8 @@ export class HostSuper extends SuperBlock {
   readonly stat: HostStat = newHostStat()
   readonly direntBuffer = new Uint8Array(32768)
   readonly #rootFd: number
+  /** Devices that were looked at, and whether the host tells of all that happens on them. */
+  readonly #tellers = new Map<number, boolean>()
   /** Inodes in use, by device and number. */
   readonly #inodes = new Map<number, Map<number, HostInode>>()
   /** The descriptor that made the newest file: its mode may not allow a second open. */
@@ -59,16 +68,21 @@ export class HostSuper extends SuperBlock {
     super(dev)
     this.host = host
     this.shared = options.shared
+    this.changes = options.shared ? host.changes : undefined
     this.nameTrust = options.shared ? 0 : 1e9
-    // Long enough for the stat that ends a path walk not to ask what the walk has just asked.
-    this.attrTrust = options.shared ? 1e5 : 1e9
+    // Without anybody who tells: for the stat that ends a path walk not to ask what the walk has just asked.
+    this.attrTrust = options.shared && this.changes === undefined ? 1e5 : 1e9
     this.openTrust = options.shared ? 0 : 1e6
     this.dirFds = new FdCache(host, IDLE_DIRECTORIES)
     this.fileFds = new FdCache(host, IDLE_FILES)
     this.#rootFd = rootFd
+    this.changes?.whenQuiet.add(this.#closeFiles)
     Object.assign(this.stat, rootStat)
     this.root = this.inodeOf(this.stat, undefined, '')
   }
+
+  /** A file that is removed from outside would keep its space. */
+  readonly #closeFiles = (): void => this.fileFds.closeIdle()
 
   get rootFd(): number {
     return this.#rootFd
@@ -116,6 +130,16 @@ export class HostSuper extends SuperBlock {
     return this.host.openat2(at, name, flags, mode, RESOLVE)
   }
 
+  /** Whether the host tells of changes on `dev`, of which `fd` is a directory. */
+  tellsChanges(dev: number, fd: number): boolean {
+    let tells = this.#tellers.get(dev)
+    if (tells === undefined) {
+      tells = isLocalFs(this.host, fd)
+      this.#tellers.set(dev, tells)
+    }
+    return tells
+  }
+
   keepCreated(node: HostInode, fd: number): void {
     this.dropCreated()
     this.#created = { node, fd }
@@ -137,6 +161,7 @@ export class HostSuper extends SuperBlock {
   }
 
   override release(): void {
+    this.changes?.whenQuiet.delete(this.#closeFiles)
     this.dropCreated()
     this.dirFds.closeIdle()
     this.fileFds.closeIdle()

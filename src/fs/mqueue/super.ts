@@ -7,9 +7,9 @@ import { EINVAL, EMFILE, ENOENT, ENOSPC } from '../../abi/errno.ts'
 import type { Timespec } from '../../base/clock.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import type { IpcLimits } from '../../kernel/ipc/limits.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import type { IpcNamespace } from '../../kernel/namespaces.ts'
-import type { Task } from '../../kernel/task.ts'
+import type { IpcNamespace, NsProxy } from '../../kernel/namespaces.ts'
 import type { HostStatfs } from '../../platform/host.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import { type AttrChange, type DirSink, Inode } from '../../vfs/inode.ts'
@@ -17,14 +17,6 @@ import { Mount } from '../../vfs/mount.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 import { MqueueInode, queueMemory } from './queue.ts'
 
-/** /proc/sys/fs/mqueue. */
-export const MQUEUE_LIMITS = {
-  queues_max: 256,
-  msg_max: 10,
-  msgsize_max: 8192,
-  msg_default: 10,
-  msgsize_default: 8192,
-} as const
 /** Nobody may go beyond these. */
 const HARD_MESSAGES = 65536
 const HARD_MESSAGE_SIZE = 16 * 1024 * 1024
@@ -33,13 +25,17 @@ export class MqueueSuper extends SuperBlock {
   override readonly fsType = 'mqueue'
   override readonly root: MqueueDir
   readonly kernel: Kernel
+  /** Of the namespace. */
+  readonly limits: IpcLimits
   /** By which mq_open reaches it. */
   readonly internalMount: Mount
   #lastIno = 0
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, limits: IpcLimits) {
     super(kernel.vfs.newDev())
+    this.source = 'mqueue'
     this.kernel = kernel
+    this.limits = limits
     this.root = new MqueueDir(this)
     this.internalMount = new Mount(kernel.vfs, this, undefined, 0)
     // As long as the namespace.
@@ -88,15 +84,15 @@ export class MqueueDir extends Inode {
   }
 
   override create(name: string, mode: number, cred: Credentials): OrErrno<Inode> {
-    const { kernel } = this.#home
+    const { kernel, limits } = this.#home
     const task = kernel.current
     const privileged = cred.capable(CAP_SYS_RESOURCE)
-    if (this.#queues.size >= MQUEUE_LIMITS.queues_max && !privileged) return -ENOSPC
+    if (this.#queues.size >= limits.mqQueuesMax && !privileged) return -ENOSPC
     const { maxMessages, messageSize } = this.wanted ?? {
-      maxMessages: MQUEUE_LIMITS.msg_default,
-      messageSize: MQUEUE_LIMITS.msgsize_default,
+      maxMessages: Math.min(limits.mqMsgDefault, limits.mqMsgMax),
+      messageSize: Math.min(limits.mqMsgsizeDefault, limits.mqMsgsizeMax),
     }
-    if (!withinLimits(maxMessages, messageSize, privileged)) return -EINVAL
+    if (!withinLimits(limits, maxMessages, messageSize, privileged)) return -EINVAL
     const account = kernel.users.of(cred.uid)
     const limit = task?.group.rlimits.soft(RLIMIT_MSGQUEUE) ?? Number.POSITIVE_INFINITY
     if (account.messageQueueBytes + queueMemory(maxMessages, messageSize) > limit) return -EMFILE
@@ -137,16 +133,21 @@ export class MqueueDir extends Inode {
   }
 }
 
-function withinLimits(maxMessages: number, messageSize: number, privileged: boolean): boolean {
+function withinLimits(
+  limits: IpcLimits,
+  maxMessages: number,
+  messageSize: number,
+  privileged: boolean,
+): boolean {
   if (maxMessages <= 0 || messageSize <= 0) return false
   if (privileged) return maxMessages <= HARD_MESSAGES && messageSize <= HARD_MESSAGE_SIZE
-  return maxMessages <= MQUEUE_LIMITS.msg_max && messageSize <= MQUEUE_LIMITS.msgsize_max
+  return maxMessages <= limits.mqMsgMax && messageSize <= limits.mqMsgsizeMax
 }
 
 /** The namespace's own instance. */
 export function mqueueOf(kernel: Kernel, ns: IpcNamespace): MqueueSuper {
   if (ns.mqueue instanceof MqueueSuper) return ns.mqueue
-  const sb = new MqueueSuper(kernel)
+  const sb = new MqueueSuper(kernel, ns.limits)
   ns.mqueue = sb
   return sb
 }
@@ -156,8 +157,8 @@ export function mqueueType(kernel: Kernel): FsType {
     name: 'mqueue',
     flags: FS_NODEV | FS_USERNS_MOUNT,
     mount(_source: string, _flags: number, _options: string, context: MountContext): OrErrno<SuperBlock> {
-      const task = context.task as Task | undefined
-      return mqueueOf(kernel, task?.ns.ipc ?? kernel.ipc)
+      const ns = context.ns as NsProxy | undefined
+      return mqueueOf(kernel, ns?.ipc ?? kernel.ipc)
     },
   }
 }

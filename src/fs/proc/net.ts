@@ -7,7 +7,7 @@ import { dir, type FileNode, type PseudoDir, ro } from '../pseudo/node.ts'
 
 /** What a network stack may implement to fill the files: the lines below the header, undefined for none. */
 export interface ProcNetSource {
-  procNet(name: string, task: Task): string | undefined
+  procNet(name: string, header: string): string | undefined
 }
 
 const SOCKET_HEAD =
@@ -46,12 +46,12 @@ const HEADERS: Readonly<Record<string, string>> = {
 export function netDirectory(): PseudoDir<Task> {
   const files: Record<string, FileNode<Task>> = {}
   for (const [name, header] of Object.entries(HEADERS)) {
-    files[name] = ro(task => header + rows(task, name))
+    files[name] = ro(task => header + rows(task, name, header))
   }
   return { ...files, stat: dir({}), netfilter: dir({}) }
 }
 
-function rows(task: Task, name: string): string {
+function rows(task: Task, name: string, header: string): string {
   const stack = task.ns.net.stack as Partial<ProcNetSource> | undefined
-  return stack?.procNet?.(name, task) ?? ''
+  return stack?.procNet?.(name, header) ?? ''
 }

@@ -14,7 +14,6 @@ import {
   dir,
   dynamic,
   type FileNode,
-  fixed,
   link,
   magic,
   type PseudoDir,
@@ -137,8 +136,8 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     wchan: ro(task => (task.state === BLOCKED ? 'do_wait' : '0'), 0o444),
     stack: ro((_task, cred) => (cred.capable(CAP_SYS_ADMIN) ? '' : -EACCES), 0o400),
     schedstat: ro(task => `${Math.floor(taskCpuTime(task))} 0 ${task.voluntarySwitches}\n`),
-    cpuset: fixed('/'),
-    cgroup: ro(() => '0::/\n'),
+    cpuset: ro(task => `${cgroupPath(task)}\n`),
+    cgroup: ro(task => `0::${cgroupPath(task)}\n`),
     oom_score: ro(task => `${Math.max(0, 666 + Math.trunc((task.group.oomScoreAdj * 2) / 3))}\n`),
     oom_adj: rw(task => `${oomAdj(task.group.oomScoreAdj)}\n`, setOomAdj),
     oom_score_adj: rw(
@@ -165,6 +164,11 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     ),
     setgroups: rw(formatSetgroups, writeSetgroups, 0o644, mayOpenSetgroups),
   }
+}
+
+/** As the reader's cgroup namespace has it. */
+function cgroupPath(task: Task): string {
+  return task.group.cgroup.pathFrom(caller(task.kernel).ns.cgroup.root)
 }
 
 /** Empty once the memory is gone. */

@@ -65,7 +65,7 @@ function systemFiles(): PseudoDir<Kernel> {
   return {
     buddyinfo: ro(() => `Node 0, zone   Normal${'      0'.repeat(11)} \n`),
     bus: dir({ pci: dir({ devices: ro(() => '') }), input: dir({ devices: ro(() => '') }) }),
-    cgroups: ro(() => '#subsys_name\thierarchy\tnum_cgroups\tenabled\n'),
+    cgroups: ro(formatCgroups),
     cmdline: ro(() => '\n'),
     consoles: ro(() => ''),
     cpuinfo: ro(formatCpuInfo),
@@ -108,6 +108,13 @@ function systemFiles(): PseudoDir<Kernel> {
     vmstat: ro(formatVmStat),
     zoneinfo: ro(formatZoneInfo),
   }
+}
+
+/** The controllers by their old names, all in the one hierarchy of cgroup v2. */
+function formatCgroups(kernel: Kernel): string {
+  const count = 1 + kernel.cgroups.descendants
+  const names = ['cpuset', 'cpu', 'cpuacct', 'blkio', 'memory', 'pids']
+  return `#subsys_name\thierarchy\tnum_cgroups\tenabled\n${names.map(name => `${name}\t0\t${count}\t1\n`).join('')}`
 }
 
 function cpuHeads(kernel: Kernel): string {

@@ -7,6 +7,7 @@ import { EINVAL, EPERM, ESRCH } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
+import type { NsProxy } from '../../kernel/namespaces.ts'
 import type { PidNamespace } from '../../kernel/pid.ts'
 import { Task } from '../../kernel/task.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
@@ -147,7 +148,7 @@ export class ProcType implements FsType {
   mount(source: string, flags: number, options: string, context: MountContext): OrErrno<ProcSuper> {
     const parsed = parseOptions(options)
     if (typeof parsed === 'number') return parsed
-    const pidNs = (context.task as Task | undefined)?.ns.pidForChildren ?? this.#kernel.pidNs
+    const pidNs = (context.ns as NsProxy | undefined)?.pidForChildren ?? this.#kernel.pidNs
     const sb = new ProcSuper(this.#kernel, pidNs, this.nsFs, parsed.onlyPids === true)
     sb.source = source
     sb.flags = flags

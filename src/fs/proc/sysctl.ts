@@ -2,7 +2,7 @@
  * /proc/sys, as data. Settings that the kernel obeys are read and written where it keeps them; the others have the value
  * that a Linux of this configuration has, and can't be changed.
  */
-import { CAP_SYS_ADMIN } from '../../abi/constants.ts'
+import { CAP_NET_ADMIN, CAP_SYS_ADMIN } from '../../abi/constants.ts'
 import { EINVAL, EPERM } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
@@ -10,6 +10,7 @@ import { KERNEL_VERSION, kernelRelease } from '../../kernel/version.ts'
 import { MAX_MAP_COUNT } from '../../mm/mm.ts'
 import { dir, type FileNode, fixed, type PseudoDir, ro, rw, wo } from '../pseudo/node.ts'
 import { caller } from './access.ts'
+import { ipcSetting } from './sysctl-ipc.ts'
 
 export function sysctlFiles(): PseudoDir<Kernel> {
   return {
@@ -57,9 +58,9 @@ function kernelSettings(): PseudoDir<Kernel> {
     }),
     kptr_restrict: constant(1),
     msg_next_id: constant(-1),
-    msgmax: constant(8192),
-    msgmnb: constant(16384),
-    msgmni: constant(32000),
+    msgmax: ipcSetting('kernel.msgmax'),
+    msgmnb: ipcSetting('kernel.msgmnb'),
+    msgmni: ipcSetting('kernel.msgmni'),
     ngroups_max: fixed('65536'),
     ns_last_pid: rw(kernel => `${caller(kernel).pidNs.last}\n`, setLastPid, 0o666),
     numa_balancing: constant(0),
@@ -95,13 +96,13 @@ function kernelSettings(): PseudoDir<Kernel> {
       actions_avail: fixed('kill_process kill_thread trap errno user_notif trace log allow'),
       actions_logged: constant('kill_process kill_thread trap errno user_notif trace log'),
     }),
-    sem: constant('32000\t1024000000\t500\t32000'),
+    sem: ipcSetting('kernel.sem'),
     sem_next_id: constant(-1),
     shm_next_id: constant(-1),
-    shm_rmid_forced: constant(0),
-    shmall: constant('18446744073692774399'),
-    shmmax: constant('18446744073692774399'),
-    shmmni: constant(4096),
+    shm_rmid_forced: ipcSetting('kernel.shm_rmid_forced'),
+    shmall: ipcSetting('kernel.shmall'),
+    shmmax: ipcSetting('kernel.shmmax'),
+    shmmni: ipcSetting('kernel.shmmni'),
     tainted: constant(0),
     'threads-max': constant(192730),
     unprivileged_bpf_disabled: constant(2),
@@ -166,11 +167,11 @@ function fsSettings(): PseudoDir<Kernel> {
     'leases-enable': constant(1),
     'mount-max': constant(100000),
     mqueue: dir({
-      msg_default: constant(10),
-      msg_max: constant(10),
-      msgsize_default: constant(8192),
-      msgsize_max: constant(8192),
-      queues_max: constant(256),
+      msg_default: ipcSetting('fs.mqueue.msg_default'),
+      msg_max: ipcSetting('fs.mqueue.msg_max'),
+      msgsize_default: ipcSetting('fs.mqueue.msgsize_default'),
+      msgsize_max: ipcSetting('fs.mqueue.msgsize_max'),
+      queues_max: ipcSetting('fs.mqueue.queues_max'),
     }),
     nr_open: constant(1048576),
     overflowgid: constant(65534),
@@ -207,7 +208,10 @@ function netSettings(): PseudoDir<Kernel> {
       ip_local_port_range: constant('32768\t60999'),
       ip_local_reserved_ports: constant(''),
       ip_nonlocal_bind: constant(0),
-      ip_unprivileged_port_start: constant(1024),
+      ip_unprivileged_port_start: rw(
+        kernel => `${caller(kernel).ns.net.unprivilegedPortStart}\n`,
+        setUnprivilegedPortStart,
+      ),
       ping_group_range: constant('1\t0'),
       tcp_allowed_congestion_control: constant('reno cubic'),
       tcp_available_congestion_control: fixed('reno cubic'),
@@ -238,6 +242,15 @@ function netSettings(): PseudoDir<Kernel> {
     }),
     unix: dir({ max_dgram_qlen: constant(10) }),
   }
+}
+
+function setUnprivilegedPortStart(kernel: Kernel, text: string): Status {
+  const { cred, ns } = caller(kernel)
+  if (!cred.capable(CAP_NET_ADMIN, ns.net.userNs)) return -EPERM
+  const port = Number(text.trim())
+  if (!/^\d+$/.test(text.trim()) || port > 65535) return -EINVAL
+  ns.net.unprivilegedPortStart = port
+  return 0
 }
 
 function ipv4Conf(): PseudoDir<Kernel> {

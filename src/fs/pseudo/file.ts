@@ -1,10 +1,11 @@
 /** An open generated file, with the semantics of seq_file: the text is made when reading starts and then kept. */
-import { SEEK_CUR, SEEK_SET } from '../../abi/constants.ts'
-import { EINVAL, EIO, ESRCH } from '../../abi/errno.ts'
+import { POLLERR, POLLPRI, SEEK_CUR, SEEK_SET } from '../../abi/constants.ts'
+import { EINVAL, EIO } from '../../abi/errno.ts'
 import { fromBytes, toBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import { failed } from '../../base/result.ts'
+import type { WaitQueue } from '../../base/wait-queue.ts'
 import { File } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
 import type { FileNode } from './node.ts'
@@ -17,6 +18,8 @@ export class PseudoFile<T extends object> extends File {
   readonly #node: FileNode<T>
   readonly #subject: T
   #bytes: Uint8Array | undefined = undefined
+  /** Which change the text has; -1: it was never read. */
+  #seen = -1
 
   constructor(path: Path, flags: number, cred: Credentials, node: FileNode<T>, subject: T) {
     super(path, flags, cred)
@@ -27,6 +30,17 @@ export class PseudoFile<T extends object> extends File {
   get #alive(): boolean {
     return (this.path.dentry.sb as PseudoSuper).alive(this.#subject)
   }
+  get #goneError(): number {
+    return (this.path.dentry.sb as PseudoSuper).goneError
+  }
+
+  override get waitQueue(): WaitQueue | undefined {
+    return this.#node.changes?.(this.#subject).queue
+  }
+  override poll(): number {
+    const changes = this.#node.changes?.(this.#subject)
+    return super.poll() | (changes === undefined || changes.count === this.#seen ? 0 : POLLERR | POLLPRI)
+  }
 
   override get seekable(): boolean {
     return true
@@ -35,7 +49,8 @@ export class PseudoFile<T extends object> extends File {
   override readAt(into: IoDst, offset: number): number {
     if (this.#node.read === undefined) return -EIO
     if (offset === 0 || this.#bytes === undefined) {
-      if (!this.#alive) return -ESRCH
+      if (!this.#alive) return this.#goneError
+      this.#seen = this.#node.changes?.(this.#subject).count ?? 0
       const text = this.#node.read(this.#subject, this.cred)
       if (failed(text)) return text
       this.#bytes = toBytes(text)
@@ -45,7 +60,7 @@ export class PseudoFile<T extends object> extends File {
 
   override writeAt(from: IoSrc, _offset: number): number {
     if (this.#node.write === undefined) return -EIO
-    if (!this.#alive) return -ESRCH
+    if (!this.#alive) return this.#goneError
     const bytes = new Uint8Array(Math.min(from.remaining, MAX_WRITE))
     const n = from.take(bytes)
     if (n < 0) return n

@@ -2,10 +2,10 @@
  * Inodes of generated trees. One is made at the first lookup of its name and kept by its directory: fixed entries for
  * good, dynamic ones as long as their subject lives, so that a file keeps its number while it exists.
  */
-import { DT_DIR, DT_LNK, DT_REG, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
+import { DT_DIR, DT_LNK, DT_REG, IN_MODIFY, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
 import { EACCES, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
-import type { OrErrno, Status } from '../../base/result.ts'
+import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { DirFile } from '../../vfs/dir-file.ts'
 import type { File } from '../../vfs/file.ts'
 import { type AttrChange, type DirSink, Inode } from '../../vfs/inode.ts'
@@ -23,6 +23,8 @@ export class PseudoInode extends Inode {
   readonly node: PseudoNode<any>
   readonly subject: object
   readonly #fixed = new Map<string, PseudoInode>()
+  /** The links of a directory without its dynamic entries. */
+  #fixedDirectories: number
   #dynamic: WeakMap<object, PseudoInode> | undefined = undefined
 
   // biome-ignore lint/suspicious/noExplicitAny: as above
@@ -31,14 +33,18 @@ export class PseudoInode extends Inode {
     this.sb = sb
     this.node = node
     this.subject = subject
+    this.#fixedDirectories = 2
     this.mode =
       typeBits(node) | (typeof node.mode === 'function' ? 0o777 : (node.mode ?? sb.directoryMode) & 0o7777)
     if (node.kind === 'dir') {
-      this.nlink = 2
       for (const child of Object.values(node.fixed))
-        if ((child as PseudoNode<never>).kind === 'dir') this.nlink++
+        if ((child as PseudoNode<never>).kind === 'dir') this.#fixedDirectories++
+      this.nlink = this.#fixedDirectories
     }
     if (node.kind === 'custom' && node.rdev !== undefined) this.rdev = node.rdev(subject)
+    if (node.kind === 'file' && node.changes !== undefined) {
+      node.changes(subject).notify = () => this.watches?.event(IN_MODIFY, 0, undefined, false)
+    }
     this.blksize = sb.blockSize
     const now = sb.clock.realtime()
     this.atime.set(now)
@@ -61,7 +67,10 @@ export class PseudoInode extends Inode {
       this.mode = S_IFLNK | this.node.mode(this.subject)
       this.size = this.node.size
     }
-    if (this.node.kind === 'dir') this.size = this.node.size?.(this.subject) ?? 0
+    if (this.node.kind === 'dir') {
+      this.size = this.node.size?.(this.subject) ?? 0
+      this.nlink = this.#fixedDirectories + (this.node.directories?.(this.subject) ?? 0)
+    }
     this.sb.owner(this)
     return 0
   }
@@ -89,8 +98,15 @@ export class PseudoInode extends Inode {
   override create(): OrErrno<Inode> {
     return this.sb.createError
   }
-  override mkdir(): OrErrno<Inode> {
-    return this.sb.makeError
+  override mkdir(name: string, _mode: number, cred: Credentials): OrErrno<Inode> {
+    if (this.node.kind !== 'dir' || this.node.mkdir === undefined) return this.sb.makeError
+    if (!this.sb.alive(this.subject)) return -ENOENT
+    const made = this.node.mkdir(this.subject, name, cred)
+    return failed(made) ? made : this.#dynamicInode(made)
+  }
+  override rmdir(name: string): Status {
+    if (this.node.kind !== 'dir' || this.node.rmdir === undefined) return this.sb.makeError
+    return this.node.rmdir(this.subject, name)
   }
   override mknod(): OrErrno<Inode> {
     return this.sb.makeError
@@ -108,7 +124,7 @@ export class PseudoInode extends Inode {
   override lookup(name: string): OrErrno<Inode> {
     if (this.node.kind !== 'dir') return -ENOTDIR
     if (!this.sb.alive(this.subject)) return -ENOENT
-    if (Object.hasOwn(this.node.fixed, name)) return this.#fixedInode(this.node, name)
+    if (this.#hasFixed(name)) return this.#fixedInode(this.node, name)
     const found = this.node.dynamic?.find(this.subject, name)
     return found === undefined ? -ENOENT : this.#dynamicInode(found)
   }
@@ -117,7 +133,7 @@ export class PseudoInode extends Inode {
   override revalidate(name: string, inode: Inode | undefined): boolean {
     if (this.node.kind !== 'dir') return true
     if (!this.sb.alive(this.subject)) return inode === undefined
-    if (Object.hasOwn(this.node.fixed, name)) return true
+    if (Object.hasOwn(this.node.fixed, name)) return (inode !== undefined) === this.#hasFixed(name)
     if (this.node.dynamic === undefined) return true
     const found = this.node.dynamic.find(this.subject, name)
     return found?.subject === (inode as PseudoInode | undefined)?.subject
@@ -128,6 +144,7 @@ export class PseudoInode extends Inode {
     if (!this.sb.alive(this.subject)) return -ENOENT
     const names = Object.keys(this.node.fixed)
     for (let at = cursor; at < names.length; at++) {
+      if (!this.#hasFixed(names[at])) continue
       const inode = this.#fixedInode(this.node, names[at])
       if (!sink(names[at], inode.ino, direntType(inode.mode), at + 1)) return 0
     }
@@ -167,6 +184,11 @@ export class PseudoInode extends Inode {
       }
     }
     return -ELOOP
+  }
+
+  #hasFixed(name: string): boolean {
+    if (this.node.kind !== 'dir' || !Object.hasOwn(this.node.fixed, name)) return false
+    return this.node.visible?.(this.subject, name) ?? true
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: as above

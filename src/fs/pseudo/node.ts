@@ -11,6 +11,7 @@
  * The subject (here the Task) is what a directory is about; it is handed down to the files in it, and a dynamic
  * directory gives each entry a subject of its own. inode.ts makes inodes of it, file.ts the open files.
  */
+import type { Changes } from '../../base/changes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
@@ -27,6 +28,8 @@ export interface FileNode<T> {
   readonly strict?: boolean
   /** Asked at open(2), where Linux looks at permissions of its own. */
   readonly mayOpen?: (subject: T, cred: Credentials, flags: number) => Status
+  /** Of a file whose changes are told: poll(2) gives POLLPRI, inotify(7) IN_MODIFY (kernfs_notify). */
+  readonly changes?: (subject: T) => Changes
 }
 
 /** Opened by a function of its own (/proc/PID/mem). */
@@ -48,6 +51,12 @@ export interface DirNode<T> {
   readonly size?: (subject: T) => number
   /** As Inode.permission: undefined leaves it to the mode bits. */
   readonly permission?: (subject: T, cred: Credentials, mask: number) => Status | undefined
+  /** Which of the fixed entries there are now; all if absent. */
+  readonly visible?: (subject: T, name: string) => boolean
+  /** mkdir(2) and rmdir(2) in it, where they work; and how many directories are among its dynamic entries. */
+  readonly mkdir?: (subject: T, name: string, cred: Credentials) => OrErrno<Found>
+  readonly rmdir?: (subject: T, name: string) => Status
+  readonly directories?: (subject: T) => number
 }
 
 /** A symbolic link with a text. */

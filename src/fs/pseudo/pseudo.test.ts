@@ -188,7 +188,7 @@ test('pseudo tree: types, modes and link counts', () => {
 test('pseudo tree: nothing can be made, and strict modes bind root', () => {
   const { fs, walk } = setUp()
   assert.equal(fs.root.create(), -EACCES)
-  assert.equal(fs.root.mkdir(), -EPERM)
+  assert.equal(fs.root.mkdir('new', 0o755, cred), -EPERM)
   assert.equal(fs.root.lookup('nothing'), -ENOENT)
   const setting = walk('setting').dentry.inode!
   assert.equal(setting.permission(cred, 2), -EACCES)

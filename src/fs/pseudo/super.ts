@@ -1,5 +1,5 @@
 /** The super block of a generated tree; what proc and sysfs do differently is in the methods they override. */
-import { EACCES, EPERM } from '../../abi/errno.ts'
+import { EACCES, EPERM, ESRCH } from '../../abi/errno.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { Status } from '../../base/result.ts'
@@ -19,6 +19,8 @@ export abstract class PseudoSuper extends SuperBlock {
   /** What creating a file, and what making any other name, gives. */
   readonly createError: Status = -EACCES
   readonly makeError: Status = -EPERM
+  /** What reading and writing give when the file's subject is no more. */
+  readonly goneError: Status = -ESRCH
   #lastIno = 0
 
   constructor(dev: number, clock: Clock) {

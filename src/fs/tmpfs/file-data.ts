@@ -21,8 +21,9 @@ import {
 import { ENOSPC, ENXIO } from '../../abi/errno.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { Status } from '../../base/result.ts'
+import type { MemoryController } from '../../kernel/cgroup/memory.ts'
 import { type Host, newHostStat } from '../../platform/host.ts'
-import { readHost, writeHost } from '../../platform/host-io.ts'
+import { DIRECT_MIN, readHost, writeHost } from '../../platform/host-io.ts'
 import { PAGE_SIZE, type Quota } from './quota.ts'
 
 /** The largest file held in the sentry's own memory: 16 pages, so that one word tells which of them exist. */
@@ -33,6 +34,7 @@ const EMPTY = new Uint8Array(0)
 export class FileData {
   readonly #host: Host
   readonly #quota: Quota
+  readonly #memory: MemoryController | undefined
   size = 0
   /** Small form: bytes [0, size), zero beyond. */
   #bytes = EMPTY
@@ -49,9 +51,11 @@ export class FileData {
   #mapped = false
   #seals = 0
 
-  constructor(host: Host, quota: Quota) {
+  /** `memory`: of the cgroup that its pages are charged to besides the quota. */
+  constructor(host: Host, quota: Quota, memory: MemoryController | undefined) {
     this.#host = host
     this.#quota = quota
+    this.#memory = memory
   }
 
   /** Pages in use. */
@@ -69,7 +73,9 @@ export class FileData {
     const length = Math.min(into.remaining, this.size - offset)
     if (length <= 0) return 0
     if (this.#fd < 0) return into.put(this.#bytes.subarray(offset, offset + length))
-    return readHost(this.#host, this.#fd, into, offset, length)
+    // The guest's process gets nothing that it could write by.
+    const passed = Math.min(into.direct, length) < DIRECT_MIN ? -1 : this.#readOnly()
+    return readHost(this.#host, this.#fd, into, offset, length, passed)
   }
 
   /** Writes up to `length` bytes, as far as there is room. */
@@ -131,7 +137,7 @@ export class FileData {
     }
     if (this.#fd < 0) {
       const missing = pageMask(offset, end) & ~this.#present
-      const status = this.#quota.chargePages(popCount(missing))
+      const status = this.#charge(popCount(missing))
       if (status < 0) return status
       this.#present |= missing
       if (grow && end > this.size) {
@@ -141,7 +147,8 @@ export class FileData {
       return 0
     }
     const missing = this.#missing(Math.floor(offset / PAGE_SIZE), pagesOf(end))
-    if (this.#quota.chargePages(missing) < 0) return -ENOSPC
+    const charged = this.#charge(missing)
+    if (charged < 0) return charged
     this.#pages += missing
     const status = this.#host.fallocate(this.#fd, grow ? 0 : FALLOC_FL_KEEP_SIZE, offset, length)
     this.#sparse = this.#preallocated = true
@@ -165,7 +172,7 @@ export class FileData {
     const last = Math.floor(Math.min(end, SMALL_LIMIT) / PAGE_SIZE)
     const gone = last > first ? bits(first, last) & this.#present : 0
     this.#present &= ~gone
-    this.#quota.adjustPages(-popCount(gone))
+    this.#adjust(-popCount(gone))
     return 0
   }
 
@@ -191,10 +198,15 @@ export class FileData {
     if (!this.#mapped) {
       this.#mapped = this.#sparse = true
       this.#quota.mapped.add(this)
+      this.#memory?.mapped.add(this)
     }
-    if (writable || this.#host.reopen === undefined) return this.#fd
+    return writable ? this.#fd : this.#readOnly()
+  }
+
+  /** A descriptor that can't write, or a negative errno. */
+  #readOnly(): number {
     if (this.#readOnlyFd < 0) this.#readOnlyFd = this.#host.reopen(this.#fd, O_RDONLY)
-    return this.#readOnlyFd < 0 ? this.#fd : this.#readOnlyFd
+    return this.#readOnlyFd
   }
 
   /**
@@ -233,8 +245,9 @@ export class FileData {
   close(): void {
     if (this.#readOnlyFd >= 0) this.#host.close(this.#readOnlyFd)
     if (this.#fd >= 0) this.#host.close(this.#fd)
-    this.#quota.adjustPages(-(this.#fd >= 0 ? this.#pages : popCount(this.#present)))
+    this.#adjust(-(this.#fd >= 0 ? this.#pages : popCount(this.#present)))
     this.#quota.mapped.delete(this)
+    this.#memory?.mapped.delete(this)
     this.#fd = this.#readOnlyFd = -1
     this.#pages = this.#present = this.size = 0
     this.#bytes = EMPTY
@@ -259,7 +272,10 @@ export class FileData {
 
   #writeSmall(from: IoSrc, offset: number, length: number): number {
     let missing = pageMask(offset, offset + length) & ~this.#present
-    while (this.#quota.chargePages(popCount(missing)) < 0) {
+    for (;;) {
+      const status = this.#charge(popCount(missing))
+      if (status === 0) break
+      if (status !== -ENOSPC) return status
       // Up to the last missing page that has no room.
       const last = 31 - Math.clz32(missing)
       missing &= ~(1 << last)
@@ -269,7 +285,7 @@ export class FileData {
     this.#reserveSmall(offset + length)
     const n = from.take(this.#bytes.subarray(offset, offset + length))
     const touched = n > 0 ? pageMask(offset, offset + n) : 0
-    this.#quota.adjustPages(-popCount(missing & ~touched))
+    this.#adjust(-popCount(missing & ~touched))
     this.#present |= missing & touched
     if (n > 0 && offset + n > this.size) this.size = offset + n
     return n
@@ -286,7 +302,7 @@ export class FileData {
 
   #shrinkSmall(size: number): void {
     const kept = pageMask(0, size)
-    this.#quota.adjustPages(-popCount(this.#present & ~kept))
+    this.#adjust(-popCount(this.#present & ~kept))
     this.#present &= kept
     if (size === 0) this.#bytes = EMPTY
     else if (size * 4 < this.#bytes.length) this.#bytes = this.#bytes.slice(0, size)
@@ -299,10 +315,12 @@ export class FileData {
     if (first > this.#pages) this.#sparse = true
     let last = pagesOf(offset + length)
     let missing = this.#missing(first, last)
-    if (this.#quota.chargePages(missing) === 0) {
+    const status = this.#charge(missing)
+    if (status === 0) {
       this.#pages += missing
       return length
     }
+    if (status !== -ENOSPC) return status
     // The last page up to which there is room for all.
     const free = this.#quota.freePages
     for (let low = first; low < last; ) {
@@ -313,7 +331,8 @@ export class FileData {
     const room = Math.min(length, last * PAGE_SIZE - offset)
     if (room <= 0) return -ENOSPC
     missing = this.#missing(first, last)
-    this.#quota.adjustPages(missing)
+    const charged = this.#charge(missing)
+    if (charged < 0) return charged
     this.#pages += missing
     return room
   }
@@ -344,24 +363,38 @@ export class FileData {
     return count
   }
 
+  /** New pages: -ENOSPC when the file system has no room for them, -ENOMEM when the cgroup has none. */
+  #charge(pages: number): Status {
+    const status = this.#quota.chargePages(pages)
+    if (status < 0 || this.#memory === undefined) return status
+    const charged = this.#memory.charge(pages)
+    if (charged < 0) this.#quota.adjustPages(-pages)
+    return charged
+  }
+  #adjust(pages: number): void {
+    this.#quota.adjustPages(pages)
+    this.#memory?.adjust(pages)
+  }
+
   #chargeTo(pages: number): Status {
     if (pages > this.#pages) {
-      const status = this.#quota.chargePages(pages - this.#pages)
+      const status = this.#charge(pages - this.#pages)
       if (status < 0) return status
-    } else this.#quota.adjustPages(pages - this.#pages)
+    } else this.#adjust(pages - this.#pages)
     this.#pages = pages
     return 0
   }
 
-  /** Mapped: what the guest has made itself is charged. */
-  recount(): void {
+  /** Mapped: what the guest has made itself is charged. How many pages there are. */
+  recount(): number {
     if (this.#mapped) this.#recount()
+    return this.#pages
   }
 
   /** Sets the charge to what the host says. */
   #recount(): void {
     const pages = this.#hostPages()
-    this.#quota.adjustPages(pages - this.#pages)
+    this.#adjust(pages - this.#pages)
     this.#pages = pages
   }
 

@@ -38,7 +38,7 @@ export class TmpfsRegular extends TmpfsInode {
 
   constructor(sb: TmpfsSuper, mode: number, uid: number, gid: number) {
     super(sb, mode, uid, gid)
-    this.data = new FileData(sb.host, sb.quota)
+    this.data = new FileData(sb.host, sb.quota, sb.chargeTo?.())
   }
 
   override get blocks(): number {

@@ -9,6 +9,8 @@ import { MS_RDONLY, TMPFS_MAGIC } from '../../abi/constants.ts'
 import { EINVAL } from '../../abi/errno.ts'
 import type { Clock, Timespec } from '../../base/clock.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import type { MemoryController } from '../../kernel/cgroup/memory.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
 import type { Host, HostStatfs } from '../../platform/host.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
@@ -33,11 +35,20 @@ export class TmpfsSuper extends SuperBlock {
   readonly host: Host
   readonly clock: Clock
   readonly quota: Quota
+  /** Whose memory new files take; nobody counts it if absent. */
+  readonly chargeTo: (() => MemoryController) | undefined
   readonly #options: TmpfsOptions
   nextIno: number
 
-  constructor(dev: number, host: Host, clock: Clock, options: TmpfsOptions) {
+  constructor(
+    dev: number,
+    host: Host,
+    clock: Clock,
+    options: TmpfsOptions,
+    chargeTo?: () => MemoryController,
+  ) {
     super(dev)
+    this.chargeTo = chargeTo
     this.host = host
     this.clock = clock
     this.#options = options
@@ -55,8 +66,10 @@ export class TmpfsSuper extends SuperBlock {
   override options(): string {
     const { mode, uid, gid } = this.#options
     let text = ''
-    if (this.quota.maxPages !== Number.POSITIVE_INFINITY) text += `,size=${this.quota.maxPages * 4}k`
-    if (this.quota.maxInodes !== Number.POSITIVE_INFINITY) text += `,nr_inodes=${this.quota.maxInodes}`
+    const { maxPages, maxInodes } = this.quota
+    const usual = defaultTmpfsOptions(totalMemory(this.host))
+    if (maxPages * PAGE_SIZE !== usual.size) text += `,size=${shownLimit(maxPages * 4)}k`
+    if (maxInodes !== usual.inodes) text += `,nr_inodes=${shownLimit(maxInodes)}`
     if (mode !== 0o1777) text += `,mode=${mode.toString(8).padStart(3, '0')}`
     if (uid !== 0) text += `,uid=${uid}`
     if (gid !== 0) text += `,gid=${gid}`
@@ -98,7 +111,13 @@ export class TmpfsSuper extends SuperBlock {
   }
 }
 
-export function tmpfsType(host: Host): FsType {
+/** 0 stands for no limit. */
+function shownLimit(limit: number): number {
+  return limit === Number.POSITIVE_INFINITY ? 0 : limit
+}
+
+export function tmpfsType(kernel: Kernel): FsType {
+  const { host } = kernel
   return {
     name: 'tmpfs',
     flags: FS_NODEV | FS_USERNS_MOUNT,
@@ -111,7 +130,7 @@ export function tmpfsType(host: Host): FsType {
         memory,
       )
       if (typeof chosen === 'number') return chosen
-      const sb = new TmpfsSuper(context.vfs.newDev(), host, context.vfs.clock, chosen)
+      const sb = new TmpfsSuper(context.vfs.newDev(), host, context.vfs.clock, chosen, kernel.chargeTo)
       sb.source = source
       sb.flags = flags & MS_RDONLY
       return sb

@@ -58,6 +58,9 @@ export class HostTerminal implements Waiter, Expiry {
   #pending: Uint8Array = new Uint8Array(0)
   readonly #buffer = new Uint8Array(PIECE)
   #ended = false
+  /** Until when what is left may be written, monotonic ns, and who waits for that. */
+  #drainUntil = Number.POSITIVE_INFINITY
+  #drained: (() => void) | undefined = undefined
 
   /**
    * `tty`: allocated for it in a devpts; the descriptors are the host's, of its terminal. Without one to read from
@@ -102,16 +105,30 @@ export class HostTerminal implements Waiter, Expiry {
     })
   }
 
-  /** What is still on its way out is written; then the host's terminal is as it was. */
+  /**
+   * The guest is done: what is still on its way out is written, as far as the host's terminal takes it within the time (in
+   * ms); then `done`. Nobody waits meanwhile, so that a reader who doesn't read holds up nothing else.
+   */
+  drain(patience: number, done: () => void): void {
+    this.#drained = done
+    this.#drainUntil = this.#kernel.now() + patience * 1e6
+    this.#pump()
+  }
+
+  /** What is still on its way out is written, even if the host's terminal makes us wait; then that is as it was. */
   close(): void {
     if (this.#ended) return
-    this.#ended = true
     this.#writeOut(true)
+    this.#release()
+    if (this.#saved !== undefined) this.#host.ioctl(this.#outFd, TCSETS, this.#saved)
+  }
+
+  #release(): void {
+    this.#ended = true
     this.tty.masterQueue.remove(this.#entry)
     this.#kernel.timers.cancel(this.#soon)
     this.#host.unwatch(this.#inFd)
     this.#host.unwatch(this.#outFd)
-    if (this.#saved !== undefined) this.#host.ioctl(this.#outFd, TCSETS, this.#saved)
   }
 
   /** Waiter: the guest wrote, or made room. */
@@ -124,9 +141,13 @@ export class HostTerminal implements Waiter, Expiry {
   }
 
   #pump(): void {
-    if (this.#ended) return
-    this.#writeOut(false)
-    this.#readIn()
+    if (!this.#ended) this.#writeOut(false)
+    if (!this.#ended) this.#readIn()
+    if (this.#drained === undefined) return
+    if (!this.#ended && this.tty.output.size > 0 && this.#kernel.now() < this.#drainUntil) return
+    const done = this.#drained
+    this.#drained = undefined
+    done()
   }
 
   #readIn(): void {
@@ -143,8 +164,7 @@ export class HostTerminal implements Waiter, Expiry {
       if (n === -EAGAIN) return
       if (n <= 0) {
         // The user's terminal is gone: so is the guest's.
-        this.#ended = true
-        this.#host.unwatch(this.#inFd)
+        this.#release()
         this.tty.closeMaster()
         return
       }
@@ -158,19 +178,27 @@ export class HostTerminal implements Waiter, Expiry {
     let wrote = false
     while (output.size > 0) {
       if (!all && (this.#host.poll(this.#outFd, POLLOUT) & POLLOUT) === 0) {
-        // The same descriptor is watched for input only.
-        if (this.#outFd === this.#inFd) this.#kernel.timers.add(this.#soon, this.#kernel.now() + 5e6)
+        this.#tryLater()
         break
       }
       const n = this.#host.pwrite(this.#outFd, output.peek(PIECE), -1)
+      if (n === -EAGAIN) {
+        this.#tryLater()
+        break
+      }
       if (n <= 0) {
-        if (n !== -EAGAIN) output.clear()
+        output.clear()
         break
       }
       output.drop(n)
       wrote = true
     }
     if (wrote) this.tty.outputTaken()
+  }
+
+  /** A descriptor that is read, too, is watched for input only. */
+  #tryLater(): void {
+    if (!this.#soon.armed) this.#kernel.timers.add(this.#soon, this.#kernel.now() + 5e6)
   }
 }
 

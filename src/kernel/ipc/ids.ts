@@ -10,6 +10,7 @@ import { CAP_IPC_OWNER, CAP_SYS_ADMIN, IPC_CREAT, IPC_EXCL, IPC_PRIVATE } from '
 import { EACCES, EEXIST, EINVAL, ENOENT, ENOSPC, EPERM } from '../../abi/errno.ts'
 import type { Credentials, UserNamespace } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import type { IpcLimits } from './limits.ts'
 
 const INDEX_BITS = 15
 const MAX_SEQUENCE = 0xffff
@@ -50,19 +51,21 @@ export abstract class IpcObject {
   }
 }
 
-export class IpcTable<T extends IpcObject> {
+export abstract class IpcTable<T extends IpcObject> {
   readonly userNs: UserNamespace
-  readonly #limit: number
+  readonly limits: IpcLimits
   readonly #byIndex = new Map<number, T>()
   readonly #byKey = new Map<number, T>()
   #lastIndex = -1
   #sequence = 0
 
-  /** `limit`: how many objects there may be. */
-  constructor(userNs: UserNamespace, limit: number) {
+  constructor(userNs: UserNamespace, limits: IpcLimits) {
     this.userNs = userNs
-    this.#limit = limit
+    this.limits = limits
   }
+
+  /** How many objects there may be. */
+  abstract get limit(): number
 
   get size(): number {
     return this.#byIndex.size
@@ -134,10 +137,10 @@ export class IpcTable<T extends IpcObject> {
   }
 
   #add(make: () => OrErrno<T>): number {
-    if (this.#byIndex.size >= this.#limit) return -ENOSPC
+    if (this.#byIndex.size >= this.limit) return -ENOSPC
     const object = make()
     if (failed(object)) return object
-    const cycle = Math.min(this.#limit, Math.max(Math.floor((this.#byIndex.size * 3) / 2), MIN_CYCLE))
+    const cycle = Math.min(this.limit, Math.max(Math.floor((this.#byIndex.size * 3) / 2), MIN_CYCLE))
     let index = (this.#lastIndex + 1) % cycle
     while (this.#byIndex.has(index)) index = (index + 1) % cycle
     if (index <= this.#lastIndex) this.#sequence = (this.#sequence + 1) % MAX_SEQUENCE

@@ -2,8 +2,7 @@
  * System V message queues (ipc/msg.c). Senders wait for room, receivers for a message of a type that they take, both on
  * the queue's wait queues; IPC_RMID wakes all.
  */
-import { MSGMNB, MSGMNI } from '../../abi/constants.ts'
-import type { Credentials, UserNamespace } from '../../base/credentials.ts'
+import type { Credentials } from '../../base/credentials.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
 import type { Pid } from '../pid.ts'
 import { IpcObject, IpcTable } from './ids.ts'
@@ -16,8 +15,8 @@ export interface Message {
 }
 
 export class MessageTable extends IpcTable<MessageQueue> {
-  constructor(userNs: UserNamespace) {
-    super(userNs, MSGMNI)
+  override get limit(): number {
+    return this.limits.msgmni
   }
 
   override remove(queue: MessageQueue): void {
@@ -33,7 +32,7 @@ export class MessageQueue extends IpcObject {
   readonly messages: Message[] = []
   /** Bytes in them, and the most that there may be. */
   bytes = 0
-  maxBytes = MSGMNB
+  maxBytes: number
   /** Seconds; 0 before the first. */
   stime = 0
   rtime = 0
@@ -42,8 +41,9 @@ export class MessageQueue extends IpcObject {
   readonly senders = new WaitQueue()
   readonly receivers = new WaitQueue()
 
-  constructor(key: number, mode: number, cred: Credentials, now: number) {
+  constructor(key: number, mode: number, cred: Credentials, now: number, maxBytes: number) {
     super(key, mode, cred, now)
+    this.maxBytes = maxBytes
   }
 
   /** Whether a message of `length` bytes has room. Their number is limited too, or empty ones would cost nothing. */

@@ -7,9 +7,9 @@
  * With SEM_UNDO, what a process has done to a set is kept, negated, in its undo list, and done when the process ends. The
  * list is shared by tasks that were cloned with CLONE_SYSVSEM.
  */
-import { IPC_NOWAIT, SEM_UNDO, SEMAEM, SEMMNI, SEMMNS, SEMVMX } from '../../abi/constants.ts'
+import { IPC_NOWAIT, SEM_UNDO, SEMAEM, SEMVMX } from '../../abi/constants.ts'
 import { EAGAIN, EFBIG, EIDRM, ENOSPC, ERANGE } from '../../abi/errno.ts'
-import type { Credentials, UserNamespace } from '../../base/credentials.ts'
+import type { Credentials } from '../../base/credentials.ts'
 import type { Status } from '../../base/result.ts'
 import type { Pid } from '../pid.ts'
 import type { Sleep, Task } from '../task.ts'
@@ -26,13 +26,13 @@ export class SemTable extends IpcTable<SemSet> {
   /** Semaphores of all sets. */
   semaphores = 0
 
-  constructor(userNs: UserNamespace) {
-    super(userNs, SEMMNI)
+  override get limit(): number {
+    return this.limits.semmni
   }
 
-  /** -ENOSPC when there would be more than SEMMNS. */
+  /** -ENOSPC when there would be too many. */
   charge(count: number): Status {
-    if (this.semaphores + count > SEMMNS) return -ENOSPC
+    if (this.semaphores + count > this.limits.semmns) return -ENOSPC
     this.semaphores += count
     return 0
   }

@@ -5,19 +5,24 @@
  * references of all attachments together are shm_nattch. A segment that was removed while attached (SHM_DEST) ends with
  * the last of them.
  */
-import { IPC_PRIVATE, SHM_DEST, SHMMNI } from '../../abi/constants.ts'
-import type { Credentials, UserNamespace } from '../../base/credentials.ts'
+import { IPC_PRIVATE, SHM_DEST } from '../../abi/constants.ts'
+import type { Credentials } from '../../base/credentials.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
 import type { Pid } from '../pid.ts'
 import { IpcObject, IpcTable } from './ids.ts'
 
-/** Segments are smaller: shmmax is ULONG_MAX - (1 << 24). */
-export const SHMMAX = 2 ** 64 - 2 ** 24
+const PAGE_SIZE = 4096
 
 export class ShmTable extends IpcTable<ShmSegment> {
-  constructor(userNs: UserNamespace) {
-    super(userNs, SHMMNI)
+  override get limit(): number {
+    return this.limits.shmmni
+  }
+  /** Pages of all segments. */
+  get pages(): number {
+    let pages = 0
+    for (const segment of this.objects()) pages += Math.ceil(segment.size / PAGE_SIZE)
+    return pages
   }
 
   /** IPC_RMID: at once, or when nobody is attached any more. */
@@ -37,7 +42,16 @@ export class ShmTable extends IpcTable<ShmSegment> {
     segment.attachments.delete(file)
     segment.dtime = now
     segment.lastPid = pid
-    if ((segment.mode & SHM_DEST) !== 0 && segment.attached === 0) this.destroy(segment)
+    const doomed = (segment.mode & SHM_DEST) !== 0 || this.limits.shmRmidForced !== 0
+    if (doomed && segment.attached === 0) this.destroy(segment)
+  }
+
+  /** kernel.shm_rmid_forced: segments go that nobody is attached to, and that `creator` (anybody who has ended) made. */
+  destroyOrphans(creator: Pid | undefined): void {
+    for (const segment of this.objects()) {
+      const orphan = creator === undefined ? segment.creator.group === undefined : segment.creator === creator
+      if (orphan && segment.attached === 0) this.destroy(segment)
+    }
   }
 }
 

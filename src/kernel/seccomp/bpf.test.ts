@@ -18,13 +18,18 @@ import {
   BPF_ST,
   BPF_W,
   BPF_X,
+  SECCOMP_RET_ALLOW,
+  SECCOMP_RET_ERRNO,
 } from '../../abi/constants.ts'
 import { EINVAL } from '../../abi/errno.ts'
 import { failed } from '../../base/result.ts'
-import { BpfProgram, DATA_WORDS } from './bpf.ts'
+import { BpfProgram, DATA_WORDS, UNDECIDED } from './bpf.ts'
+import { SeccompFilter } from './seccomp.ts'
 
 type Line = readonly [code: number, jumpTrue: number, jumpFalse: number, k: number]
 
+const ALLOW = SECCOMP_RET_ALLOW
+const ERRNO = SECCOMP_RET_ERRNO | 1
 const RETURN_A: Line = [BPF_RET | BPF_A, 0, 0, 0]
 const load = (k: number): Line => [BPF_LD | BPF_IMM, 0, 0, k]
 const returns = (k: number): Line => [BPF_RET | BPF_K, 0, 0, k]
@@ -82,4 +87,41 @@ test('bpf: a program ends with a return and jumps nowhere behind it', () => {
   assert.equal(check(load(1)), -EINVAL)
   assert.equal(check([BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0], returns(0)), -EINVAL)
   assert.equal(check(), -EINVAL)
+})
+
+test('bpf: a verdict is had without the arguments exactly where the program does not look at them', () => {
+  const program = check(
+    [BPF_LD | BPF_W | BPF_ABS, 0, 0, 0],
+    [BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 7],
+    [BPF_LD | BPF_W | BPF_ABS, 0, 0, 16],
+    [BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 1],
+    returns(1),
+    returns(2),
+  )
+  assert.ok(!failed(program))
+  const words = new Uint32Array(DATA_WORDS)
+  words[0] = 7
+  assert.equal(program.run(words, 2), UNDECIDED)
+  words[0] = 8
+  assert.equal(program.run(words, 2), 2)
+})
+
+test('seccomp: a number is always allowed if all filters allow it whatever the arguments are', () => {
+  const filter = (nr: number, wanted: number): BpfProgram => {
+    const program = check(
+      [BPF_LD | BPF_W | BPF_ABS, 0, 0, 0],
+      [BPF_JMP | BPF_JEQ | BPF_K, 0, 1, nr],
+      returns(wanted),
+      returns(ALLOW),
+    )
+    assert.ok(!failed(program))
+    return program
+  }
+  const older = new SeccompFilter(filter(39, ERRNO), undefined, false)
+  const newest = new SeccompFilter(filter(40, ERRNO), older, false)
+  assert.deepEqual(
+    [38, 39, 40, 511, 512].map(nr => newest.alwaysAllows(nr)),
+    [true, false, false, true, false],
+  )
+  assert.equal(older.alwaysAllows(40), true)
 })

@@ -48,6 +48,9 @@ import type { OrErrno } from '../../base/result.ts'
 /** struct seccomp_data in words: the number, the architecture, the instruction pointer, six arguments. */
 export const DATA_WORDS = SECCOMP_DATA.size / 4
 
+/** No verdict: it depends on words that are not known. */
+export const UNDECIDED = -1
+
 const LOAD_WORD = BPF_LD | BPF_W | BPF_ABS
 const LOAD_LENGTH = BPF_LD | BPF_W | BPF_LEN
 const LOADX_LENGTH = BPF_LDX | BPF_W | BPF_LEN
@@ -115,8 +118,11 @@ export class BpfProgram {
     return new BpfProgram(code, jumpTrue, jumpFalse, k)
   }
 
-  /** Its verdict on the call that `data` describes (SECCOMP_RET_*, unsigned). */
-  run(data: Uint32Array): number {
+  /**
+   * Its verdict on the call that `data` describes (SECCOMP_RET_*, unsigned). Where only the first `known` words are: the
+   * verdict if it depends on nothing else, or UNDECIDED.
+   */
+  run(data: Uint32Array, known = DATA_WORDS): number {
     const code = this.#code
     const constants = this.#k
     const memory = this.#memory
@@ -127,6 +133,7 @@ export class BpfProgram {
       const k = constants[pc]
       switch (op) {
         case LOAD_WORD:
+          if (k >>> 2 >= known) return UNDECIDED
           a = data[k >>> 2]
           continue
         case LOAD_LENGTH:

@@ -4,8 +4,9 @@
  * A task begins without (`task.seccomp` undefined), may restrict itself, and never gets rid of it: threads and children
  * inherit the object, exec keeps it. Filters form a list from the newest to the oldest, shared as far as they are
  * common; all of them judge every call, and the strictest verdict counts. `admitCall` is asked before a call begins, and
- * does itself what a verdict other than 'allow' says. Calls that the thread would answer by itself (constant-calls.ts)
- * all come to the kernel from a restricted task.
+ * does itself what a verdict other than 'allow' says. Most calls of most filters are allowed by their number alone: that is
+ * found out once for each. Calls that the thread would answer by itself (constant-calls.ts) come to the kernel from a
+ * restricted task unless their numbers are so allowed.
  */
 import {
   AUDIT_ARCH_X86_64,
@@ -55,6 +56,16 @@ const MAX_ERRNO = 4095
 const STRICT_CALLS: ReadonlySet<number> = new Set([NR.read, NR.write, NR.exit, NR.rt_sigreturn])
 const ARGUMENTS = [REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9] as const
 
+/** Numbers whose verdict is remembered; there are fewer calls. */
+const REMEMBERED = 512
+/** Words of the data that a number alone tells: itself, and the architecture. */
+const NUMBER_WORDS = 2
+
+// What is remembered of a number.
+const UNKNOWN = 0
+const ALLOWED = 1
+const ASK = 2
+
 /** One filter and the older ones that go with it. */
 export class SeccompFilter {
   readonly program: BpfProgram
@@ -65,6 +76,8 @@ export class SeccompFilter {
   /** The call that is judged, while this is the newest filter. */
   readonly data = new Uint32Array(DATA_WORDS)
   readonly #weight: number
+  /** By number: whether this filter and the older ones allow it whatever its arguments are. */
+  readonly #byNumber = new Uint8Array(REMEMBERED)
 
   constructor(program: BpfProgram, older: SeccompFilter | undefined, log: boolean) {
     this.program = program
@@ -77,6 +90,20 @@ export class SeccompFilter {
   get tooLong(): boolean {
     return this.#weight > MAX_INSTRUCTIONS
   }
+
+  /** Whether the call is allowed whatever its arguments are, and nothing has to be done about it. */
+  alwaysAllows(nr: number): boolean {
+    if (nr >= REMEMBERED) return false
+    if (this.#byNumber[nr] === UNKNOWN) this.#byNumber[nr] = this.#isConstant(nr) ? ALLOWED : ASK
+    return this.#byNumber[nr] === ALLOWED
+  }
+  #isConstant(nr: number): boolean {
+    if (this.older !== undefined && !this.older.alwaysAllows(nr)) return false
+    this.data[0] = nr
+    this.data[1] = AUDIT_ARCH_X86_64
+    return this.program.run(this.data, NUMBER_WORDS) === SECCOMP_RET_ALLOW
+  }
+
   isSelfOrOlderThan(newest: SeccompFilter | undefined): boolean {
     for (let at = newest; at !== undefined; at = at.older) if (at === this) return true
     return false
@@ -84,12 +111,22 @@ export class SeccompFilter {
 }
 
 /** What a task has restricted itself to. */
-export interface Seccomp {
+export class Seccomp {
   readonly mode: typeof SECCOMP_MODE_STRICT | typeof SECCOMP_MODE_FILTER
   readonly filter: SeccompFilter | undefined
+
+  /** Without a filter: strict. */
+  constructor(filter?: SeccompFilter) {
+    this.mode = filter === undefined ? SECCOMP_MODE_STRICT : SECCOMP_MODE_FILTER
+    this.filter = filter
+  }
+
+  alwaysAllows(nr: number): boolean {
+    return this.filter === undefined ? STRICT_CALLS.has(nr) : this.filter.alwaysAllows(nr)
+  }
 }
 
-const STRICT: Seccomp = { mode: SECCOMP_MODE_STRICT, filter: undefined }
+const STRICT = new Seccomp()
 
 /** SECCOMP_SET_MODE_STRICT. */
 export function restrictStrictly(task: Task): Status {
@@ -117,7 +154,7 @@ export function addFilter(
     const other = task.group.tasks.find(each => !maySync(each, older))
     if (other !== undefined) return esrch ? -ESRCH : other.pid.in(task.pidNs)
   }
-  const seccomp: Seccomp = { mode: SECCOMP_MODE_FILTER, filter }
+  const seccomp = new Seccomp(filter)
   restrict(task, seccomp)
   if (!sync) return 0
   for (const each of task.group.tasks) {
@@ -145,8 +182,8 @@ function restrict(task: Task, seccomp: Seccomp): void {
 
 /** Whether the call that the task has just begun may go on; if not, the verdict has been carried out. */
 export function admitCall(task: Task, seccomp: Seccomp, nr: number): boolean {
+  if (seccomp.alwaysAllows(nr)) return true
   if (seccomp.mode === SECCOMP_MODE_STRICT) {
-    if (STRICT_CALLS.has(nr)) return true
     task.kernel.trace?.exit(task, NO_RESULT)
     endTask(task, SIGKILL)
     return false

@@ -1,8 +1,7 @@
 /** /proc/net/unix. */
-import type { NetNamespace } from '../../kernel/namespaces.ts'
-import { netStack } from '../stack.ts'
 import { isAbstract } from './address.ts'
 import { ESTABLISHED, LISTEN, type UnixSocket } from './socket.ts'
+import type { UnixTable } from './table.ts'
 
 /** __SO_ACCEPTCON. */
 const ACCEPTING = 0x10000
@@ -10,9 +9,10 @@ const ACCEPTING = 0x10000
 const UNCONNECTED = 1
 const CONNECTED = 3
 
-export function formatProcNetUnix(ns: NetNamespace): string {
-  let text = 'Num       RefCount Protocol Flags    Type St Inode Path\n'
-  for (const socket of netStack(ns).unix.sockets) text += line(socket)
+/** The lines below the header. */
+export function formatUnixSockets(table: UnixTable): string {
+  let text = ''
+  for (const socket of table.sockets) text += line(socket)
   return text
 }
 

@@ -16,10 +16,14 @@ export interface SystrapAddon {
   resume(slot: number, what: number): void
   watchSlot(slot: number): void
   forgetSlot(slot: number): void
+  /** Whether a running thread has stopped. */
+  pending(): boolean
   /** `watched`: a pidfd with POLLIN, or the socket to the process with 0. */
   awaitRequest(slot: number, watched: number, events: number): number
   exchange(slot: number, count: number, watched: number, events: number): number
   next(spinNs: number, timeoutNs: number): number
+  /** NEXT_READY or NEXT_TIMEOUT. */
+  look(): number
   mapSlot(slot: number, memfd: number, local: number): number
   unmapSlot(slot: number): number
   /** Messages that `out[0]` receives carry their sender's pid. */

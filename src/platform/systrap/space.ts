@@ -17,6 +17,7 @@ import {
   PROT_WRITE,
 } from '../../abi/constants.ts'
 import { EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
+import { RUSAGE } from '../../abi/layout.ts'
 import {
   FD_RECEIVED,
   OP_EXCHANGE4,
@@ -36,6 +37,12 @@ import { SystrapThread } from './thread.ts'
 /** Up to here the bounce buffer is cheaper than process_vm_readv. */
 const BOUNCE_MAX = 0x4000
 
+/** Room for a thread: its index in the process, and the place in the arena that is mapped to it, -1 for none. */
+export interface Place {
+  readonly local: number
+  slot: number
+}
+
 export class SystrapSpace implements AddressSpace {
   readonly platform: Systrap
   readonly pid: number
@@ -48,8 +55,8 @@ export class SystrapSpace implements AddressSpace {
   alive = true
   /** The stopped thread that the kernel is serving. */
   active: SystrapThread | undefined = undefined
-  /** Local slot indexes that are free. */
-  readonly #freeLocals: number[] = []
+  /** Where threads were that ended. */
+  readonly #freePlaces: Place[] = []
   /** So many of them, from the first, take no memory any more. */
   #trimmed = 0
   #nextLocal = 1
@@ -67,15 +74,15 @@ export class SystrapSpace implements AddressSpace {
 
   // Threads.
 
-  /** A local slot index that no host thread uses. */
-  takeLocal(): number {
+  /** A place that no host thread uses. */
+  takePlace(): Place {
     this.#reap()
-    const local = this.#freeLocals.pop() ?? this.#nextLocal++
-    this.#trimmed = Math.min(this.#trimmed, this.#freeLocals.length)
-    return local
+    const place = this.#freePlaces.pop() ?? { local: this.#nextLocal++, slot: -1 }
+    this.#trimmed = Math.min(this.#trimmed, this.#freePlaces.length)
+    return place
   }
-  giveLocal(local: number): void {
-    this.#freeLocals.push(local)
+  givePlace(place: Place): void {
+    this.#freePlaces.push(place)
   }
 
   threadExited(thread: SystrapThread): void {
@@ -91,8 +98,8 @@ export class SystrapSpace implements AddressSpace {
   #reap(): void {
     this.#leaving = this.#leaving.filter(thread => {
       if (this.platform.addon.slotTid(thread.slot) !== 0) return true
-      this.platform.freeSlot(thread.slot)
-      this.#freeLocals.push(thread.local)
+      this.platform.leaveSlot(thread.slot)
+      this.#freePlaces.push({ local: thread.local, slot: thread.slot })
       return false
     })
   }
@@ -100,10 +107,12 @@ export class SystrapSpace implements AddressSpace {
   /** In a quiet time: the slots of threads that ended go back to the host. */
   trim(): void {
     this.#reap()
-    for (const local of this.#freeLocals.slice(this.#trimmed)) {
-      this.platform.host.fallocate(this.memfd, PUNCH_HOLE, local * SLOT_SIZE, SLOT_SIZE)
+    for (const place of this.#freePlaces.slice(this.#trimmed)) {
+      if (place.slot >= 0) this.platform.freeSlot(place.slot)
+      place.slot = -1
+      this.platform.host.fallocate(this.memfd, PUNCH_HOLE, place.local * SLOT_SIZE, SLOT_SIZE)
     }
-    this.#trimmed = this.#freeLocals.length
+    this.#trimmed = this.#freePlaces.length
   }
 
   /** The host process is gone, or is to be. */
@@ -117,13 +126,23 @@ export class SystrapSpace implements AddressSpace {
       if (!thread.stopped) this.platform.running--
       if (thread.owner !== undefined) this.platform.reportDead(thread)
       thread.stopped = true
-      this.platform.freeSlot(thread.slot)
+      this.givePlace({ local: thread.local, slot: thread.slot })
     }
-    for (const thread of this.#leaving) this.platform.freeSlot(thread.slot)
+    for (const { local, slot } of this.#leaving) this.givePlace({ local, slot })
     this.#leaving.length = 0
     this.threads.clear()
-    this.patcher.release()
     this.platform.spaceGone(this)
+  }
+
+  /** Gives back what a dead space still holds. Put off, since somebody may be waiting for the news of its end. */
+  bury(): void {
+    const { host } = this.platform
+    for (const place of this.#freePlaces) if (place.slot >= 0) this.platform.freeSlot(place.slot)
+    this.#freePlaces.length = 0
+    this.patcher.release()
+    host.close(this.pidfd)
+    host.close(this.socket)
+    host.close(this.memfd)
   }
 
   destroy(): void {
@@ -232,11 +251,15 @@ export class SystrapSpace implements AddressSpace {
   ): number {
     const worker = this.#worker()
     if (worker === undefined) return -ESRCH
-    if (this.platform.addon.sendFds(this.socket, ONE_BYTE, hostFd, -1) < 0) return -EIO
-    worker.makeRoom(3)
-    worker.queue(OP_RECEIVE_FD, 0)
+    // A program's segments come one after the other from one file, which is passed once.
+    if (!worker.continuesWith(hostFd)) {
+      if (this.platform.addon.sendFds(this.socket, ONE_BYTE, hostFd, -1) < 0) return -EIO
+      worker.makeRoom(3)
+      worker.queue(OP_RECEIVE_FD, 0)
+    }
     const call = worker.queue(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
     worker.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
+    worker.endsWith(hostFd)
     // Nobody else takes descriptors from the socket, so the operations may wait for the reply.
     if (this.threads.size === 1 && worker === this.active && PUT_OFF.has(nr)) return 0
     return worker.exchange() < 0 ? -ESRCH : worker.result(call)
@@ -322,8 +345,16 @@ export class SystrapSpace implements AddressSpace {
   residentPages(): number {
     return this.platform.residentPages?.(this.pid) ?? 0
   }
+  /** Asked of the process itself if it listens, since /proc takes ten times as long. */
   peakPages(): number {
-    return this.alive ? (this.platform.peakPages?.(this.pid) ?? 0) : 0
+    const worker = this.#worker()
+    if (worker === undefined || !worker.attentive) {
+      return this.alive ? (this.platform.peakPages?.(this.pid) ?? 0) : 0
+    }
+    const at = SLOT_BOUNCE + SystrapThread.BOUNCE_LIMIT - RUSAGE.size
+    const address = SLOTS + worker.local * SLOT_SIZE + at
+    if (worker.operate(OP_SYSCALL, NR.getrusage, 0, address) < 0) return 0
+    return this.platform.slots.get64(this.platform.slots.at(worker.slot, at + RUSAGE.ru_maxrss)) / 4
   }
   /** CPU time of the whole process in ns. */
   cpuTime(): number {

@@ -110,6 +110,12 @@ export const STUB_CALLS: readonly StubCall[] = [
     why: 'CPU time of the thread for the sentry',
     when: [[{ arg: 0, equals: 3 }]],
   },
+  {
+    nr: NR.getrusage,
+    name: 'getrusage',
+    why: 'the most memory that the process had, for the sentry',
+    when: [[{ arg: 0, equals: 0 }]],
+  },
   { nr: NR.membarrier, name: 'membarrier', why: 'the guest’s membarrier(2) is about host threads' },
   { nr: NR.exit, name: 'exit', why: 'end a guest thread' },
 ]

@@ -7,6 +7,7 @@
 import { MFD_CLOEXEC, POLLIN } from '../../abi/constants.ts'
 import { EAGAIN, EIO, ENOMEM, ESRCH } from '../../abi/errno.ts'
 import {
+  COMMAND_REPORT,
   FD_RECEIVED,
   FD_RECEIVED_SECOND,
   OP_CLONE,
@@ -17,9 +18,11 @@ import {
   PREFETCH_MAX,
   PREFETCH_STRING,
   PREFETCH_STRUCT,
+  SLOT,
   SLOT_COUNT,
   SLOT_SIZE,
   SLOTS,
+  STATE_SLEEP,
   STUB_TEXT,
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
@@ -53,11 +56,13 @@ export interface PrefetchRule {
   )[]
 }
 
-/** A process that the zygote makes, until its first thread waits in its slot. */
-interface Newborn {
+/** The slots of a process and the socket to it; its first thread waits in `slot`. */
+interface Channel {
   readonly memfd: number
-  readonly socket: number
   readonly slot: number
+  readonly socket: number
+  /** The process's end, until it is sent. */
+  readonly peer: number
 }
 
 export interface SystrapOptions {
@@ -106,7 +111,14 @@ export class Systrap implements Platform {
   readonly #deadThreads: SystrapThread[] = []
   readonly #spaces = new Set<SystrapSpace>()
   readonly #ready: Float64Array
-  #spare: Newborn | undefined = undefined
+  // What is made ahead, and what can wait until nobody asks for anything.
+  /** A process of the zygote's. */
+  #spare: Channel | undefined = undefined
+  /** For the next process. */
+  #spareChannel: Channel | undefined = undefined
+  #sparesDue = false
+  /** Dead processes that still hold something. */
+  readonly #graves: SystrapSpace[] = []
 
   /** To be made before the jail closes. Throws Error with the reason when the host refuses. */
   constructor(options: SystrapOptions) {
@@ -173,60 +185,78 @@ export class Systrap implements Platform {
 
   // Slots.
 
-  freeSlot(slot: number): void {
+  /** No thread is behind the slot any more; it stays mapped. */
+  leaveSlot(slot: number): void {
     this.#bySlot[slot] = undefined
+  }
+  freeSlot(slot: number): void {
+    this.leaveSlot(slot)
     this.addon.unmapSlot(slot)
     this.slots.give(slot)
   }
 
-  #newSlot(memfd: number, local: number, spin = this.stubSpin): number {
-    const slot = this.slots.take()
+  #newSlot(memfd: number, local: number): number {
+    const slot = this.slots.take() ?? this.#reclaim()
     if (slot === undefined) return -EAGAIN
     const status = this.addon.mapSlot(slot, memfd, local)
     if (status < 0) {
       this.slots.give(slot)
       return status
     }
-    this.slots.initialize(slot, local, spin)
+    this.slots.initialize(slot, local, this.stubSpin)
     return slot
   }
 
-  #newMemory(spin: number): { memfd: number; slot: number } | number {
+  /** A slot of those that were kept for later use. */
+  #reclaim(): number | undefined {
+    while (this.#graves.length > 0) this.#graves.pop()!.bury()
+    for (const space of this.#spaces) space.trim()
+    return this.slots.take()
+  }
+
+  /** What a new process needs to talk to the sentry. */
+  #newChannel(): Channel | undefined {
     const memfd = this.host.memfd('caisson-slots', MFD_CLOEXEC)
-    if (memfd < 0) return memfd
+    if (memfd < 0) return undefined
     const status = this.host.ftruncate(memfd, SLOT_COUNT * SLOT_SIZE)
-    const slot = status < 0 ? status : this.#newSlot(memfd, 0, spin)
+    const slot = status < 0 ? status : this.#newSlot(memfd, 0)
     if (slot < 0) {
       this.host.close(memfd)
-      return slot
+      return undefined
     }
-    return { memfd, slot }
+    const [socket, peer] = this.#socketpair()
+    return { memfd, slot, socket, peer }
+  }
+
+  /** A channel whose other end was sent over `via`: to the zygote, or to a process that forks. */
+  #passChannel(via: number, spin: number): Channel | undefined {
+    const channel = this.#spareChannel ?? this.#newChannel()
+    this.#spareChannel = undefined
+    this.#sparesDue = true
+    if (channel === undefined) return undefined
+    this.slots.u32[this.slots.at(channel.slot, SLOT.spin)] = spin
+    const sent = this.addon.sendFds(via, ONE_BYTE, channel.memfd, channel.peer)
+    this.host.close(channel.peer)
+    if (sent >= 0) return channel
+    this.#drop(channel)
+    return undefined
+  }
+
+  #drop(channel: Channel): void {
+    this.host.close(channel.socket)
+    this.host.close(channel.memfd)
+    this.freeSlot(channel.slot)
   }
 
   // Processes.
 
-  /** Asks the zygote for a process; it is ready when its slot has a request. */
-  #request(): Newborn | undefined {
-    // It will be waiting for long: it sleeps at once.
-    const memory = this.#newMemory(0)
-    if (typeof memory === 'number') return undefined
-    const pair = this.#socketpair()
-    const sent = this.addon.sendFds(this.#zygote, ONE_BYTE, memory.memfd, pair[1])
-    this.host.close(pair[1])
-    const newborn = { ...memory, socket: pair[0] }
-    if (sent >= 0) return newborn
-    this.#drop(newborn)
-    return undefined
-  }
-
-  #drop(newborn: Newborn): void {
-    this.host.close(newborn.socket)
-    this.host.close(newborn.memfd)
-    this.freeSlot(newborn.slot)
+  /** Asks the zygote for a process; it is ready when its slot has a request. It will wait for long: it sleeps at once. */
+  #request(): Channel | undefined {
+    return this.#passChannel(this.#zygote, 0)
   }
 
   /** A process of the zygote's that is ready: the spare one, or where that was killed a new one. */
-  #takeNewborn(): Newborn | undefined {
+  #takeNewborn(): Channel | undefined {
     for (let newborn = this.#spare ?? this.#request(); newborn !== undefined; newborn = this.#request()) {
       this.#spare = undefined
       if (this.addon.awaitRequest(newborn.slot, newborn.socket, 0) >= 0) return newborn
@@ -235,11 +265,17 @@ export class Systrap implements Platform {
     return undefined
   }
 
+  expectProcess(): void {
+    const spare = this.#spare
+    if (spare === undefined || this.slots.u32[this.slots.at(spare.slot, SLOT.state)] !== STATE_SLEEP) return
+    this.slots.u32[this.slots.at(spare.slot, SLOT.spin)] = this.stubSpin
+    this.addon.resume(spare.slot, COMMAND_REPORT)
+  }
+
   newProcess(): PlatformThread | number {
     const spare = this.#takeNewborn()
     if (spare === undefined) return -EAGAIN
-    const thread = this.#adopt(spare.memfd, spare.socket, spare.slot)
-    this.#spare = this.#request()
+    const thread = this.#adopt(spare)
     if (typeof thread === 'number') return thread
     // What the zygote left in the address space goes, except the vDSO.
     const end = SLOTS + SLOT_COUNT * SLOT_SIZE
@@ -257,14 +293,13 @@ export class Systrap implements Platform {
   }
 
   /** The first thread of a process that waits in `slot`: finds out its pid and watches for its end. */
-  #adopt(memfd: number, socket: number, slot: number): SystrapThread | number {
+  #adopt(channel: Channel): SystrapThread | number {
+    const { memfd, socket, slot } = channel
     // It has sent a byte over its socket, and the host's kernel says who it is.
     const pid = this.addon.receiveSender(socket)
     const pidfd = pid > 0 ? this.addon.pidfdOpen(pid) : -ESRCH
     if (pidfd < 0) {
-      this.host.close(socket)
-      this.host.close(memfd)
-      this.freeSlot(slot)
+      this.#drop(channel)
       return -EAGAIN
     }
     const space = new SystrapSpace(this, pid, pidfd, memfd, socket)
@@ -280,28 +315,20 @@ export class Systrap implements Platform {
 
   fork(parent: PlatformThread): PlatformThread | number {
     const from = parent as SystrapThread
-    const memory = this.#newMemory(this.stubSpin)
-    if (typeof memory === 'number') return -EAGAIN
-    const pair = this.#socketpair()
-    const sent = this.addon.sendFds(from.space.socket, ONE_BYTE, memory.memfd, pair[1])
-    this.host.close(pair[1])
-    let pid = -EIO
-    if (sent >= 0) {
-      from.saveExtendedState()
-      from.makeRoom(4)
-      from.queue(OP_RECEIVE_FD, 0)
-      const n = from.queue(OP_FORK, 0)
-      from.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
-      from.queue(OP_SYSCALL, NR.close, FD_RECEIVED_SECOND)
-      if (from.exchange() === 0) pid = from.result(n)
-    }
-    if (pid < 0 || this.addon.awaitRequest(memory.slot, pair[0], 0) < 0) {
-      this.host.close(pair[0])
-      this.host.close(memory.memfd)
-      this.freeSlot(memory.slot)
+    const channel = this.#passChannel(from.space.socket, this.stubSpin)
+    if (channel === undefined) return -EAGAIN
+    from.saveExtendedState()
+    from.makeRoom(4)
+    from.queue(OP_RECEIVE_FD, 0)
+    const n = from.queue(OP_FORK, 0)
+    from.queue(OP_SYSCALL, NR.close, FD_RECEIVED)
+    from.queue(OP_SYSCALL, NR.close, FD_RECEIVED_SECOND)
+    const pid = from.exchange() === 0 ? from.result(n) : -EIO
+    if (pid < 0 || this.addon.awaitRequest(channel.slot, channel.socket, 0) < 0) {
+      this.#drop(channel)
       return pid === -ENOMEM ? -ENOMEM : -EAGAIN
     }
-    const thread = this.#adopt(memory.memfd, pair[0], memory.slot)
+    const thread = this.#adopt(channel)
     if (typeof thread === 'number') return thread
     thread.inherit(from)
     thread.space.patcher.inherit(from.space.patcher)
@@ -311,18 +338,24 @@ export class Systrap implements Platform {
   cloneThread(parent: PlatformThread): PlatformThread | number {
     const from = parent as SystrapThread
     const space = from.space
-    const local = space.takeLocal()
-    if (local >= SLOT_COUNT) return -EAGAIN
-    const slot = this.#newSlot(space.memfd, local)
+    const place = space.takePlace()
+    const { local } = place
+    if (local >= SLOT_COUNT) {
+      space.givePlace(place)
+      return -EAGAIN
+    }
+    if (place.slot < 0) place.slot = this.#newSlot(space.memfd, local)
+    else this.slots.initialize(place.slot, local, this.stubSpin)
+    const { slot } = place
     if (slot < 0) {
-      space.giveLocal(local)
+      space.givePlace(place)
       return -EAGAIN
     }
     from.saveExtendedState()
     const tid = from.operate(OP_CLONE, 0, local)
     if (tid < 0 || this.addon.awaitRequest(slot, space.pidfd, POLLIN) < 0) {
-      this.freeSlot(slot)
-      space.giveLocal(local)
+      if (space.alive) space.givePlace(place)
+      else this.freeSlot(slot)
       return -EAGAIN
     }
     const thread = new SystrapThread(this, space, slot, local)
@@ -333,13 +366,24 @@ export class Systrap implements Platform {
     return thread
   }
 
-  /** A space ended: its descriptors go. */
+  /** A space ended. */
   spaceGone(space: SystrapSpace): void {
     this.#spaces.delete(space)
     this.host.unwatch(space.pidfd)
-    this.host.close(space.pidfd)
-    this.host.close(space.socket)
-    this.host.close(space.memfd)
+    this.#graves.push(space)
+  }
+
+  /** Does what was put off, until somebody asks for something. */
+  #catchUp(): void {
+    while (this.#graves.length > 0 || this.#sparesDue) {
+      if (this.#graves.length <= MAX_GRAVES && this.addon.pending()) return
+      if (this.#graves.length > 0) this.#graves.pop()!.bury()
+      else {
+        this.#spare ??= this.#request()
+        this.#spareChannel ??= this.#newChannel()
+        this.#sparesDue = false
+      }
+    }
   }
 
   /** A thread's process died: the kernel hears of it as a stop, even of one that waits in a call. */
@@ -355,6 +399,7 @@ export class Systrap implements Platform {
       this.stopReason = STOP_DEAD
       return dead
     }
+    if (deadline > 0) this.#catchUp()
     let timeout = 0
     if (deadline === Number.POSITIVE_INFINITY) timeout = -1
     else if (deadline > 0) timeout = Math.max(0, deadline - this.host.monotonic())
@@ -363,6 +408,10 @@ export class Systrap implements Platform {
     if (found >= 0) return this.#stopped(found)
     if (found === NEXT_READY) this.#dispatchReady()
     return undefined
+  }
+
+  lookAtHost(): void {
+    if (this.addon.look() === NEXT_READY) this.#dispatchReady()
   }
 
   #stopped(slot: number): PlatformThread | undefined {
@@ -413,6 +462,8 @@ declare const WebAssembly: {
   }) => { readonly buffer: SharedArrayBuffer }
 }
 
+/** So many dead processes may wait for their burial while others ask for something. */
+const MAX_GRAVES = 16
 const ONE_BYTE = new Uint8Array(1)
 const USER_END = 0x7ffffffff000
 

@@ -90,6 +90,10 @@ export class SystrapThread implements PlatformThread {
   #opCount = 0
   #bounceTop = 0
   #prefetched = 0
+  /** The sentry's descriptor that the last queued operations receive, use and close; -1 if they do something else. */
+  #passedFd = -1
+  #passedCloses = 0
+  #passedEnd = 0
 
   constructor(platform: Systrap, space: SystrapSpace, slot: number, local: number) {
     this.platform = platform
@@ -112,6 +116,7 @@ export class SystrapThread implements PlatformThread {
     this.stopped = true
     this.space.active = this
     this.#opCount = 0
+    this.#passedFd = -1
     this.#restoreXstate = false
     this.#prefetched = what >>> 8
     this.#bounceTop = 0
@@ -209,6 +214,22 @@ export class SystrapThread implements PlatformThread {
     if (this.#opCount + count >= OP_COUNT - 4) this.flush()
   }
 
+  /**
+   * Whether the last operations queued pass `fd` to the stub: then its closing is taken back, and it may be used once more.
+   */
+  continuesWith(fd: number): boolean {
+    if (fd !== this.#passedFd || this.#opCount !== this.#passedEnd) return false
+    if (this.platform.host.closes !== this.#passedCloses || this.#opCount + 2 >= OP_COUNT - 4) return false
+    this.#opCount--
+    return true
+  }
+  /** The last operations queued pass `fd`, and close it in the stub. */
+  endsWith(fd: number): void {
+    this.#passedFd = fd
+    this.#passedCloses = this.platform.host.closes
+    this.#passedEnd = this.#opCount
+  }
+
   /** Replaces an argument of queued operation `n` by a value of two words. */
   putArgument(n: number, argument: number, lo: number, hi: number): void {
     const at = this.platform.slots.at(this.slot, SLOT.ops + n * OP.size + OP.a0) + argument * 2
@@ -221,6 +242,7 @@ export class SystrapThread implements PlatformThread {
     if (this.dead) return -ESRCH
     const count = this.#opCount
     this.#opCount = 0
+    this.#passedFd = -1
     const status = this.platform.addon.exchange(this.slot, count, this.space.pidfd, POLLIN)
     if (status < 0) {
       this.space.died()
@@ -398,6 +420,7 @@ export class SystrapThread implements PlatformThread {
   #send(command: number): void {
     const count = this.#opCount
     this.#opCount = 0
+    this.#passedFd = -1
     this.platform.addon.resume(this.slot, command | (count << 8))
   }
 

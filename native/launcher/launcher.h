@@ -1,0 +1,119 @@
+/*
+ * The launcher: what bin/caisson runs. It starts the pinned Node.js on caisson's program; for the verbs that make a
+ * sandbox it is the sandbox's process on the host's side:
+ *
+ *     caller ── launcher ──clone── node (sentry), pid 1 of its own user, pid, mount, net, ipc, uts, cgroup namespaces
+ *                   └── socket pair: signals, connections ──┘
+ *
+ * The launcher passes the signals that it gets to the sentry through the socket pair (a byte: the number), and the
+ * sentry's exit status to its caller. It also holds the control socket, which the sentry, having no file system and no
+ * network, could not: each accepted connection goes through the pair (a byte 0 with the descriptor). It reads nothing
+ * from the sentry. If the launcher dies, the kernel kills the sentry (parent-death signal), and with it, as it is the
+ * namespace's init, everything in the sandbox. The sentry has a session of its own, so that the terminal's signals reach
+ * only the launcher.
+ *
+ *   main.c        which verb needs what
+ *   parts.c       where Node.js and the program are; the environment that they get
+ *   report.c      what is said to the caller when something fails
+ *   namespaces.c  the sandbox's namespaces, and whose ids are whose
+ *   network.c     the network namespace of a container
+ *   sentry.c      the child, from its first instruction to node's
+ *   control.c     control sockets and the socket pair
+ *   watch.c       the parent's life
+ *   container.c   `sandbox`: the launcher that stands for a container
+ *   attach.c      `attach`: the process that stands for a process of a container
+ */
+#ifndef CAISSON_LAUNCHER_H
+#define CAISSON_LAUNCHER_H
+
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/signalfd.h>
+#include <sys/types.h>
+
+/* The sentry's ends of the socket pairs to us and to the zygote, and the pipe for reports; src/sandbox/launcher-channel.ts
+ * knows the numbers. */
+enum { LAUNCHER_FD = 3, ZYGOTE_FD = 4, REPORT_FD = 5 };
+enum { EXIT_INTERNAL = 125, EXIT_KILLED = 128 + SIGKILL };
+
+/* report.c */
+/* Where failures are told, a pipe to whoever waits for the start; -1: standard error. */
+extern int report_fd;
+void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void die(const char *what);
+
+/* parts.c */
+struct parts {
+	char node[PATH_MAX];
+	char program[PATH_MAX];
+	char zygote[PATH_MAX];
+};
+/* Found from the launcher's own place, PACKAGE/native/build/caisson. */
+void find_parts(struct parts *parts);
+/* The caller's environment for node; variables that would act on node itself are renamed. */
+char **node_environment(char **environment, bool jailed);
+/* That of a sentry whose guests' environments come with their requests. */
+char **empty_environment(void);
+_Noreturn void run_node(struct parts *parts, int argc, char **argv, char **environment);
+
+/* namespaces.c */
+/* Says why namespaces were refused and what helps. */
+_Noreturn void explain_refusal(const char *what, int error);
+/* The child's pid, 0 in the child. */
+pid_t clone_sandbox(bool own_network);
+void map_ids(pid_t child);
+/* 0, or -1 with errno. */
+int write_file(const char *path, const char *text);
+/* The number in a file, -1 where there is none. */
+long read_setting(const char *path);
+
+/* network.c */
+/* `where`: "host", "new", or a path. */
+void enter_network(const char *where);
+
+/* sentry.c */
+struct sentry_options {
+	bool own_network;
+	/* Keep REPORT_FD, and standard input is nothing that the sentry should have. */
+	bool reports;
+	/* oom_score_adj of guest processes. */
+	long oom_score_adj;
+	char **environment;
+	int argc;
+	char **argv;
+};
+/* Starts it: its pid; `channel` gets our end of the pair. Signals in `watched` are blocked, and stay so for us. */
+pid_t start_sentry(struct parts *parts, const struct sentry_options *options, const sigset_t *watched, int *channel);
+
+/* control.c */
+/* An abstract socket, caisson-UID-PID, which ends with us; -1 where it can't be had. */
+int open_abstract_socket(void);
+int open_control_socket(const char *path);
+/* Sends a byte to the sentry, with a descriptor if `fd` is one. What doesn't fit at once is lost. */
+void tell_sentry(int channel, char byte, int fd);
+void pass_connection(int control, int channel);
+
+/* watch.c */
+struct watch {
+	pid_t child;
+	int channel;
+	int control;
+	sigset_t signals;
+	/* A terminal's stop character stops us too. */
+	bool stops;
+};
+_Noreturn void watch_over(const struct watch *watch);
+
+/* terminal.c */
+/* Makes the terminal on standard input, if there is one, ours, so that we hear of its size; standard input is nothing then. */
+void take_terminal(void);
+/* All signals that can be passed on to a guest process. */
+void passable_signals(sigset_t *set);
+
+_Noreturn void run_container(struct parts *parts, int argc, char **argv);
+_Noreturn void run_attached(int argc, char **argv);
+
+#endif

@@ -1,0 +1,84 @@
+/* Which verb needs what: most are plain runs of node, two make a sandbox around it, one is all of its own. */
+#include "launcher.h"
+
+#include <string.h>
+
+/* What a terminal, a shell or a service manager sends to the command that it has started. */
+static const int forwarded[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT };
+enum { FORWARDED = sizeof forwarded / sizeof forwarded[0] };
+
+/* The signals that go to the sentry, and SIGCHLD. What the caller had ignored (nohup) stays ignored. */
+static void command_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGCHLD);
+	for (int i = 0; i < FORWARDED; i++) {
+		struct sigaction action;
+		sigaction(forwarded[i], NULL, &action);
+		if (action.sa_handler != SIG_IGN)
+			sigaddset(set, forwarded[i]);
+	}
+}
+
+/*
+ * The flags of `do` that take no value; src/cli/do.ts has them all, and src/cli/do.test.ts compares. The launcher must know
+ * before node does whether the command is to have the caller's network.
+ */
+static const char *const bare_flags[] = { "--strace", "--read-only", "--no-patch" };
+
+static bool is_bare(const char *flag)
+{
+	for (size_t i = 0; i < sizeof bare_flags / sizeof bare_flags[0]; i++)
+		if (strcmp(flag, bare_flags[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The last --network counts, as with node. */
+static bool wants_host_network(int argc, char **argv)
+{
+	const char *kind = "none";
+
+	for (int i = 2; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--") != 0; i++) {
+		if (strncmp(argv[i], "--network=", 10) == 0)
+			kind = argv[i] + 10;
+		else if (strcmp(argv[i], "--network") == 0 && i + 1 < argc)
+			kind = argv[++i];
+		else if (!strchr(argv[i], '=') && !is_bare(argv[i]))
+			i++;
+	}
+	return strcmp(kind, "host") == 0;
+}
+
+/* `caisson do`: the sandbox of one command, whose process is in the caller's terminal and network's place. */
+static _Noreturn void run_command(struct parts *parts, int argc, char **argv, char **environment)
+{
+	struct sentry_options options = {
+		.own_network = !wants_host_network(argc, argv),
+		.oom_score_adj = read_setting("/proc/self/oom_score_adj"),
+		.environment = node_environment(environment, true),
+		.argc = argc,
+		.argv = argv,
+	};
+	struct watch watch = { .stops = true };
+
+	command_signals(&watch.signals);
+	watch.child = start_sentry(parts, &options, &watch.signals, &watch.channel);
+	watch.control = open_abstract_socket();
+	watch_over(&watch);
+}
+
+int main(int argc, char **argv, char **environment)
+{
+	struct parts parts;
+	const char *verb = argc > 1 ? argv[1] : "";
+
+	if (strcmp(verb, "attach") == 0)
+		run_attached(argc, argv);
+	find_parts(&parts);
+	if (strcmp(verb, "do") == 0)
+		run_command(&parts, argc, argv, environment);
+	if (strcmp(verb, "sandbox") == 0)
+		run_container(&parts, argc, argv);
+	run_node(&parts, argc, argv, node_environment(environment, false));
+}

@@ -1,0 +1,41 @@
+/** What the two programs have in common: one verb is run, and one place prints what went wrong. */
+import { UserError } from '../sandbox/user-error.ts'
+import { helpOf, parseWords, type Verb, Words } from './flags.ts'
+
+/** Nothing was run, or caisson itself failed. */
+export const EXIT_FAILED = 125
+
+/** The exit status. */
+export async function runVerb(
+  name: string,
+  verb: Verb,
+  words: readonly string[],
+  globals = new Words(new Map(), []),
+): Promise<number> {
+  const parsed = parseWords(verb.flags, words, verb.flagsAnywhere)
+  return parsed === undefined ? say(helpOf(name, verb)) : verb.run(parsed, globals)
+}
+
+export function say(text: string): number {
+  process.stdout.write(text)
+  return 0
+}
+
+/** What is said of an error: a sentence for the user's own, all there is for ours. */
+export function messageOf(error: unknown): string {
+  return error instanceof UserError ? error.message : `this is a bug: ${(error as Error).stack}`
+}
+
+export function exitStatusOf(error: unknown): number {
+  return error instanceof UserError ? error.exitStatus : EXIT_FAILED
+}
+
+/** Does what the command line says, by `run`. */
+export async function runProgram(run: () => Promise<number>): Promise<void> {
+  try {
+    process.exitCode = await run()
+  } catch (error) {
+    process.stderr.write(`caisson: ${messageOf(error)}\n`)
+    process.exit(exitStatusOf(error))
+  }
+}

@@ -1,0 +1,62 @@
+/** The flags in front of the verb: runc's, and those of runsc's that have a meaning here. */
+import { join } from 'node:path'
+import type { RuntimeOptions } from '../oci/runtime.ts'
+import { UserError } from '../sandbox/user-error.ts'
+import type { Flags, Words } from './flags.ts'
+import { packageRoot } from './package-root.ts'
+
+const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const
+const NETWORKS = ['host', 'none'] as const
+
+export const GLOBAL_FLAGS: Flags = {
+  version: { short: 'v', help: 'print the version' },
+  root: { value: 'DIR', help: 'where the state of containers is; /run/caisson if absent' },
+  log: { value: 'FILE', help: 'where to write what went wrong, besides standard error' },
+  'log-format': { value: 'FORMAT', help: "of that file: 'text' (if absent) or 'json'" },
+  'log-level': { value: 'LEVEL', help: `what sandboxes log: ${LOG_LEVELS.join(', ')}; 'warn' if absent` },
+  debug: { help: 'the same as --log-level=debug' },
+  'debug-log': { value: 'FILE', help: "where sandboxes log; 'DIR/': to a file per container in it" },
+  strace: { help: "trace the containers' system calls to the debug log" },
+  'systemd-cgroup': { help: "make cgroups by systemd: linux.cgroupsPath is 'SLICE:PREFIX:NAME'" },
+  network: { value: 'KIND', help: "'host' (if absent): the network of the container's namespace; 'none'" },
+  platform: { value: 'NAME', help: "how guest code is run: 'systrap' is the one there is" },
+  rootless: { value: 'BOOL', help: 'taken for compatibility; root or not is found out' },
+}
+
+export function runtimeOptions(globals: Words): RuntimeOptions {
+  const platform = globals.last('platform') ?? 'systrap'
+  if (platform !== 'systrap')
+    throw new UserError(`--platform=${platform}: 'systrap' is the only one there is`)
+  const level = globals.has('debug') ? 'debug' : oneOf(globals, 'log-level', LOG_LEVELS, 'warn')
+  return {
+    packageRoot: packageRoot(),
+    root: globals.last('root') ?? defaultRoot(),
+    systemdCgroup: globals.has('systemd-cgroup'),
+    network: network(globals),
+    logLevel: level,
+    debugLog: globals.last('debug-log'),
+    strace: globals.has('strace'),
+  }
+}
+
+function defaultRoot(): string {
+  const runtime = process.env.XDG_RUNTIME_DIR
+  const uid = process.geteuid!()
+  if (uid === 0) return '/run/caisson'
+  return runtime ? join(runtime, 'caisson') : `/tmp/caisson-${uid}`
+}
+
+function network(globals: Words): 'host' | 'none' {
+  if (globals.last('network') === 'sandbox') {
+    throw new UserError("--network=sandbox is not there yet: 'host' or 'none'")
+  }
+  return oneOf(globals, 'network', NETWORKS, 'host')
+}
+
+function oneOf<T extends string>(globals: Words, flag: string, values: readonly T[], absent: T): T {
+  const given = globals.last(flag)
+  if (given === undefined) return absent
+  const value = values.find(each => each === given)
+  if (value === undefined) throw new UserError(`--${flag}: ${given} is none of ${values.join(', ')}`)
+  return value
+}

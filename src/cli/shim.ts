@@ -1,0 +1,28 @@
+/** The program of the containerd shim (src/shim): bin/containerd-shim-caisson-v1 runs it by the verb `shim`. */
+import { writeSync } from 'node:fs'
+import { runShim } from '../shim/main.ts'
+import { messageOf } from './command-line.ts'
+import { packageRoot, packageVersion } from './package-root.ts'
+
+/** containerd shows what is printed on standard error, and expects this. */
+const EXIT_FAILED = 1
+
+export async function main(): Promise<void> {
+  const [node, script, verb, ...words] = process.argv
+  const command = [node, ...process.execArgv, script, verb]
+  try {
+    const program = { packageRoot: packageRoot(), version: packageVersion(), command }
+    const output = await runShim(program, words)
+    if (output === undefined) return
+    printAll(typeof output === 'string' ? Buffer.from(output) : output)
+    // Not when the loop is empty: there is nothing left to wait for.
+    process.exit(0)
+  } catch (error) {
+    writeSync(2, `${messageOf(error)}\n`)
+    process.exit(EXIT_FAILED)
+  }
+}
+
+function printAll(bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at)
+}

@@ -1,0 +1,89 @@
+/**
+ * Holding processes: a held task finishes the call that it is in and stops on its way back to guest code, until the last
+ * reason to hold it is gone. It is not stopped in the sense of job control: nobody is told, signals wait, and one that is
+ * fatal ends it. cgroup.freeze, cpu.max and memory.high all work so.
+ */
+import { BLOCKED, RUNNING, STOPPED, type Task } from '../task.ts'
+import type { ThreadGroup } from '../thread-group.ts'
+import type { Cgroup } from './cgroup.ts'
+
+// Reasons: bits of ThreadGroup.holds.
+export const HOLD_FREEZE = 1
+/** The CPU time of the period is used up. */
+export const HOLD_CPU = 2
+/** Too much memory is used: the rest waits a while. */
+export const HOLD_MEMORY = 4
+
+/** What holds the processes of a cgroup now. */
+export function holdsOf(cgroup: Cgroup): number {
+  let holds = 0
+  for (let at: Cgroup | undefined = cgroup; at !== undefined; at = at.parent) {
+    if (at.freeze) holds |= HOLD_FREEZE
+    if (at.cpu.throttled) holds |= HOLD_CPU
+    if (at.memory.slowed) holds |= HOLD_MEMORY
+  }
+  return holds
+}
+
+/** After one of the reasons came or went: all processes here and below. */
+export function updateHolds(cgroup: Cgroup): void {
+  for (const each of cgroup.subtree()) {
+    if (each.groups.size === 0) continue
+    const holds = holdsOf(each)
+    for (const group of each.groups) setHolds(group, holds)
+  }
+}
+
+/** Whether it runs guest code, or is about to. */
+export function isActive(task: Task): boolean {
+  return task.state !== BLOCKED && task.group.holds === 0 && !task.signals.stopped
+}
+
+export function setHolds(group: ThreadGroup, holds: number): void {
+  const was = group.holds
+  group.holds = holds
+  if ((was === 0) === (holds === 0)) return
+  for (const task of group.tasks) {
+    if (holds !== 0) {
+      if (task.state === RUNNING) task.thread.kick()
+    } else if (task.state === STOPPED && !task.signals.stopped) task.kernel.makeRunnable(task)
+  }
+}
+
+/** `task`, on its way to guest code, is held; `result` is given to the guest when it goes on. */
+export function hold(task: Task, result: number): void {
+  task.result = result
+  task.state = STOPPED
+  task.thread.park()
+  const { cgroup } = task.group
+  if (cgroup.freezing) announceFrozen(cgroup)
+}
+
+/** cgroup.freeze: takes effect for each task when it next comes from guest code. */
+export function setFreeze(cgroup: Cgroup, freeze: boolean): void {
+  if (cgroup.freeze === freeze) return
+  cgroup.freeze = freeze
+  updateHolds(cgroup)
+  for (const each of cgroup.subtree()) announce(each)
+  if (cgroup.parent !== undefined) announceFrozen(cgroup.parent)
+}
+
+/** 'frozen' of cgroup.events: nothing here and below runs. */
+export function isFrozen(cgroup: Cgroup): boolean {
+  if (!cgroup.freezing) return false
+  for (const task of cgroup.tasks(true))
+    if (task.state === RUNNING || task === task.kernel.current) return false
+  return true
+}
+
+/** This one, and those above, may be frozen now. */
+function announceFrozen(cgroup: Cgroup): void {
+  for (let at: Cgroup | undefined = cgroup; at !== undefined; at = at.parent) announce(at)
+}
+
+function announce(cgroup: Cgroup): void {
+  const frozen = isFrozen(cgroup)
+  if (frozen === cgroup.shownFrozen) return
+  cgroup.shownFrozen = frozen
+  cgroup.events.changed()
+}

@@ -1,0 +1,42 @@
+/** What all of the runtime's work has at hand. */
+import type { Addon } from '../platform/addon.ts'
+import { ControlClient } from '../sandbox/control-client.ts'
+import type { LogLevel } from '../sandbox/options.ts'
+import type { SavedState, StateStore } from './state.ts'
+
+export interface RuntimeOptions {
+  /** The directory of caisson's own package. */
+  readonly packageRoot: string
+  /** Where the state of containers is. */
+  readonly root: string
+  /** Cgroups are made by systemd. */
+  readonly systemdCgroup?: boolean
+  readonly network?: 'host' | 'none'
+  readonly logLevel?: LogLevel
+  /** Where sandboxes log, a file or 'DIR/'; a file of the container's state if absent. */
+  readonly debugLog?: string
+  readonly strace?: boolean
+  /** Hears what is left out of a config.json, and what went wrong where the work goes on. */
+  readonly warn?: (text: string) => void
+}
+
+export interface Context {
+  readonly options: RuntimeOptions
+  readonly addon: Addon
+  readonly store: StateStore
+}
+
+/** The sentry that serves the container. */
+export function sentryOf({ addon, store }: Context, state: SavedState): ControlClient {
+  return new ControlClient(addon, store.controlSocket(state.sandbox))
+}
+
+export function warn({ options }: Context, text: string): void {
+  options.warn?.(text)
+}
+
+/** runtime-spec's state of the container, as hooks get it. */
+export function hookState(state: SavedState, status: string, pid: number): string {
+  const { id, bundle, annotations, ociVersion } = state
+  return JSON.stringify({ ociVersion, id, status, pid, bundle, annotations })
+}

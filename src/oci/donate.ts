@@ -1,0 +1,133 @@
+/**
+ * Host directories and files for a sandbox: descriptors of detached mounts, clones of the host's, which nobody but their
+ * holder can reach and which end with the last descriptor. They have no devices and no set-user-ID programs, and where
+ * the container may only read them, the host's kernel holds that too.
+ *
+ * File systems that show or steer the host's kernel (proc, sysfs, cgroup, …) are never part of a tree. Where some are
+ * mounted below a source, the tree is cloned in a short-lived mount namespace in which they have been taken away.
+ */
+import { readFileSync } from 'node:fs'
+import { getSystemErrorMessage } from 'node:util'
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_RECURSIVE,
+  CLONE_NEWNS,
+  MNT_DETACH,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  MS_PRIVATE,
+  MS_REC,
+  O_CLOEXEC,
+  O_PATH,
+  OPEN_TREE_CLOEXEC,
+  OPEN_TREE_CLONE,
+  UMOUNT_NOFOLLOW,
+} from '../abi/constants.ts'
+import { EINVAL } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import { encodeText } from '../base/bytes.ts'
+import type { Addon } from '../platform/addon.ts'
+import { type HostMount, parseMountInfo, pseudoMountsBelow } from '../sandbox/mount-info.ts'
+import { UserError } from '../sandbox/user-error.ts'
+import type { HostTree } from './plan.ts'
+
+/** A descriptor for each tree, in their order; the caller's to close. */
+export function openTrees(addon: Addon, trees: readonly HostTree[]): number[] {
+  const mounts = parseMountInfo(readFileSync('/proc/self/mountinfo', 'latin1'))
+  const opened: number[] = []
+  try {
+    for (const tree of trees) opened.push(openTree(addon, tree, mounts))
+    return opened
+  } catch (error) {
+    for (const fd of opened) addon.close(fd)
+    throw error
+  }
+}
+
+function openTree(addon: Addon, tree: HostTree, mounts: readonly HostMount[]): number {
+  // By descriptor, so that what is looked at is what is cloned.
+  const at = addon.syscall(NR.open, encodeText(tree.source), O_PATH | O_CLOEXEC)
+  if (at < 0) throw refusal(tree, 'it', at)
+  try {
+    const pseudo = tree.recursive ? pseudoMountsIn(addon, at, mounts) : []
+    const fd = pseudo.length === 0 ? cloneTree(addon, tree, at, '') : cloneWithout(addon, tree, pseudo)
+    try {
+      restrict(addon, tree, fd)
+      return fd
+    } catch (error) {
+      addon.close(fd)
+      throw error
+    }
+  } finally {
+    addon.close(at)
+  }
+}
+
+function cloneTree(addon: Addon, tree: HostTree, dirfd: number, path: string): number {
+  const recursive = tree.recursive ? AT_RECURSIVE : 0
+  const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive | (path === '' ? AT_EMPTY_PATH : 0)
+  const fd = addon.syscall(NR.open_tree, dirfd, path, flags)
+  if (fd < 0) throw refusal(tree, 'a copy of its mount', fd)
+  return fd
+}
+
+/** To be called when the sandbox has built the container's root of them. */
+export function sealTrees(addon: Addon, trees: readonly HostTree[], opened: readonly number[]): void {
+  trees.forEach((tree, i) => {
+    if (tree.readOnlyOnceBuilt) setAttributes(addon, tree, opened[i], MOUNT_ATTR_RDONLY)
+  })
+}
+
+function restrict(addon: Addon, tree: HostTree, fd: number): void {
+  const readOnly = tree.readOnly ? MOUNT_ATTR_RDONLY : 0
+  setAttributes(addon, tree, fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | readOnly)
+}
+
+function setAttributes(addon: Addon, tree: HostTree, fd: number, set: number): void {
+  const attr = new Uint8Array(32)
+  new DataView(attr.buffer).setUint32(0, set, true)
+  const flags = AT_EMPTY_PATH | (tree.recursive ? AT_RECURSIVE : 0)
+  const status = addon.syscall(NR.mount_setattr, fd, '', flags, attr, attr.length)
+  if (status < 0) throw refusal(tree, 'restricting it (Linux 5.12 or newer is needed)', status)
+}
+
+/** Absolute paths, byte strings. */
+function pseudoMountsIn(addon: Addon, at: number, mounts: readonly HostMount[]): string[] {
+  const path = addon.readlinkat(AT_FDCWD, `/proc/self/fd/${at}`)
+  if (typeof path === 'number') return []
+  return pseudoMountsBelow(mounts, path).map(below => (path === '/' ? `/${below}` : `${path}/${below}`))
+}
+
+/** In a copy of our mount namespace without `pseudo`. It is this thread's alone: all happens before anybody else runs. */
+function cloneWithout(addon: Addon, tree: HostTree, pseudo: readonly string[]): number {
+  const own = addon.syscall(NR.open, '/proc/thread-self/ns/mnt', O_CLOEXEC)
+  const cwd = addon.syscall(NR.open, '.', O_PATH | O_CLOEXEC)
+  if (own < 0 || cwd < 0) throw refusal(tree, 'our mount namespace', Math.min(own, cwd))
+  try {
+    const status = addon.syscall(NR.unshare, CLONE_NEWNS)
+    if (status < 0) throw refusal(tree, 'a mount namespace to copy it in', status)
+    try {
+      addon.syscall(NR.mount, 0, '/', 0, MS_REC | MS_PRIVATE, 0)
+      for (const path of pseudo) {
+        const gone = addon.syscall(NR.umount2, path, MNT_DETACH | UMOUNT_NOFOLLOW)
+        // EINVAL: no mount; what lies in /dev itself is no device here.
+        if (gone < 0 && gone !== -EINVAL) throw refusal(tree, `leaving out ${path}`, gone)
+      }
+      return cloneTree(addon, tree, AT_FDCWD, encodeText(tree.source))
+    } finally {
+      // Both set root and working directory, which here have never been others.
+      addon.syscall(NR.setns, own, CLONE_NEWNS)
+      addon.syscall(NR.fchdir, cwd)
+    }
+  } finally {
+    addon.close(own)
+    addon.close(cwd)
+  }
+}
+
+function refusal(tree: HostTree, what: string, errno: number): UserError {
+  const reason = getSystemErrorMessage(errno)
+  return new UserError(`${tree.field}: ${tree.source} can't be given to the container: ${what}: ${reason}`)
+}

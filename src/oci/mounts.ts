@@ -1,0 +1,153 @@
+/**
+ * runtime-spec's `root` and `mounts` as the guest's mount table, and the host directories and files that it takes. A
+ * bind mount of one of the host's own windows into its kernel (/proc, /sys, /sys/fs/cgroup, /dev) gives the sandbox's own
+ * of that kind: engines bind them into privileged containers.
+ */
+import { realpathSync, type Stats, statfsSync, statSync } from 'node:fs'
+import { posix, resolve } from 'node:path'
+import { MS_BIND, MS_RDONLY, MS_REC } from '../abi/constants.ts'
+import type { MountSpec } from '../sandbox/protocol.ts'
+import { UserError } from '../sandbox/user-error.ts'
+import type { Config, MountConfig } from './config.ts'
+import { isKnownDevice } from './devices.ts'
+import { parseMountOptions, parsePropagation } from './mount-options.ts'
+import type { HostTree } from './plan.ts'
+
+/** By the names that mount(8) knows them by. Both kinds of cgroup file system are shown as version 2. */
+const OWN_TYPES: ReadonlyMap<string, string> = new Map([
+  ['proc', 'proc'],
+  ['sysfs', 'sysfs'],
+  ['tmpfs', 'tmpfs'],
+  ['devtmpfs', 'devtmpfs'],
+  ['devpts', 'devpts'],
+  ['mqueue', 'mqueue'],
+  ['cgroup', 'cgroup2'],
+  ['cgroup2', 'cgroup2'],
+])
+
+/** Directories of the host in whose place the sandbox has its own. */
+const OWN_DIRECTORIES: ReadonlyMap<string, string> = new Map([
+  ['/proc', 'proc'],
+  ['/sys', 'sysfs'],
+  ['/sys/fs/cgroup', 'cgroup2'],
+  ['/dev', 'devtmpfs'],
+  ['/dev/pts', 'devpts'],
+  ['/dev/mqueue', 'mqueue'],
+])
+
+/** statfs(2)'s f_type of file systems that show or steer the host's kernel. */
+const PSEUDO_MAGICS: ReadonlyMap<number, string> = new Map([
+  [0x9fa0, 'proc'],
+  [0x62656572, 'sysfs'],
+  [0x27e0eb, 'cgroup'],
+  [0x63677270, 'cgroup2'],
+  [0x1cd1, 'devpts'],
+  [0x64626720, 'debugfs'],
+  [0x74726163, 'tracefs'],
+  [0x73636673, 'securityfs'],
+  [0xcafe4a11, 'bpf'],
+  [0x62656570, 'configfs'],
+  [0x42494e4d, 'binfmt_misc'],
+  [0x6165676c, 'pstore'],
+  [0xde5e81e4, 'efivarfs'],
+  [0x6e736673, 'nsfs'],
+])
+
+export interface MountPlan {
+  readonly mounts: readonly MountSpec[]
+  /** The root's first. */
+  readonly trees: readonly HostTree[]
+}
+
+export function planRoot(config: Config, bundle: string): { tree: HostTree; propagation: number } {
+  const { root, linux } = config
+  if (root === undefined) throw new UserError('root is missing')
+  const source = resolve(bundle, root.path)
+  const stats = inspect(source, 'root.path')
+  if (!stats.isDirectory()) throw new UserError(`root.path: ${source} is not a directory`)
+  const propagation = parsePropagation(linux?.rootfsPropagation ?? '') ?? 0
+  const readOnlyOnceBuilt = root.readonly ?? false
+  return {
+    tree: { source, recursive: true, readOnly: false, readOnlyOnceBuilt, field: 'root.path' },
+    propagation,
+  }
+}
+
+/** `first`: the index of the first tree. */
+export function planMounts(
+  mounts: readonly MountConfig[],
+  bundle: string,
+  first: number,
+  warnings: string[],
+): MountPlan {
+  const trees: HostTree[] = []
+  const specs = mounts.map((mount, i) => {
+    const field = `mounts[${i}]`
+    const options = parseMountOptions(mount.options ?? [])
+    const { flags, propagation, copyUp, rest } = options
+    if (options.refused !== undefined) {
+      throw new UserError(`${field}.options can't be obeyed: a sandbox has no '${options.refused}'`)
+    }
+    const target = posix.normalize(posix.join('/', mount.destination))
+    if (target === '/') throw new UserError(`${field}.destination is the root, which root.path gives`)
+    const common = { target, flags, propagation }
+    if (mount.type !== 'bind' && !options.bind) {
+      const type = OWN_TYPES.get(mount.type ?? '')
+      if (type === undefined) {
+        throw new UserError(
+          `${field}.type can't be obeyed: the sandbox has no file system '${mount.type ?? ''}' of its own; ` +
+            'mount it on the host and bind it',
+        )
+      }
+      return { ...common, type, source: mount.source ?? type, options: rest.join(','), copyUp }
+    }
+    for (const option of rest) warnings.push(`${field}.options: a bind mount has no use for '${option}'`)
+    if (!mount.source) throw new UserError(`${field}.source is missing: what shall be bound?`)
+    const source = resolve(bundle, mount.source)
+    const own = ownInsteadOf(source, `${field}.source`)
+    if (own !== undefined) {
+      warnings.push(`${field}.source: the sandbox has its own ${own} in place of the host's ${source}`)
+      return { ...common, type: own, source: own, options: '' }
+    }
+    const tree = first + trees.length
+    const readOnly = (flags & MS_RDONLY) !== 0
+    trees.push({ source, recursive: options.recursive, readOnly, field: `${field}.source` })
+    const bind = MS_BIND | (options.recursive ? MS_REC : 0)
+    return { ...common, flags: flags | bind, type: 'bind', source, options: '', tree }
+  })
+  return { mounts: specs, trees }
+}
+
+/** The type of the sandbox's own file system that stands in for the host's at `source`. */
+function ownInsteadOf(source: string, field: string): string | undefined {
+  const stats = inspect(source, field)
+  const real = realpathSync(source)
+  const own = OWN_DIRECTORIES.get(real)
+  if (own !== undefined) return own
+  if (stats.isBlockDevice() || stats.isCharacterDevice()) {
+    if (isKnownDevice(stats.isBlockDevice() ? 'b' : 'c', major(stats.rdev), minor(stats.rdev)))
+      return undefined
+    throw new UserError(`${field}: ${source} is a device of the host, which a sandbox can't reach`)
+  }
+  const pseudo = PSEUDO_MAGICS.get(statfsSync(real).type)
+  if (pseudo === 'cgroup' || pseudo === 'cgroup2') return 'cgroup2'
+  if (pseudo === undefined) return undefined
+  throw new UserError(`${field}: ${source} belongs to the ${pseudo} of the host, which a sandbox can't reach`)
+}
+
+function inspect(source: string, field: string): Stats {
+  try {
+    return statSync(source)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new UserError(`${field}: ${code === 'ENOENT' ? `${source} does not exist` : message}`)
+  }
+}
+
+/** glibc's gnu_dev_major and gnu_dev_minor. */
+function major(dev: number): number {
+  return Math.floor(dev / 0x100) & 0xfff
+}
+function minor(dev: number): number {
+  return (dev & 0xff) | (Math.floor(dev / 0x1000) & 0xfff00)
+}

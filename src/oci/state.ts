@@ -1,0 +1,244 @@
+/**
+ * What the host side remembers of a container: the directory ROOT/ID (mode 0700) with
+ *
+ *   state.json     SavedState below, always replaced as a whole
+ *   control.sock   of the sandbox, if the container is its first
+ *   sandbox.log    what launcher and sentry have to say
+ *
+ * The directory appears with a complete state.json in it (it is made under another name), so that there is no container
+ * of which nothing is known; it is the last thing that `delete` removes. Its flock(2) is held by whoever changes the
+ * container, and ends with them. Whether a container is created, running or stopped is not believed from the file alone:
+ * the process that stands for the container on the host must be alive.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { getSystemErrorMessage } from 'node:util'
+import { LOCK_EX, LOCK_NB } from '../abi/constants.ts'
+import type { Addon } from '../platform/addon.ts'
+import { UserError } from '../sandbox/user-error.ts'
+import type { SavedCgroup } from './cgroup/host-cgroup.ts'
+import type { HookConfig, ProcessConfig } from './config.ts'
+import { identifyProcess, isAlive, type ProcessIdentity } from './process-identity.ts'
+
+export interface SavedState {
+  readonly format: 1
+  readonly ociVersion: string
+  readonly id: string
+  /** Absolute. */
+  readonly bundle: string
+  readonly rootfs: string
+  /** RFC 3339 */
+  readonly created: string
+  readonly ownerUid: number
+  readonly annotations: Readonly<Record<string, string>>
+  readonly phase: 'creating' | 'created' | 'started'
+  /** Who runs `create`. */
+  readonly creator: ProcessIdentity
+  /** The process that stands for the container's first on the host, as soon as there is one. */
+  readonly process?: ProcessIdentity
+  /** The container whose sentry serves this one: itself, or the first of its pod. */
+  readonly sandbox: string
+  readonly cgroup?: SavedCgroup
+  readonly poststart: readonly HookConfig[]
+  readonly poststop: readonly HookConfig[]
+  /** Of config.json, for what `exec` doesn't say of its process. */
+  readonly config?: ProcessConfig
+}
+
+/** runtime-spec's, and 'paused' as runc has it. */
+export type Status = 'creating' | 'created' | 'running' | 'paused' | 'stopped'
+
+/** As runc has it: letters, digits, and some punctuation; never hidden, so that a directory under way isn't one. */
+const ID = /^[\w+,\-.]+$/
+const MAX_ID = 200
+const LOCK_PATIENCE_MS = 10_000
+
+export function checkId(id: string): string {
+  if (!ID.test(id) || id === '.' || id === '..' || id.length > MAX_ID) {
+    throw new UserError(
+      `invalid container ID format: ${JSON.stringify(id)}: letters, digits and + , - . _ only`,
+    )
+  }
+  return id
+}
+
+export class NoContainerError extends UserError {
+  constructor() {
+    // Engines look for these words.
+    super('container does not exist')
+  }
+}
+
+/** The state directories below one root. */
+export class StateStore {
+  readonly root: string
+  readonly #addon: Addon
+
+  constructor(root: string, addon: Addon) {
+    this.root = root
+    this.#addon = addon
+  }
+
+  directory(id: string): string {
+    return join(this.root, checkId(id))
+  }
+
+  controlSocket(id: string): string {
+    return join(this.root, id, 'control.sock')
+  }
+
+  /** Makes the directory; the id must be a new one. */
+  create(state: SavedState): void {
+    const { id, creator } = state
+    const directory = this.directory(id)
+    const underWay = join(this.root, `${id}@${creator.pid}.${creator.startTime}`)
+    try {
+      mkdirSync(this.root, { recursive: true, mode: 0o700 })
+      mkdirSync(underWay, { mode: 0o700 })
+      writeFileSync(join(underWay, 'state.json'), JSON.stringify(state), { mode: 0o600 })
+      renameSync(underWay, directory)
+    } catch (error) {
+      rmSync(underWay, { recursive: true, force: true })
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'ENOTEMPTY' || code === 'EEXIST')
+        throw new UserError('container with given ID already exists')
+      throw asUserError(error, `the state of container ${id} can't be written to ${this.root}`)
+    }
+  }
+
+  save(state: SavedState): void {
+    const path = join(this.directory(state.id), 'state.json')
+    try {
+      writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
+      renameSync(`${path}.new`, path)
+    } catch (error) {
+      throw asUserError(error, `the state of container ${state.id} can't be written to ${path}`)
+    }
+  }
+
+  find(id: string): SavedState | undefined {
+    let text: string
+    const path = join(this.directory(id), 'state.json')
+    try {
+      text = readFileSync(path, 'utf8')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw asUserError(error, `the state of container ${id} can't be read`)
+    }
+    try {
+      return JSON.parse(text)
+    } catch {
+      throw new UserError(`${path} is damaged; 'caisson delete --force ${id}' removes what it can`)
+    }
+  }
+
+  /** The same, but undefined where it is damaged, too. */
+  tryFind(id: string): SavedState | undefined {
+    try {
+      return this.find(id)
+    } catch (error) {
+      if (error instanceof UserError) return undefined
+      throw error
+    }
+  }
+
+  load(id: string): SavedState {
+    const state = this.find(id)
+    if (state === undefined) throw new NoContainerError()
+    return state
+  }
+
+  /** The ids that there are. */
+  list(): string[] {
+    try {
+      return readdirSync(this.root)
+        .filter(name => ID.test(name))
+        .sort()
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw asUserError(error, `${this.root} can't be listed`)
+    }
+  }
+
+  /** Removes the directory, and what a creator of the same id who was killed has left. */
+  remove(id: string): void {
+    rmSync(this.directory(id), { recursive: true, force: true })
+    for (const name of readdirSync(this.root)) {
+      const [, owner, pid, startTime] = /^(.+)@(\d+)\.(\d+)$/.exec(name) ?? []
+      if (owner !== id || isAlive({ pid: Number(pid), startTime: Number(startTime) })) continue
+      rmSync(join(this.root, name), { recursive: true, force: true })
+    }
+  }
+
+  /** Runs `work` while nobody else changes the container; `busy` is called now and then while somebody does. */
+  async locked<T>(id: string, work: () => Promise<T>, busy: () => void = () => {}): Promise<T> {
+    const fd = await this.#lock(id, busy)
+    try {
+      return await work()
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  async #lock(id: string, busy: () => void): Promise<number> {
+    const directory = this.directory(id)
+    const end = performance.now() + LOCK_PATIENCE_MS
+    for (let waitMs = 1; ; waitMs = Math.min(2 * waitMs, 50)) {
+      const fd = openDirectory(directory)
+      if (fd === undefined) throw new NoContainerError()
+      // Not waiting in the call: the holder may be of the same process.
+      const taken = this.#addon.flock(fd, LOCK_EX | LOCK_NB) === 0
+      // While we waited the directory may have been removed, and even made anew.
+      if (taken && isSame(fd, directory)) return fd
+      closeSync(fd)
+      if (performance.now() > end) throw new UserError(`container ${id} is busy: another command works on it`)
+      busy()
+      await new Promise(resolve => setTimeout(resolve, waitMs))
+    }
+  }
+}
+
+/** `frozen`: whether the container's cgroup is, which is asked only of a live one. */
+export function statusOf(state: SavedState, frozen: () => boolean): Status {
+  if (state.phase === 'creating') return isAlive(state.creator) ? 'creating' : 'stopped'
+  if (state.process === undefined || !isAlive(state.process)) return 'stopped'
+  if (frozen()) return 'paused'
+  return state.phase === 'created' ? 'created' : 'running'
+}
+
+/** Ourselves. */
+export function ownIdentity(): ProcessIdentity {
+  return identifyProcess(process.pid)!
+}
+
+export function asUserError(error: unknown, what: string): UserError {
+  if (error instanceof UserError) return error
+  const { errno, message } = error as NodeJS.ErrnoException
+  return new UserError(`${what}: ${errno === undefined ? message : getSystemErrorMessage(errno)}`)
+}
+
+function openDirectory(path: string): number | undefined {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw asUserError(error, `${path} can't be opened`)
+  }
+}
+
+function isSame(fd: number, path: string): boolean {
+  const now = statSync(path, { throwIfNoEntry: false })
+  return now !== undefined && now.ino === fstatSync(fd).ino
+}

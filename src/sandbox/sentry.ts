@@ -1,0 +1,154 @@
+/**
+ * A sentry from its start to its end, whatever it runs: joins the host, the jail, the platform, the kernel and its file
+ * systems.
+ *
+ *   start   the zygote, which the launcher has started, learns what stubs may do; the jail's root; the kernel
+ *   seal    capabilities go, the seccomp filter closes; no guest code has run yet
+ *   serve   the loop: guest code, control connections, until whoever started it says that it is over
+ */
+import { join } from 'node:path'
+import { O_DIRECTORY, O_PATH } from '../abi/constants.ts'
+import { forgetConstants } from '../kernel/constant-calls.ts'
+import { Kernel } from '../kernel/kernel.ts'
+import { HostNetwork, useHostNetwork } from '../net/host/network.ts'
+import { type Addon, loadAddon } from '../platform/addon.ts'
+import { LinuxHost } from '../platform/linux-host.ts'
+import { LinuxSockets } from '../platform/linux-sockets.ts'
+import { Systrap } from '../platform/systrap/systrap.ts'
+import { compileRows } from '../syscalls/dispatch.ts'
+import { syscallRows } from '../syscalls/table.ts'
+import { registerFileSystems } from './file-systems.ts'
+import { Jail } from './jail.ts'
+import { ZYGOTE_FD } from './launcher-channel.ts'
+import { Log } from './log.ts'
+import type { Donation, SentryOptions } from './options.ts'
+import { prefetchRules } from './prefetch.ts'
+import { ProcessMemory } from './process-memory.ts'
+import { Tidier } from './tidy.ts'
+import { Strace } from './trace.ts'
+
+/** The exit status for all failures of caisson itself. */
+export const EXIT_CRASH = 125
+
+export class Sentry {
+  readonly addon: Addon
+  readonly host: LinuxHost
+  readonly log: Log
+  readonly platform: Systrap
+  readonly kernel: Kernel
+  readonly jail: Jail
+  readonly #hostNetwork: boolean
+  readonly #strace: Strace
+
+  /** `writable`: files of the host may be changed, of the donations or of what comes later. */
+  constructor(options: SentryOptions, donations: readonly Donation[], writable: boolean) {
+    this.addon = loadAddon(join(options.packageRoot, 'native/build/caisson.node'))
+    this.host = new LinuxHost(this.addon)
+    this.log = new Log(this.addon, options.logLevel)
+    this.platform = new Systrap({
+      addon: this.addon,
+      host: this.host,
+      zygote: ZYGOTE_FD,
+      prefetch: prefetchRules(syscallRows),
+    })
+    this.platform.patching = options.patch
+    this.jail = Jail.enterRoot(this.addon, this.host, donations, writable)
+    const memory = this.#readOwnProc(this.jail.proc)
+    this.kernel = new Kernel(this.platform, this.host, {
+      syscalls: compileRows(syscallRows),
+      log: this.log,
+      hostname: options.hostname,
+    })
+    if (memory !== undefined) this.kernel.memoryMeter = memory
+    registerFileSystems(this.kernel)
+    this.#hostNetwork = options.network === 'host'
+    if (this.#hostNetwork) this.#useHostNetwork()
+    this.#strace = new Strace(syscallRows, line => this.log.line(line))
+    if (options.strace) this.kernel.trace = this.#strace
+  }
+
+  #readOwnProc(proc: number): ProcessMemory | undefined {
+    if (proc < 0) return undefined
+    const memory = new ProcessMemory(this.host, proc)
+    this.platform.residentPages = pid => memory.resident(pid)
+    this.platform.peakPages = pid => memory.peak(pid)
+    return memory
+  }
+
+  #useHostNetwork(): void {
+    const { proc } = this.jail
+    const net = proc < 0 ? -1 : this.host.openat2(proc, 'self/net', O_PATH | O_DIRECTORY, 0, 0)
+    const network = new HostNetwork(this.host, this.platform, new LinuxSockets(this.addon), net)
+    useHostNetwork(this.kernel.net, network)
+  }
+
+  /** From here on the sentry can do no more than host-calls.ts says. */
+  seal(): void {
+    this.jail.dropCapabilities()
+    this.jail.seal(this.#hostNetwork)
+    this.platform.followLoop()
+    const tidier = new Tidier(this.kernel, this.addon)
+    this.platform.onZygoteGone = () =>
+      this.log.error('the process that makes guest processes was killed: no program can be started any more')
+    this.platform.onQuiet = () => tidier.tidy()
+  }
+
+  setStrace(on: boolean): void {
+    for (const task of this.kernel.tasks()) forgetConstants(task)
+    this.kernel.trace = on ? this.#strace : undefined
+  }
+
+  /**
+   * Serves until `over`; what is left of the guest ends with that. `between`: what must not be done while the platform calls
+   * watchers. False after a failure of the kernel's, which is logged.
+   */
+  async serve(over: () => boolean, between?: () => void): Promise<boolean> {
+    const { kernel, platform } = this
+    try {
+      for (;;) {
+        while (!platform.loopReady && !over()) {
+          this.#turn()
+          between?.()
+        }
+        if (over()) break
+        platform.loopReady = false
+        await new Promise(resolve => setImmediate(resolve))
+      }
+      kernel.shutdown()
+      platform.destroy()
+      return true
+    } catch (error) {
+      this.log.error(this.#crashReport(error))
+      return false
+    }
+  }
+
+  #turn(): void {
+    const { kernel, platform } = this
+    if (kernel.liveTasks > 0) {
+      kernel.turn(Number.POSITIVE_INFINITY)
+      return
+    }
+    // Between the containers of a sandbox there may be no task to wait for.
+    kernel.timers.expire(kernel.now())
+    platform.next(kernel.timers.next)
+  }
+
+  /** What is known when the sentry fails outside of a system call's handler: the error, and what the guest was doing. */
+  #crashReport(error: unknown): string {
+    const { kernel } = this
+    const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    const lines = [`bug: the kernel failed, and the sandbox ends: ${trace}`]
+    for (const task of kernel.tasks()) {
+      const call =
+        task.callNumber < 0
+          ? 'guest code'
+          : `${kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`
+      lines.push(
+        `  pid ${task.tid} ${task.comm}: in ${call}${task === kernel.current ? ', being served' : ''}`,
+      )
+      if (lines.length > 50) break
+    }
+    return lines.join('\n')
+  }
+}

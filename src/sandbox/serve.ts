@@ -1,0 +1,62 @@
+/**
+ * `caisson sandbox`: a sandbox for containers, started by launch.ts through the launcher. It locks itself in before it has
+ * heard of any container; everything comes over the control socket. It ends with its first container, with that one's
+ * exit status.
+ *
+ * Until that container is there, whoever started it holds the other end of the pipe for reports: when that closes, nobody
+ * is going to ask for one, and the sandbox ends.
+ */
+import { SIGKILL, SIGWINCH } from '../abi/constants.ts'
+import { Containers } from './containers.ts'
+import { type Connection, ControlServer } from './control.ts'
+import { StartReports, watchLauncher } from './launcher-channel.ts'
+import type { SentryOptions } from './options.ts'
+import type { ControlRequest } from './protocol.ts'
+import { EXIT_CRASH, Sentry } from './sentry.ts'
+import { UserError } from './user-error.ts'
+
+/** The exit status of the first container: 128 and the number if a signal ended it. */
+export async function serveContainers(options: SentryOptions): Promise<number> {
+  const sentry = new Sentry(options, [], true)
+  const { host, kernel } = sentry
+  sentry.seal()
+
+  const startedMs = Date.now()
+  const containers = new Containers(kernel)
+  const reports = new StartReports(host)
+  const handle = (request: ControlRequest, connection: Connection): void => {
+    if (containers.handle(request, connection)) {
+      if (containers.first !== undefined) reports.close()
+    } else if (request.command === 'strace') {
+      sentry.setStrace(request.on)
+      connection.answer({ done: true })
+    } else if (request.command === 'info') {
+      const { id = '', process } = containers.first?.spec ?? {}
+      const command = process?.args.join(' ') ?? ''
+      connection.answer({ info: { id, command, startedMs, processes: kernel.liveTasks } })
+    } else throw new UserError(`unknown command '${(request as { command?: unknown } | null)?.command}'`)
+  }
+  const control = new ControlServer(host, sentry.log, handle)
+  let abandoned = false
+  watchLauncher(host, {
+    signal: signo => {
+      const init = containers.first?.init
+      if (signo === SIGWINCH) init?.resize()
+      else init?.signal(signo)
+    },
+    connected: fd => control.connected(fd),
+    closed: () => containers.first?.init.signal(SIGKILL),
+  })
+  reports.onReaderGone(() => {
+    abandoned = containers.first === undefined
+  })
+  reports.say('serving')
+  const served = await sentry.serve(
+    () => containers.over || abandoned,
+    () => control.work(),
+  )
+  if (!served || abandoned) return EXIT_CRASH
+  const status = containers.first!.init.status!
+  const signo = status & 0x7f
+  return signo === 0 ? status >> 8 : 128 + signo
+}

@@ -1,0 +1,83 @@
+/**
+ * `start`: makes the shim of a container, or finds that of its pod, and says where it listens. The shim itself is a process
+ * of its own (serve.ts), which gets the listening socket: containerd can connect before it is there.
+ */
+import { spawn } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Addon } from '../platform/addon.ts'
+import { UserError } from '../sandbox/user-error.ts'
+import { addressOf, listenAt, saveAddress, socketPath } from './address.ts'
+import { type ShimFlags, startAnswer, startParams } from './bootstrap.ts'
+
+/** The descriptor on which a shim finds its socket. */
+export const LISTEN_FD = 3
+
+/** What groups containers: they have the same value for one of these. */
+const GROUP_ANNOTATIONS = ['io.containerd.runc.v2.group', 'io.kubernetes.cri.sandbox-id']
+
+/** `command`: how this program is run. Our working directory is the bundle. */
+export async function startShim(
+  addon: Addon,
+  command: readonly string[],
+  flags: ShimFlags,
+  input: Uint8Array,
+): Promise<Uint8Array | string> {
+  const params = startParams(flags, input)
+  const path = socketPath(params.socketDirectory, params.address, flags.namespace, groupOf(flags.id))
+  const listener = listenAt(addon, path)
+  if (listener !== undefined) {
+    const [file, ...words] = command
+    const own = ['-namespace', flags.namespace, '-id', flags.id, '-address', params.address, '-socket', path]
+    if (flags.publishBinary !== '') own.push('-publish-binary', flags.publishBinary)
+    if (params.debug) own.push('-debug')
+    // Nothing of ours stays open in it: who started us waits for the end of our output.
+    const stdio = ['ignore', 'ignore', 'ignore', listener] as const
+    const shim = spawn(file, [...words, ...own, 'serve'], { stdio: [...stdio], detached: true })
+    await new Promise<void>((resolve, reject) => {
+      shim.once('spawn', resolve)
+      shim.once('error', error => reject(new UserError(`the shim can't be started: ${error.message}`)))
+    })
+    settle(shim.pid!, params.options.shimCgroup)
+    shim.unref()
+  }
+  const address = addressOf(path)
+  saveAddress(address)
+  return startAnswer(params, address)
+}
+
+function groupOf(id: string): string {
+  let annotations: Record<string, unknown> | undefined
+  try {
+    annotations = JSON.parse(readFileSync('config.json', 'utf8')).annotations
+  } catch (error) {
+    throw new UserError(`config.json of container ${id}: ${(error as Error).message}`)
+  }
+  for (const name of GROUP_ANNOTATIONS) {
+    const group = annotations?.[name]
+    if (typeof group === 'string' && group !== '') return group
+  }
+  return id
+}
+
+/** The shim's place among the host's processes. */
+function settle(pid: number, cgroup: string | undefined): void {
+  // Rather it than containerd, when memory runs out.
+  const score = Number(readFileSync(`/proc/${process.ppid}/oom_score_adj`, 'latin1'))
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(Math.min(score + 1, 1000)))
+  } catch (error) {
+    // Without privileges it can't be lowered below what it was at login.
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error
+  }
+  if (cgroup !== undefined) joinCgroup(pid, cgroup)
+}
+
+/** `path`: as containerd's configuration has it, from the root of the hierarchies, of which v1 has several. */
+function joinCgroup(pid: number, path: string): void {
+  const roots = ['', ...readdirSync(CGROUPS)].map(name => join(CGROUPS, name))
+  const procs = roots.map(root => join(root, path, 'cgroup.procs')).filter(file => existsSync(file))
+  if (procs.length === 0) throw new UserError(`ShimCgroup: there is no cgroup ${path}`)
+  for (const file of procs) writeFileSync(file, String(pid))
+}
+const CGROUPS = '/sys/fs/cgroup'
