@@ -12,7 +12,18 @@
  *   0x10000  bounce buffer: bytes on their way between guest memory and the sentry
  *
  * State machine; the stub moves RUN -> REQUEST -> SLEEP, the sentry REQUEST|SLEEP -> REPLY, the stub REPLY -> RUN
- * (or, when the command is REPORT, back to REQUEST). The sentry believes nothing it reads here.
+ * (or, when the command is REPORT, back to REQUEST), and RUN -> WAIT -> RUN. The sentry believes nothing it reads here.
+ *
+ * WAIT: the thread is in a host call that waits (`wait`), in place of the guest's: futex(2) without PI, futex_waitv(2).
+ * All who wait at a futex that is not PI's do so in the host's kernel, and who wakes them does so there: guest threads
+ * by themselves (stub.c) as long as CAISSON_CONSTANT_FUTEX is among their `constants`, else by the sentry's order
+ * (COMMAND_WAIT; OP_SYSCALL for what doesn't wait), and the sentry for its own words (clear_child_tid, robust lists).
+ * A kick ends the wait as a signal would: the stub reports STOP_INTERRUPTED, its registers as at the call, and the sentry
+ * delivers signals, starts the call anew (COMMAND_WAIT; a relative timeout has become a `deadline`) or lets it fail.
+ * No wake is lost, since the host's kernel says 0 to who was woken, whatever else happened: see stub_wait in entry.S.
+ *
+ * The sentry looks at the slots of threads that run. One that waits may do so for long: it becomes `dozing`, which means that
+ * its next request has to ring the `bell` of its process, a word in the process's first slot.
  */
 #ifndef CAISSON_PROTOCOL_H
 #define CAISSON_PROTOCOL_H
@@ -43,6 +54,7 @@
 #define CAISSON_STATE_REQUEST 1
 #define CAISSON_STATE_SLEEP 2
 #define CAISSON_STATE_REPLY 3
+#define CAISSON_STATE_WAIT 4
 
 /* what, from the stub: the FAST ones and BORN have their registers in the slot, the others in a signal frame */
 #define CAISSON_STOP_SYSCALL_FAST 1
@@ -51,11 +63,14 @@
 #define CAISSON_STOP_KICK 4
 #define CAISSON_STOP_KICK_FAST 5
 #define CAISSON_STOP_BORN 6
+#define CAISSON_STOP_INTERRUPTED 7 /* in a wait, by a kick */
+#define CAISSON_STOP_WAITED 8      /* a wait with CAISSON_WAIT_REPORT is over; rax is the result */
 
 /* what, to the stub */
 #define CAISSON_COMMAND_RESUME 0
 #define CAISSON_COMMAND_REPORT 1
 #define CAISSON_COMMAND_EXIT 2
+#define CAISSON_COMMAND_WAIT 3 /* the call in `wait`, then as RESUME */
 
 /* The host signal that makes a running thread stop. */
 #define CAISSON_KICK_SIGNAL 10
@@ -71,8 +86,8 @@
 #define CAISSON_OP_CLONE 8      /* a0 local index of the new slot; result is the tid */
 #define CAISSON_OP_SET_FS 9
 #define CAISSON_OP_GET_FS 10
-#define CAISSON_OP_SET_GS 11
-#define CAISSON_OP_GET_GS 12
+#define CAISSON_OP_SET_GS 11    /* a0 base, 0 for the stub's; only for a stop by a signal frame */
+#define CAISSON_OP_GET_GS 12    /* 0 if the guest has set none */
 #define CAISSON_OP_STORE8 13    /* a0 address, a1 value: one aligned 8-byte store */
 #define CAISSON_OP_EXCHANGE4 14 /* a0 address, a1 expected, a2 desired: compare-and-exchange of 4 bytes; result is what was there */
 /* In a0, a1 and a4 of OP_SYSCALL: replaced by the descriptors that the last OP_RECEIVE_FD brought. */
@@ -89,6 +104,12 @@
 #define CAISSON_CONSTANT_GETGID 5
 #define CAISSON_CONSTANT_GETEGID 6
 #define CAISSON_CONSTANTS 7
+/* A bit of `constants` without a value: the thread makes futex calls by itself. */
+#define CAISSON_CONSTANT_FUTEX 31
+
+/* Flags of a wait: its fourth argument is `deadline`; its end is to be reported. */
+#define CAISSON_WAIT_DEADLINE 1
+#define CAISSON_WAIT_REPORT 2
 
 /* Prefetch kinds, one byte an argument in the info page's table. */
 #define CAISSON_PREFETCH_NONE 0
@@ -120,6 +141,15 @@ struct caisson_prefetched {
 	uint32_t offset;
 };
 
+/* A host call that waits. */
+struct caisson_wait {
+	uint32_t nr;
+	uint32_t flags;
+	uint64_t args[6];
+	/* struct timespec: a point of the host's clock. */
+	int64_t deadline[2];
+};
+
 /*
  * The first cache line is all that a plain call touches: the stub fills it, the sentry answers in it. What else is here
  * stays in the cache of the side that uses it.
@@ -137,7 +167,9 @@ struct caisson_slot {
 	uint64_t stack_top;
 	/* The stub's own: how often it met the sentry on its CPU. */
 	uint64_t crowded;
-	uint64_t reserved[2];
+	/* The guest's GS base, with which the thread leaves by stub_exit; 0: the guest has none, and the stub's stays. */
+	uint64_t gs;
+	uint64_t reserved[1];
 
 	/* Written by the sentry now and then. */
 	/* Spins before sleeping; 0 parks the thread at once. */
@@ -145,6 +177,9 @@ struct caisson_slot {
 	uint32_t interrupt;
 	/* Calls whose answer does not change for now, and the answers: the stub gives them itself. */
 	uint32_t constants;
+	/* The sentry does not look at this slot: a request must ring the bell, which counts in a process's first slot. */
+	uint32_t dozing;
+	uint32_t bell;
 	int32_t constant[CAISSON_CONSTANTS];
 	/* Kernel-cleared when the host thread is gone (CLONE_CHILD_CLEARTID). */
 	uint32_t tid;
@@ -157,6 +192,7 @@ struct caisson_slot {
 	uint64_t fault_address;
 	uint64_t fault_trapno;
 	uint64_t fault_error;
+	struct caisson_wait wait;
 	struct caisson_prefetched prefetched[6];
 	struct caisson_op ops[CAISSON_OP_COUNT];
 };

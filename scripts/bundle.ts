@@ -12,6 +12,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { codeOfContainerRun } from './container-code.ts'
+import { codeOfHostRun } from './host-code.ts'
 import { codeOfShimRun } from './shim-code.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -44,6 +45,8 @@ put(
 const shim = await codeOfShimRun(root)
 if (shim !== undefined) put('shim.code', codeIn(shim) ?? readFileSync(join(dist, 'shim.code')))
 put('host.code', compiledCode([['list', '--root', join(dist, 'no-such-root')], ['--version']]))
+const host = codeOfHostRun(root)
+if (host !== undefined) put('host.code', codeIn(host) ?? readFileSync(join(dist, 'host.code')))
 
 async function bundle(entry: string): Promise<Uint8Array> {
   const { outputFiles } = await build({

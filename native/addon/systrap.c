@@ -43,6 +43,10 @@ extern int uv_backend_fd(const struct uv_loop_s *loop);
 #define QUIET 250000000ll
 #define QUIET_STOPS 500
 
+/* Pause instructions that a stub spends on a reply before it sleeps, some 100 µs; and where CPUs are short. */
+#define STUB_SPIN 2500
+#define CROWDED_SPIN 100
+
 #define MAX_READY 64
 #define NEXT_TIMEOUT -1
 #define NEXT_READY -2
@@ -54,9 +58,18 @@ static int event_fd = -1;
 static int info_fd = -1;
 static uint64_t ticks_per_us = 1000;
 
-/* Slots whose thread runs guest code: only they can make a request. `place` is a slot's index in `running`, or -1. */
-static int32_t *running, *place;
-static size_t running_count;
+/*
+ * Slots by what their threads do: `running` guest code, so that they can make a request at any time, or `dozing` (in a wait),
+ * when they ring their process's bell first. `bells` are the first slots of processes that have such threads. A slot's
+ * place in a list is -1 if it isn't there.
+ */
+struct slot_list {
+	int32_t *slots, *places;
+	size_t count;
+};
+static struct slot_list running, dozing, bells;
+/* The first slot of a slot's process, and how many of the process doze. */
+static int32_t *home, *dozers;
 /* At the start there is always something. */
 static unsigned stops_since_quiet = QUIET_STOPS;
 /* Tokens and events of the last wait, for JavaScript: pairs after a count. */
@@ -81,24 +94,93 @@ static bool requested(struct caisson_slot *slot)
 	return state == CAISSON_STATE_REQUEST || state == CAISSON_STATE_SLEEP;
 }
 
-static void run_add(int32_t index)
+static bool list_init(struct slot_list *list)
 {
-	if (place[index] >= 0)
-		return;
-	place[index] = (int32_t)running_count;
-	running[running_count++] = index;
+	list->slots = calloc(slot_limit, sizeof *list->slots);
+	list->places = malloc(slot_limit * sizeof *list->places);
+	if (!list->slots || !list->places)
+		return false;
+	memset(list->places, 0xff, slot_limit * sizeof *list->places);
+	return true;
 }
 
-static void run_remove(int32_t index)
+static void list_add(struct slot_list *list, int32_t index)
 {
-	int32_t at = place[index];
+	if (list->places[index] >= 0)
+		return;
+	list->places[index] = (int32_t)list->count;
+	list->slots[list->count++] = index;
+}
+
+static bool list_remove(struct slot_list *list, int32_t index)
+{
+	int32_t at = list->places[index];
 
 	if (at < 0)
+		return false;
+	list->places[index] = -1;
+	list->slots[at] = list->slots[--list->count];
+	if ((size_t)at < list->count)
+		list->places[list->slots[at]] = at;
+	return true;
+}
+
+static void stop_dozing(int32_t index)
+{
+	if (!list_remove(&dozing, index))
 		return;
-	place[index] = -1;
-	running[at] = running[--running_count];
-	if ((size_t)at < running_count)
-		place[running[at]] = at;
+	slot_at(index)->dozing = 0;
+	if (--dozers[home[index]] == 0)
+		list_remove(&bells, home[index]);
+}
+
+static void forget(int32_t index)
+{
+	list_remove(&running, index);
+	stop_dozing(index);
+}
+
+/* A running thread waits: false if it has asked for something meanwhile. */
+static bool doze(int32_t index)
+{
+	struct caisson_slot *slot = slot_at(index);
+
+	list_remove(&running, index);
+	list_add(&dozing, index);
+	if (dozers[home[index]]++ == 0)
+		list_add(&bells, home[index]);
+	/* seq_cst: a request that is not seen below sees this, and rings. */
+	atomic_exchange_explicit((_Atomic uint32_t *)&slot->dozing, 1, memory_order_seq_cst);
+	if (!requested(slot))
+		return true;
+	stop_dozing(index);
+	return false;
+}
+
+static _Atomic uint32_t *bell_of(int32_t first)
+{
+	return (_Atomic uint32_t *)&slot_at(first)->bell;
+}
+
+/* Threads of a process whose bell rang: those with a request run again. */
+static void answer_bell(int32_t first)
+{
+	atomic_exchange_explicit(bell_of(first), 0, memory_order_seq_cst);
+	for (size_t i = dozing.count; i-- > 0;) {
+		int32_t index = dozing.slots[i];
+
+		if (home[index] != first || !requested(slot_at(index)))
+			continue;
+		stop_dozing(index);
+		list_add(&running, index);
+	}
+}
+
+static void answer_bells(void)
+{
+	for (size_t i = bells.count; i-- > 0;)
+		if (i < bells.count && atomic_load_explicit(bell_of(bells.slots[i]), memory_order_acquire))
+			answer_bell(bells.slots[i]);
 }
 
 static int64_t now_ns(void)
@@ -123,6 +205,7 @@ static void note_cpu(void)
 
 /* Where the sentry may run, as it was when it started. */
 static cpu_set_t all_cpus;
+static size_t cpu_count;
 
 /*
  * Not every host's scheduler looks for an idle CPU when a thread is woken (virtual machines show no shared caches, and
@@ -177,17 +260,25 @@ static void publish(struct caisson_slot *slot, uint32_t what)
 /* A slot with a request, taken from the watched ones. Each search begins behind the last find, so that none starves. */
 static int32_t scan(void)
 {
-	static size_t start;
+	static size_t at;
 
-	for (size_t i = 0; i < running_count; i++) {
-		size_t at = (start + i) % running_count;
-		int32_t index = running[at];
+	answer_bells();
+	for (size_t left = running.count; left > 0; left--) {
+		int32_t index;
+		struct caisson_slot *slot;
 
-		if (requested(slot_at(index))) {
-			run_remove(index);
-			start = at;
+		if (at >= running.count)
+			at = 0;
+		index = running.slots[at];
+		slot = slot_at(index);
+		if (requested(slot)) {
+			list_remove(&running, index);
 			return index;
 		}
+		if (atomic_load_explicit(state_of(slot), memory_order_relaxed) != CAISSON_STATE_WAIT)
+			at++;
+		else if (!doze(index))
+			return index;
 	}
 	return -1;
 }
@@ -228,16 +319,29 @@ static bool collect(int64_t timeout_ns)
 	return pairs > 0;
 }
 
-/* resume(slot, what): publishes the reply; with RESUME the slot is watched again. */
+/* How long the next stop of a thread may spin: not for long where more threads run than there are CPUs. */
+static void set_spin(struct caisson_slot *slot)
+{
+	uint32_t spin = cpu_count < 2 ? 0 : running.count < cpu_count ? STUB_SPIN : CROWDED_SPIN;
+
+	/* The stub has the cache line for itself otherwise. */
+	if (slot->spin != spin)
+		slot->spin = spin;
+}
+
+/* resume(slot, what): publishes the reply; with RESUME and WAIT the slot is watched again. */
 static napi_value systrap_resume(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(2);
 	int64_t index = NUMBER(0);
 	uint32_t what = (uint32_t)NUMBER(1);
+	struct caisson_slot *slot = slot_at(index);
 
-	publish(slot_at(index), what);
-	if ((what & 0xff) == CAISSON_COMMAND_RESUME)
-		run_add((int32_t)index);
+	if ((what & 0xff) == CAISSON_COMMAND_RESUME || (what & 0xff) == CAISSON_COMMAND_WAIT) {
+		list_add(&running, (int32_t)index);
+		set_spin(slot);
+	}
+	publish(slot, what);
 	return NULL;
 }
 
@@ -245,14 +349,14 @@ static napi_value systrap_resume(napi_env env, napi_callback_info info)
 static napi_value systrap_watch_slot(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(1);
-	run_add((int32_t)NUMBER(0));
+	list_add(&running, (int32_t)NUMBER(0));
 	return NULL;
 }
 
 static napi_value systrap_forget_slot(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(1);
-	run_remove((int32_t)NUMBER(0));
+	forget((int32_t)NUMBER(0));
 	return NULL;
 }
 
@@ -301,8 +405,9 @@ static napi_value systrap_pending(napi_env env, napi_callback_info info)
 	bool found = false;
 
 	(void)info;
-	for (size_t i = 0; i < running_count && !found; i++)
-		found = requested(slot_at(running[i]));
+	answer_bells();
+	for (size_t i = 0; i < running.count && !found; i++)
+		found = requested(slot_at(running.slots[i]));
 	napi_get_boolean(env, found, &value);
 	return value;
 }
@@ -345,7 +450,7 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 		return make_number(env, index);
 	if (timeout == 0)
 		return make_number(env, collect(0) ? NEXT_READY : NEXT_TIMEOUT);
-	if (spin > 0 && running_count > 0) {
+	if (spin > 0 && running.count > 0) {
 		uint64_t end = __rdtsc() + (uint64_t)spin * ticks_per_us / 1000;
 
 		for (unsigned round = 1; __rdtsc() < end; round++) {
@@ -387,14 +492,15 @@ static napi_value systrap_look(napi_env env, napi_callback_info info)
 	return make_number(env, collect(0) ? NEXT_READY : NEXT_TIMEOUT);
 }
 
-/* mapSlot(index, memfd, local): maps a process's slot into the arena. */
+/* mapSlot(index, memfd, local, first): maps a process's slot into the arena; `first` is the place of its slot 0. */
 static napi_value systrap_map_slot(napi_env env, napi_callback_info info)
 {
-	ARGUMENTS(3);
+	ARGUMENTS(4);
 	struct caisson_slot *slot = slot_at(NUMBER(0));
 	void *at = mmap(slot, CAISSON_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, (int)NUMBER(1),
 			NUMBER(2) * CAISSON_SLOT_SIZE);
 
+	home[NUMBER(0)] = (int32_t)NUMBER(3);
 	return make_result(env, at == (void *)slot ? 0 : -1);
 }
 
@@ -405,7 +511,7 @@ static napi_value systrap_unmap_slot(napi_env env, napi_callback_info info)
 	struct caisson_slot *slot = slot_at(NUMBER(0));
 	void *at;
 
-	run_remove((int32_t)NUMBER(0));
+	forget((int32_t)NUMBER(0));
 	at = mmap(slot, CAISSON_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
 		  -1, 0);
 	return make_result(env, at == (void *)slot ? 0 : -1);
@@ -510,6 +616,24 @@ static napi_value systrap_kick(napi_env env, napi_callback_info info)
 	return make_result(env, syscall(SYS_tgkill, (pid_t)NUMBER(1), (pid_t)NUMBER(2), CAISSON_KICK_SIGNAL));
 }
 
+/* awaitStop(slot, ns): whether a thread that was kicked stops within that time. Its request stays where it is. */
+static napi_value systrap_await_stop(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(2);
+	struct caisson_slot *slot = slot_at(NUMBER(0));
+	uint64_t end = __rdtsc() + (uint64_t)NUMBER(1) * ticks_per_us / 1000;
+	napi_value value = NULL;
+
+	for (unsigned round = 1; !requested(slot) && __rdtsc() < end; round++) {
+		if (round % 16 == 0)
+			sched_yield();
+		else
+			_mm_pause();
+	}
+	napi_get_boolean(env, requested(slot), &value);
+	return value;
+}
+
 /* slotTid(slot): 0 once the slot's host thread is gone. */
 static napi_value systrap_slot_tid(napi_env env, napi_callback_info info)
 {
@@ -603,14 +727,14 @@ static napi_value systrap_start(napi_env env, napi_callback_info info)
 
 	arena = get_bytes(env, argv[0], &length);
 	slot_limit = length / CAISSON_SLOT_SIZE;
-	running = calloc(slot_limit, sizeof *running);
-	place = malloc(slot_limit * sizeof *place);
+	home = calloc(slot_limit, sizeof *home);
+	dozers = calloc(slot_limit, sizeof *dozers);
 	info_fd = memfd_create("caisson-info", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!arena || (uintptr_t)arena % 4096 || !running || !place || info_fd < 0 || event_fd < 0 ||
+	if (!arena || (uintptr_t)arena % 4096 || !home || !dozers || !list_init(&running) ||
+	    !list_init(&dozing) || !list_init(&bells) || info_fd < 0 || event_fd < 0 ||
 	    ftruncate(info_fd, CAISSON_INFO_SIZE))
 		return make_result(env, -1);
-	memset(place, 0xff, slot_limit * sizeof *place);
 	info_page = mmap(NULL, CAISSON_INFO_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, info_fd, 0);
 	if (info_page == MAP_FAILED)
 		return make_result(env, -1);
@@ -621,6 +745,7 @@ static napi_value systrap_start(napi_env env, napi_callback_info info)
 		return make_result(env, -1);
 	if (sched_getaffinity(0, sizeof all_cpus, &all_cpus))
 		CPU_ZERO(&all_cpus);
+	cpu_count = (size_t)CPU_COUNT(&all_cpus);
 	calibrate();
 	extended_state();
 
@@ -703,6 +828,7 @@ napi_value systrap_init(napi_env env, napi_value exports)
 		{ "pidfdOpen", systrap_pidfd_open },
 		{ "pidfdKill", systrap_pidfd_kill },
 		{ "kick", systrap_kick },
+		{ "awaitStop", systrap_await_stop },
 		{ "slotTid", systrap_slot_tid },
 		{ "vmRead", systrap_vm_read },
 		{ "vmWrite", systrap_vm_write },

@@ -20,6 +20,7 @@
  *   sentry.c      the child, from its first instruction to node's
  *   control.c     control sockets and the socket pair
  *   watch.c       the parent's life
+ *   terminal.c    signals and a terminal's size, for the processes that stand for guest processes
  *   container.c   `sandbox`: the launcher that stands for a container
  *   attach.c      `attach`: the process that stands for a process of a container
  */

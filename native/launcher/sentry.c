@@ -98,8 +98,8 @@ static void arrange_descriptors(int channel, bool reports)
 	}
 	if (dup2(above, LAUNCHER_FD) < 0 || syscall(SYS_close_range, kept + 1, ~0u, 0) < 0)
 		die("descriptors");
+	/* It lies between those that are kept; the zygote's socket comes there. */
 	if (reports)
-		/* Only the start of the zygote looks at this place between. */
 		close(ZYGOTE_FD);
 	fcntl(LAUNCHER_FD, F_SETFL, O_NONBLOCK);
 }

@@ -7,6 +7,11 @@
  *   stub_exit    back to guest code from the registers in the slot. Between stub_exit and stub_exit_end nothing is
  *                lost by starting over, so a kick that arrives there is moved back to stub_exit, which looks at
  *                `interrupt` again: no kick falls between the look and the jump.
+ *                A guest that has set GS comes in by signals alone, since its trampolines lead back to the call instructions
+ *                (patcher-x86-64.ts). Where it leaves by stub_exit (birth, a wait), iretq carries it.
+ *   stub_wait    a host call that a kick interrupts, by the same means. The host's kernel goes back to the instruction where
+ *                its call was interrupted and lost nothing (ERESTARTSYS; SA_RESTART); where it gave a result, the instruction
+ *                pointer is behind the range, and the result counts.
  */
 #include "../build/offsets.h"
 
@@ -44,6 +49,8 @@ stub_entry:
 stub_exit:
 	cmpl	$0, %gs:SLOT_INTERRUPT
 	jne	1f
+	cmpq	$0, %gs:SLOT_GS
+	jne	2f
 	movq	%gs:SLOT_STACK, %rsp
 	pushq	%gs:SLOT_EFLAGS
 	popfq
@@ -64,12 +71,81 @@ stub_exit:
 	movq	%gs:SLOT_RCX, %rcx
 	movq	%gs:SLOT_RSP, %rsp
 	jmpq	*%gs:SLOT_RIP
+2:	movq	%gs:SLOT_STACK, %rsp
+	pushq	$0x2b			/* __USER_DS, __USER_CS */
+	pushq	%gs:SLOT_RSP
+	pushq	%gs:SLOT_EFLAGS
+	pushq	$0x33
+	pushq	%gs:SLOT_RIP
+	pushq	%gs:SLOT_R11
+	movq	%gs:SLOT_R8, %r8
+	movq	%gs:SLOT_R9, %r9
+	movq	%gs:SLOT_R10, %r10
+	movq	%gs:SLOT_R12, %r12
+	movq	%gs:SLOT_R13, %r13
+	movq	%gs:SLOT_R14, %r14
+	movq	%gs:SLOT_R15, %r15
+	movq	%gs:SLOT_RDI, %rdi
+	movq	%gs:SLOT_RSI, %rsi
+	movq	%gs:SLOT_RBP, %rbp
+	movq	%gs:SLOT_RBX, %rbx
+	movq	%gs:SLOT_RDX, %rdx
+	movq	%gs:SLOT_RAX, %rax
+	movq	%gs:SLOT_RCX, %rcx
+	movq	%gs:SLOT_GS, %r11
+	wrgsbase %r11
+	popq	%r11
+	iretq
 	.globl stub_exit_end
 stub_exit_end:
 1:	movq	%gs:SLOT_STACK, %rsp
 	movq	%gs:SLOT_SELF, %rdi
 	call	stub_kicked
 	jmp	stub_exit
+
+/* Where a kick found a thread in stub_exit: rdi its slot, since GS may be the guest's already. */
+	.globl stub_exit_again
+	.type stub_exit_again, @function
+stub_exit_again:
+	wrgsbase %rdi
+	jmp	stub_exit
+
+/* A signal handler returns here for a wait: rdi the slot, with the guest's registers. */
+	.globl stub_wait_entry
+	.type stub_wait_entry, @function
+stub_wait_entry:
+	wrgsbase %rdi
+	movq	%gs:SLOT_STACK, %rsp
+	movq	%gs:SLOT_SELF, %rdi
+	call	stub_run_wait
+	jmp	stub_exit
+
+/* rdi number, rsi six arguments. Returns the result, -EINTR (look again), or -ERESTARTSYS: somebody kicked. */
+	.globl stub_wait
+	.type stub_wait, @function
+stub_wait:
+	pushq	%rbx
+	movq	%rdi, %rbx
+	movq	%rsi, %rax
+	movq	(%rax), %rdi
+	movq	8(%rax), %rsi
+	movq	16(%rax), %rdx
+	movq	24(%rax), %r10
+	movq	32(%rax), %r8
+	movq	40(%rax), %r9
+	.globl stub_wait_begin
+stub_wait_begin:
+	cmpl	$0, %gs:SLOT_INTERRUPT
+	jne	1f
+	movq	%rbx, %rax
+	syscall
+	.globl stub_wait_end
+stub_wait_end:
+	popq	%rbx
+	ret
+1:	movq	$-512, %rax		/* ERESTARTSYS */
+	popq	%rbx
+	ret
 
 /* Bytes up to a fault: rdi target, rsi source, rdx count. Returns the count not copied. */
 	.globl stub_copy

@@ -28,6 +28,7 @@ int main(void)
 	REGISTER(EFLAGS, eflags);
 	printf("#define SLOT_STACK %zu\n", offsetof(struct caisson_slot, stack_top));
 	printf("#define SLOT_SELF %zu\n", offsetof(struct caisson_slot, self));
+	printf("#define SLOT_GS %zu\n", offsetof(struct caisson_slot, gs));
 	printf("#define SLOT_INTERRUPT %zu\n", offsetof(struct caisson_slot, interrupt));
 	printf("#define SLOT_TID %zu\n", offsetof(struct caisson_slot, tid));
 	printf("#define FD_SOCKET %d\n", CAISSON_FD_SOCKET);

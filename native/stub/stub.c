@@ -15,6 +15,11 @@
 #include "stub.h"
 
 #define INFO ((volatile const struct caisson_info *)CAISSON_INFO_PAGE)
+/* No errno for user space: what stub_wait returns to say that somebody kicked. */
+#define ERESTARTSYS 512
+#define FUTEX_COMMAND(op) ((op) & ~(uint32_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME))
+/* A relative timeout in seconds is cut to this, so that a deadline does not overflow. */
+#define FOREVER_SEC (1ll << 33)
 #define STATE(slot) ((_Atomic uint32_t *)&(slot)->state)
 
 _Static_assert(offsetof(struct caisson_slot, r11) == 64, "a plain call touches one cache line");
@@ -59,6 +64,8 @@ static void publish_and_wait(slot_t *slot, uint32_t what)
 	slot->what = what;
 	/* seq_cst: the state must be visible before the look at `sentry_sleeping` (which the sentry sets before it looks). */
 	atomic_exchange_explicit(STATE(slot), CAISSON_STATE_REQUEST, memory_order_seq_cst);
+	if (*(volatile uint32_t *)&slot->dozing)
+		atomic_exchange_explicit((_Atomic uint32_t *)&((slot_t *)CAISSON_SLOTS)->bell, 1, memory_order_seq_cst);
 	if (INFO->sentry_sleeping) {
 		uint64_t one = 1;
 
@@ -131,6 +138,15 @@ static void xsave(slot_t *slot)
 	slot->xstate = CAISSON_SLOT_XSTATE;
 }
 
+/* What the guest has made of GS; 0 if it is the stub's. */
+static uint64_t guest_gs(const slot_t *slot)
+{
+	uint64_t base;
+
+	__asm__ volatile("rdgsbase %0" : "=r"(base));
+	return base == (uint64_t)slot ? 0 : base;
+}
+
 static long run_op(slot_t *slot, struct caisson_op *op, int *fds)
 {
 	switch (op->kind) {
@@ -165,14 +181,10 @@ static long run_op(slot_t *slot, struct caisson_op *op, int *fds)
 		return base;
 	}
 	case CAISSON_OP_SET_GS:
-		__asm__ volatile("wrgsbase %0" : : "r"(op->a0));
+		__asm__ volatile("wrgsbase %0" : : "r"(op->a0 ? op->a0 : (uint64_t)slot));
 		return 0;
-	case CAISSON_OP_GET_GS: {
-		long base;
-
-		__asm__ volatile("rdgsbase %0" : "=r"(base));
-		return base;
-	}
+	case CAISSON_OP_GET_GS:
+		return (long)guest_gs(slot);
 	case CAISSON_OP_STORE8:
 		atomic_store_explicit((_Atomic uint64_t *)op->a0, op->a1, memory_order_seq_cst);
 		return 0;
@@ -188,9 +200,10 @@ static long run_op(slot_t *slot, struct caisson_op *op, int *fds)
 
 /*
  * Carries one stop to the sentry and does as it says until the guest may go on. An operation that fails in the last
- * reply is the call's failure: the errno goes to *result, where the result register is.
+ * reply is the call's failure: the errno goes to *result, where the result register is. Returns RESUME, or WAIT: then the
+ * caller has it run stub_run_wait.
  */
-static void serve(slot_t *slot, uint32_t what, uint64_t *result)
+static uint32_t serve(slot_t *slot, uint32_t what, uint64_t *result)
 {
 	for (;;) {
 		int fds[2] = { -1, -1 };
@@ -208,11 +221,122 @@ static void serve(slot_t *slot, uint32_t what, uint64_t *result)
 		}
 		if (command == CAISSON_COMMAND_EXIT)
 			stub_syscall(__NR_exit, 0, 0, 0, 0, 0, 0);
-		if (command == CAISSON_COMMAND_RESUME)
-			break;
+		if (command == CAISSON_COMMAND_RESUME || command == CAISSON_COMMAND_WAIT) {
+			atomic_store_explicit(STATE(slot), CAISSON_STATE_RUN, memory_order_release);
+			return command;
+		}
 	}
-	atomic_store_explicit(STATE(slot), CAISSON_STATE_RUN, memory_order_release);
 }
+
+static long wait_natively(slot_t *slot)
+{
+	uint64_t args[6];
+	long result;
+
+	for (int i = 0; i < 6; i++)
+		args[i] = slot->wait.args[i];
+	if (slot->wait.flags & CAISSON_WAIT_DEADLINE)
+		args[3] = (uint64_t)slot->wait.deadline;
+	atomic_store_explicit(STATE(slot), CAISSON_STATE_WAIT, memory_order_relaxed);
+	do
+		result = stub_wait(slot->wait.nr, args);
+	while (result == -EINTR);
+	/* seq_cst: a sentry that found it waiting and set `interrupt` before is obeyed at stub_exit. */
+	atomic_exchange_explicit(STATE(slot), CAISSON_STATE_RUN, memory_order_seq_cst);
+	return result;
+}
+
+/* The call in slot->wait in place of the guest's, whose registers are in the slot. Also from entry.S. */
+void stub_run_wait(slot_t *slot)
+{
+	for (;;) {
+		long result = wait_natively(slot);
+		uint32_t what = CAISSON_STOP_INTERRUPTED;
+
+		if (result != -ERESTARTSYS) {
+			slot->rax = (uint64_t)result;
+			if (!(slot->wait.flags & CAISSON_WAIT_REPORT))
+				return;
+			what = CAISSON_STOP_WAITED;
+		}
+		if (serve(slot, what, &slot->rax) != CAISSON_COMMAND_WAIT)
+			return;
+	}
+}
+
+/* Turns the relative timeout at r10 into a deadline: whether it is one. */
+static int set_deadline(slot_t *slot)
+{
+	int64_t timeout[2], now[2];
+
+	if (slot->r10 >= CAISSON_STUB_TEXT || stub_copy(timeout, (const void *)slot->r10, sizeof timeout))
+		return 0;
+	if (timeout[0] < 0 || timeout[1] < 0 || timeout[1] >= 1000000000)
+		return 0;
+	if (stub_syscall(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, (unsigned long)now, 0, 0, 0, 0))
+		return 0;
+	if (timeout[0] > FOREVER_SEC)
+		timeout[0] = FOREVER_SEC;
+	now[0] += timeout[0];
+	now[1] += timeout[1];
+	if (now[1] >= 1000000000) {
+		now[1] -= 1000000000;
+		now[0]++;
+	}
+	slot->wait.deadline[0] = now[0];
+	slot->wait.deadline[1] = now[1];
+	return 1;
+}
+
+/*
+ * futex(2) of the guest's, made right here: whether it was. The host's kernel checks the arguments as Linux does; all that
+ * it would see in another way than the guest's kernel goes to the sentry.
+ */
+static int futex_call(slot_t *slot)
+{
+	const uint32_t op = (uint32_t)slot->rsi, command = FUTEX_COMMAND(op);
+	struct caisson_wait *wait = &slot->wait;
+
+	if (slot->rdi >= CAISSON_STUB_TEXT || ((op & FUTEX_CLOCK_REALTIME) && command != FUTEX_WAIT_BITSET))
+		return 0;
+	switch (command) {
+	case FUTEX_REQUEUE:
+	case FUTEX_CMP_REQUEUE:
+	case FUTEX_WAKE_OP:
+		if (slot->r8 >= CAISSON_STUB_TEXT)
+			return 0;
+		/* fall through */
+	case FUTEX_WAKE:
+	case FUTEX_WAKE_BITSET:
+		slot->rax = (uint64_t)stub_syscall(__NR_futex, slot->rdi, op, slot->rdx, slot->r10, slot->r8, slot->r9);
+		return 1;
+	case FUTEX_WAIT:
+	case FUTEX_WAIT_BITSET:
+		break;
+	default:
+		return 0;
+	}
+	wait->nr = __NR_futex;
+	wait->flags = 0;
+	wait->args[0] = slot->rdi;
+	wait->args[1] = op;
+	wait->args[2] = slot->rdx;
+	wait->args[3] = slot->r10;
+	wait->args[5] = slot->r9;
+	if (command == FUTEX_WAIT && slot->r10 != 0) {
+		if (!set_deadline(slot))
+			return 0;
+		wait->flags = CAISSON_WAIT_DEADLINE;
+		wait->args[1] = op | FUTEX_WAIT_BITSET;
+		wait->args[5] = FUTEX_BITSET_MATCH_ANY;
+	} else if (slot->r10 >= CAISSON_STUB_TEXT) {
+		return 0;
+	}
+	stub_run_wait(slot);
+	return 1;
+}
+
+_Static_assert(FUTEX_WAIT == 0, "a bit makes WAIT_BITSET of it");
 
 /* Copies what a call's pointers point to into the bounce buffer, as the table says, so that one round trip does. */
 static uint32_t prefetch(slot_t *slot, uint64_t nr, const uint64_t *args)
@@ -288,13 +412,18 @@ void stub_fast_call(slot_t *slot)
 		slot->rax = (uint64_t)(int64_t)slot->constant[constant];
 		return;
 	}
-	serve(slot, CAISSON_STOP_SYSCALL_FAST | prefetch(slot, slot->rax, args) << 8, &slot->rax);
+	if (slot->rax == __NR_futex && (*(volatile uint32_t *)&slot->constants >> CAISSON_CONSTANT_FUTEX & 1) &&
+	    futex_call(slot))
+		return;
+	if (serve(slot, CAISSON_STOP_SYSCALL_FAST | prefetch(slot, slot->rax, args) << 8, &slot->rax) == CAISSON_COMMAND_WAIT)
+		stub_run_wait(slot);
 }
 
 /* From entry.S: a kick arrived while the thread was on its way back. */
 void stub_kicked(slot_t *slot)
 {
-	serve(slot, CAISSON_STOP_KICK_FAST, &slot->rax);
+	if (serve(slot, CAISSON_STOP_KICK_FAST, &slot->rax) == CAISSON_COMMAND_WAIT)
+		stub_run_wait(slot);
 }
 
 static void set_altstack(slot_t *slot)
@@ -319,6 +448,33 @@ static int in(const void *address, const char *from, const char *to)
 	return (const char *)address >= from && (const char *)address < to;
 }
 
+/* Kicks are blocked in a signal handler: a wait begins behind it, as after a call by the fast path. */
+static void enter_wait(slot_t *slot, greg_t *regs)
+{
+	slot->r8 = regs[REG_R8];
+	slot->r9 = regs[REG_R9];
+	slot->r10 = regs[REG_R10];
+	slot->r11 = regs[REG_R11];
+	slot->r12 = regs[REG_R12];
+	slot->r13 = regs[REG_R13];
+	slot->r14 = regs[REG_R14];
+	slot->r15 = regs[REG_R15];
+	slot->rdi = regs[REG_RDI];
+	slot->rsi = regs[REG_RSI];
+	slot->rbp = regs[REG_RBP];
+	slot->rbx = regs[REG_RBX];
+	slot->rdx = regs[REG_RDX];
+	slot->rax = regs[REG_RAX];
+	slot->rcx = regs[REG_RCX];
+	slot->rsp = regs[REG_RSP];
+	slot->rip = regs[REG_RIP];
+	slot->eflags = regs[REG_EFL];
+	slot->gs = guest_gs(slot);
+	regs[REG_RIP] = (greg_t)stub_wait_entry;
+	regs[REG_RDI] = (greg_t)slot;
+	regs[REG_EFL] = 0x202;
+}
+
 /* Every signal: SIGSYS (a call from unpatched text), faults, kicks. On the thread's alternate stack. */
 void stub_signal(int signo, siginfo_t *info, void *context)
 {
@@ -331,8 +487,12 @@ void stub_signal(int signo, siginfo_t *info, void *context)
 
 	if (in(ip, text, text + CAISSON_STUB_TEXT_SIZE)) {
 		if (signo == CAISSON_KICK_SIGNAL) {
-			if (in(ip, stub_exit, stub_exit_end))
-				regs[REG_RIP] = (greg_t)stub_exit;
+			if (in(ip, stub_exit, stub_exit_end)) {
+				regs[REG_RIP] = (greg_t)stub_exit_again;
+				regs[REG_RDI] = (greg_t)slot;
+			}
+			if (in(ip, stub_wait_begin, stub_wait_end))
+				regs[REG_RIP] = (greg_t)stub_wait_begin;
 			return;
 		}
 		if (ip == stub_copy_fault) {
@@ -367,7 +527,10 @@ void stub_signal(int signo, siginfo_t *info, void *context)
 		slot->fault_trapno = regs[REG_TRAPNO];
 		slot->fault_error = regs[REG_ERR];
 	}
-	serve(slot, what, (uint64_t *)&regs[REG_RAX]);
+	if (serve(slot, what, (uint64_t *)&regs[REG_RAX]) == CAISSON_COMMAND_WAIT) {
+		enter_wait(slot, regs);
+		return;
+	}
 	/* The kick signal is blocked here: what the sentry asks from now on arrives right after the return. */
 	while (*(volatile uint32_t *)&slot->interrupt) {
 		slot->registers = (uint32_t)((char *)regs - (char *)slot);

@@ -21,15 +21,19 @@ export const STATE_RUN = 0
 export const STATE_REQUEST = 1
 export const STATE_SLEEP = 2
 export const STATE_REPLY = 3
+export const STATE_WAIT = 4
 export const STOP_SYSCALL_FAST = 1
 export const STOP_SYSCALL_TRAP = 2
 export const STOP_FAULT = 3
 export const STOP_KICK = 4
 export const STOP_KICK_FAST = 5
 export const STOP_BORN = 6
+export const STOP_INTERRUPTED = 7
+export const STOP_WAITED = 8
 export const COMMAND_RESUME = 0
 export const COMMAND_REPORT = 1
 export const COMMAND_EXIT = 2
+export const COMMAND_WAIT = 3
 export const KICK_SIGNAL = 10
 export const OP_SYSCALL = 1
 export const OP_COPY_OUT = 2
@@ -56,6 +60,9 @@ export const CONSTANT_GETEUID = 4
 export const CONSTANT_GETGID = 5
 export const CONSTANT_GETEGID = 6
 export const CONSTANTS = 7
+export const CONSTANT_FUTEX = 31
+export const WAIT_DEADLINE = 1
+export const WAIT_REPORT = 2
 export const PREFETCH_NONE = 0
 export const PREFETCH_STRING = 1
 export const PREFETCH_BUFFER = 2
@@ -79,8 +86,10 @@ export const OP = {
 
 export const PREFETCHED = { size: 16, address: 0, length: 8, offset: 12 } as const
 
+export const WAIT = { size: 72, nr: 0, flags: 4, args: 8, deadline: 56 } as const
+
 export const SLOT = {
-  size: 6008,
+  size: 6088,
   state: 0,
   what: 4,
   rax: 8,
@@ -104,21 +113,25 @@ export const SLOT = {
   self: 152,
   stack_top: 160,
   crowded: 168,
-  reserved: 176,
+  gs: 176,
+  reserved: 184,
   spin: 192,
   interrupt: 196,
   constants: 200,
-  constant: 204,
-  tid: 232,
-  registers: 236,
-  xstate: 240,
-  fault_signo: 244,
-  fault_code: 248,
-  fault_address: 256,
-  fault_trapno: 264,
-  fault_error: 272,
-  prefetched: 280,
-  ops: 376,
+  dozing: 204,
+  bell: 208,
+  constant: 212,
+  tid: 240,
+  registers: 244,
+  xstate: 248,
+  fault_signo: 252,
+  fault_code: 256,
+  fault_address: 264,
+  fault_trapno: 272,
+  fault_error: 280,
+  wait: 288,
+  prefetched: 360,
+  ops: 456,
 } as const
 
 export const PREFETCH_ROW = { size: 24, args: 0 } as const

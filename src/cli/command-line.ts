@@ -1,6 +1,7 @@
 /** What the two programs have in common: one verb is run, and one place prints what went wrong. */
 import { UserError } from '../sandbox/user-error.ts'
 import { helpOf, parseWords, type Verb, Words } from './flags.ts'
+import { print, printError } from './output.ts'
 
 /** Nothing was run, or caisson itself failed. */
 export const EXIT_FAILED = 125
@@ -17,7 +18,7 @@ export async function runVerb(
 }
 
 export function say(text: string): number {
-  process.stdout.write(text)
+  print(text)
   return 0
 }
 
@@ -33,9 +34,10 @@ export function exitStatusOf(error: unknown): number {
 /** Does what the command line says, by `run`. */
 export async function runProgram(run: () => Promise<number>): Promise<void> {
   try {
-    process.exitCode = await run()
+    // At once: the end of a process that we started is for who adopts it to see, and not for our event loop.
+    process.exit(await run())
   } catch (error) {
-    process.stderr.write(`caisson: ${messageOf(error)}\n`)
+    printError(`caisson: ${messageOf(error)}\n`)
     process.exit(exitStatusOf(error))
   }
 }

@@ -20,6 +20,7 @@ import { getSystemErrorMessage, isDeepStrictEqual } from 'node:util'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Flags, Verb } from './flags.ts'
 import { removeMember, setMember } from './json-edit.ts'
+import { print } from './output.ts'
 import { packageRoot } from './package-root.ts'
 
 const FLAGS: Flags = {
@@ -135,6 +136,6 @@ function failure(what: string, error: unknown): UserError {
 }
 
 function say(text: string): number {
-  process.stdout.write(`${text}\n`)
+  print(`${text}\n`)
   return 0
 }

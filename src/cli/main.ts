@@ -3,6 +3,7 @@
  *
  *     caisson --root DIR --log FILE VERB [FLAG...] ID
  */
+import { OCI_VERSION } from '../oci/version.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { checkVerb } from './check.ts'
 import { EXIT_FAILED, messageOf, runProgram, runVerb, say } from './command-line.ts'
@@ -11,6 +12,7 @@ import { columns, flagHelp, parseWords, type Verb, type Words } from './flags.ts
 import { GLOBAL_FLAGS } from './globals.ts'
 import { installVerb, uninstallVerb } from './install.ts'
 import { OCI_VERBS } from './oci-verbs.ts'
+import { printError } from './output.ts'
 import { packageVersion } from './package-root.ts'
 import { logEntry } from './runtime-log.ts'
 import { SENTRY_VERBS } from './verbs.ts'
@@ -37,7 +39,7 @@ async function run(): Promise<number> {
   if (globals.has('version')) return say(versionText())
   const [name, ...words] = globals.rest
   if (name === undefined) {
-    process.stderr.write(help())
+    printError(help())
     return EXIT_FAILED
   }
   // `ps` is two verbs: of sandboxes, and of a container's processes.
@@ -55,7 +57,7 @@ async function runOciVerb(name: string, words: readonly string[], globals: Words
   } catch (error) {
     const message = `${FAILURES[name] ?? ''}${messageOf(error)}`
     logEntry(globals, 'error', message)
-    process.stderr.write(`caisson: ${message}\n`)
+    printError(`caisson: ${message}\n`)
     return name === 'exec' ? EXEC_FAILED : OCI_FAILED
   }
 }
@@ -69,7 +71,7 @@ const FAILURES: Readonly<Record<string, string>> = {
 
 /** As Docker reads it from runtimes. */
 function versionText(): string {
-  return `caisson version ${packageVersion()}\nspec: 1.2.0\nnode: ${process.version}\n`
+  return `caisson version ${packageVersion()}\nspec: ${OCI_VERSION}\nnode: ${process.version}\n`
 }
 
 function help(): string {
@@ -78,7 +80,7 @@ function help(): string {
   return (
     'Usage: caisson [FLAG...] VERB [FLAG...] [ARGUMENT...]\n\nRuns untrusted programs on a user-space Linux kernel.\n\n' +
     `Verbs:\n${columns([...Object.entries(SENTRY_VERBS), ...own])}\n` +
-    `Verbs of a container runtime (runtime-spec 1.2):\n${columns(containers)}\n` +
+    `Verbs of a container runtime (runtime-spec):\n${columns(containers)}\n` +
     `Flags in front of the verb:\n${flagHelp(GLOBAL_FLAGS)}\n'caisson VERB --help' lists the flags of each.\n`
   )
 }

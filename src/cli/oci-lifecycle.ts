@@ -3,6 +3,7 @@
 import { UserError } from '../sandbox/user-error.ts'
 import type { Flags, Verb } from './flags.ts'
 import { idOf, openRuntime, parseSignal, preservedDescriptors } from './oci-runtime.ts'
+import { print } from './output.ts'
 
 /** Of `create`, and of `run`. */
 export const CREATE_FLAGS: Flags = {
@@ -69,7 +70,7 @@ export const waitVerb: Verb = {
     const { ProcessConnection } = await import('../sandbox/control-client.ts')
     const status = await (await ProcessConnection.over(connection)).exit
     const exitStatus = (status & 0x7f) !== 0 ? 128 + (status & 0x7f) : status >> 8
-    process.stdout.write(`${JSON.stringify({ id, exitStatus })}\n`)
+    print(`${JSON.stringify({ id, exitStatus })}\n`)
     return 0
   },
 }

@@ -3,6 +3,7 @@ import type { ContainerState, HostProcessInfo, Runtime } from '../oci/runtime.ts
 import { UserError } from '../sandbox/user-error.ts'
 import type { Verb } from './flags.ts'
 import { idOf, openRuntime } from './oci-runtime.ts'
+import { print } from './output.ts'
 
 const FORMAT = { short: 'f', value: 'FORMAT', help: "'table' (if absent) or 'json'" }
 
@@ -13,7 +14,7 @@ export const stateVerb: Verb = {
   flagsAnywhere: true,
   async run(words, globals) {
     const state = await (await openRuntime(globals)).state(idOf(words))
-    process.stdout.write(`${JSON.stringify(state, null, 2)}\n`)
+    print(`${JSON.stringify(state, null, 2)}\n`)
     return 0
   },
 }
@@ -26,8 +27,8 @@ export const listVerb: Verb = {
   async run(words, globals) {
     const json = isJson(words.last('format'))
     const containers = await (await openRuntime(globals)).list()
-    if (words.has('quiet')) process.stdout.write(containers.map(({ id }) => `${id}\n`).join(''))
-    else process.stdout.write(json ? `${JSON.stringify(containers)}\n` : containerTable(containers))
+    if (words.has('quiet')) print(containers.map(({ id }) => `${id}\n`).join(''))
+    else print(json ? `${JSON.stringify(containers)}\n` : containerTable(containers))
     return 0
   },
 }
@@ -43,11 +44,8 @@ export const psVerb: Verb = {
     const [id] = words.rest
     if (id === undefined) throw new UserError('the ID of a container is missing')
     const processes = await (await openRuntime(globals)).ps(id)
-    if (!json) process.stdout.write(processTable(processes))
-    else
-      process.stdout.write(
-        `${JSON.stringify(processes.map(({ hostPid }) => hostPid).filter(pid => pid > 0))}\n`,
-      )
+    if (!json) print(processTable(processes))
+    else print(`${JSON.stringify(processes.map(({ hostPid }) => hostPid).filter(pid => pid > 0))}\n`)
     return 0
   },
 }
@@ -94,7 +92,7 @@ async function printStats(runtime: Runtime, id: string): Promise<void> {
 }
 
 function printEvent(type: string, id: string, data?: unknown): void {
-  process.stdout.write(`${JSON.stringify({ type, id, data })}\n`)
+  print(`${JSON.stringify({ type, id, data })}\n`)
 }
 
 function isJson(format: string | undefined): boolean {

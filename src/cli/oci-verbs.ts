@@ -1,5 +1,6 @@
 /** The verbs of a container runtime: runtime-spec's, and those that container engines know from runc. */
 import type { Verb } from './flags.ts'
+import { featuresVerb, specVerb } from './oci-describe.ts'
 import { execVerb } from './oci-exec.ts'
 import { createVerb, deleteVerb, killVerb, startVerb, waitVerb } from './oci-lifecycle.ts'
 import { eventsVerb, listVerb, psVerb, stateVerb } from './oci-look.ts'
@@ -21,4 +22,6 @@ export const OCI_VERBS: Readonly<Record<string, Verb>> = {
   resume: resumeVerb,
   update: updateVerb,
   events: eventsVerb,
+  spec: specVerb,
+  features: featuresVerb,
 }

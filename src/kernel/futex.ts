@@ -1,5 +1,9 @@
 /**
- * Futexes: futex(2). A queue of waiters per key; a key is a place that all who share it agree on: the backing
+ * Futexes: futex(2). Where the platform can (`native`), threads wait in the host's kernel for all but PI futexes, wakers wake
+ * them there, and what is kept here is for PI futexes alone: who waits where decides which wakes reach it, so a futex is
+ * either all the host's or all the kernel's. native/protocol.h tells how such a wait is interrupted.
+ *
+ * Else, and for PI: a queue of waiters per key; a key is a place that all who share it agree on: the backing
  * object and offset of a shared mapping, else the mm and the address.
  *
  * A FutexWaiter is made by a call that waits and stands in at most one queue; it leaves it when woken (`woken`),
@@ -7,7 +11,17 @@
  * the word and joining the queue can't be split by a waker's call.
  */
 import { FUTEX_BITSET_MATCH_ANY, FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS } from '../abi/constants.ts'
-import { EAGAIN, EDEADLK, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
+import {
+  EAGAIN,
+  EDEADLK,
+  EFAULT,
+  EINVAL,
+  EPERM,
+  ERESTART_RESTARTBLOCK,
+  ERESTARTSYS,
+  ESRCH,
+} from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
 import type { Status } from '../base/result.ts'
 import type { Mm } from '../mm/mm.ts'
 import { VM_SHARED } from '../mm/vma.ts'
@@ -67,14 +81,35 @@ class FutexQueue {
   }
 }
 
+/** Progress of a wait in the host's kernel that was interrupted: its deadline on the host's clock. */
+export class NativeWait {
+  readonly deadline: { readonly sec: number; readonly nsec: number }
+
+  constructor(deadline: { readonly sec: number; readonly nsec: number }) {
+    this.deadline = deadline
+  }
+}
+
+/** What a call gives, or how it goes on, whose wait in the host's kernel was interrupted. */
+export function interruptedFutex(task: Task): number {
+  const deadline = task.thread.interruptedDeadline?.()
+  // Only futex(2) goes on with its deadline; the others begin anew, with the absolute one of their arguments.
+  const timed = task.callNumber === NR.futex && task.args[3] !== 0
+  task.progress = timed && deadline !== undefined ? new NativeWait(deadline) : undefined
+  return timed ? -ERESTART_RESTARTBLOCK : -ERESTARTSYS
+}
+
 export class FutexTable {
   readonly #platform: Platform
+  /** All waits but those for PI futexes are the host's. */
+  readonly native: boolean
   readonly #queues = new Map<object, Map<number, FutexQueue>>()
   /** Queues with an owner. */
   readonly #pi = new Set<FutexQueue>()
 
   constructor(platform: Platform) {
     this.#platform = platform
+    this.native = platform.futexWake !== undefined
   }
 
   /** `shared`: without FUTEX_PRIVATE_FLAG. */
@@ -107,10 +142,17 @@ export class FutexTable {
     return done
   }
 
-  /** Wakes for the kernel's own words (clear_child_tid, robust lists), also those that wait natively. */
+  /** Wakes for the kernel's own words (clear_child_tid, robust lists). */
   wakeAddress(mm: Mm, address: number, count: number): number {
-    const done = this.wake(this.key(mm, address, true), count)
-    return done + (this.#platform.futexWake?.(mm.space, address, count - done, true) ?? 0)
+    if (this.native) return this.#platform.futexWake!(mm.space, address, count, true)
+    return this.wake(this.key(mm, address, true), count)
+  }
+
+  /** The task's thread makes futex calls by itself from now on, unless somebody wants to see them, or its clock is another. */
+  allowNative(task: Task): void {
+    if (!this.native || task.kernel.trace !== undefined) return
+    if (task.seccomp?.alwaysAllows(NR.futex) === false) return
+    if (task.ns.time.monotonicOffset === 0) task.thread.allowFutexes?.()
   }
 
   /** Wakes `wakeCount` and moves `moveCount` others to the queue of `to`: how many of both. */

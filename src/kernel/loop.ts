@@ -5,14 +5,24 @@
 import { SEGV_MAPERR, SIGKILL, SIGSYS } from '../abi/constants.ts'
 import { BLOCK } from '../base/result.ts'
 import { growDown } from '../mm/stack.ts'
-import { type PlatformThread, STOP_DEAD, STOP_FAULT, STOP_KICK, STOP_SYSCALL } from '../platform/platform.ts'
+import {
+  type PlatformThread,
+  REG_RAX,
+  STOP_DEAD,
+  STOP_FAULT,
+  STOP_INTERRUPTED,
+  STOP_KICK,
+  STOP_SYSCALL,
+  STOP_WAITED,
+} from '../platform/platform.ts'
 import { CORE_FLAG, endGroup, endTask } from './exit.ts'
+import { interruptedFutex } from './futex.ts'
 import type { Kernel } from './kernel.ts'
 import { returnToGuest } from './return-to-guest.ts'
 import { admitCall } from './seccomp/seccomp.ts'
 import { forceSignal, killGroup } from './signal.ts'
 import { faultSignal } from './signal-info.ts'
-import { BLOCKED, IN_KERNEL, NO_RESULT, STOPPED, type Task } from './task.ts'
+import { BLOCKED, IN_KERNEL, NATIVE_WAIT, NO_RESULT, RUNNING, STOPPED, type Task } from './task.ts'
 
 /** X86_TRAP_PF: the only trap that sets cr2. */
 const PAGE_FAULT = 14
@@ -66,6 +76,8 @@ function serve(thread: PlatformThread, reason: number): void {
   if (reason === STOP_KICK || task.signals.fatalPending(task)) returnToGuest(task, NO_RESULT)
   else if (reason === STOP_SYSCALL) beginCall(task)
   else if (reason === STOP_FAULT) takeFault(task)
+  else if (reason === STOP_INTERRUPTED) interruptedWait(task)
+  else if (reason === STOP_WAITED) finishWait(task)
 }
 
 function beginCall(task: Task): void {
@@ -98,8 +110,12 @@ function attempt(task: Task): void {
     kernel.current = undefined
   }
   if (task.ended) return
-  if (result === BLOCK) {
+  if (result === BLOCK || result === NATIVE_WAIT) {
     if (task.uninterruptible ? !signals.fatalPending(task) : !signals.pendingUnblocked(task)) {
+      if (result === NATIVE_WAIT) {
+        waitNatively(task)
+        return
+      }
       kernel.trace?.blocked(task)
       task.fallAsleep()
       return
@@ -108,6 +124,37 @@ function attempt(task: Task): void {
     task.stopWaiting()
   }
   kernel.trace?.exit(task, result)
+  returnToGuest(task, result)
+}
+
+/** The thread makes the call by itself. For the kernel it runs: what happens to it stops it, as it stops guest code. */
+function waitNatively(task: Task): void {
+  const { trace } = task.kernel
+  trace?.blocked(task)
+  task.dropProgress()
+  task.state = RUNNING
+  task.thread.waitNatively!(task.nativeCall!, trace !== undefined)
+  task.nativeCall = undefined
+  // Whoever holds the process counted on its threads' way back to guest code, which this is not.
+  if (task.group.holds !== 0) task.thread.kick()
+}
+
+/** A wait that the thread made by itself was interrupted, as the call of a blocked task is by a signal. */
+function interruptedWait(task: Task): void {
+  const nr = task.thread.syscallNumber
+  task.callNumber = nr
+  task.kernel.syscalls.decode(task, nr)
+  const result = interruptedFutex(task)
+  // Not every kick is for a signal: who traces is not told of those that change nothing.
+  if (task.signalPending()) task.kernel.trace?.exit(task, result)
+  returnToGuest(task, result)
+}
+
+/** A wait is over, and somebody traces calls. */
+function finishWait(task: Task): void {
+  const { regs } = task.thread
+  const result = regs.hi(REG_RAX) === 0 ? regs.lo(REG_RAX) : regs.lo(REG_RAX) | 0
+  task.kernel.trace?.exit(task, result)
   returnToGuest(task, result)
 }
 

@@ -13,11 +13,22 @@ export function releaseFutexes(task: Task): void {
   task.robustList = 0
   task.kernel.futexes.ownerEnded(task)
   if (task.clearChildTid !== 0 && task.mm.users > 1) {
-    const status = task.mm.putU32(task.clearChildTid, 0)
-    task.mm.space.flush?.()
-    if (status === 0) task.kernel.futexes.wakeAddress(task.mm, task.clearChildTid, 1)
+    clearChildTid(task)
   }
   task.clearChildTid = 0
+}
+
+/** The word and the wake of its waiter, which joins the thread: where waits are native, with the thread's last reply. */
+function clearChildTid(task: Task): void {
+  const { mm, thread, clearChildTid: address } = task
+  const { futexes } = task.kernel
+  const status = mm.putU32(address, 0)
+  if (futexes.native && mm.space.active === thread) {
+    if (status === 0) thread.queueFutexWake!(address)
+    return
+  }
+  mm.space.flush?.()
+  if (status === 0) futexes.wakeAddress(mm, address, 1)
 }
 
 function walkRobustList(task: Task, head: number): void {

@@ -16,7 +16,7 @@ import type { Credentials } from '../base/credentials.ts'
 import { BLOCK } from '../base/result.ts'
 import { type WaitEntry, type Waiter, WaitQueue } from '../base/wait-queue.ts'
 import type { Mm } from '../mm/mm.ts'
-import type { PlatformThread } from '../platform/platform.ts'
+import type { NativeCall, PlatformThread } from '../platform/platform.ts'
 import type { FdTable } from '../vfs/fd-table.ts'
 import type { WalkContext } from '../vfs/namei.ts'
 import type { FsState } from '../vfs/path.ts'
@@ -48,6 +48,9 @@ export type TaskState = typeof RUNNING | typeof IN_KERNEL | typeof BLOCKED | typ
  * task ended.
  */
 export const NO_RESULT = -0x40000001
+
+/** What a handler returns when the thread is to make `task.nativeCall` by itself, whose result is the call's. */
+export const NATIVE_WAIT = -0x40000002
 
 /** Progress of a call that holds something (a File, a place in a queue) which must be given back however the call ends. */
 export abstract class HeldProgress {
@@ -88,6 +91,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   readonly args = [0, 0, 0, 0, 0, 0]
   /** What the handler keeps between tries of one call. */
   progress: unknown = undefined
+  /** NATIVE_WAIT: the host call. */
+  nativeCall: NativeCall | undefined = undefined
   /** STOPPED: the result that waits to be given to the guest. */
   result = NO_RESULT
 

@@ -193,7 +193,7 @@ class Creation {
     })
     try {
       const { packageRoot } = options
-      const standing = standingOf(await attachProcess({ packageRoot, connection, terminal: io.terminal }))
+      const standing = standingOf(attachProcess(addon, { packageRoot, connection, terminal: io.terminal }))
       this.#stands(standing)
       cgroup.join(standing.pid)
       cgroup.joined()

@@ -53,7 +53,9 @@ export async function execProcess(
     const { connection } = await open(context, state, request, io)
     try {
       const { packageRoot } = context.options
-      const standing = standingOf(await attachProcess({ packageRoot, connection, terminal: io.terminal }))
+      const standing = standingOf(
+        attachProcess(context.addon, { packageRoot, connection, terminal: io.terminal }),
+      )
       if (request.pidFile !== undefined) writePidFile(request.pidFile, standing.pid)
       return standing
     } finally {

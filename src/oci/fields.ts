@@ -21,7 +21,7 @@ const CAPABILITIES = obeyed("set of the first process; names that Linux doesn't 
 const HOOKS = obeyed('run on the host, in order')
 const OTHER_SYSTEM = refused('this is a Linux runtime')
 const HOST_CGROUP = obeyed("written to the sandbox's cgroup on the host")
-const BOTH_CGROUPS = obeyed("written to the sandbox's cgroup on the host, shown and enforced in the guest's")
+const BOTH_CGROUPS = obeyed("written to the sandbox's cgroup on the host, and shown in the guest's")
 const ID_MAPPED_MOUNT = refused('files have the owners that the host shows')
 
 /** Paths with `[]` for the elements of an array and `*` for the values of a map. */
@@ -148,9 +148,9 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   'linux.resources.devices[].major': obeyed('nothing to do'),
   'linux.resources.devices[].minor': obeyed('nothing to do'),
   'linux.resources.devices[].access': obeyed('nothing to do'),
-  'linux.resources.memory.limit': BOTH_CGROUPS,
+  'linux.resources.memory.limit': obeyed("as the others, with the sentry's share on top on the host"),
   'linux.resources.memory.reservation': HOST_CGROUP,
-  'linux.resources.memory.swap': BOTH_CGROUPS,
+  'linux.resources.memory.swap': obeyed("as the others, with the sentry's share on top on the host"),
   'linux.resources.memory.kernel': ignored('Linux has no such limit any more'),
   'linux.resources.memory.kernelTCP': obeyed('cgroup v1; refused on v2, which has no such limit'),
   'linux.resources.memory.swappiness': obeyed('cgroup v1; refused on v2, which has no such setting'),

@@ -5,7 +5,7 @@
  */
 import { realpathSync, type Stats, statfsSync, statSync } from 'node:fs'
 import { posix, resolve } from 'node:path'
-import { MS_BIND, MS_RDONLY, MS_REC } from '../abi/constants.ts'
+import { MS_BIND, MS_RDONLY, MS_REC, MS_SHARED, MS_SLAVE } from '../abi/constants.ts'
 import type { MountSpec } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Config, MountConfig } from './config.ts'
@@ -51,11 +51,15 @@ const PSEUDO_MAGICS: ReadonlyMap<number, string> = new Map([
   [0x6165676c, 'pstore'],
   [0xde5e81e4, 'efivarfs'],
   [0x6e736673, 'nsfs'],
+  [0x19800202, 'mqueue'],
+  [0x65735543, 'fusectl'],
+  [0x07655821, 'resctrl'],
+  [0xf97cff8c, 'selinuxfs'],
+  [0x43415d53, 'smackfs'],
 ])
 
 export interface MountPlan {
   readonly mounts: readonly MountSpec[]
-  /** The root's first. */
   readonly trees: readonly HostTree[]
 }
 
@@ -108,6 +112,9 @@ export function planMounts(
     if (own !== undefined) {
       warnings.push(`${field}.source: the sandbox has its own ${own} in place of the host's ${source}`)
       return { ...common, type: own, source: own, options: '' }
+    }
+    if (propagation.some(change => (change & (MS_SLAVE | MS_SHARED)) !== 0)) {
+      warnings.push(`${field}.options: mounts that the host makes later below ${source} won't appear there`)
     }
     const tree = first + trees.length
     const readOnly = (flags & MS_RDONLY) !== 0

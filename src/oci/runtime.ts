@@ -207,6 +207,11 @@ export class Runtime {
       if (!from.includes(status)) {
         throw new UserError(`container not ${from[0]}: ${id} is ${status}`)
       }
+      if (state.sandbox !== id) {
+        throw new UserError(
+          `container ${id} shares the sandbox of ${state.sandbox}: only all of a pod can be paused`,
+        )
+      }
       const cgroup = await this.#cgroup(state)
       if (cgroup === undefined) throw new UserError(`container ${id} has no cgroup that could be frozen`)
       await change(cgroup)

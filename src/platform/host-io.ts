@@ -38,13 +38,20 @@ export function readHost(
   return done
 }
 
-/** Writes up to `length` bytes at `offset` of `fd`: the count, or a negative errno when there was not one. */
-export function writeHost(host: Host, fd: number, from: IoSrc, offset: number, length: number): number {
+/** Writes up to `length` bytes at `offset` of `fd`: the count, or a negative errno when there was not one. `passed`: as above. */
+export function writeHost(
+  host: Host,
+  fd: number,
+  from: IoSrc,
+  offset: number,
+  length: number,
+  passed = fd,
+): number {
   let done = 0
   while (done < length && from.remaining > 0) {
     const direct = Math.min(from.direct, length - done)
-    if (direct >= DIRECT_MIN) {
-      const n = from.writeHost(fd, offset + done, direct)
+    if (direct >= DIRECT_MIN && passed >= 0) {
+      const n = from.writeHost(passed, offset + done, direct)
       if (n <= 0) return done > 0 ? done : n
       done += n
       if (n < direct) break

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import {
   AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
   O_DIRECTORY,
   O_PATH,
   O_RDONLY,
@@ -13,12 +14,13 @@ import {
   POLLOUT,
   RESOLVE_BENEATH,
 } from '../abi/constants.ts'
-import { ENAMETOOLONG, ENOENT, EXDEV } from '../abi/errno.ts'
+import { ENAMETOOLONG, ENOENT, ENOSYS, EXDEV } from '../abi/errno.ts'
 import { loadAddon } from './addon.ts'
 import { newHostStat } from './host.ts'
 import { LinuxHost } from './linux-host.ts'
 
-const host = new LinuxHost(loadAddon(join(import.meta.dirname, '../../native/build/caisson.node')))
+const addon = loadAddon(join(import.meta.dirname, '../../native/build/caisson.node'))
+const host = new LinuxHost(addon)
 let dir = ''
 let dirfd = -1
 
@@ -83,6 +85,26 @@ test('linux host: clocks agree with the runtime, facts are host files', () => {
   assert.match(host.fact('proc/meminfo'), /^MemTotal:/)
   assert.match(host.fact('proc/cpuinfo'), /^processor/)
   assert.equal(host.fact('proc/nothing'), '')
+})
+
+test('linux host: modes are changed without following a link, whatever the kernel has for it', () => {
+  // Last: another host takes over where the addon puts its results.
+  const old = new LinuxHost({ ...addon, fchmodat2: () => -ENOSYS })
+  assert.equal(old.chmodWay, 'fchmod')
+  old.ownFds = old.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY, 0, 0)
+  assert.equal(old.chmodWay, 'fchmodat')
+  writeFileSync(join(dir, 'mode'), '')
+  symlinkSync('mode', join(dir, 'to-mode'))
+  const fd = host.openat2(dirfd, 'mode', O_RDONLY, 0, 0)
+  for (const way of [host, old]) {
+    assert.equal(way.fchmod(fd, 0o640), 0)
+    assert.equal(statSync(join(dir, 'mode')).mode & 0o777, 0o640)
+    assert.equal(way.fchmodat(dirfd, 'mode', 0o600, AT_SYMLINK_NOFOLLOW), 0)
+    assert.equal(statSync(join(dir, 'mode')).mode & 0o777, 0o600)
+    assert.ok(way.fchmodat(dirfd, 'to-mode', 0o777, AT_SYMLINK_NOFOLLOW) < 0)
+    assert.equal(statSync(join(dir, 'mode')).mode & 0o777, 0o600)
+  }
+  host.close(fd)
 })
 
 function performanceOrigin(): number {

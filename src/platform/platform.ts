@@ -16,6 +16,10 @@ export const STOP_FAULT = 2
 export const STOP_KICK = 3
 /** The host process behind the thread's address space died (host out-of-memory, a hostile guest). */
 export const STOP_DEAD = 4
+/** Answer to `kick` from a wait (`waitNatively`), which is over without a result. The registers are those of the call. */
+export const STOP_INTERRUPTED = 5
+/** A wait is over that was to be reported; the result register has what it gave. */
+export const STOP_WAITED = 6
 
 /** General registers, in the order of struct sigcontext (x86-64). */
 export const REG_R8 = 0
@@ -58,6 +62,14 @@ export interface Fault {
   err: number
 }
 
+/** A host call that waits in place of the guest's. */
+export interface NativeCall {
+  readonly nr: number
+  readonly args: readonly number[]
+  /** A point of the host's clock that takes the place of the fourth argument. */
+  readonly deadline: { readonly sec: number; readonly nsec: number } | undefined
+}
+
 /** What a stopped thread is to do besides resuming is said through these calls before `resume`. */
 export interface PlatformThread {
   readonly space: AddressSpace
@@ -87,13 +99,27 @@ export interface PlatformThread {
   getFsBase(): number
   setFsBase(address: number): void
   getGsBase(): number
-  /** -EPERM where the platform needs GS for itself. */
+  /** -EAGAIN: the guest is to make the call once more, which then comes by a way on which it works. */
   setGsBase(address: number): Status
 
   /** The thread answers call `index` (CONSTANT_* of the protocol) by itself from now on. */
   setConstant?(index: number, value: number): void
   /** All calls come to the kernel again. */
   clearConstants?(): void
+
+  /**
+   * As `resume`, but first the thread waits in a host call, whose result is the guest's. With `report` it stops again
+   * then. Absent where the kernel does all waiting.
+   */
+  waitNatively?(call: NativeCall, report: boolean): void
+  /** After STOP_INTERRUPTED: the deadline of the wait, if it had one. */
+  interruptedDeadline?(): { sec: number; nsec: number } | undefined
+  /** It runs as far as the kernel knows, and waits in a host call: what /proc/PID/syscall shows of it. */
+  nativeWait?(): { nr: number; args: number[]; sp: number; ip: number } | undefined
+  /** The thread makes all futex calls but PI's by itself, until `clearConstants`. */
+  allowFutexes?(): void
+  /** FUTEX_WAKE of one waiter, when the thread goes on or ends. */
+  queueFutexWake?(address: number): void
 
   /** Tells the host thread that its call will take long, so that it sleeps instead of spinning. */
   park(): void

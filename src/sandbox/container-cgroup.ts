@@ -4,7 +4,7 @@ import { encodeText } from '../base/bytes.ts'
 import { failed } from '../base/result.ts'
 import type { Cgroup } from '../kernel/cgroup/cgroup.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import { type ContainerStats, type LimitsSpec, SENTRY_MEMORY } from './protocol.ts'
+import { type ContainerStats, type LimitsSpec, LEAST_MEMORY } from './protocol.ts'
 import { UserError } from './user-error.ts'
 
 const NONE = Number.POSITIVE_INFINITY
@@ -26,7 +26,7 @@ export function makeContainerCgroup(kernel: Kernel, id: string, limits: LimitsSp
 export function setContainerLimits(cgroup: Cgroup, limits: LimitsSpec, alone: boolean): void {
   const { memory, pids, cpu } = cgroup
   memory.max = limitOf(limits.memory, memory.max)
-  memory.tolerance = alone ? SENTRY_MEMORY : 0
+  memory.tolerance = alone ? LEAST_MEMORY : 0
   memory.high = limitOf(limits.memoryHigh, memory.high)
   memory.swapMax = limitOf(limits.swap, memory.swapMax)
   memory.limitsChanged()

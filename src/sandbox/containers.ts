@@ -19,11 +19,16 @@ import { UserError } from './user-error.ts'
 
 type Of<Command extends ControlRequest['command']> = Extract<ControlRequest, { readonly command: Command }>
 
+/** More than what they wrote last needs to go out. */
+const END_PATIENCE_MS = 3000
+
 export class Containers {
   readonly #kernel: Kernel
   readonly #byId = new Map<string, Container>()
   readonly #processes = new Map<ThreadGroup, ContainerProcess>()
   #first: Container | undefined = undefined
+  /** Until when the others may take to end after the first; monotonic ns. */
+  #endLimit = Number.POSITIVE_INFINITY
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel
@@ -34,8 +39,13 @@ export class Containers {
   get first(): Container | undefined {
     return this.#first
   }
+  /** The first one has ended, and with it all others. */
   get over(): boolean {
-    return this.#first?.status === 'stopped'
+    if (this.#first?.status !== 'stopped') return false
+    return this.#processes.size === 0 || this.#kernel.now() >= this.#endLimit
+  }
+  get endLimit(): number {
+    return this.#endLimit
   }
 
   /** Requests about containers; false for others. */
@@ -103,7 +113,7 @@ export class Containers {
     }
     this.#byId.set(spec.id, container)
     this.#follow(container.init)
-    container.init.onEnd(() => container.stopped())
+    container.init.onEnd(() => this.#stopped(container))
     const answer = { started: { pid: container.init.pid } }
     if (first) {
       this.#first = container
@@ -206,10 +216,17 @@ export class Containers {
     this.#processes.set(process.group, process)
   }
 
+  #stopped(container: Container): void {
+    container.stopped()
+    if (container !== this.#first) return
+    this.#endLimit = this.#kernel.now() + END_PATIENCE_MS * 1e6
+    for (const other of this.#byId.values()) if (other.status !== 'stopped') other.killAll()
+  }
+
   #ended(group: ThreadGroup): void {
     const process = this.#processes.get(group)
     if (process === undefined) return
-    this.#processes.delete(group)
+    process.onEnd(() => this.#processes.delete(group))
     process.ended(group.exitStatus)
   }
 }

@@ -8,8 +8,12 @@
  * half-way leaves nothing. Both kinds of processes lead sessions of their own and outlive who started them.
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
+import { readSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { O_CLOEXEC } from '../abi/constants.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import type { ControlAddon, JailAddon } from '../platform/addon.ts'
 import type { LogLevel } from './options.ts'
 import { UserError } from './user-error.ts'
 
@@ -144,16 +148,19 @@ export interface AttachOptions {
 
 /**
  * A process that stands for the guest process behind a connection: its pid, its end, its signals are the guest's. It may
- * have ended again already.
+ * have ended again already; nothing of this goes through the event loop, so that a caller who ends now leaves that end
+ * to be seen by who adopts the process.
  */
-export async function attachProcess(options: AttachOptions): Promise<ChildProcess> {
-  const stdio: StdioOptions = [options.terminal ?? 'ignore', 'pipe', 'ignore', options.connection]
+export function attachProcess(addon: JailAddon & ControlAddon, options: AttachOptions): ChildProcess {
+  const pipe = new Int32Array(2)
+  addon.syscall(NR.pipe2, new Uint8Array(pipe.buffer), O_CLOEXEC)
+  const [ready, started] = pipe
+  const stdio: StdioOptions = [options.terminal ?? 'ignore', started, 'ignore', options.connection]
   const child = spawnOwnSession(options.packageRoot, ['attach'], stdio)
+  addon.close(started)
   // It closes its output when it is ready for signals, which until then would end it.
-  await new Promise<void>(resolve => {
-    child.on('error', () => resolve())
-    child.stdout?.on('close', resolve).resume()
-  })
+  readSync(ready, new Uint8Array(1))
+  addon.close(ready)
   return child
 }
 

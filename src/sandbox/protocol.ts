@@ -16,11 +16,8 @@
 
 export const MAX_DESCRIPTORS = 250
 
-/**
- * Bytes that a sandbox may use on the host beside what its container may: the sentry's code, heap and tables. The host's
- * limit is above the container's by this much.
- */
-export const SENTRY_MEMORY = 96 << 20
+/** The least memory limit of a sandbox on the host, in bytes: some 20 MiB of it are the sentry's own. */
+export const LEAST_MEMORY = 64 << 20
 
 /** Who a process is and what it runs; after runtime-spec's `process`, checked and resolved. */
 export interface ProcessSpec {

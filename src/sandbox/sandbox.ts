@@ -62,10 +62,11 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
     closed: () => killGroup(init.group, SIGKILL),
   })
   stdio.start()
-  const served = await sentry.serve(
-    () => init.group.dead,
-    () => control.work(),
-  )
+  const served = await sentry.serve({
+    over: () => init.group.dead,
+    lookAgain: () => Number.POSITIVE_INFINITY,
+    between: () => control.work(),
+  })
   stdio.close()
   if (!served) return EXIT_CRASH
   const status = init.group.exitStatus

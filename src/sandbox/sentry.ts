@@ -30,6 +30,16 @@ import { Strace } from './trace.ts'
 /** The exit status for all failures of caisson itself. */
 export const EXIT_CRASH = 125
 
+/** What a sentry is there for. */
+export interface Work {
+  /** Asked after each thing that happened. */
+  over(): boolean
+  /** When `over` may change although nothing happens, monotonic ns. */
+  lookAgain(): number
+  /** Does what must not be done while the platform calls watchers. */
+  between(): void
+}
+
 export class Sentry {
   readonly addon: Addon
   readonly host: LinuxHost
@@ -98,19 +108,16 @@ export class Sentry {
     this.kernel.trace = on ? this.#strace : undefined
   }
 
-  /**
-   * Serves until `over`; what is left of the guest ends with that. `between`: what must not be done while the platform calls
-   * watchers. False after a failure of the kernel's, which is logged.
-   */
-  async serve(over: () => boolean, between?: () => void): Promise<boolean> {
+  /** Serves until it is over; what is left of the guest ends with that. False after a failure of the kernel's, which is logged. */
+  async serve(work: Work): Promise<boolean> {
     const { kernel, platform } = this
     try {
       for (;;) {
-        while (!platform.loopReady && !over()) {
-          this.#turn()
-          between?.()
+        while (!platform.loopReady && !work.over()) {
+          this.#turn(work)
+          work.between()
         }
-        if (over()) break
+        if (work.over()) break
         platform.loopReady = false
         await new Promise(resolve => setImmediate(resolve))
       }
@@ -123,15 +130,15 @@ export class Sentry {
     }
   }
 
-  #turn(): void {
+  #turn(work: Work): void {
     const { kernel, platform } = this
     if (kernel.liveTasks > 0) {
-      kernel.turn(Number.POSITIVE_INFINITY)
+      kernel.turn(work.lookAgain())
       return
     }
     // Between the containers of a sandbox there may be no task to wait for.
     kernel.timers.expire(kernel.now())
-    platform.next(kernel.timers.next)
+    if (!work.over()) platform.next(Math.min(work.lookAgain(), kernel.timers.next))
   }
 
   /** What is known when the sentry fails outside of a system call's handler: the error, and what the guest was doing. */

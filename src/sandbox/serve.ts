@@ -51,10 +51,11 @@ export async function serveContainers(options: SentryOptions): Promise<number> {
     abandoned = containers.first === undefined
   })
   reports.say('serving')
-  const served = await sentry.serve(
-    () => containers.over || abandoned,
-    () => control.work(),
-  )
+  const served = await sentry.serve({
+    over: () => containers.over || abandoned,
+    lookAgain: () => containers.endLimit,
+    between: () => control.work(),
+  })
   if (!served || abandoned) return EXIT_CRASH
   const status = containers.first!.init.status!
   const signo = status & 0x7f

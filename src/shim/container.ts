@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ProcessConfig, ResourcesConfig } from '../oci/config.ts'
+import { podRole } from '../oci/pod.ts'
 import type { Standing } from '../oci/runtime.ts'
 import type { Addon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
@@ -42,6 +43,8 @@ export class Container {
   readonly id: string
   readonly bundle: string
   readonly init: TaskProcess
+  /** Of a pod: its sandbox, and with that the host's cgroup of the sandbox, may have other containers, too. */
+  inPod = false
   readonly #context: ContainerContext
   readonly #execs = new Map<string, { readonly process: TaskProcess; readonly config: ProcessConfig }>()
   #paused = false
@@ -82,7 +85,7 @@ export class Container {
     this.init.pid = standing.pid
     events.created(this, rootfs)
     this.#follow(this.init, standing)
-    await this.#watchMemory()
+    await this.#findPod()
   }
 
   /** The status of a process as containerd sees it: with the container all of its processes pause. */
@@ -117,6 +120,7 @@ export class Container {
       }
       init.status = 'running'
       events.started(this)
+      init.streams?.openInput()
     })
     return init
   }
@@ -146,6 +150,7 @@ export class Container {
       process.status = 'running'
       events.execStarted(this, process)
       this.#follow(process, standing)
+      streams.openInput()
     })
     return process
   }
@@ -265,23 +270,30 @@ export class Container {
     }
   }
 
-  async #watchMemory(): Promise<void> {
+  async #findPod(): Promise<void> {
+    const { runtime, log } = this.#context
     try {
-      const cgroup = await this.#context.runtime.cgroup(this.id)
+      const { annotations = {} } = await runtime.state(this.id)
+      this.inPod = podRole(this.id, annotations) !== undefined
+      // What happens in a pod its sentry counts, which is asked when a process has ended.
+      const cgroup = this.inPod ? undefined : await runtime.cgroup(this.id)
       this.#stopOomWatch = cgroup?.watchOom(() => void this.#countOomKills()) ?? (() => {})
     } catch (error) {
-      this.#context.log.error('running out of memory will not be told at once', error, { id: this.id })
+      log.error('running out of memory will not be told at once', error, { id: this.id })
     }
   }
 
   async #countOomKills(): Promise<void> {
+    const { runtime, events, log } = this.#context
     let kills = 0
     try {
-      kills = (await this.#context.runtime.cgroup(this.id))?.oomKills() ?? 0
+      if (this.inPod) kills = (await runtime.guestStats(this.id)).oomKills
+      else kills = (await runtime.cgroup(this.id))?.oomKills() ?? 0
     } catch (error) {
-      this.#context.log.write('debug', `kills by memory: ${(error as Error).message}`, { id: this.id })
+      // The sandbox has ended.
+      log.write('debug', `kills by memory: ${(error as Error).message}`, { id: this.id })
     }
-    if (kills > this.#oomKills) this.#context.events.outOfMemory(this)
+    if (kills > this.#oomKills) events.outOfMemory(this)
     this.#oomKills = Math.max(this.#oomKills, kills)
   }
 

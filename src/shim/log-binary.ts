@@ -10,19 +10,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { O_CLOEXEC } from '../abi/constants.ts'
-import { errnoName } from '../abi/errno.ts'
-import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
+import { newPipe, type Pipe } from './pipe.ts'
 
 const READY_PATIENCE_MS = 10_000
 const END_PATIENCE_MS = 12_000
-
-interface Pipe {
-  readonly reader: number
-  readonly writer: number
-}
 
 export class LogBinary {
   readonly #child: ChildProcess
@@ -67,13 +60,6 @@ export class LogBinary {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), END_PATIENCE_MS)
     this.#child.once('exit', () => clearTimeout(timer))
   }
-}
-
-function newPipe(addon: Addon): Pipe {
-  const ends = new Int32Array(2)
-  const status = addon.syscall(NR.pipe2, new Uint8Array(ends.buffer), O_CLOEXEC)
-  if (status < 0) throw new UserError(`no pipe for a log program: ${errnoName(-status)}`)
-  return { reader: ends[0], writer: ends[1] }
 }
 
 /** It has closed its end of `ready`, or written to it. Takes over both of ours. */

@@ -54,7 +54,7 @@ test('an event that is refused again and again is dropped, and holds up no other
 })
 
 test('flushed gives up after its limit', async () => {
-  const publisher = new Publisher(sink(Array(1000).fill(CODE.unavailable), []), 'ns', log)
+  const publisher = new Publisher(sink([CODE.unavailable, CODE.unavailable], []), 'ns', log)
   publisher.publish('/tasks/oom', TaskOOMSchema, { containerId: 'a' })
-  await publisher.flushed(20)
+  await publisher.flushed(1)
 })

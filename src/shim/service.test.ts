@@ -26,6 +26,7 @@ class FakeRuntime {
   readonly calls: string[] = []
   readonly exits = new Map<string, (status: number) => void>()
   oomKills = 0
+  pod = false
   failNext: string | undefined = undefined
   #pid = 100
 
@@ -72,6 +73,7 @@ class FakeRuntime {
     return [{ hostPid: 500 }, { hostPid: 0 }]
   }
   async state() {
+    if (!this.pod) return {}
     return {
       annotations: { 'io.kubernetes.cri.container-type': 'container', 'io.kubernetes.cri.sandbox-id': 'p' },
     }
@@ -117,7 +119,7 @@ function newService() {
   })
   const call = async <K extends keyof typeof Task.method>(
     name: K,
-    request: MessageInitShape<(typeof Task.method)[K]['input']> = {},
+    request?: MessageInitShape<(typeof Task.method)[K]['input']>,
   ) => {
     const method = service.handlers[name] as (message: unknown) => unknown
     return (await method(create(Task.method[name].input, request))) as never
@@ -278,7 +280,8 @@ test('the processes of a container are those of the host, and execs are named', 
 })
 
 test('statistics of one container of a pod are what its sentry counts', async () => {
-  const { call } = newService()
+  const { runtime, call } = newService()
+  runtime.pod = true
   const id = 'stats'
   await call('create', { id, bundle: newBundle(id) })
   const { stats } = (await call('stats', { id })) as { stats: { typeUrl: string; value: Uint8Array } }

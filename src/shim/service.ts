@@ -8,7 +8,6 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { create, toBinary } from '@bufbuild/protobuf'
 import { type Any, AnySchema, EmptySchema } from '@bufbuild/protobuf/wkt'
 import { parseProcess, parseResources } from '../oci/bundle.ts'
-import { podRole } from '../oci/pod.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { BUNDLE_FILES } from './bundle-files.ts'
 import { Container, type ContainerContext } from './container.ts'
@@ -187,14 +186,12 @@ export class TaskService {
   }
 
   async #stats(id: string) {
-    const { runtime } = this.#entry(id)
+    const { container, runtime } = this.#entry(id)
     try {
       const cgroup = await runtime.cgroup(id)
       if (cgroup === undefined) throw notFound(`cgroup of container ${id}`)
       const { version } = cgroup.saved
-      const { annotations = {} } = await runtime.state(id)
-      // In a pod the cgroup of the host has all of its containers.
-      if (podRole(id, annotations) === undefined) return { stats: metricsOf(version, cgroup.stats()) }
+      if (!container.inPod) return { stats: metricsOf(version, cgroup.stats()) }
       return { stats: guestMetrics(version, await runtime.guestStats(id)) }
     } catch (error) {
       throw callError(error, 'no statistics')

@@ -1,13 +1,14 @@
 /**
- * The standard streams of a process, made from the paths that containerd gives. FIFOs and files are handed to the process
- * itself, which moves its bytes without us; only a terminal's go through the shim.
+ * The standard streams of a process, made from the paths that containerd gives:
  *
- *   FIFO of stdout   the process holds the writing end; we keep a reading end, so that what is written is neither lost
- *                    nor an error while containerd is away
- *   FIFO of stdin    the process holds the reading end; we keep a writing end, so that it ends at CloseIO and not before
+ *   FIFO of stdout   the process itself holds the writing end: its bytes move without us. We keep a reading end, so that
+ *                    what is written is neither lost nor an error while containerd is away.
+ *   FIFO of stdin    is copied into a pipe, whose reading end the process holds. We open the FIFO no sooner than the
+ *                    client can call CloseIO for the process, and keep a writing end until it does.
  *   terminal         a pseudo terminal of the host: the process has its slave, we copy between its master and the FIFOs
  *
- * Streams are opened before the process is made, `handOver` is called when it is there, `close` when it is deleted.
+ * Streams are opened before the process is made. `handOver` is called when it is there, `openInput` when it may be typed
+ * to, `close` when it is deleted.
  */
 import { closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -18,6 +19,7 @@ import type { Addon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { Copier } from './copier.ts'
 import { LogBinary } from './log-binary.ts'
+import { newPipe } from './pipe.ts'
 
 export interface StreamPaths {
   readonly stdin: string
@@ -37,25 +39,30 @@ const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants
 
 export class Streams {
   readonly #addon: Addon
+  readonly #paths: StreamPaths
   /** The process's own, until it has them. */
   #given: number[] = []
   /** Ours, for as long as the process is known. */
   #kept: number[] = []
-  #stdinWriter: number | undefined = undefined
+  #io: ProcessIo = {}
   #master: number | undefined = undefined
+  /** Where standard input goes, until its FIFO is opened. */
+  #inputSink: number | undefined = undefined
+  #stdinWriter: number | undefined = undefined
+  #stdinClosed = false
   #input: Copier | undefined = undefined
   #output: Copier | undefined = undefined
   #logBinary: LogBinary | undefined = undefined
-  #io: ProcessIo = {}
 
-  private constructor(addon: Addon) {
+  private constructor(addon: Addon, paths: StreamPaths) {
     this.#addon = addon
+    this.#paths = paths
   }
 
   static async open(addon: Addon, paths: StreamPaths, owner: StreamOwner): Promise<Streams> {
-    const streams = new Streams(addon)
+    const streams = new Streams(addon, paths)
     try {
-      await streams.#open(paths, owner)
+      await streams.#open(owner)
       return streams
     } catch (error) {
       streams.close()
@@ -74,7 +81,23 @@ export class Streams {
     this.#given = []
   }
 
+  /** From now on bytes reach standard input. Once. */
+  openInput(): void {
+    const sink = this.#inputSink
+    if (sink === undefined) return
+    this.#inputSink = undefined
+    const fifo = open(this.#paths.stdin, O_RDONLY | O_NONBLOCK)
+    if (!this.#stdinClosed) this.#stdinWriter = open(this.#paths.stdin, O_WRONLY | O_NONBLOCK)
+    this.#input = new Copier(this.#addon, fifo, sink)
+    void this.#input.done.then(() => {
+      closeSync(fifo)
+      closeSync(sink)
+    })
+  }
+
+  /** It ends when the client has closed it, too. */
   closeStdin(): void {
+    this.#stdinClosed = true
     if (this.#stdinWriter !== undefined) closeSync(this.#stdinWriter)
     this.#stdinWriter = undefined
   }
@@ -93,54 +116,48 @@ export class Streams {
     this.closeStdin()
     this.#input?.stop()
     this.#output?.stop()
+    if (this.#inputSink !== undefined) closeSync(this.#inputSink)
     for (const fd of this.#kept) closeSync(fd)
+    this.#inputSink = undefined
     this.#kept = []
     this.#master = undefined
     this.#logBinary?.end()
     this.#logBinary = undefined
   }
 
-  async #open(paths: StreamPaths, owner: StreamOwner): Promise<void> {
-    const scheme = /^([a-z0-9-]+):\/\//.exec(paths.stdout)?.[1] ?? 'fifo'
-    if (scheme === 'binary') this.#logBinary = await LogBinary.start(this.#addon, paths.stdout, owner)
+  async #open(owner: StreamOwner): Promise<void> {
+    const { stdin, stdout, stderr, terminal } = this.#paths
+    const scheme = /^([a-z0-9-]+):\/\//.exec(stdout)?.[1] ?? 'fifo'
+    if (scheme === 'binary') this.#logBinary = await LogBinary.start(this.#addon, stdout, owner)
     else if (scheme !== 'fifo' && scheme !== 'file') {
-      throw new UserError(`standard output to ${paths.stdout}: there is fifo, file and binary, no ${scheme}`)
+      throw new UserError(`standard output to ${stdout}: there is fifo, file and binary, no ${scheme}`)
     }
-    if (paths.terminal) {
-      this.#openTerminal(paths)
-      return
-    }
-    const stdin = this.#openInput(paths.stdin)
-    const stdout = this.#openOutput(paths.stdout, this.#logBinary?.stdout)
-    const stderrPath = scheme === 'file' ? paths.stdout : paths.stderr
-    const stderr = this.#openOutput(stderrPath, this.#logBinary?.stderr)
-    this.#given.push(stdin, stdout, stderr)
-    this.#io = { stdio: [stdin, stdout, stderr] }
+    if (terminal) return this.#openTerminal()
+    this.#given.push(stdin === '' ? openSync('/dev/null', O_RDONLY) : this.#inputPipe())
+    this.#given.push(this.#openOutput(stdout, this.#logBinary?.stdout))
+    this.#given.push(this.#openOutput(scheme === 'file' ? stdout : stderr, this.#logBinary?.stderr))
+    this.#io = { stdio: [...this.#given] }
   }
 
-  #openTerminal(paths: StreamPaths): void {
-    const console = openConsole(this.#addon)
-    this.#given.push(console.slave)
-    this.#kept.push(console.master)
-    this.#master = console.master
-    const output = this.#openOutput(paths.stdout, this.#logBinary?.stdout)
+  #openTerminal(): void {
+    const { stdin, stdout } = this.#paths
+    const { master, slave } = openConsole(this.#addon)
+    this.#given.push(slave)
+    this.#kept.push(master)
+    this.#master = master
+    const output = this.#openOutput(stdout, this.#logBinary?.stdout)
     this.#kept.push(output)
-    this.#output = new Copier(this.#addon, console.master, output)
-    if (paths.stdin !== '') {
-      const input = this.#openInput(paths.stdin)
-      // A descriptor is waited for once only.
-      const master = this.#addon.fcntl(console.master, F_DUPFD_CLOEXEC, 0)
-      this.#kept.push(input, master)
-      this.#input = new Copier(this.#addon, input, master)
-    }
-    this.#io = { terminal: console.slave }
+    this.#output = new Copier(this.#addon, master, output)
+    // Another descriptor, since one is waited for once only.
+    if (stdin !== '') this.#inputSink = this.#addon.fcntl(master, F_DUPFD_CLOEXEC, 0)
+    this.#io = { terminal: slave }
   }
 
-  #openInput(path: string): number {
-    if (path === '') return openSync('/dev/null', O_RDONLY)
-    const fd = open(path, O_RDONLY | O_NONBLOCK)
-    if (isFifo(fd)) this.#stdinWriter = open(path, O_WRONLY | O_NONBLOCK)
-    return fd
+  /** The reading end. */
+  #inputPipe(): number {
+    const { reader, writer } = newPipe(this.#addon)
+    this.#inputSink = writer
+    return reader
   }
 
   #openOutput(path: string, ofLogBinary: number | undefined): number {
@@ -149,7 +166,7 @@ export class Streams {
     if (path.startsWith('file://')) return openFile(new URL(path).pathname)
     // Opened for reading first: opened for writing alone it would be refused as long as nobody reads.
     const reader = open(path, O_RDONLY | O_NONBLOCK)
-    if (!isFifo(reader)) {
+    if (!fstatSync(reader).isFIFO()) {
       closeSync(reader)
       return open(path, O_WRONLY | O_APPEND)
     }
@@ -170,8 +187,4 @@ function open(path: string, flags: number): number {
   } catch (error) {
     throw new UserError(`a standard stream can't be opened: ${(error as Error).message}`)
   }
-}
-
-function isFifo(fd: number): boolean {
-  return fstatSync(fd).isFIFO()
 }

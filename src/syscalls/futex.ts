@@ -47,8 +47,10 @@ import {
 } from '../abi/errno.ts'
 import { FUTEX_WAITV, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
-import { FutexWaiter } from '../kernel/futex.ts'
-import type { Task } from '../kernel/task.ts'
+import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'
+import { setNs } from '../kernel/clocks.ts'
+import { FutexWaiter, NativeWait } from '../kernel/futex.ts'
+import { NATIVE_WAIT, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { VM_READ } from '../mm/vma.ts'
 import { addr, hex, int, type SyscallRows, size, structIn, uint } from './args.ts'
@@ -86,6 +88,7 @@ export function futex(
   const { futexes } = task.kernel
   // The counts travel in the timeout's register.
   const count2 = timeoutOrCount | 0
+  futexes.allowNative(task)
   const key = () => futexes.key(task.mm, address, shared)
   const key2 = () => futexes.key(task.mm, address2, shared)
   switch (command) {
@@ -99,6 +102,7 @@ export function futex(
       if (bitset === 0) return -EINVAL
       // What is behind a shared futex is found by its page, so there must be one.
       if (shared && task.mm.accessible(address, 4, VM_READ) < 4) return -EFAULT
+      if (futexes.native) return atHost(task, address, op, value, 0, 0, value3)
       return futexes.wake(key(), Math.max(value | 0, 1), bitset)
     }
     case FUTEX_REQUEUE:
@@ -106,6 +110,7 @@ export function futex(
       if ((value | 0) < 0 || count2 < 0) return -EINVAL
       if (address2 % 4 !== 0) return -EINVAL
       if (!task.mm.accessOk(address2, 4)) return -EFAULT
+      if (futexes.native) return atHost(task, address, op, value, count2, address2, value3)
       if (command === FUTEX_CMP_REQUEUE) {
         const current = task.mm.u32(address)
         if (current === undefined) return -EFAULT
@@ -114,6 +119,9 @@ export function futex(
       return futexes.requeue(key(), key2(), value | 0, count2)
     }
     case FUTEX_WAKE_OP:
+      if (address2 % 4 !== 0) return -EINVAL
+      if (!task.mm.accessOk(address2, 4)) return -EFAULT
+      if (futexes.native) return atHost(task, address, op, value, count2, address2, value3)
       return wakeOp(task, address, address2, shared, value | 0, count2, value3)
     case FUTEX_LOCK_PI:
       return lockPi(task, address, shared, timeoutOrCount, 'realtime')
@@ -133,6 +141,19 @@ export function futex(
     }
   }
   return -ENOSYS
+}
+
+/** What does not wait, by the stopped thread itself. */
+function atHost(
+  task: Task,
+  address: GuestAddr,
+  op: number,
+  value: number,
+  count: number,
+  address2: GuestAddr,
+  value3: number,
+): number {
+  return task.thread.hostCall(NR.futex, address, op & ~FUTEX_CLOCK_REALTIME, value, count, address2, value3)
 }
 
 type TimeoutKind = 'relative' | 'monotonic' | 'realtime'
@@ -162,6 +183,7 @@ function wait(
   bitset: number,
 ): number {
   if (bitset === 0) return -EINVAL
+  if (task.kernel.futexes.native) return waitAtHost(task, address, shared, expected, timeoutAt, kind, bitset)
   const progress = begin(task, timeoutAt, kind)
   if (typeof progress === 'number') return progress
   if (progress.waiters[0]?.woken) return 0
@@ -175,6 +197,39 @@ function wait(
   const { futexes } = task.kernel
   futexes.enqueue(waiter, futexes.key(task.mm, address, shared))
   return sleep(task, waiter, progress.deadline)
+}
+
+/** Has the thread wait in the host's kernel. */
+function waitAtHost(
+  task: Task,
+  address: GuestAddr,
+  shared: boolean,
+  expected: number,
+  timeoutAt: GuestAddr,
+  kind: TimeoutKind,
+  bitset: number,
+): number {
+  const before = task.progress
+  const deadline = before instanceof NativeWait ? before.deadline : hostDeadline(task, timeoutAt, kind)
+  if (typeof deadline === 'number') return deadline
+  let op = shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG
+  if (deadline !== undefined && kind === 'realtime') op |= FUTEX_CLOCK_REALTIME
+  task.nativeCall = { nr: NR.futex, args: [address, op, expected, 0, 0, bitset >>> 0], deadline }
+  task.interruptedResult = deadline === undefined ? -ERESTARTSYS : -ERESTART_RESTARTBLOCK
+  if (deadline !== undefined) task.progress = before ?? new NativeWait(deadline)
+  return NATIVE_WAIT
+}
+
+/** A timeout as a point of the host's clock; undefined for none. */
+function hostDeadline(task: Task, at: GuestAddr, kind: TimeoutKind): Timespec | number | undefined {
+  if (at === 0) return undefined
+  const time = readTime(task, at)
+  if (typeof time === 'number' || kind === 'realtime') return time
+  const base = kind === 'relative' ? task.kernel.now() : -task.ns.time.monotonicOffset
+  const deadline = new Timespec()
+  setNs(deadline, Math.max(base, -time.sec * NSEC_PER_SEC) + time.nsec)
+  deadline.sec += time.sec
+  return deadline
 }
 
 function sleep(task: Task, waiter: FutexWaiter, deadline: number): number {
@@ -325,7 +380,14 @@ export function futex_waitv(
 ): number {
   if (flags !== 0 || count === 0 || count > FUTEX_WAITV_MAX || list === 0) return -EINVAL
   if (timeoutAt !== 0 && clockId !== CLOCK_MONOTONIC && clockId !== CLOCK_REALTIME) return -EINVAL
-  const progress = begin(task, timeoutAt, clockId === CLOCK_REALTIME ? 'realtime' : 'monotonic')
+  const kind = clockId === CLOCK_REALTIME ? 'realtime' : 'monotonic'
+  if (task.kernel.futexes.native) {
+    const deadline = hostDeadline(task, timeoutAt, kind)
+    if (typeof deadline === 'number') return deadline
+    task.nativeCall = { nr: NR.futex_waitv, args: [list, count, flags, 0, clockId], deadline }
+    return NATIVE_WAIT
+  }
+  const progress = begin(task, timeoutAt, kind)
   if (typeof progress === 'number') return progress
   const woken = progress.waiters.findIndex(waiter => waiter.woken)
   if (woken >= 0) return woken
@@ -393,6 +455,10 @@ export function futex_wake(
   if (shared && task.mm.accessible(address, 4, VM_READ) < 4) return -EFAULT
   if (count === 0) return 0
   const { futexes } = task.kernel
+  if (futexes.native) {
+    const op = shared ? FUTEX_WAKE_BITSET : FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG
+    return atHost(task, address, op, count, 0, 0, mask)
+  }
   return futexes.wake(futexes.key(task.mm, address, shared), count, mask | 0)
 }
 
@@ -429,10 +495,16 @@ export function futex_requeue(
   if (wakeCount < 0 || moveCount < 0) return -EINVAL
   const [from, to] = entries
   if (!task.mm.accessOk(from.address, 4) || !task.mm.accessOk(to.address, 4)) return -EFAULT
+  const { futexes } = task.kernel
+  if (futexes.native) {
+    // The old call has one flag for both.
+    if (from.shared !== to.shared) return -EINVAL
+    const op = from.shared ? FUTEX_CMP_REQUEUE : FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG
+    return atHost(task, from.address, op, wakeCount, moveCount, to.address, from.expected)
+  }
   const current = task.mm.u32(from.address)
   if (current === undefined) return -EFAULT
   if (current !== from.expected) return -EAGAIN
-  const { futexes } = task.kernel
   return futexes.requeue(
     futexes.key(task.mm, from.address, from.shared),
     futexes.key(task.mm, to.address, to.shared),

@@ -52,14 +52,15 @@ import {
   SECCOMP_SET_MODE_FILTER,
   SECCOMP_SET_MODE_STRICT,
 } from '../abi/constants.ts'
-import { EFAULT, EINVAL, EPERM } from '../abi/errno.ts'
+import { EAGAIN, EFAULT, EINVAL, EPERM } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import { CapabilitySet, type Credentials } from '../base/credentials.ts'
 import { commitCredentials } from '../kernel/credentials.ts'
 import { NSIG } from '../kernel/signal-state.ts'
-import type { Task } from '../kernel/task.ts'
+import { NO_RESULT, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import { REG_RAX, REG_RIP } from '../platform/platform.ts'
 import { addr, hex, int, type SyscallRows, size } from './args.ts'
 import { seccomp } from './seccomp.ts'
 
@@ -244,7 +245,7 @@ export function arch_prctl(task: Task, option: number, address: GuestAddr): numb
       return 0
     case ARCH_SET_GS:
       if (address >= mm.context.addressLimit) return -EPERM
-      return thread.setGsBase(address)
+      return setGs(task, address)
     case ARCH_GET_FS:
       return mm.putU64(address, thread.getFsBase())
     case ARCH_GET_GS:
@@ -252,6 +253,17 @@ export function arch_prctl(task: Task, option: number, address: GuestAddr): numb
   }
   return -EINVAL
 }
+
+function setGs(task: Task, address: GuestAddr): number {
+  const { thread } = task
+  const status = thread.setGsBase(address)
+  if (status !== -EAGAIN) return status
+  thread.regs.put(REG_RAX, task.callNumber)
+  thread.regs.put(REG_RIP, thread.regs.get(REG_RIP) - CALL_LENGTH)
+  return NO_RESULT
+}
+/** Of the syscall instruction. */
+const CALL_LENGTH = 2
 
 /** The previous one; all ones only asks. */
 export function personality(task: Task, persona: number): number {
@@ -272,7 +284,6 @@ export const prctlCalls = {
     nr: NR.arch_prctl,
     run: arch_prctl,
     args: [hex, addr],
-    partial: 'GS belongs to the platform: setting it gives EPERM',
   },
   personality: {
     nr: NR.personality,

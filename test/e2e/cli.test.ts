@@ -14,7 +14,7 @@ function caisson(...args: string[]) {
 
 test('cli: the version is that of the package', () => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  assert.equal(caisson('--version').stdout, `${version}\n`)
+  assert.match(caisson('--version').stdout, new RegExp(`^caisson version ${version}\n`))
 })
 
 test('cli: what is wrong with the flags is said in one line, with status 125', () => {

@@ -3,7 +3,7 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, beforeEach, test } from 'node:test'
 import { SIGINT, SIGKILL, SIGTERM } from '../../src/abi/constants.ts'
-import { attachProcess } from '../../src/sandbox/launch.ts'
+import { attachProcess, type LaunchOptions } from '../../src/sandbox/launch.ts'
 import {
   addon,
   exitOf,
@@ -107,12 +107,12 @@ test('exec: it is a process without a parent, ends by itself and leaves no zombi
   assert.equal(pid, 2)
   assert.equal(await life.exit, 0x0300)
   assert.equal(streams.out, '2\n')
+  while (!(await sandbox.commands('one')).includes('sleep 50'));
   const answer = await sandbox.client.ask({ command: 'processes', container: 'one' })
   assert.ok('processes' in answer)
-  const shown = answer.processes.map(({ pid, ppid, args }) => [pid, ppid, args.join(' ')])
   // The orphan went to the container's init.
   assert.deepEqual(
-    shown.map(([, ppid, args]) => [ppid, args]),
+    answer.processes.map(({ ppid, args }) => [ppid, args.join(' ')]),
     [
       [0, 'sleep 100'],
       [1, 'sleep 50'],
@@ -141,7 +141,7 @@ test('exec: who holds its connection signals it, and its going kills it', async 
 
   const other = await sandbox.exec('one', processSpec(['sleep', '200']), 'sleeper')
   const { connection } = await sandbox.client.open({ command: 'wait', container: 'one', exec: 'sleeper' })
-  const watcher = await attachProcess({ packageRoot, connection })
+  const watcher = attachProcess(addon, { packageRoot, connection })
   addon.close(connection)
   other.life.close()
   assert.equal(await exitOf(watcher), 128 + SIGKILL)
@@ -153,7 +153,7 @@ test('attach: its signals are the process’s, its status too, and it ends with 
   const trap = 'trap "exit 5" USR1; echo ready; while :; do sleep 0.05; done'
   const attach = async (args: string[]) => {
     const { streams, connection } = await sandbox.open('one', processSpec(args))
-    const process = await attachProcess({ packageRoot, connection })
+    const process = attachProcess(addon, { packageRoot, connection })
     addon.close(connection)
     return { streams, process, exit: exitOf(process) }
   }
@@ -230,7 +230,7 @@ test('a terminal: that of exec is told by attach, its signal characters work, an
     processSpec(['sh', '-c', script], { terminal: true }),
     pty.slave,
   )
-  const process = await attachProcess({ packageRoot, connection, terminal: pty.slave })
+  const process = attachProcess(addon, { packageRoot, connection, terminal: pty.slave })
   const exit = exitOf(process)
   addon.close(connection)
   pty.closeSlave()
@@ -309,13 +309,38 @@ test('a launcher whose starter is gone before there is a container ends', async 
   assert.equal(await sandbox.exit, 125)
 })
 
+test('a start that fails says why in one sentence, and leaves nothing', async () => {
+  const failures: [Partial<LaunchOptions>, RegExp][] = [
+    [{ networkNamespace: { path: '/nowhere' } }, /^\/nowhere: No such file or directory$/],
+    [
+      { networkNamespace: { path: '/dev/null' } },
+      /^joining the network namespace \/dev\/null: Invalid argument$/,
+    ],
+    [{ cgroups: ['/nowhere'] }, /^\/nowhere\/cgroup.procs: No such file or directory$/],
+    [{ controlPath: '/nowhere/control.sock' }, /^\/nowhere\/: No such file or directory$/],
+    [{ packageRoot: '/nowhere' }, /ENOENT/],
+  ]
+  for (const [options, message] of failures) {
+    await assert.rejects(TestSandbox.start(directory, options, 'failed.sock'), { name: 'Error', message })
+  }
+})
+
+test('a control socket can have a path that is longer than an address', async () => {
+  const deep = join(directory, 'd'.repeat(100))
+  fs.mkdirSync(deep)
+  const other = await TestSandbox.start(directory, {}, join('d'.repeat(100), 'control.sock'))
+  await other.create('one', processSpec(['sh', '-c', 'exit 8']))
+  await other.start('one')
+  assert.equal(await other.exit, 8)
+})
+
 for (const state of ['created', 'running'] as const) {
   for (const victim of ['launcher', 'sentry', 'zygote', 'guest'] as const) {
     test(`kill -9 of the ${victim} of a ${state} container leaves nothing`, async () => {
       await sandbox.create('one', processSpec(['sleep', '100']))
       if (state === 'running') await sandbox.start('one')
       const { connection } = await sandbox.open('one', processSpec(['sleep', '200']))
-      const exit = exitOf(await attachProcess({ packageRoot, connection }))
+      const exit = exitOf(attachProcess(addon, { packageRoot, connection }))
       addon.close(connection)
       const [sentry, zygote, ...guests] = sandbox.processes()
       assert.equal(sentry, sandbox.sentry)

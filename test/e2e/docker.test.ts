@@ -50,7 +50,7 @@ describe(`docker with ${runtime}`, { skip }, () => {
   })
 
   test('run: the kernel is the sandbox’s own', { skip: runtime !== 'caisson' }, async () => {
-    assert.match(await printed('busybox', 'dmesg'), /caisson/i)
+    assert.match(await printed('busybox', 'uname', '-v'), /caisson/)
   })
 
   test('run: a command that does not exist is 127, one that can’t be executed 126', async () => {

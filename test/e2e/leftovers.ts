@@ -121,7 +121,9 @@ function describe(pid: number): ProcessEntry[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     const close = stat.lastIndexOf(')')
-    const [, parent] = stat.slice(close + 2).split(' ')
+    const [state, parent] = stat.slice(close + 2).split(' ')
+    // Waiting for zombies is the host's init's matter.
+    if (state === 'Z' || state === 'X') return []
     const name = stat.slice(stat.indexOf('(') + 1, close)
     return [{ pid, name, parent: Number(parent), namespace: namespaceOf(pid) }]
   } catch {

@@ -3,7 +3,17 @@
  * them is still on the host.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeBusyboxTree } from './docker-daemon.ts'
@@ -122,21 +132,29 @@ export class OciWorld {
   /** Removes the world; throws if a container has left something outside of it, or of its state. */
   end(): void {
     const left = this.leftovers()
+    for (const directory of this.#cgroupDirectories()) rmdirSync(directory)
     rmSync(this.directory, { recursive: true, force: true })
     if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`)
   }
 
   /** Removes all containers. */
   clear(): void {
-    for (const id of this.run('list', '-q').stdout.split('\n').filter(Boolean)) this.run('delete', '--force', id)
+    for (const id of this.run('list', '-q').stdout.split('\n').filter(Boolean))
+      this.run('delete', '--force', id)
+  }
+
+  /** Ours in each hierarchy. */
+  #cgroupDirectories(): string[] {
+    return readFileSync('/proc/self/cgroup', 'utf8')
+      .trim()
+      .split('\n')
+      .map(line => line.split(':')[1].replace('name=', '') || 'unified')
+      .flatMap(hierarchy => globSync(join('/sys/fs/cgroup', hierarchy, '**', this.cgroups.slice(1))))
   }
 
   /** Cgroups, mounts, processes and files. */
   leftovers(): string[] {
-    const cgroups = readdirSync('/sys/fs/cgroup')
-      .map(hierarchy => join('/sys/fs/cgroup', hierarchy, this.cgroups))
-      .concat(join('/sys/fs/cgroup', this.cgroups))
-      .filter(existsSync)
+    const cgroups = this.#cgroupDirectories()
       .flatMap(directory => readdirSync(directory, { withFileTypes: true }))
       .filter(entry => entry.isDirectory())
       .map(entry => join(entry.parentPath, entry.name))

@@ -3,6 +3,7 @@
  * it. Controllers are not compared: which there are differs from host to host.
  */
 #include "observe.h"
+#include <pthread.h>
 #include <linux/sched.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
@@ -251,6 +252,7 @@ SECTION("cgroup.freeze: what is frozen does not run, and can be killed")
 	clockid_t clock;
 	struct timespec before, after;
 	MUST(clock_getcpuclockid(pid, &clock) ? -1 : 0);
+	sleep_ms(50);
 	MUST(clock_gettime(clock, &before));
 	sleep_ms(50);
 	MUST(clock_gettime(clock, &after));
@@ -259,10 +261,62 @@ SECTION("cgroup.freeze: what is frozen does not run, and can be killed")
 	SHOW(await_field("a/cgroup.events", "frozen ", 0));
 	ERR(put("a/cgroup.freeze", "1"));
 	SHOW(await_field("a/cgroup.events", "frozen ", 1));
-	kill(pid, SIGUSR1);
+	kill(pid, SIGKILL);
 	STATUS(end_of(pid));
 	ERR(put("a/cgroup.freeze", "2"));
 	ERR(put("a/cgroup.freeze", "x"));
+	LEAVE("a");
+}
+
+static pthread_barrier_t barrier;
+static volatile long *rounds;
+
+static void *meet(void *argument)
+{
+	for (;;) {
+		pthread_barrier_wait(&barrier);
+		if (argument)
+			++*rounds;
+	}
+	return NULL;
+}
+
+static bool await_rounds(long more)
+{
+	long from = *rounds;
+
+	for (int i = 0; i < 1000; i++) {
+		if (*rounds >= from + more)
+			return true;
+		sleep_ms(5);
+	}
+	return false;
+}
+
+SECTION("cgroup.freeze: threads that wait for each other stand still, and go on")
+{
+	enter();
+	MUST(mkdir("a", 0755));
+	rounds = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = MUST(fork());
+	if (pid == 0) {
+		pthread_t thread;
+
+		pthread_barrier_init(&barrier, NULL, 2);
+		pthread_create(&thread, NULL, meet, NULL);
+		meet(&barrier);
+	}
+	SHOW(await_rounds(10));
+	MUST(put_pid("a/cgroup.procs", pid));
+	MUST(put("a/cgroup.freeze", "1"));
+	SHOW(await_field("a/cgroup.events", "frozen ", 1));
+	long before = *rounds;
+	sleep_ms(50);
+	SHOW(*rounds == before);
+	MUST(put("a/cgroup.freeze", "0"));
+	SHOW(await_rounds(10));
+	kill(pid, SIGKILL);
+	STATUS(end_of(pid));
 	LEAVE("a");
 }
 
@@ -358,11 +412,8 @@ SECTION("clone3: CLONE_INTO_CGROUP")
 	LEAVE();
 }
 
-SECTION("a cgroup namespace shows its own root as the root")
+static void in_own_namespace(void)
 {
-	enter();
-	MUST(mkdir("a", 0755));
-	MUST(mkdir("a/b", 0755));
 	MUST(put("a/cgroup.procs", "0"));
 	MUST(unshare(CLONE_NEWCGROUP));
 	SHOW(strstr(read_file("/proc/self/cgroup"), "0::/\n") != NULL);
@@ -376,5 +427,19 @@ SECTION("a cgroup namespace shows its own root as the root")
 	SHOW(access("/tmp/cgroup-namespace/a", F_OK));
 	MUST(umount("/tmp/cgroup-namespace"));
 	MUST(rmdir("/tmp/cgroup-namespace"));
-	MUST(chdir("/"));
+}
+
+SECTION("a cgroup namespace shows its own root as the root")
+{
+	enter();
+	MUST(mkdir("a", 0755));
+	MUST(mkdir("a/b", 0755));
+	pid_t pid = MUST(fork());
+	if (pid == 0) {
+		in_own_namespace();
+		_exit(0);
+	}
+	STATUS(end_of(pid));
+	MUST(rmdir("a/b"));
+	LEAVE("a");
 }

@@ -182,6 +182,82 @@ SECTION("futex: priority inheritance: lock, trylock, unlock, errors")
 	ERR(futex(&word, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0));
 }
 
+static volatile sig_atomic_t handled;
+
+static void on_signal(int signo)
+{
+	(void)signo;
+	handled++;
+}
+
+static void *interrupt_waiter(void *target)
+{
+	sleep_ms(100);
+	pthread_kill(*(pthread_t *)target, SIGUSR1);
+	sleep_ms(100);
+	word = 1;
+	futex(&word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	return NULL;
+}
+
+/* A wait on `word` that a signal finds: what it gives, and whether the handler ran. */
+static void interrupted_wait(int flags, const struct timespec *timeout)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = flags };
+	pthread_t self = pthread_self(), other_thread;
+
+	MUST(sigaction(SIGUSR1, &action, NULL));
+	word = 0;
+	handled = 0;
+	pthread_create(&other_thread, NULL, interrupt_waiter, &self);
+	ERR(futex(&word, FUTEX_WAIT_PRIVATE, 0, timeout, NULL, 0));
+	SHOW(handled);
+	pthread_join(other_thread, NULL);
+}
+
+SECTION("futex: a signal with a handler, restarted or not, with and without a timeout")
+{
+	struct timespec second = { 1, 0 };
+
+	interrupted_wait(0, NULL);
+	interrupted_wait(SA_RESTART, NULL);
+	interrupted_wait(0, &second);
+	interrupted_wait(SA_RESTART, &second);
+}
+
+SECTION("futex: a process that waits is stopped, goes on waiting, and is killed")
+{
+	char path[64], state = 0;
+	struct timespec timeout = { 0, 600000000 };
+	pid_t pid = fork();
+
+	word = 0;
+	if (pid == 0) {
+		long result = futex(&word, FUTEX_WAIT, 0, &timeout, NULL, 0);
+		if (result != -1 || errno != ETIMEDOUT)
+			_exit(1);
+		futex(&word, FUTEX_WAIT, 0, NULL, NULL, 0);
+		_exit(2);
+	}
+	sleep_ms(100);
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	FILE *file = fopen(path, "r");
+	MUST(file ? 0 : -1);
+	SHOW(fscanf(file, "%*d %*s %c", &state));
+	fclose(file);
+	SHOW(state == 'S');
+	MUST(kill(pid, SIGSTOP));
+	int status;
+	MUST(waitpid(pid, &status, WUNTRACED));
+	SHOW(WIFSTOPPED(status));
+	sleep_ms(200);
+	MUST(kill(pid, SIGCONT));
+	sleep_ms(800);
+	SHOW(waitpid(pid, &status, WNOHANG));
+	MUST(kill(pid, SIGKILL));
+	STATUS(end_of(pid));
+}
+
 SECTION("futex_waitv: several words at once")
 {
 	struct futex_waitv list[2] = {

@@ -1,8 +1,10 @@
 /* What belongs nowhere else: uname, sysinfo, getrandom, prctl, scheduling, membarrier, personality, sysv and mqueue. */
 #include "observe.h"
 #include <asm/prctl.h>
+#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <mqueue.h>
+#include <pthread.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/personality.h>
@@ -114,6 +116,53 @@ SECTION("arch_prctl: the FS and GS bases")
 	STATUS(end_of(pid));
 	ERR(syscall(SYS_arch_prctl, ARCH_SET_FS, 1ul << 63));
 	ERR(syscall(SYS_arch_prctl, 0x9999, 0));
+}
+
+static unsigned long gs_cells[3] = { 11, 22, 33 };
+static uint32_t gs_turn;
+
+static unsigned long gs_value(void)
+{
+	unsigned long value;
+
+	__asm__ volatile("mov %%gs:0, %0" : "=r"(value));
+	return value;
+}
+
+static void *gs_thread(void *unused)
+{
+	(void)unused;
+	SHOW(gs_value());
+	ERR(syscall(SYS_arch_prctl, ARCH_SET_GS, &gs_cells[2]));
+	/* A wait, for which the thread may leave by another way than it came. */
+	while (__atomic_load_n(&gs_turn, __ATOMIC_ACQUIRE) == 0)
+		syscall(SYS_futex, &gs_turn, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	SHOW(gs_value());
+	return NULL;
+}
+
+SECTION("arch_prctl: GS with threads, waits and calls that were made often before")
+{
+	pthread_t thread;
+	unsigned long gs = 1;
+
+	for (int i = 0; i < 20; i++)
+		syscall(SYS_arch_prctl, ARCH_GET_GS, &gs);
+	SHOW(gs);
+	for (int i = 0; i < 5; i++)
+		MUST(syscall(SYS_arch_prctl, ARCH_SET_GS, &gs_cells[i % 2]));
+	SHOW(gs_value());
+	gs_turn = 0;
+	pthread_create(&thread, NULL, gs_thread, NULL);
+	sleep_ms(50);
+	SHOW(gs_value());
+	__atomic_store_n(&gs_turn, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &gs_turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	pthread_join(thread, NULL);
+	SHOW(gs_value());
+	ERR(syscall(SYS_arch_prctl, ARCH_SET_GS, 0));
+	ERR(syscall(SYS_arch_prctl, ARCH_GET_GS, &gs));
+	SHOW(gs);
 }
 
 SECTION("scheduling: policies, priorities, affinity, yield")

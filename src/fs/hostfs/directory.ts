@@ -16,7 +16,7 @@ import {
   S_IFREG,
   SEEK_SET,
 } from '../../abi/constants.ts'
-import { EACCES, EBADF, ENOENT, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EBADF, ENOENT, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
@@ -139,7 +139,9 @@ export class HostDir extends HostInode {
       if (status < 0) return status
       if (!this.is(stat)) return -ESTALE
     }
-    if (this.parent === undefined || this.parent.dev === this.dev || !isKernelFs(this.sb.host, fd)) return 0
+    if (this.parent === undefined || this.parent.dev === this.dev) return 0
+    const type = this.sb.typeOf(this.dev, fd)
+    if (type >= 0 && !isKernelFs(type)) return 0
     this.#barred = true
     return -EACCES
   }

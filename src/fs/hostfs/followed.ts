@@ -22,6 +22,7 @@ import type { DirectoryListener, DirectoryWatch, HostChanges } from '../../platf
 import { notifyGone } from '../../vfs/notify.ts'
 import type { HostDir } from './directory.ts'
 import type { HostInode } from './inode.ts'
+import { isLocalFs } from './safety.ts'
 
 /** A watch costs as much as four questions. */
 const WATCH_AFTER = 4
@@ -115,7 +116,7 @@ export class FollowedDir implements DirectoryListener {
     this.#asked = WATCH_AFTER - AFTER_REFUSAL
     const { sb } = this.#dir
     const fd = this.#dir.dirFd()
-    if (fd < 0 || !sb.tellsChanges(this.#dir.dev, fd)) return
+    if (fd < 0 || !isLocalFs(sb.typeOf(this.#dir.dev, fd))) return
     this.#watch = this.#changes.watch(fd, this)
     if (this.#watch !== undefined && this.#pins > 0) this.#pinWatch(this.#watch)
   }
@@ -148,7 +149,7 @@ export class FollowedDir implements DirectoryListener {
       this.#missing?.delete(name)
       entry?.doubted()
     } else if ((mask & IN_ATTRIB) !== 0) entry?.doubted()
-    else entry?.touched()
+    else entry?.rewritten()
     if (own) return
     dir.watches?.event(mask, cookie, name, false)
     // Directories hear it from the watch of their own.

@@ -55,8 +55,8 @@ export abstract class HostInode extends Inode {
       this.ino === stat.ino &&
       this.#dev === makedev(stat.devMajor, stat.devMinor) &&
       ((this.mode ^ stat.mode) & S_IFMT) === 0 &&
-      this.btime.sec === stat.btimeSec &&
-      this.btime.nsec === stat.btimeNsec
+      ((this.btime.sec === stat.btimeSec && this.btime.nsec === stat.btimeNsec) ||
+        this.sb.isOverlay(this.#dev))
     )
   }
 
@@ -147,6 +147,10 @@ export abstract class HostInode extends Inode {
   /** The attributes are no longer what the host would say. */
   touched(): void {
     this.checkedAt = NEVER
+  }
+  /** Others wrote to it. */
+  rewritten(): void {
+    this.touched()
   }
   /** Nor, maybe, is it what its name leads to. */
   doubted(): void {

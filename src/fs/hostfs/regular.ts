@@ -1,7 +1,8 @@
 /**
- * Regular files of hostfs. An open File has its own descriptor of the host, opened as the guest asked; but in a tree that
- * is not 'shared' all Files that only read have one in common, which stays open for the next ones (fd-cache.ts). That is
- * the same to them, because every access names its offset.
+ * Regular files of hostfs. An open File has its own descriptor of the host, opened as the guest asked; but all Files that
+ * only read have one in common, which stays open for the next ones (fd-cache.ts): in a shared tree only while the host
+ * would tell of a change of the name (followed.ts). That is the same to them, because every access names its offset; the
+ * first flock(2) gives a File a descriptor of its own.
  */
 import {
   AT_EMPTY_PATH,
@@ -86,6 +87,19 @@ export class HostRegular extends HostInode {
   override doubted(): void {
     super.doubted()
     this.#closeIdle()
+  }
+  override rewritten(): void {
+    super.rewritten()
+    this.#retireReader()
+  }
+  /**
+   * On an overlay of the host's: a descriptor from before the copy-up maps the lower file. Those who have it keep it, as
+   * they would on the host; who opens the file from now on must not get it.
+   */
+  #retireReader(): void {
+    if (this.#reader === undefined || !this.sb.isOverlay(this.dev)) return
+    this.#closeIdle()
+    this.#reader = undefined
   }
   override notHeld(): void {
     this.#closeIdle()
@@ -197,6 +211,7 @@ export class HostRegular extends HostInode {
 
   /** A descriptor for a File. The one that created the file serves the first File that may write. */
   #openFor(flags: number): number {
+    if ((flags & O_ACCMODE) !== O_RDONLY) this.#retireReader()
     if ((flags & O_ACCMODE) !== O_RDONLY && (flags & (O_SYNC | O_DSYNC)) === 0) {
       const fd = this.sb.takeCreated(this)
       if (fd !== undefined) {
@@ -225,7 +240,10 @@ export class HostRegular extends HostInode {
         status = -ESTALE
       }
     }
-    if (status === 0 && parent.dev !== this.dev && isKernelFs(host, fd)) status = -EACCES
+    if (status === 0 && parent.dev !== this.dev) {
+      const type = this.sb.typeOf(this.dev, fd)
+      if (type < 0 || isKernelFs(type)) status = -EACCES
+    }
     if (status < 0) {
       host.close(fd)
       return status

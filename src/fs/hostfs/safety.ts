@@ -48,18 +48,18 @@ const LOCAL_FILE_SYSTEMS: ReadonlySet<number> = new Set([
   0xe0f5e1e2, 0x73717368, 0x9660,
 ])
 
-/** Whether the descriptor leads into an interface of the host's kernel: those of the guest's are mounted over it. */
-export function isKernelFs(host: Host, fd: number): boolean {
-  const type = fsTypeOf(host, fd)
-  return type < 0 || KERNEL_FILE_SYSTEMS.has(type)
+/** An interface of the host's kernel: those of the guest's are mounted over it. */
+export function isKernelFs(type: number): boolean {
+  return KERNEL_FILE_SYSTEMS.has(type)
 }
 
-/** Whether it is of a file system that the host's kernel alone changes, so that its inotify tells of every change. */
-export function isLocalFs(host: Host, fd: number): boolean {
-  return LOCAL_FILE_SYSTEMS.has(fsTypeOf(host, fd))
+/** Of a file system that the host's kernel alone changes inotify tells every change. */
+export function isLocalFs(type: number): boolean {
+  return LOCAL_FILE_SYSTEMS.has(type)
 }
 
-function fsTypeOf(host: Host, fd: number): number {
+/** What fstatfs(2) says of it, -1 if nothing. */
+export function fsTypeOf(host: Host, fd: number): number {
   const out: HostStatfs = {
     type: 0,
     bsize: 0,

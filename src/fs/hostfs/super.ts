@@ -3,8 +3,8 @@
  *
  * A HostInode stands for one file of the host. It is made by a lookup, is the only one of its (device, inode number)
  * while a dentry, an open file or a child of it refers to it, and knows one place (directory, name) where the host has
- * it. Directories keep a descriptor while they are among the last used (fd-cache.ts), and so do files of a 'cache' tree for
- * all that read them; other open Files have one of their own each.
+ * it. Directories keep a descriptor while they are among the last used (fd-cache.ts), and so do files for all that read
+ * them; other open Files have one of their own each.
  * Every host call names a single component below a directory descriptor and follows no link. Nothing but directories
  * and regular files is ever opened: what a name turned out to be is checked on the descriptor itself.
  *
@@ -12,7 +12,14 @@
  * a second. 'shared' is for volumes and the roots of containers, which we and others write to: what was asked once holds as
  * long as the host would tell of a change (followed.ts), and where it does not every walk asks the host.
  */
-import { AT_EMPTY_PATH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
+import {
+  AT_EMPTY_PATH,
+  OVERLAYFS_SUPER_MAGIC,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+} from '../../abi/constants.ts'
 import { EMFILE, ENOTDIR } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { type Host, type HostStat, type HostStatfs, newHostStat } from '../../platform/host.ts'
@@ -23,7 +30,7 @@ import { HostDir } from './directory.ts'
 import { FdCache } from './fd-cache.ts'
 import { type HostInode, HostSpecial, HostSymlink } from './inode.ts'
 import { HostRegular } from './regular.ts'
-import { isLocalFs, RESOLVE } from './safety.ts'
+import { fsTypeOf, RESOLVE } from './safety.ts'
 
 /** Descriptors that may stay open although nobody needs them. */
 const IDLE_DIRECTORIES = 512
@@ -56,8 +63,8 @@ export class HostSuper extends SuperBlock {
   readonly stat: HostStat = newHostStat()
   readonly direntBuffer = new Uint8Array(32768)
   readonly #rootFd: number
-  /** Devices that were looked at, and whether the host tells of all that happens on them. */
-  readonly #tellers = new Map<number, boolean>()
+  /** Magic numbers of the file systems that are there, by device. */
+  readonly #types = new Map<number, number>()
   /** Inodes in use, by device and number. */
   readonly #inodes = new Map<number, Map<number, HostInode>>()
   /** The descriptor that made the newest file: its mode may not allow a second open. */
@@ -77,6 +84,7 @@ export class HostSuper extends SuperBlock {
     this.fileFds = new FdCache(host, IDLE_FILES)
     this.#rootFd = rootFd
     this.changes?.whenQuiet.add(this.#closeFiles)
+    this.typeOf(makedev(rootStat.devMajor, rootStat.devMinor), rootFd)
     Object.assign(this.stat, rootStat)
     this.root = this.inodeOf(this.stat, undefined, '')
   }
@@ -130,14 +138,18 @@ export class HostSuper extends SuperBlock {
     return this.host.openat2(at, name, flags, mode, RESOLVE)
   }
 
-  /** Whether the host tells of changes on `dev`, of which `fd` is a directory. */
-  tellsChanges(dev: number, fd: number): boolean {
-    let tells = this.#tellers.get(dev)
-    if (tells === undefined) {
-      tells = isLocalFs(this.host, fd)
-      this.#tellers.set(dev, tells)
+  /** The type of the file system on `dev`, from which `fd` is; -1 if the host does not say. */
+  typeOf(dev: number, fd: number): number {
+    let type = this.#types.get(dev)
+    if (type === undefined) {
+      type = fsTypeOf(this.host, fd)
+      this.#types.set(dev, type)
     }
-    return tells
+    return type
+  }
+  /** Whether the host has an overlay there, whose files get another birth time with their copy-up. */
+  isOverlay(dev: number): boolean {
+    return this.#types.get(dev) === OVERLAYFS_SUPER_MAGIC
   }
 
   keepCreated(node: HostInode, fd: number): void {

@@ -133,7 +133,7 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
         0o666,
       ),
     }),
-    wchan: ro(task => (task.state === BLOCKED ? 'do_wait' : '0'), 0o444),
+    wchan: ro(formatWchan, 0o444),
     stack: ro((_task, cred) => (cred.capable(CAP_SYS_ADMIN) ? '' : -EACCES), 0o400),
     schedstat: ro(task => `${Math.floor(taskCpuTime(task))} 0 ${task.voluntarySwitches}\n`),
     cpuset: ro(task => `${cgroupPath(task)}\n`),
@@ -225,11 +225,22 @@ function setComm(task: Task, text: string): Status {
   return 0
 }
 
+function formatWchan(task: Task): string {
+  if (task.state === RUNNING && task.thread.nativeWait?.() !== undefined) return 'futex_do_wait'
+  return task.state === BLOCKED ? 'do_wait' : '0'
+}
+
 function formatSyscall(task: Task): string {
+  const wait = task.state === RUNNING ? task.thread.nativeWait?.() : undefined
+  if (wait !== undefined) return formatCall(wait.nr, wait.args, wait.sp, wait.ip)
   if (task.state === RUNNING || task.callNumber < 0) return 'running\n'
   const regs = task.thread.regs
-  const args = task.args.map(arg => `0x${hex(arg < 0 ? arg >>> 0 : arg)}`)
-  return `${task.callNumber} ${args.join(' ')} 0x${hex(regs.get(15))} 0x${hex(regs.get(16))}\n`
+  return formatCall(task.callNumber, task.args, regs.get(15), regs.get(16))
+}
+
+function formatCall(nr: number, args: readonly number[], sp: number, ip: number): string {
+  const words = args.map(arg => `0x${hex(arg < 0 ? arg >>> 0 : arg)}`)
+  return `${nr} ${words.join(' ')} 0x${hex(sp)} 0x${hex(ip)}\n`
 }
 
 function formatSched(task: Task): string {

@@ -18,6 +18,7 @@ export function stateOf(task: Task): { letter: string; name: string } {
   if (task.state === BLOCKED) {
     return task.uninterruptible ? { letter: 'D', name: 'disk sleep' } : { letter: 'S', name: 'sleeping' }
   }
+  if (task.thread.nativeWait?.() !== undefined) return { letter: 'S', name: 'sleeping' }
   return { letter: 'R', name: 'running' }
 }
 

@@ -15,6 +15,7 @@ import {
   MFD_ALLOW_SEALING,
   MFD_CLOEXEC,
   O_RDONLY,
+  O_WRONLY,
   SEEK_DATA,
   SEEK_HOLE,
 } from '../../abi/constants.ts'
@@ -78,8 +79,11 @@ export class FileData {
     return readHost(this.#host, this.#fd, into, offset, length, passed)
   }
 
-  /** Writes up to `length` bytes, as far as there is room. */
-  write(from: IoSrc, offset: number, length: number): number {
+  /**
+   * Writes up to `length` bytes, as far as there is room. `readable`: who writes may read as well, and so may have a
+   * descriptor that does.
+   */
+  write(from: IoSrc, offset: number, length: number, readable = true): number {
     if (length === 0) return 0
     if (this.#fd < 0 && offset + length > SMALL_LIMIT) {
       const status = this.moveOut()
@@ -88,7 +92,9 @@ export class FileData {
     if (this.#fd < 0) return this.#writeSmall(from, offset, length)
     const room = this.#chargeRange(offset, length)
     if (room < 0) return room
-    const n = writeHost(this.#host, this.#fd, from, offset, room)
+    const passed = readable || from.direct < DIRECT_MIN ? this.#fd : this.#host.reopen(this.#fd, O_WRONLY)
+    const n = writeHost(this.#host, this.#fd, from, offset, room, passed)
+    if (passed >= 0 && passed !== this.#fd) this.#host.close(passed)
     this.#settle(offset, room, n)
     return n
   }

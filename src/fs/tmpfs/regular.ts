@@ -107,7 +107,7 @@ export class TmpfsFile extends File {
 
   override writeAt(from: IoSrc, offset: number): number {
     const length = this.#writable(offset, from.remaining)
-    return length < 0 ? length : this.#written(this.node.data.write(from, offset, length))
+    return length < 0 ? length : this.#written(this.node.data.write(from, offset, length, this.readable))
   }
 
   override copyFrom(source: File, sourceOffset: number, offset: number, length: number): number {

@@ -12,11 +12,12 @@ import {
   SOCK_STREAM,
 } from '../../abi/constants.ts'
 import { EAFNOSUPPORT, EINVAL, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from '../../abi/errno.ts'
-import type { OrErrno } from '../../base/result.ts'
+import { failed, type OrErrno } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { SocketFamily } from '../families.ts'
 import type { Socket } from '../socket.ts'
 import { netStack } from '../stack.ts'
+import { EchoSocket } from './echo-socket.ts'
 import { InetSocket } from './inet-socket.ts'
 
 /** One more than the largest protocol number, that of MPTCP. */
@@ -37,6 +38,12 @@ function create(task: Task, family: number, type: number, protocol: number): OrE
   if (used < 0) return used
   if (type === SOCK_RAW && !task.cred.capable(CAP_NET_RAW, task.ns.net.userNs)) return -EPERM
   const fd = network.sockets.open(family, type, protocol)
+  const isEcho = type === SOCK_RAW && used === (family === AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6)
+  if (fd === -EPERM && isEcho) {
+    // What ping(8) needs of a raw socket, the host has without privilege, if it lets us.
+    const echo = EchoSocket.open(network, family, used)
+    return failed(echo) ? fd : echo
+  }
   return fd < 0 ? fd : new InetSocket(network, fd, family, type, used)
 }
 

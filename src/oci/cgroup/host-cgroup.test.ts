@@ -7,7 +7,7 @@ import { after, test } from 'node:test'
 import type { ResourcesConfig } from '../config.ts'
 import { findHierarchies, type Hierarchies } from './hierarchies.ts'
 import { HostCgroup } from './host-cgroup.ts'
-import { SENTRY_SHARE } from './settings.ts'
+import { SENTRY_PIDS } from './settings.ts'
 import type { CgroupStats } from './stats.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'caisson-cgroup-'))
@@ -95,7 +95,7 @@ test('cgroup: systemd spells the slices of a unit', () => {
   assert.throws(() => of('a.slice:x:b.slice'), /can't be a slice/)
 })
 
-test("cgroup: version 2 gets limits as its files have them, the sentry's share on top, and hands controllers down", async () => {
+test("cgroup: version 2 gets limits as its files have them, the sentry's processes on top, and hands controllers down", async () => {
   const { root, hierarchies } = fakeV2('limits')
   const directory = join(root, 'kube/box')
   const files = [
@@ -120,12 +120,12 @@ test("cgroup: version 2 gets limits as its files have them, the sentry's share o
   const text = (file: string) => readFileSync(join(directory, file), 'utf8')
   assert.equal(text('memory.swap.max'), String(32 << 20))
   assert.equal(text('memory.low'), String(1 << 20))
-  assert.equal(text('pids.max'), String(10 + SENTRY_SHARE.pids))
+  assert.equal(text('pids.max'), String(10 + SENTRY_PIDS))
   assert.equal(text('cpu.weight'), '39')
   assert.equal(text('cpu.max'), '50000 100000')
   assert.equal(text('io.max'), '8:0 rbps=1000')
   assert.equal(text('io.weight'), 'default 910')
-  assert.equal(text('memory.max'), String((64 << 20) + SENTRY_SHARE.memory))
+  assert.equal(text('memory.max'), String(64 << 20))
   assert.equal(text('memory.high'), '1000')
   assert.match(readFileSync(join(root, 'cgroup.subtree_control'), 'utf8'), /^\+pids/)
 })
@@ -185,6 +185,8 @@ async function lifeOnThisHost(hierarchies: Hierarchies, limits: ResourcesConfig)
     assert.ok(!again.frozen)
     await again.freeze()
     await assert.rejects(HostCgroup.create(saved, {}), /there are processes in .* already/)
+    const above = plan('/', hierarchies)
+    await assert.rejects(HostCgroup.create(above, {}), /there are processes in .* already/)
     await again.apply(limits)
     stats = again.stats()
   } finally {
@@ -199,8 +201,8 @@ test('cgroup: on this host one of version 1 is made, limited, frozen, thawed, co
   skip: host?.version !== 1,
 }, async () => {
   const { pids, memory } = await lifeOnThisHost(host!, { pids: { limit: 20 }, memory: { limit: 64 << 20 } })
-  assert.equal(pids.limit, 20 + SENTRY_SHARE.pids)
-  assert.equal(memory.usage.limit, (64 << 20) + SENTRY_SHARE.memory)
+  assert.equal(pids.limit, 20 + SENTRY_PIDS)
+  assert.equal(memory.usage.limit, 64 << 20)
 })
 
 test('cgroup: on this host one of version 2 is made, frozen, thawed and removed with what is in it', {

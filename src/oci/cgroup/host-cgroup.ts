@@ -10,15 +10,15 @@
  * controller's rules are not written: a sandbox has no devices of the host. The guest's own limits are kept by its own
  * cgroup; those of the host have the sentry's share on top (settings.ts).
  */
-import { mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, posix } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from '../../sandbox/user-error.ts'
 import type { ResourcesConfig } from '../config.ts'
 import type { CgroupPlan } from '../plan.ts'
+import { makeDirectory, pidsBelow, removeTree, tryRemove } from './directories.ts'
 import { hasFile, readNumber, readTable, readText, tryWrite, writeText } from './files.ts'
 import { findHierarchies, type Hierarchies, type Hierarchy, UNIFIED } from './hierarchies.ts'
-import { SENTRY_SHARE, type Setting, withShare } from './settings.ts'
+import { hostMemory, type Setting } from './settings.ts'
 import { settingsV1 } from './settings-v1.ts'
 import { settingsV2 } from './settings-v2.ts'
 import { type CgroupStats, oomKillsOf, statsV1, statsV2 } from './stats.ts'
@@ -40,8 +40,6 @@ export interface SavedCgroup {
 const REMOVE_LIMIT_MS = 10_000
 const FREEZE_LIMIT_MS = 5_000
 const OOM_INTERVAL_MS = 500
-/** Not permitted, or the hierarchy is mounted read-only: an ordinary user goes without. */
-const REFUSALS = new Set(['EACCES', 'EPERM', 'EROFS'])
 
 export class HostCgroup {
   #saved: SavedCgroup
@@ -66,16 +64,13 @@ export class HostCgroup {
 
   /** Leaves nothing where it fails. */
   static async create(saved: SavedCgroup, resources: ResourcesConfig): Promise<HostCgroup> {
-    for (const directory of Object.values(saved.directories)) {
-      if (readText(directory, 'cgroup.procs') === '') continue
-      throw new UserError(`linux.cgroupsPath can't be obeyed: there are processes in ${directory} already`)
-    }
+    refuseOthers(saved)
     const cgroup = new HostCgroup(saved)
     try {
       if (saved.systemd !== undefined) await cgroup.#startUnit(saved.systemd, resources)
       cgroup.#saved = { ...saved, made: true }
-      cgroup.#saved = { ...cgroup.#saved, directories: makeDirectories(saved, resources) }
-      cgroup.#write(resources)
+      cgroup.#makeDirectories(resources)
+      for (const setting of cgroup.#settings(resources)) write(cgroup.#directories, setting)
       return cgroup
     } catch (error) {
       await cgroup.remove()
@@ -112,7 +107,7 @@ export class HostCgroup {
   /** New limits; those that `resources` doesn't have stay. */
   async apply(resources: ResourcesConfig): Promise<void> {
     const { memory = {} } = resources
-    const limit = withShare(memory.limit, SENTRY_SHARE.memory)
+    const limit = hostMemory(memory.limit)
     if (memory.checkBeforeUpdate && limit !== undefined && limit > 0 && this.#memoryUsage() > limit) {
       throw new UserError(`linux.resources.memory.limit is ${memory.limit}, which is less than is in use`)
     }
@@ -122,7 +117,7 @@ export class HostCgroup {
       const { systemdProperties } = await import('./systemd-properties.ts')
       await setProperties(systemd.unit, systemdProperties(version, resources))
     }
-    this.#write(resources)
+    for (const setting of this.#settings(resources)) write(this.#directories, setting)
   }
 
   get frozen(): boolean {
@@ -223,9 +218,18 @@ export class HostCgroup {
     }
   }
 
-  #write(resources: ResourcesConfig): void {
-    const settings = this.#saved.version === 1 ? settingsV1(resources) : settingsV2(resources)
-    for (const setting of settings) write(this.#directories, setting)
+  #settings(resources: ResourcesConfig): Setting[] {
+    return this.#saved.version === 1 ? settingsV1(resources) : settingsV2(resources)
+  }
+
+  /** Goes on with those that could be made. */
+  #makeDirectories(resources: ResourcesConfig): void {
+    const { directories, mountpoints } = this.#saved
+    const wanted = new Set(this.#settings(resources).map(setting => setting.controller))
+    const made = Object.entries(directories).filter(([controller, directory]) =>
+      makeDirectory(controller, mountpoints[controller], directory, wanted.has(controller)),
+    )
+    this.#saved = { ...this.#saved, directories: Object.fromEntries(made) }
   }
 
   async #startUnit(unit: SystemdUnit, resources: ResourcesConfig): Promise<void> {
@@ -246,6 +250,14 @@ export class HostCgroup {
   #anyDirectory(): string | undefined {
     const directories = this.#directories
     return directories.pids ?? directories[UNIFIED] ?? Object.values(directories)[0]
+  }
+}
+
+/** All that is in a container's cgroup ends with it. */
+function refuseOthers({ directories, mountpoints }: SavedCgroup): void {
+  for (const [controller, directory] of Object.entries(directories)) {
+    if (directory !== mountpoints[controller] && pidsBelow(directory).length === 0) continue
+    throw new UserError(`linux.cgroupsPath can't be obeyed: there are processes in ${directory} already`)
   }
 }
 
@@ -271,57 +283,6 @@ function directoryOf({ controllers, mountpoint, own }: Hierarchy, path: string):
   return join(parent, posix.join('/', path))
 }
 
-/** Those that could be made. */
-function makeDirectories(saved: SavedCgroup, resources: ResourcesConfig): Record<string, string> {
-  const made: Record<string, string> = {}
-  for (const [controller, directory] of Object.entries(saved.directories)) {
-    try {
-      makeDirectory(controller, saved.mountpoints[controller], directory)
-      made[controller] = directory
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
-      const settings = saved.version === 1 ? settingsV1(resources) : settingsV2(resources)
-      const dispensable = !settings.some(setting => setting.controller === controller)
-      if (REFUSALS.has(code ?? '') && dispensable && process.geteuid!() !== 0) continue
-      throw new UserError(`the cgroup ${directory} can't be made: ${message}`)
-    }
-  }
-  return made
-}
-
-/** With its parents, each of which must hand on what the next is to have. */
-function makeDirectory(controller: string, mountpoint: string, directory: string): void {
-  let parent = mountpoint
-  for (const name of posix.relative(mountpoint, directory).split('/')) {
-    if (name === '') continue
-    if (controller === UNIFIED) enableControllers(parent)
-    const child = join(parent, name)
-    try {
-      mkdirSync(child)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    }
-    if (controller === 'cpuset') inheritCpus(parent, child)
-    parent = child
-  }
-}
-
-/** One by one: the kernel may refuse some here, and who needs those will hear of it from the file that is missing. */
-function enableControllers(parent: string): void {
-  const enabled = new Set(readText(parent, 'cgroup.subtree_control').split(' '))
-  for (const controller of readText(parent, 'cgroup.controllers').split(' ')) {
-    if (controller !== '' && !enabled.has(controller))
-      tryWrite(parent, 'cgroup.subtree_control', `+${controller}`)
-  }
-}
-
-/** In version 1 a new cpuset has no CPUs, and no process can join it. */
-function inheritCpus(parent: string, child: string): void {
-  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
-    if (readText(child, file) === '') tryWrite(child, file, readText(parent, file))
-  }
-}
-
 function write(directories: Readonly<Record<string, string>>, setting: Setting): void {
   const { controller, field, tentative, otherwise } = setting
   const directory = directories[controller]
@@ -333,37 +294,6 @@ function write(directories: Readonly<Record<string, string>>, setting: Setting):
   const { file, value } = otherwise !== undefined && !hasFile(directory, setting.file) ? otherwise : setting
   if (tentative) tryWrite(directory, file, value)
   else writeText(directory, file, value, field)
-}
-
-function pidsBelow(directory: string): number[] {
-  const pids = readText(directory, 'cgroup.procs').split('\n').map(Number)
-  const below = childrenOf(directory).flatMap(pidsBelow)
-  // 0 is a process that this pid namespace does not have.
-  return [...pids.filter(pid => pid > 0), ...below]
-}
-
-function childrenOf(directory: string): string[] {
-  try {
-    const entries = readdirSync(directory, { withFileTypes: true })
-    return entries.filter(entry => entry.isDirectory()).map(entry => join(directory, entry.name))
-  } catch {
-    return []
-  }
-}
-
-/** Whether it is gone. */
-function removeTree(directory: string): boolean {
-  for (const child of childrenOf(directory)) removeTree(child)
-  return tryRemove(directory)
-}
-
-function tryRemove(directory: string): boolean {
-  try {
-    rmdirSync(directory)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT'
-  }
 }
 
 function kill(pid: number): void {

@@ -1,7 +1,7 @@
 /** Resources as files of cgroup version 1 (Documentation/admin-guide/cgroup-v1). */
 import { UserError } from '../../sandbox/user-error.ts'
 import type { BlockIoConfig, CpuConfig, MemoryConfig, ResourcesConfig, ThrottledDevice } from '../config.ts'
-import { SENTRY_SHARE, type Setting, withShare } from './settings.ts'
+import { hostMemory, hostPids, type Setting } from './settings.ts'
 
 const RESOURCES = 'linux.resources'
 
@@ -23,7 +23,7 @@ export function settingsV1(resources: ResourcesConfig): Setting[] {
     if (value !== undefined)
       list.push({ controller, file, value: String(value), field: `${RESOURCES}.${field}` })
   }
-  const most = withShare(pids?.limit, SENTRY_SHARE.pids)
+  const most = hostPids(pids?.limit)
   put('pids', 'pids.max', most === -1 ? 'max' : most, 'pids.limit')
   for (const { pageSize, limit } of hugepageLimits) {
     put('hugetlb', `hugetlb.${pageSize}.limit_in_bytes`, limit, 'hugepageLimits')
@@ -55,8 +55,8 @@ function memorySettings(memory: MemoryConfig): Setting[] {
     }
     list.push({ ...setting, tentative })
   }
-  const limit = withShare(memory.limit, SENTRY_SHARE.memory)
-  const swap = withShare(memory.swap, SENTRY_SHARE.memory)
+  const limit = hostMemory(memory.limit)
+  const swap = hostMemory(memory.swap)
   // That of memory and swap is never below that of memory: which is written first depends on what there was.
   if (limit !== undefined) put('memory.memsw.limit_in_bytes', limit < 0 ? -1 : swap, 'swap', true)
   put('memory.limit_in_bytes', limit, 'limit')

@@ -3,7 +3,7 @@ import { UserError } from '../../sandbox/user-error.ts'
 import type { BlockIoConfig, CpuConfig, MemoryConfig, ResourcesConfig, ThrottledDevice } from '../config.ts'
 import { weightOfShares } from '../limits.ts'
 import { UNIFIED } from './hierarchies.ts'
-import { SENTRY_SHARE, type Setting, withShare } from './settings.ts'
+import { hostMemory, hostPids, type Setting } from './settings.ts'
 import { rdmaLine } from './settings-v1.ts'
 
 const RESOURCES = 'linux.resources'
@@ -20,7 +20,7 @@ export function settingsV2(resources: ResourcesConfig): Setting[] {
   }
   putMemory(put, memory)
   putCpu(put, cpu)
-  put('pids.max', orMax(withShare(pids?.limit, SENTRY_SHARE.pids)), 'pids.limit')
+  put('pids.max', orMax(hostPids(pids?.limit)), 'pids.limit')
   list.push(...weights(blockIO))
   putThrottles(put, blockIO)
   for (const { pageSize, limit } of hugepageLimits) put(`hugetlb.${pageSize}.max`, limit, 'hugepageLimits')
@@ -32,8 +32,8 @@ export function settingsV2(resources: ResourcesConfig): Setting[] {
     if (!/^[\w-]+(\.[\w-]+)+$/.test(file))
       throw new UserError(`${RESOURCES}.${field} is no name of a cgroup file`)
     // The guest's limits of the same names are kept by the guest's cgroup (limits.ts).
-    if (file === 'memory.max') put(file, shareOnTop(value, SENTRY_SHARE.memory), field)
-    else if (file === 'pids.max') put(file, shareOnTop(value, SENTRY_SHARE.pids), field)
+    if (file === 'memory.max') put(file, onHost(value, hostMemory), field)
+    else if (file === 'pids.max') put(file, onHost(value, hostPids), field)
     else put(file, value, field)
   }
   return list
@@ -59,7 +59,7 @@ function refuse({ memory = {}, cpu = {}, blockIO = {}, network = {} }: Resources
 
 function putMemory(put: Put, { limit, reservation, swap }: MemoryConfig): void {
   put('memory.low', orMax(reservation || undefined), 'memory.reservation')
-  put('memory.max', orMax(withShare(limit, SENTRY_SHARE.memory)), 'memory.limit')
+  put('memory.max', orMax(hostMemory(limit)), 'memory.limit')
   if (!swap) return
   if (swap < 0) {
     put('memory.swap.max', 'max', 'memory.swap')
@@ -120,6 +120,6 @@ function orMax(value: number | undefined): number | string | undefined {
   return value !== undefined && value < 0 ? 'max' : value
 }
 
-function shareOnTop(value: string, share: number): string {
-  return /^\d+$/.test(value) ? String(Number(value) + share) : value
+function onHost(value: string, limit: (limit: number) => number | undefined): string {
+  return /^\d+$/.test(value) ? String(limit(Number(value)) ?? value) : value
 }

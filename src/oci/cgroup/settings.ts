@@ -1,5 +1,5 @@
 /** What runtime-spec's resources mean as files of a cgroup. Values are written in the order of the list. */
-import { SENTRY_MEMORY } from '../../sandbox/protocol.ts'
+import { LEAST_MEMORY } from '../../sandbox/protocol.ts'
 
 export interface Setting {
   /** Which directory: a controller of version 1; '' for version 2. */
@@ -14,19 +14,23 @@ export interface Setting {
   readonly otherwise?: { readonly file: string; readonly value: string }
 }
 
-/**
- * What a sandbox needs on the host beside what its guest may have: the host's limits hold the whole sandbox, and so lie
- * above the guest's by this much. That of memory is kept by the host, which kills the guest's processes and not the sentry.
- */
-export const SENTRY_SHARE = {
-  /** Threads: of Node.js in the sentry, launcher, zygote, and stub processes in reserve. */
-  pids: 64,
-  /** Bytes. */
-  memory: SENTRY_MEMORY,
-} as const
+/** Threads of Node.js in the sentry, launcher, zygote, and stub processes in reserve. */
+export const SENTRY_PIDS = 64
 
-/** A limit on the host, -1 for none; undefined where there is nothing to write. */
-export function withShare(limit: number | undefined, share: number): number | undefined {
+/**
+ * The host's limit of processes for a guest's, -1 for none; undefined where there is nothing to write. The guest's own
+ * is kept by the sentry.
+ */
+export function hostPids(limit: number | undefined): number | undefined {
   if (limit === undefined || limit === 0) return undefined
-  return limit < 0 ? -1 : limit + share
+  return limit < 0 ? -1 : limit + SENTRY_PIDS
+}
+
+/**
+ * The host's limit of memory in the same way: the container's, which the sentry's memory counts against as well; when it
+ * is reached the host kills the guest's largest process, and not the sentry. A limit in which no sandbox could run is raised.
+ */
+export function hostMemory(limit: number | undefined): number | undefined {
+  if (limit === undefined || limit === 0) return undefined
+  return limit < 0 ? -1 : Math.max(limit, LEAST_MEMORY)
 }

@@ -5,7 +5,7 @@
 import type { ResourcesConfig } from '../config.ts'
 import { parseCpuList } from '../cpu-list.ts'
 import { weightOfShares } from '../limits.ts'
-import { SENTRY_SHARE, withShare } from './settings.ts'
+import { hostMemory, hostPids } from './settings.ts'
 
 /** Name, signature, and the value's words, as busctl(1) takes them. */
 export type Property = readonly [name: string, signature: string, ...value: string[]]
@@ -22,8 +22,8 @@ export function systemdProperties(version: 1 | 2, resources: ResourcesConfig): P
   const put = (name: string, value: number | undefined) => {
     if (value) list.push([name, 't', value < 0 ? INFINITY : String(value)])
   }
-  put(version === 1 ? 'MemoryLimit' : 'MemoryMax', withShare(memory.limit, SENTRY_SHARE.memory))
-  put('TasksMax', withShare(pids?.limit, SENTRY_SHARE.pids))
+  put(version === 1 ? 'MemoryLimit' : 'MemoryMax', hostMemory(memory.limit))
+  put('TasksMax', hostPids(pids?.limit))
   if (cpu.shares) {
     if (version === 1) put('CPUShares', cpu.shares)
     else put('CPUWeight', weightOfShares(cpu.shares))

@@ -46,7 +46,7 @@ export function ifGreater(k: number, ifTrue: number, ifFalse: number): Code {
 export function ifGreaterOrEqual(k: number, ifTrue: number, ifFalse: number): Code {
   return [instruction(BPF_JMP | BPF_JGE | BPF_K, k, ifTrue, ifFalse)]
 }
-/** `below` for accumulators below `k`, else `others`, which must end with an answer unless it is the last. */
+/** `below` for accumulators below `k`; for the others `others`, which ends with an answer. */
 export function branch(k: number, below: Code, others: Code): Code {
   if (others.length <= MAX_JUMP) return [...ifGreaterOrEqual(k, 0, others.length), ...others, ...below]
   const far = instruction(BPF_JMP | BPF_JA, others.length)

@@ -24,7 +24,7 @@ export interface SystrapAddon {
   next(spinNs: number, timeoutNs: number): number
   /** NEXT_READY or NEXT_TIMEOUT. */
   look(): number
-  mapSlot(slot: number, memfd: number, local: number): number
+  mapSlot(slot: number, memfd: number, local: number, first: number): number
   unmapSlot(slot: number): number
   /** Messages that `out[0]` receives carry their sender's pid. */
   socketpair(out: Int32Array): number
@@ -34,6 +34,8 @@ export interface SystrapAddon {
   pidfdOpen(pid: number): number
   pidfdKill(pidfd: number): number
   kick(slot: number, pid: number, tid: number): number
+  /** Whether a thread that was kicked stops within `ns`. */
+  awaitStop(slot: number, ns: number): boolean
   slotTid(slot: number): number
   vmRead(pid: number, address: number, into: Uint8Array): number
   vmWrite(pid: number, address: number, from: Uint8Array): number

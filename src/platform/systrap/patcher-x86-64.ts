@@ -11,7 +11,10 @@
  * site (siteOf). After form B it may point at the overwritten cmp: whenever a thread is resumed there, the sentry
  * does the comparison for it (finishSite).
  *
- * Trampolines are written once by the sentry into memfd pages that guests map read-execute; a page belongs to one
+ * A process that sets GS can't use the stub's fast entry any more: its trampolines are turned to a call instruction, which
+ * traps, and no further site is patched (withdraw).
+ *
+ * Trampolines are written by the sentry into memfd pages that guests map read-execute; a page belongs to one
  * address space and the children that it forked.
  */
 import { MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
@@ -24,16 +27,20 @@ import type { SystrapThread } from './thread.ts'
 const PAGE = 4096
 /** Bytes of one trampoline: see Trampolines.write. */
 const ENTRY = 64
-/** Where form B's comparison stands in it, and the jump behind it. */
-const COMPARE = 24
-const BACK = 30
+/** Where the address of the stub stands in it: aligned, so that it changes at once. */
+const TARGET_A = 24
+const TARGET_B = 16
+/** Form B's own call instruction, the comparison behind it, and the jump back. */
+const CALL = 24
+const COMPARE = 26
+const BACK = 32
 /** jmp rel32 reaches this far, less a page for good measure. */
 const REACH = 0x7fff0000
 const WORD = 4294967296
 /** Traps at a site before it is patched: a short program's sites are not worth it. */
 const WORTH = 3
-/** Gives up after so many failed tries. */
-const TRIES = 16
+/** How long another thread may take to stop for a patch, in ns. */
+const PATIENCE = 1_000_000
 
 interface TrampolinePage {
   /** Where the guest sees it. */
@@ -49,6 +56,8 @@ interface TrampolinePage {
 interface ComparedSite {
   readonly immediate: number
   readonly next: number
+  /** Where its trampoline does the comparison. */
+  readonly compare: number
 }
 
 export class Patcher {
@@ -60,6 +69,8 @@ export class Patcher {
   #pages: TrampolinePage[] = []
   #lowest = Number.POSITIVE_INFINITY
   #highest = 0
+  /** No call comes by a trampoline any more. */
+  withdrawn = false
 
   constructor(space: SystrapSpace) {
     this.#space = space
@@ -67,11 +78,12 @@ export class Patcher {
 
   /** A call came by SIGSYS; `rip` lies behind its syscall instruction. */
   trapped(thread: SystrapThread, rip: number): void {
-    if (!this.#space.platform.patching) return
+    if (!this.#space.platform.patching || this.withdrawn) return
     const times = (this.#seen.get(rip) ?? 0) + 1
     if (times === 0) return
-    const settled = times >= WORTH && (this.#patch(thread, rip) || times === TRIES)
-    this.#seen.set(rip, settled ? -1 : times)
+    // Where others can't be stopped it is tried again, less and less often.
+    const due = times === WORTH || (times > WORTH && (times & (times - 1)) === 0)
+    this.#seen.set(rip, due && this.#patch(thread, rip) ? -1 : times)
   }
 
   /** A forked child has its parent's text and trampolines. */
@@ -79,9 +91,27 @@ export class Patcher {
     this.#seen = new Map(parent.#seen)
     this.#compared = new Map(parent.#compared)
     this.#pages = parent.#pages.map(page => ({ ...page, used: PAGE / ENTRY, sites: [...page.sites] }))
+    this.withdrawn = parent.withdrawn
     this.#lowest = parent.#lowest
     this.#highest = parent.#highest
     for (const page of this.#pages) this.#space.platform.trampolines.share(page.page)
+  }
+
+  /**
+   * All calls are to trap from now on. Pages are shared with forked processes, for which it costs speed and changes nothing
+   * else.
+   */
+  withdraw(): void {
+    if (this.withdrawn) return
+    this.withdrawn = true
+    const { trampolines } = this.#space.platform
+    for (const page of this.#pages) {
+      page.sites.forEach((rip, n) => {
+        const formB = this.#compared.has(rip)
+        const call = formB ? page.address + n * ENTRY + CALL : rip - 2
+        trampolines.retarget(page.page, n, formB ? TARGET_B : TARGET_A, call)
+      })
+    }
   }
 
   /** The mapping at [address, address + length) changes: what was known of its sites is void. */
@@ -114,6 +144,13 @@ export class Patcher {
     if (site !== undefined) thread.finishCompare(site.immediate, site.next)
   }
 
+  /** The same for a thread that waits first, and whose result is not there yet: the trampoline does it. */
+  enterSite(thread: SystrapThread): void {
+    if (this.#compared.size === 0) return
+    const site = this.#compared.get(thread.regs.get(REG_RIP))
+    if (site !== undefined) thread.regs.put(REG_RIP, site.compare)
+  }
+
   release(): void {
     for (const page of this.#pages) this.#space.platform.trampolines.drop(page.page)
     this.#pages.length = 0
@@ -143,13 +180,30 @@ export class Patcher {
     // same; form B needs the others to stand still.
     const jump = formA ? at - 7 : at - 2
     const oneWord = Math.floor(jump / 8) === Math.floor((jump + (formA ? 4 : 7)) / 8)
-    if (!(formA && oneWord) && this.#othersRun(thread)) return false
+    const still = formA && oneWord ? [] : this.#holdOthers(thread)
+    if (still === undefined) return false
+    const settled = this.#write(thread, rip, text, start, jump, formB ? immediate : 0, still)
+    for (const other of still) other.release()
+    return settled
+  }
 
+  /** Writes trampoline and jump; `immediate` is form B's, 0 for form A. `still`: others that wait, and are held. */
+  #write(
+    thread: SystrapThread,
+    rip: number,
+    text: Uint8Array,
+    start: number,
+    jump: number,
+    immediate: number,
+    still: readonly SystrapThread[],
+  ): boolean {
+    const space = this.#space
+    const formB = immediate !== 0
     const page = this.#pageNear(rip)
     if (page === undefined) return true
     const trampoline = page.address + page.used * ENTRY
     const platform = space.platform
-    if (formA) platform.trampolines.writeA(page.page, page.used, thread.syscallNumber, rip)
+    if (!formB) platform.trampolines.writeA(page.page, page.used, thread.syscallNumber, rip)
     else platform.trampolines.writeB(page.page, page.used, trampoline + COMPARE, immediate, rip + 6)
     page.used++
     page.sites.push(rip)
@@ -158,10 +212,12 @@ export class Patcher {
     putWord(text, jump + 1, trampoline - (start + jump + 5))
     if (formB) {
       text[jump + 5] = text[jump + 6] = text[jump + 7] = 0xcc
-      this.#compared.set(rip, { immediate, next: rip + 6 })
+      this.#compared.set(rip, { immediate, next: rip + 6, compare: trampoline + COMPARE })
     }
     this.#note(rip)
-    this.#store(thread, start, text, jump, formA ? 5 : 8)
+    // Who waits in this very call goes on in the trampoline.
+    for (const other of still) if (formB && other.heldIp === rip) other.heldIp = trampoline + COMPARE
+    this.#store(thread, start, text, jump, formB ? 8 : 5)
     return true
   }
 
@@ -178,9 +234,24 @@ export class Patcher {
     return false
   }
 
-  #othersRun(thread: SystrapThread): boolean {
-    for (const other of this.#space.threads) if (other !== thread && !other.stopped) return true
-    return false
+  /**
+   * Has the other threads stand still: those that wait in the host's kernel are held there, and returned; the others are
+   * stopped by a kick, which is served after this call. Undefined if one does not stop in time.
+   */
+  #holdOthers(thread: SystrapThread): SystrapThread[] | undefined {
+    const held: SystrapThread[] = []
+    for (const other of this.#space.threads) {
+      if (other === thread || other.stopped) continue
+      if (other.hold()) {
+        held.push(other)
+        continue
+      }
+      other.kick()
+      if (this.#space.platform.addon.awaitStop(other.slot, PATIENCE)) continue
+      for (const each of held) each.release()
+      return undefined
+    }
+    return held
   }
 
   /** Writes the changed words of text through a moment of write permission. */
@@ -221,6 +292,9 @@ export class Patcher {
   }
 }
 
+/** Three bytes of nothing. */
+const NOP = [0x0f, 0x1f, 0x00]
+
 function word(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
 }
@@ -233,6 +307,7 @@ export class Trampolines {
   readonly fd: number
   readonly #bytes: Uint8Array
   readonly #view: DataView
+  readonly #words: BigUint64Array
   readonly #target: number
   readonly #users: Uint32Array
   #next = 0
@@ -243,6 +318,7 @@ export class Trampolines {
     this.fd = fd
     this.#bytes = new Uint8Array(memory)
     this.#view = new DataView(memory)
+    this.#words = new BigUint64Array(memory)
     this.#target = target
     this.#users = new Uint32Array(memory.byteLength / PAGE)
   }
@@ -259,30 +335,38 @@ export class Trampolines {
     if (--this.#users[page]! === 0) this.#free.push(page)
   }
 
-  /** Form A, entry `n` of a page: mov $nr,%eax; movabs $returnTo,%rcx; jmp stub. */
+  /** Form A, entry `n` of a page: mov $nr,%eax; movabs $returnTo,%rcx; nop; jmp stub. */
   writeA(page: number, n: number, nr: number, returnTo: number): void {
     const at = page * PAGE + n * ENTRY
     this.#bytes[at] = 0xb8
     this.#view.setUint32(at + 1, nr, true)
-    this.#enterStub(at + 5, returnTo)
+    this.#loadRcx(at + 5, returnTo)
+    this.#bytes.set(NOP, at + 15)
+    this.#jump(at + TARGET_A - 6, this.#target)
   }
 
-  /** Form B: movabs $compare,%rcx; jmp stub; compare: cmp $immediate,%rax; jmp *next. */
+  /** Form B: movabs $compare,%rcx; jmp stub; syscall; compare: cmp $immediate,%rax; jmp *next. */
   writeB(page: number, n: number, compare: number, immediate: number, next: number): void {
     const at = page * PAGE + n * ENTRY
-    this.#enterStub(at, compare)
+    this.#loadRcx(at, compare)
+    this.#jump(at + TARGET_B - 6, this.#target)
+    this.#bytes[at + CALL] = 0x0f
+    this.#bytes[at + CALL + 1] = 0x05
     this.#bytes[at + COMPARE] = 0x48
     this.#bytes[at + COMPARE + 1] = 0x3d
     this.#view.setInt32(at + COMPARE + 2, immediate, true)
     this.#jump(at + BACK, next)
   }
 
-  /** 24 bytes. */
-  #enterStub(at: number, returnTo: number): void {
+  /** Where a trampoline jumps to, changed in one store, since others may be executing it. */
+  retarget(page: number, n: number, offset: number, target: number): void {
+    this.#words[(page * PAGE + n * ENTRY + offset) / 8] = BigInt(target)
+  }
+
+  #loadRcx(at: number, value: number): void {
     this.#bytes[at] = 0x48
     this.#bytes[at + 1] = 0xb9
-    this.#put64(at + 2, returnTo)
-    this.#jump(at + 10, this.#target)
+    this.#put64(at + 2, value)
   }
   /** jmp *0(%rip) and the address behind it: 14 bytes. */
   #jump(at: number, target: number): void {

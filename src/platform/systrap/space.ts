@@ -11,6 +11,8 @@
 import {
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
+  FUTEX_PRIVATE_FLAG,
+  FUTEX_WAKE,
   MAP_FIXED,
   PROT_EXEC,
   PROT_READ,
@@ -49,6 +51,8 @@ export class SystrapSpace implements AddressSpace {
   readonly pidfd: number
   readonly memfd: number
   readonly socket: number
+  /** The first thread's, in the arena. */
+  readonly firstSlot: number
   readonly threads = new Set<SystrapThread>()
   readonly patcher: Patcher
   owner: SpaceOwner | undefined = undefined
@@ -63,12 +67,20 @@ export class SystrapSpace implements AddressSpace {
   /** Threads told to exit whose host thread may still run on its slot. */
   #leaving: SystrapThread[] = []
 
-  constructor(platform: Systrap, pid: number, pidfd: number, memfd: number, socket: number) {
+  constructor(
+    platform: Systrap,
+    pid: number,
+    pidfd: number,
+    memfd: number,
+    socket: number,
+    firstSlot: number,
+  ) {
     this.platform = platform
     this.pid = pid
     this.pidfd = pidfd
     this.memfd = memfd
     this.socket = socket
+    this.firstSlot = firstSlot
     this.patcher = new Patcher(this)
   }
 
@@ -123,7 +135,6 @@ export class SystrapSpace implements AddressSpace {
     for (const thread of this.threads) {
       thread.dead = true
       this.platform.addon.forgetSlot(thread.slot)
-      if (!thread.stopped) this.platform.running--
       if (thread.owner !== undefined) this.platform.reportDead(thread)
       thread.stopped = true
       this.givePlace({ local: thread.local, slot: thread.slot })
@@ -209,6 +220,12 @@ export class SystrapSpace implements AddressSpace {
     const prot = this.owner?.protectionAt?.(address) ?? 0
     if (worker === undefined || (prot & PROT_WRITE) === 0 || this.read(address, WORD) !== 4) return -EFAULT
     return worker.operate(OP_EXCHANGE4, 0, address, expected, desired)
+  }
+
+  /** FUTEX_WAKE by a stopped thread: how many woke. */
+  wakeFutex(address: number, count: number, shared: boolean): number {
+    const op = shared ? FUTEX_WAKE : FUTEX_WAKE | FUTEX_PRIVATE_FLAG
+    return Math.max(this.#worker()?.operate(OP_SYSCALL, NR.futex, address, op, count) ?? 0, 0)
   }
 
   /** Through a read-only private page: made writable for a moment. */

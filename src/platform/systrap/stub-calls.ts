@@ -59,6 +59,7 @@ export const STUB_CALLS: readonly StubCall[] = [
     why: 'sleep until the sentry replies; guest futexes without the PI operations',
     when: FUTEX_COMMANDS.map(command => [{ arg: 1, mask: 0x7f, equals: command }]),
   },
+  { nr: NR.futex_waitv, name: 'futex_waitv', why: 'waits of the guest’s' },
   { nr: NR.sched_yield, name: 'sched_yield', why: 'while it spins: the sentry may need this CPU' },
   {
     nr: NR.write,
@@ -107,8 +108,8 @@ export const STUB_CALLS: readonly StubCall[] = [
   {
     nr: NR.clock_gettime,
     name: 'clock_gettime',
-    why: 'CPU time of the thread for the sentry',
-    when: [[{ arg: 0, equals: 3 }]],
+    why: 'CPU time of the thread for the sentry; the time now for the deadline of a futex wait',
+    when: [[{ arg: 0, equals: 3 }], [{ arg: 0, equals: 1 }]],
   },
   {
     nr: NR.getrusage,

@@ -27,7 +27,7 @@ import {
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { LinuxHost } from '../linux-host.ts'
-import { type Platform, type PlatformThread, STOP_DEAD } from '../platform.ts'
+import { type AddressSpace, type Platform, type PlatformThread, STOP_DEAD } from '../platform.ts'
 import { NEXT_READY, type SystrapAddon, TOKEN_LOOP, TOKEN_QUIET } from './addon.ts'
 import { Trampolines } from './patcher-x86-64.ts'
 import { Slots } from './slots.ts'
@@ -38,10 +38,8 @@ import { SystrapThread } from './thread.ts'
 /** Guest threads in one sandbox. */
 const MAX_THREADS = 8192
 const TRAMPOLINE_BYTES = 16 * 1024 * 1024
-/** Pause instructions that a stub spends on a reply before it sleeps: some 100 µs. */
+/** Pause instructions that a new thread spends on its first reply before it sleeps: as in native/addon/systrap.c. */
 const STUB_SPIN = 2500
-/** The same where more threads run than there are CPUs. */
-const CROWDED_SPIN = 100
 /** How long the sentry spins for the next request before it sleeps, in ns. */
 const SENTRY_SPIN = 150_000
 
@@ -99,10 +97,8 @@ export class Systrap implements Platform {
   /** Host facts about a process, given by the sandbox when it has a /proc. */
   residentPages: ((pid: number) => number) | undefined = undefined
   peakPages: ((pid: number) => number) | undefined = undefined
-  /** How long a stub may spin while it waits for the sentry; see startRunning. */
+  /** How long a new thread may spin while it waits for the sentry; later the addon decides. */
   readonly stubSpin: number
-  /** Threads that run guest code. */
-  running = 0
 
   #zygote: number
   readonly #vdsoFrom: number
@@ -177,12 +173,6 @@ export class Systrap implements Platform {
     return [pair[0]!, pair[1]!]
   }
 
-  /** One more thread runs guest code: how long it may spin at its next stop. */
-  startRunning(): number {
-    this.running++
-    return this.running < this.cpuCount ? this.stubSpin : CROWDED_SPIN
-  }
-
   // Slots.
 
   /** No thread is behind the slot any more; it stays mapped. */
@@ -195,10 +185,11 @@ export class Systrap implements Platform {
     this.slots.give(slot)
   }
 
-  #newSlot(memfd: number, local: number): number {
+  /** `first`: the slot of the process's first thread, which it is itself by default. */
+  #newSlot(memfd: number, local: number, first?: number): number {
     const slot = this.slots.take() ?? this.#reclaim()
     if (slot === undefined) return -EAGAIN
-    const status = this.addon.mapSlot(slot, memfd, local)
+    const status = this.addon.mapSlot(slot, memfd, local, first ?? slot)
     if (status < 0) {
       this.slots.give(slot)
       return status
@@ -302,7 +293,7 @@ export class Systrap implements Platform {
       this.#drop(channel)
       return -EAGAIN
     }
-    const space = new SystrapSpace(this, pid, pidfd, memfd, socket)
+    const space = new SystrapSpace(this, pid, pidfd, memfd, socket, slot)
     const thread = new SystrapThread(this, space, slot, 0)
     thread.tid = pid
     this.#bySlot[slot] = thread
@@ -344,7 +335,7 @@ export class Systrap implements Platform {
       space.givePlace(place)
       return -EAGAIN
     }
-    if (place.slot < 0) place.slot = this.#newSlot(space.memfd, local)
+    if (place.slot < 0) place.slot = this.#newSlot(space.memfd, local, space.firstSlot)
     else this.slots.initialize(place.slot, local, this.stubSpin)
     const { slot } = place
     if (slot < 0) {
@@ -364,6 +355,10 @@ export class Systrap implements Platform {
     this.#bySlot[slot] = thread
     space.threads.add(thread)
     return thread
+  }
+
+  futexWake(space: AddressSpace, address: number, count: number, shared: boolean): number {
+    return (space as SystrapSpace).wakeFutex(address, count, shared)
   }
 
   /** A space ended. */

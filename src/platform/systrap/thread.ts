@@ -8,17 +8,21 @@
  * guest go on after them, `exchange` has the stub do them and report at once.
  */
 
-import { POLLIN, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
-import { EFAULT, EINVAL, EPERM, ESRCH } from '../../abi/errno.ts'
+import { FUTEX_WAKE, POLLIN, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
+import { EAGAIN, EFAULT, EINVAL, ESRCH } from '../../abi/errno.ts'
 import {
   COMMAND_EXIT,
   COMMAND_RESUME,
+  COMMAND_WAIT,
+  CONSTANT_FUTEX,
   OP,
   OP_COPY_IN,
   OP_COPY_OUT,
   OP_COUNT,
   OP_GET_FS,
+  OP_GET_GS,
   OP_SET_FS,
+  OP_SET_GS,
   OP_SYSCALL,
   OP_XRSTOR,
   OP_XSAVE,
@@ -32,16 +36,23 @@ import {
   SLOT_XSTATE,
   SLOTS,
   STATE_SLEEP,
+  STATE_WAIT,
   STOP_KICK_FAST,
   STOP_SYSCALL_FAST,
   STOP_SYSCALL_TRAP,
   STOP_FAULT as STUB_FAULT,
+  STOP_INTERRUPTED as STUB_INTERRUPTED,
   STOP_KICK as STUB_KICK,
+  STOP_WAITED as STUB_WAITED,
+  WAIT,
+  WAIT_DEADLINE,
+  WAIT_REPORT,
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
 import {
   type Fault,
+  type NativeCall,
   type PlatformThread,
   REG_COUNT,
   REG_EFLAGS,
@@ -49,8 +60,10 @@ import {
   REG_RIP,
   STOP_DEAD,
   STOP_FAULT,
+  STOP_INTERRUPTED,
   STOP_KICK,
   STOP_SYSCALL,
+  STOP_WAITED,
 } from '../platform.ts'
 import { compareFlags, SlotRegisters } from './registers-x86-64.ts'
 import type { SystrapSpace } from './space.ts'
@@ -63,6 +76,9 @@ const BOUNCE_LIMIT = SLOT_XSTATE - SLOT_BOUNCE
 const MAX_PREFETCHED = 6
 /** What a CPU's fault can be: the zygote catches these. */
 const FAULT_SIGNALS: ReadonlySet<number> = new Set([SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP])
+/** Calls that may be found interrupted. */
+const WAITS: ReadonlySet<number> = new Set([NR.futex, NR.futex_waitv, NR.futex_wait])
+const FUTEX_BIT = 1 << CONSTANT_FUTEX
 const AUDIT_ARCH_X86_64 = 0xc000003e
 
 export class SystrapThread implements PlatformThread {
@@ -86,7 +102,8 @@ export class SystrapThread implements PlatformThread {
   #xstate = 0
   #restoreXstate = false
   #kicked = false
-  #spin = 0
+  /** The end of its wait is to be reported. */
+  #reports = false
   #opCount = 0
   #bounceTop = 0
   #prefetched = 0
@@ -102,7 +119,6 @@ export class SystrapThread implements PlatformThread {
     this.local = local
     this.regs = new SlotRegisters(platform.slots, space.patcher)
     this.regs.useSlot(platform.slots.at(slot, 0))
-    this.#spin = platform.slots.u32[platform.slots.at(slot, SLOT.spin)]!
     this.#setSpin(platform.stubSpin)
   }
 
@@ -111,7 +127,6 @@ export class SystrapThread implements PlatformThread {
     const slots = this.platform.slots
     const base = slots.at(this.slot, 0)
     const what = slots.u32[base + (SLOT.what >> 2)]!
-    this.platform.running--
     const reason = what & 0xff
     this.stopped = true
     this.space.active = this
@@ -121,11 +136,23 @@ export class SystrapThread implements PlatformThread {
     this.#prefetched = what >>> 8
     this.#bounceTop = 0
     if (this.#prefetched > 0) this.#bounceTop = this.#prefetchedEnd()
-    if (reason === STOP_SYSCALL_FAST || reason === STOP_KICK_FAST) {
+    if (
+      reason === STOP_SYSCALL_FAST ||
+      reason === STOP_KICK_FAST ||
+      reason === STUB_INTERRUPTED ||
+      reason === STUB_WAITED
+    ) {
       this.#inSlot = true
       this.#xstate = 0
       this.regs.useSlot(base)
+      // A wait that began at a trap goes on at a site that may have been patched meanwhile.
+      if (reason !== STOP_SYSCALL_FAST) this.regs.ipTouched = true
       if (reason === STOP_KICK_FAST) return STOP_KICK
+      if (reason === STUB_WAITED) return this.#reports ? STOP_WAITED : this.#lost()
+      if (reason === STUB_INTERRUPTED) {
+        this.syscallNumber = this.regs.number
+        return WAITS.has(this.syscallNumber) ? STOP_INTERRUPTED : this.#lost()
+      }
       this.syscallNumber = this.regs.number
       return STOP_SYSCALL
     }
@@ -351,6 +378,7 @@ export class SystrapThread implements PlatformThread {
     this.#inSlot = true
     this.#xstate = SLOT_XSTATE
     this.#restoreXstate = true
+    if (parent.space.patcher.withdrawn) slots.put64(slots.at(this.slot, SLOT.gs), parent.getGsBase())
   }
 
   getFsBase(): number {
@@ -362,11 +390,21 @@ export class SystrapThread implements PlatformThread {
     this.queue(OP_SET_FS, 0, address)
   }
   getGsBase(): number {
-    return 0
+    if (this.#inSlot) return 0
+    const slots = this.platform.slots
+    const n = this.queue(OP_GET_GS, 0)
+    return this.exchange() < 0 ? 0 : slots.get64(slots.at(this.slot, SLOT.ops + n * OP.size + OP.result))
   }
-  /** GS is the stub's: it finds the thread's slot by it. */
+  /**
+   * GS is the stub's, which finds the thread's slot by it, as long as a process does not set it. From then on its calls come
+   * by traps, where the alternate stack tells the slot. -EAGAIN: this very call must come so.
+   */
   setGsBase(address: number): Status {
-    return address === 0 ? 0 : -EPERM
+    if (this.#inSlot && address === 0) return 0
+    this.space.patcher.withdraw()
+    if (this.#inSlot) return -EAGAIN
+    this.queue(OP_SET_GS, 0, address)
+    return 0
   }
 
   /** CPU time of the host thread in ns. */
@@ -394,9 +432,8 @@ export class SystrapThread implements PlatformThread {
 
   /** Written only when it changes: the word lies in a cache line that the stub has for itself otherwise. */
   #setSpin(spin: number): void {
-    if (this.#spin === spin) return
-    this.#spin = spin
-    this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.spin)] = spin
+    const at = this.platform.slots.at(this.slot, SLOT.spin)
+    if (this.platform.slots.u32[at] !== spin) this.platform.slots.u32[at] = spin
   }
 
   resume(result?: number): void {
@@ -407,14 +444,100 @@ export class SystrapThread implements PlatformThread {
       this.queue(OP_XRSTOR, 0)
       this.#restoreXstate = false
     }
-    this.#setSpin(this.platform.startRunning())
+    this.#goOn(COMMAND_RESUME)
+  }
+
+  #goOn(command: number): void {
     if (this.#kicked) {
       this.#kicked = false
       this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.interrupt)] = 0
     }
-    this.#send(COMMAND_RESUME)
+    this.#send(command)
     this.stopped = false
     if (this.space.active === this) this.space.active = undefined
+  }
+
+  waitNatively(call: NativeCall, report: boolean): void {
+    if (this.dead) return
+    const { slots } = this.platform
+    const at = slots.at(this.slot, SLOT.wait)
+    slots.u32[at + (WAIT.nr >> 2)] = call.nr
+    const { deadline } = call
+    slots.u32[at + (WAIT.flags >> 2)] =
+      (deadline === undefined ? 0 : WAIT_DEADLINE) | (report ? WAIT_REPORT : 0)
+    for (let i = 0; i < 6; i++) slots.put64(at + (WAIT.args >> 2) + i * 2, call.args[i] ?? 0)
+    if (deadline !== undefined) {
+      slots.put64(at + (WAIT.deadline >> 2), deadline.sec)
+      slots.put64(at + (WAIT.deadline >> 2) + 2, deadline.nsec)
+    }
+    this.#reports = report
+    if (this.regs.ipTouched) this.space.patcher.enterSite(this)
+    if (this.#restoreXstate) {
+      this.queue(OP_XRSTOR, 0)
+      this.#restoreXstate = false
+    }
+    this.#goOn(COMMAND_WAIT)
+  }
+
+  interruptedDeadline(): { sec: number; nsec: number } | undefined {
+    const { slots } = this.platform
+    const at = slots.at(this.slot, SLOT.wait)
+    if ((slots.u32[at + (WAIT.flags >> 2)]! & WAIT_DEADLINE) === 0) return undefined
+    const deadline = at + (WAIT.deadline >> 2)
+    return { sec: slots.get64(deadline), nsec: slots.get64(deadline + 2) }
+  }
+
+  /** Whether it waits in a host call by what its slot says; it may end that at any moment. */
+  get #waits(): boolean {
+    const { slots } = this.platform
+    return !this.stopped && Atomics.load(slots.u32, slots.at(this.slot, SLOT.state)) === STATE_WAIT
+  }
+
+  nativeWait(): { nr: number; args: number[]; sp: number; ip: number } | undefined {
+    if (!this.#waits) return undefined
+    const { slots } = this.platform
+    const word = (field: number): number => slots.get64(slots.at(this.slot, field))
+    return {
+      nr: slots.u32[slots.at(this.slot, SLOT.rax)]!,
+      args: [SLOT.rdi, SLOT.rsi, SLOT.rdx, SLOT.r10, SLOT.r8, SLOT.r9].map(word),
+      sp: word(SLOT.rsp),
+      ip: this.space.patcher.siteOf(word(SLOT.rip)),
+    }
+  }
+
+  allowFutexes(): void {
+    const { slots } = this.platform
+    slots.u32[slots.at(this.slot, SLOT.constants)]! |= FUTEX_BIT
+  }
+
+  queueFutexWake(address: number): void {
+    this.queue(OP_SYSCALL, NR.futex, address, FUTEX_WAKE, 1)
+  }
+
+  /**
+   * Keeps a thread that waits from guest code, for a moment: false if it runs. `release` lets it go; one that came out of its
+   * wait meanwhile stops as by a kick.
+   */
+  hold(): boolean {
+    const { slots } = this.platform
+    if (!this.#waits) return false
+    // Seen by the stub after it has left the state that is read here, or before the wait begins: see wait_natively.
+    Atomics.store(slots.u32, slots.at(this.slot, SLOT.interrupt), 1)
+    if (this.#waits) return true
+    this.release()
+    return false
+  }
+  release(): void {
+    const { slots } = this.platform
+    if (!this.#kicked) Atomics.store(slots.u32, slots.at(this.slot, SLOT.interrupt), 0)
+  }
+
+  /** While held: where it goes on in guest code. */
+  get heldIp(): number {
+    return this.platform.slots.get64(this.platform.slots.at(this.slot, SLOT.rip))
+  }
+  set heldIp(ip: number) {
+    this.platform.slots.put64(this.platform.slots.at(this.slot, SLOT.rip), ip)
   }
 
   #send(command: number): void {

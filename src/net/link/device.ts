@@ -1,0 +1,147 @@
+/**
+ * NetDevice: a network interface, netdevice(7).
+ *
+ * Made by who has the link (loopback.ts, veth.ts, bridge.ts, the host's links), registered with one IpStack at a time by
+ * its DeviceTable, which gives it its index; moved between stacks by unregistering and registering again; ended by
+ * DeviceTable.unregister and then `close`.
+ *
+ * Down the stack: `IpStack.transmit` sees to what the device can't do (segmentation, checksums) and calls `transmit` with
+ * the whole frame. Up: the device calls `IpStack.receive(this, packet)` with the whole frame, and at the end of a batch
+ * `runtime.backlog.drain()`.
+ */
+import type { Status } from '../../base/result.ts'
+import {
+  ARPHRD_ETHER,
+  ETH_HLEN,
+  IFF_BROADCAST,
+  IFF_LOOPBACK,
+  IFF_MULTICAST,
+  IFF_NOARP,
+  IFF_RUNNING,
+  IFF_UP,
+} from '../ip/numbers.ts'
+import type { IpStack } from '../ip-stack.ts'
+import type { Packet } from '../packet.ts'
+
+/** What /proc/net/dev and IFLA_STATS64 show. */
+export class DeviceStatistics {
+  rxPackets = 0
+  rxBytes = 0
+  rxErrors = 0
+  rxDropped = 0
+  txPackets = 0
+  txBytes = 0
+  txErrors = 0
+  txDropped = 0
+  multicast = 0
+  collisions = 0
+}
+
+/** What the device does by itself, so that the stack needn't. */
+export interface DeviceFeatures {
+  /** Completes partial checksums, or never needs them. */
+  checksum: boolean
+  /** Takes packets that are to be split (TCP). */
+  segmentation: boolean
+  /** The same for UDP_SEGMENT's. */
+  udpSegmentation: boolean
+  /** The longest IP packet that it takes to be split. */
+  gsoMaxSize: number
+}
+
+/** A device that takes all frames of another one: a bridge of its ports. */
+export interface FrameHandler {
+  /** Whether the frame (link header still at packet.link, already pulled) was consumed. */
+  handleFrame(port: NetDevice, packet: Packet): boolean
+}
+
+export abstract class NetDevice {
+  /** What IFLA_INFO_KIND shows; '' for none. */
+  abstract readonly kind: string
+  /** Given by the DeviceTable. */
+  index = 0
+  name: string
+  type = ARPHRD_ETHER
+  mtu = 1500
+  minMtu = 68
+  maxMtu = 65535
+  /** Bytes of the link header: Ethernet's 14, or 0. */
+  headerLength = ETH_HLEN
+  address: Uint8Array = new Uint8Array(6)
+  readonly broadcast: Uint8Array = new Uint8Array(6).fill(0xff)
+  flags = IFF_BROADCAST | IFF_MULTICAST
+  features: DeviceFeatures = {
+    checksum: false,
+    segmentation: false,
+    udpSegmentation: false,
+    gsoMaxSize: 65536,
+  }
+  txQueueLength = 1000
+  group = 0
+  alias = ''
+  /** The cable is in. Told to the stack by DeviceTable.setCarrier. */
+  carrier = true
+  /** The index of the device on the other side or below, as IFLA_LINK shows; 0 for none. */
+  get linkIndex(): number {
+    return 0
+  }
+  readonly statistics = new DeviceStatistics()
+  /** The namespace that it is in. */
+  stack: IpStack | undefined = undefined
+  /** The bridge that it is a port of. */
+  master: NetDevice | undefined = undefined
+  frameHandler: FrameHandler | undefined = undefined
+  /** How many want all frames (IFF_PROMISC) or all multicasts. */
+  promiscuity = 0
+  allMulticast = 0
+  /** Hardware multicast addresses listened to, as a hexadecimal key, with the number of who want them. */
+  readonly multicastList = new Map<string, number>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  get up(): boolean {
+    return (this.flags & IFF_UP) !== 0
+  }
+  get running(): boolean {
+    return this.up && this.carrier
+  }
+  get isLoopback(): boolean {
+    return (this.flags & IFF_LOOPBACK) !== 0
+  }
+  /** Neighbours are asked for by ARP or NDP. */
+  get needsNeighbours(): boolean {
+    return this.headerLength > 0 && (this.flags & (IFF_NOARP | IFF_LOOPBACK)) === 0
+  }
+  /** Flags as netdevice(7) and rtnetlink(7) show them. */
+  get shownFlags(): number {
+    return this.running ? this.flags | IFF_RUNNING | 0x10000 : this.flags & ~IFF_RUNNING
+  }
+
+  /** Sends a whole frame and owns it from now on. 0, or a negative errno when it was dropped. */
+  abstract transmit(packet: Packet): Status
+
+  /** Set up and down, by DeviceTable.setUp. */
+  opened(): Status {
+    return 0
+  }
+  stopped(): void {}
+  /** The multicast list or promiscuity has changed. */
+  filterChanged(): void {}
+  /** It is out of its stack for good. */
+  close(): void {}
+
+  countReceived(bytes: number): void {
+    this.statistics.rxPackets++
+    this.statistics.rxBytes += bytes
+  }
+  countSent(bytes: number): void {
+    this.statistics.txPackets++
+    this.statistics.txBytes += bytes
+  }
+}
+
+export function formatMac(address: Uint8Array): string {
+  return Array.from(address, byte => byte.toString(16).padStart(2, '0')).join(':')
+}

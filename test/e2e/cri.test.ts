@@ -1,0 +1,198 @@
+/**
+ * Pods under containerd's CRI plugin, by crictl: a pod is one shim and one sandbox, whose containers share network, ipc
+ * and host name. CAISSON_TEST_RUNTIME=runc runs the same tests with that.
+ */
+import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, test } from 'node:test'
+import { BUSYBOX, ContainerdDaemon, whyNoContainerd } from './containerd-daemon.ts'
+
+const runtime = process.env.CAISSON_TEST_RUNTIME ?? 'caisson'
+const skip = whyNoContainerd('crictl', '/usr/lib/cni/bridge')
+/** NamespaceMode */
+const POD = 0
+const CONTAINER = 1
+
+describe(`pods with ${runtime}`, { skip }, () => {
+  let daemon: ContainerdDaemon
+  let pods = 0
+
+  const file = (name: string, content: unknown): string => {
+    const path = join(daemon.directory, name)
+    writeFileSync(path, JSON.stringify(content))
+    return path
+  }
+  const logs = () => join(daemon.directory, 'podlogs')
+
+  /** A pod that runs: its id, and the file that describes it. */
+  const newPod = async (pid = CONTAINER) => {
+    const name = `pod${++pods}`
+    const config = file(`${name}.json`, {
+      metadata: { name, namespace: 'default', uid: `uid-${process.pid}-${pods}`, attempt: 1 },
+      hostname: `host-${name}`,
+      log_directory: logs(),
+      linux: {
+        cgroup_parent: `/caisson-test-${process.pid}`,
+        security_context: { namespace_options: { network: POD, ipc: POD, pid } },
+      },
+    })
+    const id = await daemon.crictl('runp', '--runtime', runtime, config)
+    return { id, config, pid }
+  }
+  const newContainer = async (pod: Awaited<ReturnType<typeof newPod>>, command: string, memoryMb = 128) => {
+    const name = `c${++pods}`
+    const config = file(`${name}.json`, {
+      metadata: { name },
+      image: { image: BUSYBOX },
+      command: ['sh', '-c', command],
+      log_path: `${name}.log`,
+      linux: {
+        resources: { memory_limit_in_bytes: memoryMb << 20 },
+        security_context: { namespace_options: { network: POD, ipc: POD, pid: pod.pid } },
+      },
+    })
+    const id = await daemon.crictl('create', '--no-pull', pod.id, config, pod.config)
+    await daemon.crictl('start', id)
+    return id
+  }
+  const inContainer = async (id: string, script: string) =>
+    (await daemon.crictl('exec', '--sync', id, 'sh', '-c', script)).trimEnd()
+  const inspect = async (id: string) => JSON.parse(await daemon.crictl('inspect', id)).status
+  const becomes = async (id: string, state: string) => {
+    for (let tries = 0; tries < 200 && (await inspect(id)).state !== state; tries++) {
+      await new Promise(resolve => setTimeout(resolve, 50))
+    }
+    const status = await inspect(id)
+    assert.equal(status.state, state)
+    return status
+  }
+  const IDLE = 'trap "exit 0" TERM; while :; do sleep 0.1; done'
+
+  before(async () => {
+    daemon = await ContainerdDaemon.start('k8s.io')
+    mkdirSync(logs())
+  })
+  after(async () => daemon?.stop())
+  afterEach(async () => {
+    for (const pod of (await daemon.crictl('pods', '--quiet')).split('\n')) {
+      if (pod !== '') await daemon.crictl('rmp', '--force', pod)
+    }
+    await daemon.leavesNothing()
+  })
+
+  test('two containers share network, ipc and host name, and have files and processes of their own', async () => {
+    const pod = await newPod()
+    const first = await newContainer(
+      pod,
+      `echo mine > /file; echo shared > /dev/shm/file; nc -l -p 8000 -e cat & ${IDLE}`,
+    )
+    const second = await newContainer(pod, IDLE)
+    for (
+      let tries = 0;
+      tries < 100 && (await inContainer(first, 'test -e /dev/shm/file && echo y')) !== 'y';
+      tries++
+    );
+    assert.equal(
+      await inContainer(second, 'cat /dev/shm/file; ls /file 2>&1; hostname'),
+      `shared\nls: /file: No such file or directory\nhost-pod${pods - 2}`,
+    )
+    assert.equal(await inContainer(second, 'echo over tcp | nc -w 5 127.0.0.1 8000'), 'over tcp')
+    assert.doesNotMatch(await inContainer(second, 'ps -o args'), /8000/)
+    const address = JSON.parse(await daemon.crictl('inspectp', pod.id)).status.network.ip
+    assert.match(await inContainer(second, 'ip -o -4 addr show dev eth0'), new RegExp(address))
+    if (runtime === 'caisson') assert.equal(daemon.shimOf(second), undefined)
+  })
+
+  test('processes are shared where the pod asks for it', async () => {
+    const pod = await newPod(POD)
+    const first = await newContainer(pod, 'exec sleep 54321')
+    const second = await newContainer(pod, IDLE)
+    assert.match(await inContainer(second, 'ps -o args'), /sleep 54321/)
+    await inContainer(
+      second,
+      'kill -9 $(ps -o pid,args | grep "[5]4321" | while read pid rest; do echo $pid; done)',
+    )
+    assert.equal((await becomes(first, 'CONTAINER_EXITED')).exitCode, 137)
+  })
+
+  test('exec: output and exit status; logs: both streams', async () => {
+    const pod = await newPod()
+    const id = await newContainer(pod, `echo out; echo err >&2; ${IDLE}`)
+    const { status, stdout } = await daemon.tryCrictl('exec', id, 'sh', '-c', 'echo hello; exit 3')
+    assert.equal(stdout, 'hello\n')
+    assert.equal(status, 1)
+    let outcome = await daemon.tryCrictl('logs', id)
+    for (let tries = 0; tries < 50 && outcome.stderr === ''; tries++)
+      outcome = await daemon.tryCrictl('logs', id)
+    assert.deepEqual([outcome.stdout, outcome.stderr], ['out\n', 'err\n'])
+  })
+
+  test('stop ends a container by TERM, and by KILL where that does not help; the others go on', async () => {
+    const pod = await newPod()
+    const obeys = await newContainer(pod, 'trap "exit 7" TERM; while :; do sleep 0.1; done')
+    const ignores = await newContainer(pod, 'trap "" TERM; while :; do sleep 0.1; done')
+    await inContainer(obeys, 'true')
+    await daemon.crictl('stop', '--timeout', '10', obeys)
+    assert.equal((await inspect(obeys)).exitCode, 7)
+    assert.equal(await inContainer(ignores, 'echo still here'), 'still here')
+    await daemon.crictl('stop', '--timeout', '1', ignores)
+    assert.equal((await inspect(ignores)).exitCode, 137)
+    await daemon.crictl('rm', obeys)
+    const again = await newContainer(pod, IDLE)
+    assert.equal(await inContainer(again, 'echo new'), 'new')
+  })
+
+  test('statistics and limits are each container’s own', async () => {
+    const pod = await newPod()
+    const small = await newContainer(pod, IDLE)
+    const large = await newContainer(pod, `head -c 30000000 /dev/zero | tail & ${IDLE}`)
+    if (runtime === 'caisson') {
+      assert.equal(await inContainer(small, 'cat /sys/fs/cgroup/memory.max'), `${128 << 20}`)
+    }
+    await inContainer(large, 'dd if=/dev/zero of=/dev/shm/x bs=1M count=30 2>/dev/null')
+    const stats = async (id: string) =>
+      JSON.parse(await daemon.crictl('stats', '--output', 'json', '--id', id)).stats[0]
+    const used = async (id: string) => Number((await stats(id)).memory.workingSetBytes.value)
+    assert.ok((await used(large)) > 0)
+    assert.ok((await used(small)) > 0)
+    assert.ok(Number((await stats(small)).cpu.usageCoreNanoSeconds.value) > 0)
+  })
+
+  test('a container that runs out of memory is OOMKilled, and the pod goes on', async () => {
+    const pod = await newPod()
+    const other = await newContainer(pod, IDLE)
+    const eater = await newContainer(pod, 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done', 32)
+    const { exitCode, reason } = await becomes(eater, 'CONTAINER_EXITED')
+    assert.deepEqual([exitCode, reason], [137, 'OOMKilled'])
+    assert.equal(await inContainer(other, 'echo fine'), 'fine')
+  })
+
+  test('the end of the pod’s sandbox is the end of its containers', async () => {
+    const pod = await newPod()
+    const id = await newContainer(pod, IDLE)
+    await daemon.crictl('stopp', pod.id)
+    assert.equal((await inspect(id)).state, 'CONTAINER_EXITED')
+    await daemon.crictl('rmp', pod.id)
+  })
+
+  test('kill -9 of a pod’s shim: all of it is gone, and a new pod can take its place', {
+    skip: runtime !== 'caisson',
+  }, async () => {
+    const pod = await newPod()
+    const id = await newContainer(pod, IDLE)
+    process.kill(daemon.shimOf(pod.id)!, 'SIGKILL')
+    assert.notEqual((await becomes(id, 'CONTAINER_EXITED')).exitCode, 0)
+    const next = await newPod()
+    assert.equal(await inContainer(await newContainer(next, IDLE), 'echo ok'), 'ok')
+  })
+
+  test('a pod lives through the death and the return of containerd', async () => {
+    const pod = await newPod()
+    const id = await newContainer(pod, IDLE)
+    await daemon.restart()
+    assert.equal((await inspect(id)).state, 'CONTAINER_RUNNING')
+    assert.equal(await inContainer(id, 'echo still here'), 'still here')
+    assert.equal(await inContainer(await newContainer(pod, IDLE), 'hostname'), `host-pod${pods - 2}`)
+  })
+})
