@@ -15,6 +15,7 @@ import {
   MS_RDONLY,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
+  SIGKILL,
 } from '../src/abi/constants.ts'
 import { NR } from '../src/abi/syscall-numbers.ts'
 import { type Addon, loadAddon } from '../src/platform/addon.ts'
@@ -42,7 +43,7 @@ export async function codeOfContainerRun(packageRoot: string): Promise<Buffer | 
 async function runContainer(packageRoot: string, directory: string, log: number): Promise<void> {
   const addon = loadAddon(join(packageRoot, 'native/build/caisson.node'))
   const controlPath = join(directory, 'control.sock')
-  const sandbox = await launchSandbox({
+  const sandbox = await launchSandbox(addon, {
     packageRoot,
     controlPath,
     log,
@@ -50,8 +51,7 @@ async function runContainer(packageRoot: string, directory: string, log: number)
     networkNamespace: 'new',
     cgroups: [],
   })
-  sandbox.process.ref()
-  const ended = new Promise(resolve => sandbox.process.on('exit', resolve))
+  const ended = sandbox.process.exit
   const tree = rootTree(addon)
   const nothing = openSync('/dev/null', 'r+')
   try {
@@ -68,7 +68,7 @@ async function runContainer(packageRoot: string, directory: string, log: number)
     await client.ask({ command: 'signal', container: 'build', signo: 15 })
     await ended
   } finally {
-    sandbox.process.kill('SIGKILL')
+    sandbox.process.kill(SIGKILL)
     addon.close(tree)
     closeSync(nothing)
   }

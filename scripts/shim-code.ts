@@ -2,7 +2,7 @@
  * V8's compiled code of a shim as it is after the life of a container: for dist/ (bundle.ts). The container is on the
  * host's own root; who calls the shim, and takes its events, is this program.
  */
-import { type SpawnOptions, spawn } from 'node:child_process'
+import { type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -54,6 +54,9 @@ async function runShim(packageRoot: string, directory: string): Promise<void> {
     await ended
   } finally {
     shim.kill('SIGKILL')
+    // Nothing to do, unless the life was cut short.
+    const remove = ['shim', '-namespace', ID, '-id', ID, '-bundle', bundle, 'delete']
+    spawnSync(join(packageRoot, 'native/build/caisson'), remove)
     events.close()
     closeSync(listener)
     closeSync(code)

@@ -13,6 +13,7 @@ napi_value jail_init(napi_env env, napi_value exports);
 napi_value control_init(napi_env env, napi_value exports);
 napi_value systrap_init(napi_env env, napi_value exports);
 napi_value watch_init(napi_env env, napi_value exports);
+napi_value process_init(napi_env env, napi_value exports);
 napi_value socket_init(napi_env env, napi_value exports);
 
 /* The epoll set of Host.watch; its events carry the watch's token in data.u64. */

@@ -19,6 +19,7 @@ NAPI_MODULE_INIT()
 	control_init(env, exports);
 	socket_init(env, exports);
 	watch_init(env, exports);
+	process_init(env, exports);
 	if (systrap_init)
 		systrap_init(env, exports);
 	return exports;

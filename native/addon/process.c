@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,12 +117,12 @@ static napi_value process_start(napi_env env, napi_callback_info info)
 	start.argv = copy_strings(env, argv[1]);
 	start.environment = copy_strings(env, argv[2]);
 	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &start.signals);
+	sigprocmask(SIG_SETMASK, &all, &start.signals);
 	pid_t pid = vfork();
 	if (pid == 0)
 		run_child(&start);
 	int error = pid < 0 ? errno : start.error;
-	pthread_sigmask(SIG_SETMASK, &start.signals, NULL);
+	sigprocmask(SIG_SETMASK, &start.signals, NULL);
 	if (pid > 0 && error != 0)
 		waitpid(pid, NULL, 0);
 	free(start.path);
@@ -132,67 +131,10 @@ static napi_value process_start(napi_env env, napi_callback_info info)
 	return make_number(env, error != 0 ? -error : pid);
 }
 
-struct watch {
-	pid_t pid;
-	napi_threadsafe_function tell;
-	napi_deferred deferred;
-};
-
-/* Its number stays its own until the main thread has reaped it, which may send it signals until then. */
-static void *wait_for_end(void *data)
-{
-	struct watch *watch = data;
-	siginfo_t info;
-	while (waitid(P_PID, watch->pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
-		;
-	napi_call_threadsafe_function(watch->tell, NULL, napi_tsfn_blocking);
-	return NULL;
-}
-
-static void tell_end(napi_env env, napi_value callback, void *context, void *data)
-{
-	struct watch *watch = context;
-	int status = SIGKILL;
-	(void)callback;
-	(void)data;
-	if (!env)
-		return;
-	waitpid(watch->pid, &status, 0);
-	napi_resolve_deferred(env, watch->deferred, make_number(env, status));
-	napi_release_threadsafe_function(watch->tell, napi_tsfn_release);
-	free(watch);
-}
-
-/* processEnd(pid): a promise of the status as wait(2) has it, which doesn't keep the event loop alive. */
-static napi_value process_end(napi_env env, napi_callback_info info)
-{
-	ARGUMENTS(1);
-	napi_value promise, name;
-	pthread_attr_t attributes;
-	pthread_t thread;
-	struct watch *watch = calloc(1, sizeof *watch);
-
-	if (!watch)
-		abort();
-	watch->pid = get_number(env, argv[0]);
-	napi_create_promise(env, &watch->deferred, &promise);
-	napi_create_string_utf8(env, "caisson.processEnd", NAPI_AUTO_LENGTH, &name);
-	napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, NULL, NULL, watch, tell_end, &watch->tell);
-	napi_unref_threadsafe_function(env, watch->tell);
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attributes, 64 << 10);
-	if (pthread_create(&thread, &attributes, wait_for_end, watch) != 0)
-		abort();
-	pthread_attr_destroy(&attributes);
-	return promise;
-}
-
 napi_value process_init(napi_env env, napi_value exports)
 {
 	static const struct caisson_call calls[] = {
 		{ "startProcess", process_start },
-		{ "processEnd", process_end },
 	};
 	caisson_export(env, exports, calls, sizeof calls / sizeof calls[0]);
 	return exports;

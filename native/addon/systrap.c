@@ -797,14 +797,14 @@ static napi_value systrap_process_clock(napi_env env, napi_callback_info info)
 	return make_number(env, time.tv_sec * 1000000000ll + time.tv_nsec);
 }
 
-static napi_value systrap_cpu_count(napi_env env, napi_callback_info info)
+/* allowedCpus(into): the mask of the CPUs that the caller may run on; the length of what was written. */
+static napi_value systrap_allowed_cpus(napi_env env, napi_callback_info info)
 {
-	cpu_set_t set;
+	ARGUMENTS(1);
+	size_t length;
+	void *mask = get_bytes(env, argv[0], &length);
 
-	(void)info;
-	if (sched_getaffinity(0, sizeof set, &set))
-		return make_number(env, 1);
-	return make_number(env, CPU_COUNT(&set));
+	return make_result(env, syscall(SYS_sched_getaffinity, 0, length, mask));
 }
 
 napi_value systrap_init(napi_env env, napi_value exports)
@@ -836,7 +836,7 @@ napi_value systrap_init(napi_env env, napi_value exports)
 		{ "awaitQuiet", systrap_await_quiet },
 		{ "followLoop", systrap_follow_loop },
 		{ "processClock", systrap_process_clock },
-		{ "cpuCount", systrap_cpu_count },
+		{ "allowedCpus", systrap_allowed_cpus },
 	};
 
 	caisson_export(env, exports, calls, sizeof calls / sizeof calls[0]);

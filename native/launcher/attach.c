@@ -25,6 +25,7 @@ static void arrange_descriptors(int connection)
 	if (syscall(SYS_close_range, CONNECTION + 1, ~0u, 0) < 0)
 		die("attach: descriptors");
 	take_terminal();
+	leave_directory();
 	if (dup2(STDIN_FILENO, STDOUT_FILENO) < 0 || dup2(STDIN_FILENO, STDERR_FILENO) < 0)
 		die("attach: descriptors");
 	fcntl(CONNECTION, F_SETFL, O_NONBLOCK);

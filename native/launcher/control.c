@@ -53,13 +53,13 @@ int open_control_socket(const char *path)
 	return fd;
 }
 
-void tell_sentry(int channel, char byte, int fd)
+void tell_sentry(int channel, const void *bytes, size_t length, int fd)
 {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { 0 };
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = length };
 	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
 	if (fd >= 0) {
 		message.msg_control = &control;
@@ -82,6 +82,6 @@ void pass_connection(int control, int channel)
 		return;
 	/* Everybody can connect to an abstract socket. */
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == geteuid() || peer.uid == 0))
-		tell_sentry(channel, 0, connection);
+		tell_sentry(channel, "", 1, connection);
 	close(connection);
 }

@@ -20,8 +20,9 @@
  *   sentry.c      the child, from its first instruction to node's
  *   control.c     control sockets and the socket pair
  *   watch.c       the parent's life
- *   terminal.c    signals and a terminal's size, for the processes that stand for guest processes
+ *   terminal.c    what the processes that stand for guest processes share: signals, a terminal's size
  *   container.c   `sandbox`: the launcher that stands for a container
+ *   spare.c       a sandbox that is started before anybody has ordered it
  *   attach.c      `attach`: the process that stands for a process of a container
  */
 #ifndef CAISSON_LAUNCHER_H
@@ -54,8 +55,10 @@ struct parts {
 };
 /* Found from the launcher's own place, PACKAGE/native/build/caisson. */
 void find_parts(struct parts *parts);
-/* The caller's environment for node; variables that would act on node itself are renamed. */
-char **node_environment(char **environment, bool jailed);
+/* The caller's environment for node; variables that would act on node itself are renamed. `added`: one more, or NULL. */
+char **node_environment(char **environment, char *added);
+/* Says who the launcher is: CAISSON_LAUNCHER=PID. */
+char *launcher_variable(void);
 /* That of a sentry whose guests' environments come with their requests. */
 char **empty_environment(void);
 _Noreturn void run_node(struct parts *parts, int argc, char **argv, char **environment);
@@ -93,8 +96,8 @@ pid_t start_sentry(struct parts *parts, const struct sentry_options *options, co
 /* An abstract socket, caisson-UID-PID, which ends with us; -1 where it can't be had. */
 int open_abstract_socket(void);
 int open_control_socket(const char *path);
-/* Sends a byte to the sentry, with a descriptor if `fd` is one. What doesn't fit at once is lost. */
-void tell_sentry(int channel, char byte, int fd);
+/* Sends a message to the sentry, with a descriptor if `fd` is one. What doesn't fit at once is lost. */
+void tell_sentry(int channel, const void *bytes, size_t length, int fd);
 void pass_connection(int control, int channel);
 
 /* watch.c */
@@ -109,12 +112,38 @@ struct watch {
 _Noreturn void watch_over(const struct watch *watch);
 
 /* terminal.c */
+/* What the caller works in can then be unmounted: we outlive him. */
+void leave_directory(void);
 /* Makes the terminal on standard input, if there is one, ours, so that we hear of its size; standard input is nothing then. */
 void take_terminal(void);
 /* All signals that can be passed on to a guest process. */
 void passable_signals(sigset_t *set);
 
+/* container.c */
+/* What a sandbox for containers is to be. */
+struct order {
+	const char *control;
+	const char *network_namespace;
+	bool host_network;
+	const char **cgroups;
+	int cgroup_count;
+	/* oom_score_adj of guest processes. */
+	long oom_score_adj;
+	/* The sentry's own flags, one a line. */
+	char settings[4096];
+};
 _Noreturn void run_container(struct parts *parts, int argc, char **argv);
+/* The spare launcher: REPORT_FD's other end is the runtime's. */
+_Noreturn void run_spare(struct parts *parts, const char *network_namespace);
+
+/* spare.c */
+/* Environment variable of the runtime: FD:PID:NETWORK, its end of the socket, the spare launcher, and where that is. */
+#define SPARE_VARIABLE "CAISSON_SPARE="
+/* Where the command is likely to need one: the variable, or NULL. */
+char *start_spare(struct parts *parts, int argc, char **argv);
+/* Waits for the order, puts its descriptors where they belong; the number of flags, 0 if none will come. */
+int receive_order(char *text, size_t room, char **flags, int most);
+
 _Noreturn void run_attached(int argc, char **argv);
 
 #endif

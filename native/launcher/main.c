@@ -1,4 +1,7 @@
-/* Which verb needs what: most are plain runs of node, two make a sandbox around it, one is all of its own. */
+/*
+ * Which verb needs what: most are plain runs of node, for some beside a spare sandbox; two make a sandbox around it, and
+ * one is all of its own.
+ */
 #include "launcher.h"
 
 #include <string.h>
@@ -56,7 +59,7 @@ static _Noreturn void run_command(struct parts *parts, int argc, char **argv, ch
 	struct sentry_options options = {
 		.own_network = !wants_host_network(argc, argv),
 		.oom_score_adj = read_setting("/proc/self/oom_score_adj"),
-		.environment = node_environment(environment, true),
+		.environment = node_environment(environment, launcher_variable()),
 		.argc = argc,
 		.argv = argv,
 	};
@@ -80,5 +83,5 @@ int main(int argc, char **argv, char **environment)
 		run_command(&parts, argc, argv, environment);
 	if (strcmp(verb, "sandbox") == 0)
 		run_container(&parts, argc, argv);
-	run_node(&parts, argc, argv, node_environment(environment, false));
+	run_node(&parts, argc, argv, node_environment(environment, start_spare(&parts, argc, argv)));
 }

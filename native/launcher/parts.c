@@ -55,7 +55,7 @@ static bool is_hidden(const char *variable)
 	return false;
 }
 
-static char *launcher_variable(void)
+char *launcher_variable(void)
 {
 	char *text;
 	if (asprintf(&text, "CAISSON_LAUNCHER=%d", getpid()) < 0)
@@ -63,7 +63,7 @@ static char *launcher_variable(void)
 	return text;
 }
 
-char **node_environment(char **environment, bool jailed)
+char **node_environment(char **environment, char *added)
 {
 	size_t count = 0, at = 0;
 	while (environment[count])
@@ -72,13 +72,15 @@ char **node_environment(char **environment, bool jailed)
 	if (!copy)
 		die("environment");
 	for (size_t i = 0; i < count; i++) {
+		/* Of another process. */
+		if (strncmp(environment[i], SPARE_VARIABLE, strlen(SPARE_VARIABLE)) == 0)
+			continue;
 		copy[at] = environment[i];
 		if (is_hidden(environment[i]) && asprintf(&copy[at], "%s%s", hidden_mark, environment[i]) < 0)
 			die("environment");
 		at++;
 	}
-	if (jailed)
-		copy[at] = launcher_variable();
+	copy[at] = added;
 	return copy;
 }
 

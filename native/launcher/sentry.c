@@ -54,11 +54,16 @@ static void refuse_io_uring(void)
 /* The process that makes guest processes (native/zygote), while node starts. It sheds its capabilities itself. */
 static void start_zygote(struct parts *parts, long oom_score_adj)
 {
-	char *arguments[] = { "caisson-zygote", NULL };
+	char score[16];
+	char *arguments[] = { "caisson-zygote", NULL, NULL };
 	/* The children unmap the memory that the C library would have registered for restartable sequences. */
 	char *environment[] = { "GLIBC_TUNABLES=glibc.pthread.rseq=0", NULL };
 	int channel[2];
 
+	if (oom_score_adj != read_setting("/proc/self/oom_score_adj")) {
+		snprintf(score, sizeof score, "%ld", oom_score_adj);
+		arguments[1] = score;
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) < 0)
 		die("socketpair");
 	pid_t pid = fork();
@@ -66,12 +71,8 @@ static void start_zygote(struct parts *parts, long oom_score_adj)
 		die("fork");
 	if (pid == 0) {
 		sigset_t none;
-		char score[16];
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
-		/* It may always be raised. */
-		snprintf(score, sizeof score, "%ld", oom_score_adj);
-		write_file("/proc/self/oom_score_adj", score);
 		if (dup2(channel[1], 3) < 0 || syscall(SYS_close_range, 4, ~0u, 0) < 0)
 			die("descriptors");
 		execve(parts->zygote, arguments, environment);
@@ -144,7 +145,7 @@ pid_t start_sentry(struct parts *parts, const struct sentry_options *options, co
 	}
 	close(pair[1]);
 	map_ids(child);
-	tell_sentry(pair[0], 'g', -1);
+	tell_sentry(pair[0], "g", 1, -1);
 	*channel = pair[0];
 	return child;
 }

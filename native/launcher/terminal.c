@@ -1,4 +1,4 @@
-/* What the processes that stand for guest processes have in common: a terminal's size, and signals. */
+/* What the processes that stand for guest processes have in common: a terminal's size, signals, no directory. */
 #include "launcher.h"
 
 #include <fcntl.h>
@@ -18,6 +18,12 @@ void take_terminal(void)
 		die("/dev/null");
 	if (nothing > STDERR_FILENO)
 		close(nothing);
+}
+
+void leave_directory(void)
+{
+	if (chdir("/") < 0)
+		die("/");
 }
 
 void passable_signals(sigset_t *set)

@@ -19,8 +19,8 @@ static _Noreturn void end_as(int status)
 		exit(WEXITSTATUS(status));
 	int signal = WTERMSIG(status);
 	if (signal == SIGSYS)
-		warn("the sandbox was ended: its kernel made a host call that is not on its list (--log-level=debug "
-			"names it)");
+		warn("the sandbox was ended: its kernel made a host call that is not on its list, which the line before "
+			"names");
 	else if (signal == SIGKILL && !killed_by_us)
 		warn("the sandbox was killed from outside or by the host's out-of-memory killer");
 	else if (signal != SIGKILL)
@@ -71,7 +71,8 @@ static void handle_signal(const struct watch *watch, const struct signalfd_sigin
 	}
 	if (asks_for_the_end(info->ssi_signo))
 		kill_if_deaf(watch);
-	tell_sentry(watch->channel, (char)info->ssi_signo, -1);
+	unsigned char signo = info->ssi_signo;
+	tell_sentry(watch->channel, &signo, 1, -1);
 	if (info->ssi_signo == SIGTSTP && watch->stops)
 		raise(SIGSTOP);
 }

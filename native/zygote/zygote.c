@@ -5,6 +5,9 @@
  * itself in with the filter that the sentry sent, and enters the stub, where it waits for the sentry. What else of
  * the zygote lies in the child's address space the sentry unmaps then.
  *
+ * The argument is the oom_score_adj of its children, if that isn't its own: what is killed for want of memory are
+ * guest processes, and not the one without which there can be no more of them.
+ *
  * Descriptor 3 is a SOCK_SEQPACKET socket to the sentry. The zygote tells the vDSO's range and address, and the stub's
  * entry. The first message that it gets is the seccomp filter, with the info memfd and the eventfd; every other one byte
  * with the slots memfd and the stub's socket.
@@ -145,6 +148,17 @@ static void report_vdso(void)
 		die("send");
 }
 
+/* Where the jail has no /proc, and where it would have to be lowered without the right to, it stays what it is. */
+static void set_oom_score_adj(const char *score)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "%s", score);
+	close(fd);
+}
+
 static void become_stub(int slots, int socket, int event)
 {
 	static const int signals[] = { SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, CAISSON_KICK_SIGNAL };
@@ -186,7 +200,6 @@ int main(int argc, char **argv)
 	int fds[2], event;
 	ssize_t n;
 
-	(void)argc;
 	claim_addresses(argv);
 	/* Else a descendant's working directory would lie in the host's tree, which pivot_root leaves where it is. */
 	if (chdir("/"))
@@ -219,6 +232,8 @@ int main(int argc, char **argv)
 			/* The sentry sees the socket close. */
 			break;
 		case 0:
+			if (argc > 1)
+				set_oom_score_adj(argv[1]);
 			become_stub(fds[0], fds[1], event);
 		}
 		close(fds[0]);

@@ -412,6 +412,218 @@ export const NDMSG = {
   ndm_type: 11,
 } as const
 
+export const NDA_CACHEINFO = {
+  size: 16,
+  ndm_confirmed: 0,
+  ndm_used: 4,
+  ndm_updated: 8,
+  ndm_refcnt: 12,
+} as const
+
+export const IFA_CACHEINFO = { size: 16, ifa_prefered: 0, ifa_valid: 4, cstamp: 8, tstamp: 12 } as const
+
+export const RTA_CACHEINFO = {
+  size: 32,
+  rta_clntref: 0,
+  rta_lastuse: 4,
+  rta_expires: 8,
+  rta_error: 12,
+  rta_used: 16,
+  rta_id: 20,
+  rta_ts: 24,
+  rta_tsage: 28,
+} as const
+
+export const RTNEXTHOP = { size: 8, rtnh_len: 0, rtnh_flags: 2, rtnh_hops: 3, rtnh_ifindex: 4 } as const
+
+export const RTNL_LINK_STATS = {
+  size: 96,
+  rx_packets: 0,
+  tx_packets: 4,
+  rx_bytes: 8,
+  tx_bytes: 12,
+  rx_errors: 16,
+  tx_errors: 20,
+  rx_dropped: 24,
+  tx_dropped: 28,
+  multicast: 32,
+  collisions: 36,
+  rx_length_errors: 40,
+  rx_over_errors: 44,
+  rx_crc_errors: 48,
+  rx_frame_errors: 52,
+  rx_fifo_errors: 56,
+  rx_missed_errors: 60,
+  tx_aborted_errors: 64,
+  tx_carrier_errors: 68,
+  tx_fifo_errors: 72,
+  tx_heartbeat_errors: 76,
+  tx_window_errors: 80,
+  rx_compressed: 84,
+  tx_compressed: 88,
+  rx_nohandler: 92,
+} as const
+
+export const RTNL_LINK_STATS64 = {
+  size: 200,
+  rx_packets: 0,
+  tx_packets: 8,
+  rx_bytes: 16,
+  tx_bytes: 24,
+  rx_errors: 32,
+  tx_errors: 40,
+  rx_dropped: 48,
+  tx_dropped: 56,
+  multicast: 64,
+  collisions: 72,
+  rx_length_errors: 80,
+  rx_over_errors: 88,
+  rx_crc_errors: 96,
+  rx_frame_errors: 104,
+  rx_fifo_errors: 112,
+  rx_missed_errors: 120,
+  tx_aborted_errors: 128,
+  tx_carrier_errors: 136,
+  tx_fifo_errors: 144,
+  tx_heartbeat_errors: 152,
+  tx_window_errors: 160,
+  rx_compressed: 168,
+  tx_compressed: 176,
+  rx_nohandler: 184,
+  rx_otherhost_dropped: 192,
+} as const
+
+export const RTNL_LINK_IFMAP = {
+  size: 32,
+  mem_start: 0,
+  mem_end: 8,
+  base_addr: 16,
+  irq: 24,
+  dma: 26,
+  port: 27,
+} as const
+
+export const FIB_RULE_HDR = {
+  size: 12,
+  family: 0,
+  dst_len: 1,
+  src_len: 2,
+  tos: 3,
+  table: 4,
+  res1: 5,
+  res2: 6,
+  action: 7,
+  flags: 8,
+} as const
+
+export const GENLMSGHDR = { size: 4, cmd: 0, version: 1, reserved: 2 } as const
+
+export const INET_DIAG_REQ_V2 = {
+  size: 56,
+  sdiag_family: 0,
+  sdiag_protocol: 1,
+  idiag_ext: 2,
+  pad: 3,
+  idiag_states: 4,
+  id: 8,
+} as const
+
+export const INET_DIAG_SOCKID = {
+  size: 48,
+  idiag_sport: 0,
+  idiag_dport: 2,
+  idiag_src: 4,
+  idiag_dst: 20,
+  idiag_if: 36,
+  idiag_cookie: 40,
+} as const
+
+export const INET_DIAG_MSG = {
+  size: 72,
+  idiag_family: 0,
+  idiag_state: 1,
+  idiag_timer: 2,
+  idiag_retrans: 3,
+  id: 4,
+  idiag_expires: 52,
+  idiag_rqueue: 56,
+  idiag_wqueue: 60,
+  idiag_uid: 64,
+  idiag_inode: 68,
+} as const
+
+export const INET_DIAG_MEMINFO = {
+  size: 16,
+  idiag_rmem: 0,
+  idiag_wmem: 4,
+  idiag_fmem: 8,
+  idiag_tmem: 12,
+} as const
+
+export const INET_DIAG_BC_OP = { size: 4, code: 0, yes: 1, no: 2 } as const
+
+export const INET_DIAG_HOSTCOND = { size: 8, family: 0, prefix_len: 1, port: 4, addr: 8 } as const
+
+export const UNIX_DIAG_REQ = {
+  size: 24,
+  sdiag_family: 0,
+  sdiag_protocol: 1,
+  pad: 2,
+  udiag_states: 4,
+  udiag_ino: 8,
+  udiag_show: 12,
+  udiag_cookie: 16,
+} as const
+
+export const UNIX_DIAG_MSG = {
+  size: 16,
+  udiag_family: 0,
+  udiag_type: 1,
+  udiag_state: 2,
+  pad: 3,
+  udiag_ino: 4,
+  udiag_cookie: 8,
+} as const
+
+export const UNIX_DIAG_RQLEN = { size: 8, udiag_rqueue: 0, udiag_wqueue: 4 } as const
+
+export const ARPREQ = {
+  size: 68,
+  arp_pa: 0,
+  arp_ha: 16,
+  arp_flags: 32,
+  arp_netmask: 36,
+  arp_dev: 52,
+} as const
+
+export const RTENTRY = {
+  size: 120,
+  rt_dst: 8,
+  rt_gateway: 24,
+  rt_genmask: 40,
+  rt_flags: 56,
+  rt_metric: 80,
+  rt_dev: 88,
+  rt_mtu: 96,
+  rt_window: 104,
+  rt_irtt: 112,
+} as const
+
+export const PACKET_MREQ = { size: 16, mr_ifindex: 0, mr_type: 4, mr_alen: 6, mr_address: 8 } as const
+
+export const TPACKET_STATS = { size: 8, tp_packets: 0, tp_drops: 4 } as const
+
+export const TPACKET_AUXDATA = {
+  size: 20,
+  tp_status: 0,
+  tp_len: 4,
+  tp_snaplen: 8,
+  tp_mac: 12,
+  tp_net: 14,
+  tp_vlan_tci: 16,
+  tp_vlan_tpid: 18,
+} as const
+
 export const SIGINFO = {
   size: 128,
   si_signo: 0,

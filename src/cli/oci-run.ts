@@ -46,7 +46,6 @@ export const runVerb: Verb = {
       if (!detach) passSignals(standing.pid)
       await runtime.start(id)
       if (detach) return 0
-      standing.process.ref()
       const status = await standing.exit
       if (!words.has('keep')) await runtime.delete(id, true)
       return status

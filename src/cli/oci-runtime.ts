@@ -18,7 +18,7 @@ export function idOf(words: Words): string {
   return id
 }
 
-/** --preserve-fds N: descriptors 3 to 3 + N - 1, and before them those of systemd's socket activation. */
+/** --preserve-fds N: descriptors 3 to 3 + N - 1. */
 export function preservedDescriptors(words: Words): number[] {
   const given = words.last('preserve-fds') ?? '0'
   if (!/^\d{1,3}$/.test(given)) throw new UserError(`--preserve-fds: ${given} is not a number of descriptors`)

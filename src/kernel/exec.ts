@@ -166,6 +166,7 @@ export function commitExec(task: Task, next: PendingExec): void {
   deletePosixTimers(group)
   group.exitSignal = SIGCHLD
   group.hasExeced = true
+  group.waits = false
   if (next.secure) task.personality &= ~PER_CLEAR_ON_SETID
   const { euid, egid } = next.cred
   const sameIdentity = euid === task.cred.uid && egid === task.cred.gid && !next.secure

@@ -9,6 +9,7 @@ import {
   CLD_EXITED,
   CLD_KILLED,
   SA_NOCLDWAIT,
+  SIG_DFL,
   SIG_IGN,
   SIGCHLD,
   SIGKILL,
@@ -159,7 +160,7 @@ function notifyParent(group: ThreadGroup): boolean {
   const { parent } = group
   if (parent === undefined || parent.dead) return true
   let signo = group.exitSignal
-  let reap = false
+  let reap = group.orphan && leavesOrphans(parent)
   const action = parent.handlers.action(SIGCHLD)
   if (signo === SIGCHLD && (action.handler === SIG_IGN || (action.flags & SA_NOCLDWAIT) !== 0)) {
     reap = true
@@ -174,6 +175,15 @@ function notifyParent(group: ThreadGroup): boolean {
   }
   parent.childWait.wakeAll()
   return reap
+}
+
+/**
+ * Processes from outside and their orphans have nobody but the container's first process to wait for them. Where its
+ * program, a plain service as a rule, has never waited for anything nor asked to be told, they are not left to it.
+ */
+function leavesOrphans(init: ThreadGroup): boolean {
+  if (init.waits || init.parent !== undefined || !init.isNamespaceInit) return false
+  return init.handlers.action(SIGCHLD).handler === SIG_DFL
 }
 
 /** release_task: nothing of the process is left. */
@@ -220,6 +230,7 @@ function moveToReaper(child: ThreadGroup, from: ThreadGroup): void {
   child.parent = reaper
   child.parentTask = reaper.representative
   child.exitSignal = SIGCHLD
+  child.orphan = true
   signalIfOrphaned(child, from, false)
   if (child.dead && !child.zapping && notifyParent(child)) releaseProcess(child)
 }

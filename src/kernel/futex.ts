@@ -92,7 +92,7 @@ export class NativeWait {
 
 /** What a call gives, or how it goes on, whose wait in the host's kernel was interrupted. */
 export function interruptedFutex(task: Task): number {
-  const deadline = task.thread.interruptedDeadline?.()
+  const deadline = task.thread.native?.interruptedDeadline()
   // Only futex(2) goes on with its deadline; the others begin anew, with the absolute one of their arguments.
   const timed = task.callNumber === NR.futex && task.args[3] !== 0
   task.progress = timed && deadline !== undefined ? new NativeWait(deadline) : undefined
@@ -152,7 +152,7 @@ export class FutexTable {
   allowNative(task: Task): void {
     if (!this.native || task.kernel.trace !== undefined) return
     if (task.seccomp?.alwaysAllows(NR.futex) === false) return
-    if (task.ns.time.monotonicOffset === 0) task.thread.allowFutexes?.()
+    if (task.ns.time.monotonicOffset === 0) task.thread.native?.allowFutexes()
   }
 
   /** Wakes `wakeCount` and moves `moveCount` others to the queue of `to`: how many of both. */

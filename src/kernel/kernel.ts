@@ -7,6 +7,7 @@
  */
 import { ENOSYS } from '../abi/errno.ts'
 import type { Clock } from '../base/clock.ts'
+import { parseCpuList } from '../base/cpu-list.ts'
 import { UserNamespace } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { MmContext } from '../mm/context.ts'
@@ -157,6 +158,17 @@ export class Kernel {
     const first = this.cgroups.makeChild(':first') as Cgroup
     this.cgroup = new CgroupNamespace(this.userNs, INIT_INUM.cgroup, first)
     this.time = new TimeNamespace(this.userNs, INIT_INUM.time)
+  }
+
+  /** The CPUs of the machine, as files about it show them; a process may be allowed fewer (scheduling.ts). */
+  get cpus(): readonly number[] {
+    this.#cpus ??= parseCpuList(this.host.fact('sys/devices/system/cpu/online')) ?? this.platform.cpus
+    return this.#cpus
+  }
+  #cpus: readonly number[] | undefined = undefined
+  /** One more than the highest number: the width of CPU masks. */
+  get cpuWidth(): number {
+    return this.cpus[this.cpus.length - 1] + 1
   }
 
   /** CLOCK_MONOTONIC in ns. */

@@ -133,7 +133,7 @@ function waitNatively(task: Task): void {
   trace?.blocked(task)
   task.dropProgress()
   task.state = RUNNING
-  task.thread.waitNatively!(task.nativeCall!, trace !== undefined)
+  task.thread.native!.start(task.nativeCall!, trace !== undefined)
   task.nativeCall = undefined
   // Whoever holds the process counted on its threads' way back to guest code, which this is not.
   if (task.group.holds !== 0) task.thread.kick()

@@ -85,7 +85,7 @@ export function copyNamespaces(task: Task, flags: number, cred: Credentials, fs:
         ? new UtsNamespace(old.uts.hostname, old.uts.domainname, userNs, kernel.newInum())
         : old.uts,
     ipc: (flags & CLONE_NEWIPC) !== 0 ? new IpcNamespace(userNs, kernel.newInum()) : old.ipc,
-    net: (flags & CLONE_NEWNET) !== 0 ? new NetNamespace(userNs, kernel.newInum()) : old.net,
+    net: (flags & CLONE_NEWNET) !== 0 ? new NetNamespace(userNs, kernel.newInum(), old.net.runtime) : old.net,
     cgroup:
       (flags & CLONE_NEWCGROUP) !== 0
         ? new CgroupNamespace(userNs, kernel.newInum(), task.group.cgroup)

@@ -25,8 +25,8 @@ export const INIT_INUM = {
   net: 0xf0000000,
   mnt: 0xf0000001,
 } as const
-/** Those made later count up from here. */
-export const FIRST_DYNAMIC_INUM = 0xf0000002
+/** Those made later count up from here: 4026532096, about where a Linux that has booted is. */
+export const FIRST_DYNAMIC_INUM = 0xf0000100
 
 export class UtsNamespace {
   hostname: string
@@ -72,10 +72,13 @@ export class NetNamespace {
   unprivilegedPortStart = 1024
   /** The network stack, made by net/ on first use. */
   stack: unknown = undefined
+  /** What the network stacks of the kernel share, put there by net/; undefined: they have none but unix sockets. */
+  runtime: unknown
 
-  constructor(userNs: UserNamespace, inum: number) {
+  constructor(userNs: UserNamespace, inum: number, runtime?: unknown) {
     this.userNs = userNs
     this.inum = inum
+    this.runtime = runtime
   }
 }
 

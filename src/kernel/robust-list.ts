@@ -24,7 +24,7 @@ function clearChildTid(task: Task): void {
   const { futexes } = task.kernel
   const status = mm.putU32(address, 0)
   if (futexes.native && mm.space.active === thread) {
-    if (status === 0) thread.queueFutexWake!(address)
+    if (status === 0) thread.native!.queueWake(address)
     return
   }
   mm.space.flush?.()

@@ -1,5 +1,6 @@
 /** Scheduling attributes of a task. The host's scheduler decides; these are kept, inherited and reported. */
 import { SCHED_NORMAL } from '../abi/constants.ts'
+import type { Task } from './task.ts'
 
 export class Scheduling {
   policy = SCHED_NORMAL
@@ -13,8 +14,8 @@ export class Scheduling {
   period = 0
   /** ioprio_set(2): class << 13 | data. */
   ioPriority = 0
-  /** Bytes of the CPU mask; undefined: all CPUs. */
-  affinity: Uint8Array | undefined = undefined
+  /** The CPUs that it asked for, ascending; undefined: it never did. */
+  affinity: readonly number[] | undefined = undefined
 
   /** What a child starts with. */
   inherited(): Scheduling {
@@ -26,4 +27,13 @@ export class Scheduling {
     if (this.nice < 0) child.nice = 0
     return child
   }
+}
+
+/** The CPUs that a task may run on: those that it asked for, as far as its cgroup has them; all of these if it has none. */
+export function allowedCpus(task: Task): readonly number[] {
+  const { effective } = task.group.cgroup.cpuset
+  const { affinity } = task.scheduling
+  if (affinity === undefined) return effective
+  const both = effective.filter(cpu => affinity.includes(cpu))
+  return both.length > 0 ? both : effective
 }

@@ -41,6 +41,10 @@ export class ThreadGroup {
   /** Set by startSession or fork; a released process keeps its last. */
   processGroup!: ProcessGroup
   isSubreaper = false
+  /** It has got another parent than the one that made it. */
+  orphan = false
+  /** Its program has called wait4(2) or waitid(2). */
+  waits = false
 
   handlers: SignalHandlers
   readonly pending = new PendingSignals()

@@ -184,7 +184,7 @@ export class AddressCache {
   v4(word: number): IpAddress {
     const slot = slotOf(word)
     const known = this.#entries[slot]
-    if (known !== undefined && known.isV4 && known.w3 === word) return known
+    if (known?.isV4 && known.w3 === word) return known
     const made = IpAddress.v4(word)
     this.#entries[slot] = made
     return made

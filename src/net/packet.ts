@@ -38,6 +38,8 @@ export const PACKET_BROADCAST = 1
 export const PACKET_MULTICAST = 2
 export const PACKET_OTHERHOST = 3
 export const PACKET_OUTGOING = 4
+/** A copy of a packet that we sent to a group of which we are a member. */
+export const PACKET_LOOPBACK = 5
 
 /** Room for the headers that are pushed: Ethernet with a tag, IPv6 with options or IPv4 with options, TCP with options. */
 export const HEADROOM = 192
@@ -199,7 +201,6 @@ export class Packet {
     this.localAddress = undefined
     this.timestamp = 0
     this.connection = undefined
-    if (this.checksum === CHECKSUM_NONE) this.checksum = CHECKSUM_VERIFIED
   }
 
   release(): void {

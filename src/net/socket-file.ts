@@ -10,6 +10,7 @@ import { File, type IoctlContext } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { interfaceIoctl } from './host/interfaces.ts'
 import { receiveRequest, type Socket, sendRequest } from './socket.ts'
+import { netStack } from './stack.ts'
 
 export class SocketFile extends File {
   readonly socket: Socket
@@ -66,7 +67,10 @@ export class SocketFile extends File {
   }
   override ioctl(context: IoctlContext, request: number, argument: number): number {
     const result = this.socket.ioctl(context, request, argument)
-    return result === -ENOTTY ? interfaceIoctl(this.#ns, context, request, argument) : result
+    if (result !== -ENOTTY) return result
+    const { own } = netStack(this.#ns)
+    if (own !== undefined) return own.ioctl(context, request, argument)
+    return interfaceIoctl(this.#ns, context, request, argument)
   }
   override owned(): void {
     this.socket.owned()

@@ -13,10 +13,10 @@
  * A further container of a pod goes to the sentry that the pod's first one has; a process that holds its connection
  * stands for it in the launcher's place.
  */
-import { closeSync, openSync, renameSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { ControlClient } from '../sandbox/control-client.ts'
-import { attachProcess, launchSandbox } from '../sandbox/launch.ts'
+import { attachProcess, launchSandbox, type Sandbox } from '../sandbox/launch.ts'
 import { MAX_DESCRIPTORS } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { loadBundle } from './bundle.ts'
@@ -51,6 +51,9 @@ export async function createContainer(
   request: CreateRequest,
 ): Promise<Standing> {
   const { store } = context
+  if (process.geteuid!() !== 0) {
+    throw new UserError("containers can be made by root alone; 'caisson do' runs commands of ordinary users")
+  }
   const bundle = resolve(request.bundle)
   const config = loadBundle(bundle)
   const inPod = podRole(id, config.annotations ?? {})?.kind === 'container'
@@ -124,18 +127,26 @@ class Creation {
   /** In a sandbox of its own. */
   async #alone(io: PreparedIo): Promise<Standing> {
     const sandbox = await this.#launch(io)
+    try {
+      return await this.#furnish(sandbox, io)
+    } finally {
+      sandbox.release()
+    }
+  }
+
+  async #furnish(sandbox: Sandbox, io: PreparedIo): Promise<Standing> {
     const standing = standingOf(sandbox.process)
     this.#stands(standing)
-    this.#setNetworkSysctl(sandbox.pid)
-    await this.#runtimeHooks(sandbox.pid)
+    this.#setNetworkSysctl(standing.pid)
+    await this.#runtimeHooks(standing.pid)
     await this.#withDescriptors(io, async descriptors => {
       await sandbox.serving
       const { addon, store } = this.#context
       const sentry = new ControlClient(addon, store.controlSocket(this.#state.id))
       const timeoutMs = CREATE_TIMEOUT_MS
-      await sentry.ask({ command: 'create', spec: this.#spec(io, sandbox.pid) }, { descriptors, timeoutMs })
+      await sentry.ask({ command: 'create', spec: this.#spec(io, standing.pid) }, { descriptors, timeoutMs })
     })
-    await this.#containerHooks(sandbox.pid)
+    await this.#containerHooks(standing.pid)
     return standing
   }
 
@@ -145,7 +156,7 @@ class Creation {
     const cgroup = await this.#makeCgroup()
     const log = this.#openLog()
     try {
-      const sandbox = await launchSandbox({
+      const sandbox = await launchSandbox(this.#context.addon, {
         packageRoot: options.packageRoot,
         controlPath: store.controlSocket(this.#state.id),
         network: options.network ?? 'host',
@@ -251,7 +262,7 @@ class Creation {
     const state = hookState(this.#state, 'creating', pid)
     const abort = this.#ended.signal
     for (const kind of ['prestart', 'createRuntime'] as const) {
-      await runHooks(kind, this.#plan.hooks[kind], state, { abort })
+      await runHooks(this.#context.addon, kind, this.#plan.hooks[kind], state, { abort })
     }
   }
 
@@ -260,7 +271,7 @@ class Creation {
     const state = hookState(this.#state, 'creating', pid)
     const { addon } = this.#context
     const start = <T>(make: () => T) => inNetworkNamespace(addon, pid, make)
-    await runHooks('createContainer', hooks, state, { start, abort: this.#ended.signal })
+    await runHooks(this.#context.addon, 'createContainer', hooks, state, { start, abort: this.#ended.signal })
   }
 
   /** From now on this process is the container. */
@@ -293,9 +304,12 @@ class Creation {
 export function writePidFile(path: string, pid: number): void {
   const next = join(dirname(path), `.${basename(path)}`)
   try {
-    writeFileSync(next, String(pid))
+    // What is there may be a link that somebody else has made.
+    rmSync(next, { force: true })
+    writeFileSync(next, String(pid), { flag: 'wx' })
     renameSync(next, path)
   } catch (error) {
+    rmSync(next, { force: true })
     throw asUserError(error, `--pid-file ${path} can't be written`)
   }
 }

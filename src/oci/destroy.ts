@@ -15,10 +15,10 @@ const DELETE_TIMEOUT_MS = 5_000
 
 export async function destroy(context: Context, state: SavedState): Promise<void> {
   if (state.sandbox !== state.id) await leavePod(context, state)
-  await killStanding(state)
+  await killStanding(context, state)
   if (state.cgroup !== undefined) await HostCgroup.open(state.cgroup).remove()
   try {
-    await runHooks('poststop', state.poststop, hookState(state, 'stopped', 0))
+    await runHooks(context.addon, 'poststop', state.poststop, hookState(state, 'stopped', 0))
   } catch (error) {
     // runtime-spec: a warning, and all goes on as if it had worked.
     warn(context, (error as Error).message)
@@ -40,9 +40,9 @@ async function leavePod(context: Context, state: SavedState): Promise<void> {
 }
 
 /** Kills the process that stands for the container, and with a sandbox's launcher all that is in the sandbox. */
-async function killStanding(state: SavedState): Promise<void> {
+async function killStanding({ addon }: Context, state: SavedState): Promise<void> {
   if (state.process === undefined) return
   // What is frozen does not die.
   if (state.cgroup !== undefined) HostCgroup.open(state.cgroup).thaw()
-  if (signalProcess(state.process, SIGKILL)) await hasEnded(state.process, DEATH_LIMIT_MS)
+  if (signalProcess(addon, state.process, SIGKILL)) await hasEnded(state.process, DEATH_LIMIT_MS)
 }

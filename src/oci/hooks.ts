@@ -1,82 +1,107 @@
 /**
  * runtime-spec's hooks that run on the host: programs of whoever wrote config.json, which get the container's state on
  * standard input. Each has its own environment and nothing of ours; one after the other, and the first failure counts.
+ *
+ * Input and output are files in memory: a hook need not read the one, and what it leaves running may keep the other.
  */
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
-import type { Readable, Writable } from 'node:stream'
+import { constants } from 'node:os'
+import { MFD_CLOEXEC, SIGKILL } from '../abi/constants.ts'
+import type { Addon } from '../platform/addon.ts'
+import { HostProcess } from '../sandbox/host-process.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { HookConfig, HookKind } from './config.ts'
 
 /** Most that is shown of what a failing hook has said. */
 const MAX_OUTPUT = 16 << 10
-
-type Child = ChildProcessByStdio<Writable, Readable, Readable>
+/** Node.js takes more for no time at all. */
+const MAX_TIMER_MS = 2 ** 31 - 1
 
 export interface HookPlace {
   /** Starts a hook somewhere else than where we are. */
-  readonly start?: (start: () => Child) => Child
+  readonly start?: (start: () => HostProcess) => HostProcess
   /** Ends a hook that runs: what it would have done is of no use any more. */
   readonly abort?: AbortSignal
 }
 
 /** `state`: runtime-spec's, as JSON. Throws a UserError for the first that fails. */
 export async function runHooks(
+  addon: Addon,
   kind: HookKind,
   hooks: readonly HookConfig[],
   state: string,
-  { start = make => make(), abort }: HookPlace = {},
+  place: HookPlace = {},
 ): Promise<void> {
   for (const [index, hook] of hooks.entries()) {
-    const child = start(() => startHook(hook, abort))
-    const failure = await endOf(child, hook, state)
+    const failure = await runHook(addon, hook, state, place)
     if (failure === undefined) continue
     throw new UserError(`error running ${kind} hook #${index}: ${hook.path}: ${failure}`)
   }
 }
 
-function startHook(hook: HookConfig, signal: AbortSignal | undefined): Child {
-  const [argv0 = hook.path, ...args] = hook.args ?? []
-  return spawn(hook.path, args, {
-    argv0,
-    env: environmentOf(hook),
-    stdio: ['pipe', 'pipe', 'pipe'],
-    timeout: hook.timeout === undefined ? undefined : hook.timeout * 1000,
-    killSignal: 'SIGKILL',
-    signal,
-  })
-}
-
-/** Gives it the state and waits for its end: what went wrong. */
-function endOf(child: Child, hook: HookConfig, state: string): Promise<string | undefined> {
-  return new Promise(resolve => {
-    let stdout = ''
-    let stderr = ''
-    const end = (failure: string | undefined) => {
-      // A background process of the hook may hold them open.
-      for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy()
-      resolve(failure)
-    }
-    child.stdout.setEncoding('utf8').on('data', text => (stdout = (stdout + text).slice(0, MAX_OUTPUT)))
-    child.stderr.setEncoding('utf8').on('data', text => (stderr = (stderr + text).slice(0, MAX_OUTPUT)))
-    child.on('error', error => end(error.name === 'AbortError' ? 'the sandbox has ended' : error.message))
-    child.on('exit', (status, signal) => {
-      if (status === 0) return end(undefined)
-      const killed = child.killed ? `timed out after ${hook.timeout} s` : `${signal}`
-      const how = status === null ? killed : `exit status ${status}`
-      // What it said last may still be on its way.
-      setImmediate(() => end(`${how}, stdout: ${stdout.trim()}, stderr: ${stderr.trim()}`))
-    })
-    // A hook need not read it.
-    child.stdin.on('error', () => {})
-    child.stdin.end(state)
-  })
-}
-
-function environmentOf(hook: HookConfig): NodeJS.ProcessEnv {
-  const environment: NodeJS.ProcessEnv = {}
-  for (const entry of hook.env ?? []) {
-    const equals = entry.indexOf('=')
-    if (equals > 0) environment[entry.slice(0, equals)] = entry.slice(equals + 1)
+/** What went wrong. */
+async function runHook(
+  addon: Addon,
+  hook: HookConfig,
+  state: string,
+  { start = make => make(), abort }: HookPlace,
+): Promise<string | undefined> {
+  const [input, output, errors] = ['state', 'output', 'errors'].map(name => addon.memfd(name, MFD_CLOEXEC))
+  try {
+    addon.pwrite(input, Buffer.from(state), 0)
+    const process = start(() =>
+      HostProcess.start(addon, {
+        path: hook.path,
+        args: hook.args !== undefined && hook.args.length > 0 ? hook.args : [hook.path],
+        environment: hook.env ?? [],
+        descriptors: [input, output, errors],
+      }),
+    )
+    const status = await endOf(process, hook.timeout, abort)
+    if (status === 0) return undefined
+    const said = `stdout: ${textOf(addon, output)}, stderr: ${textOf(addon, errors)}`
+    return `${typeof status === 'string' ? status : reasonOf(status)}, ${said}`
+  } catch (error) {
+    if (error instanceof UserError) return error.message
+    throw error
+  } finally {
+    for (const fd of [input, output, errors]) addon.close(fd)
   }
-  return environment
+}
+
+/** The status, or why it was killed. */
+async function endOf(
+  process: HostProcess,
+  timeout: number | undefined,
+  abort: AbortSignal | undefined,
+): Promise<number | string> {
+  let why: string | undefined
+  const kill = (reason: string) => {
+    why = reason
+    process.kill(SIGKILL)
+  }
+  const onAbort = () => kill('the sandbox has ended')
+  const timer =
+    timeout === undefined
+      ? undefined
+      : setTimeout(() => kill(`timed out after ${timeout} s`), Math.min(timeout * 1000, MAX_TIMER_MS))
+  abort?.addEventListener('abort', onAbort)
+  if (abort?.aborted) onAbort()
+  const status = await process.exit
+  clearTimeout(timer)
+  abort?.removeEventListener('abort', onAbort)
+  return why ?? status
+}
+
+function reasonOf(status: number): string {
+  const signo = status & 0x7f
+  if (signo === 0) return `exit status ${status >> 8}`
+  const name = Object.entries(constants.signals).find(([, number]) => number === signo)?.[0]
+  return name ?? `signal ${signo}`
+}
+
+function textOf(addon: Addon, fd: number): string {
+  const bytes = new Uint8Array(MAX_OUTPUT)
+  return Buffer.from(bytes.subarray(0, Math.max(addon.pread(fd, bytes, 0), 0)))
+    .toString()
+    .trim()
 }

@@ -6,7 +6,7 @@
  */
 import { statSync } from 'node:fs'
 import { hostname as hostName } from 'node:os'
-import type { ContainerSpec, IdMapSpec } from '../sandbox/protocol.ts'
+import type { ContainerSpec, IdMapSpec, NamespaceChoice } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Config, IdMapping, LinuxConfig, NamespaceType } from './config.ts'
 import type { NetworkPlan } from './plan.ts'
@@ -51,7 +51,7 @@ export function planNamespaces(
       `linux.namespaces has no '${type}': a sandbox can't share the host's; give the container one of its own`,
     )
   }
-  const joined = (type: NamespaceType): 'new' | { of: string } => {
+  const joined = (type: NamespaceType): NamespaceChoice => {
     const path = paths.get(type)
     if (path === undefined && pod !== undefined && type !== 'cgroup') return { of: pod.sandbox }
     return path ? { of: memberAt(path, pod, type) } : 'new'
@@ -65,15 +65,16 @@ export function planNamespaces(
   if (paths.get('time')) refusePath('time', paths.get('time')!)
   checkName(hostname, 'hostname', paths)
   checkName(domainname, 'domainname', paths)
+  const network = planNetwork(paths)
   return {
     namespaces: {
       pid: joined('pid'),
       ipc: joined('ipc'),
       uts: joined('uts'),
       cgroup: joined('cgroup'),
-      net: sharedNetwork(paths, pod),
+      net: sharedNetwork(paths, pod) ?? (network.kind === 'host' ? 'host' : 'new'),
     },
-    network: planNetwork(paths),
+    network,
     ...planUserNamespace(linux, paths, pod, warnings),
     timeOffsets: planTimeOffsets(linux, paths),
     // Without a uts namespace the container has the host's name, which it can't tell from sharing it.
@@ -104,8 +105,8 @@ function planNetwork(paths: ReadonlyMap<NamespaceType, string>): NetworkPlan {
 function sharedNetwork(
   paths: ReadonlyMap<NamespaceType, string>,
   pod: Pod | undefined,
-): 'new' | { of: string } {
-  if (pod === undefined) return 'new'
+): { of: string } | undefined {
+  if (pod === undefined) return undefined
   const { sandbox, members } = pod
   const pid = [...members.keys()].find(each => members.get(each)!.id === sandbox)
   if (pid === undefined) throw new UserError(`the pod's sandbox ${sandbox} does not exist`)

@@ -3,6 +3,11 @@
  * which no later process with the same number shares, goes with it.
  */
 import { readFileSync } from 'node:fs'
+import { getSystemErrorMessage } from 'node:util'
+import { ESRCH } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import type { Addon } from '../platform/addon.ts'
+import { UserError } from '../sandbox/user-error.ts'
 
 export interface ProcessIdentity {
   readonly pid: number
@@ -29,14 +34,20 @@ export function isAlive(process: ProcessIdentity): boolean {
 }
 
 /** Sends a signal to the process if it is alive; whether it was. */
-export function signalProcess(target: ProcessIdentity, signo: number): boolean {
-  if (!isAlive(target)) return false
+export function signalProcess(addon: Addon, target: ProcessIdentity, signo: number): boolean {
+  const pidfd = addon.syscall(NR.pidfd_open, target.pid, 0)
+  if (pidfd < 0) return false
   try {
-    process.kill(target.pid, signo)
+    // Looked at behind the descriptor, which stays that process's: the number may be another's at any moment.
+    if (!isAlive(target)) return false
+    const status = addon.syscall(NR.pidfd_send_signal, pidfd, signo, 0, 0)
+    if (status === -ESRCH) return false
+    if (status < 0) {
+      throw new UserError(`process ${target.pid} can't be sent a signal: ${getSystemErrorMessage(status)}`)
+    }
     return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
-    throw error
+  } finally {
+    addon.close(pidfd)
   }
 }
 

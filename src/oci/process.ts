@@ -11,11 +11,11 @@ import {
   SCHED_NORMAL,
   SCHED_RR,
 } from '../abi/constants.ts'
+import { parseCpuList } from '../base/cpu-list.ts'
 import type { ProcessSpec, RlimitSpec } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { CAPABILITIES } from './capabilities.ts'
 import type { CapabilitiesConfig, CapabilitySet, ProcessConfig } from './config.ts'
-import { parseCpuList } from './cpu-list.ts'
 import { judgeFields } from './fields.ts'
 
 const DEFAULT_UMASK = 0o022

@@ -86,7 +86,12 @@ export class Runtime {
     if (state.poststart.length === 0) return
     const { runHooks } = await import('./hooks.ts')
     try {
-      await runHooks('poststart', state.poststart, hookState(state, 'running', state.process!.pid))
+      await runHooks(
+        this.#context.addon,
+        'poststart',
+        state.poststart,
+        hookState(state, 'running', state.process!.pid),
+      )
     } catch (error) {
       // runtime-spec: the container is stopped; it stays until it is deleted.
       await this.kill(state.id, SIGKILL)
@@ -107,7 +112,8 @@ export class Runtime {
 
   /** `all`: every process of the container. */
   async kill(id: string, signo: number, all = false): Promise<void> {
-    const state = this.#context.store.load(id)
+    const { addon, store } = this.#context
+    const state = store.load(id)
     const status = await this.#status(state)
     if (status === 'stopped' || state.process === undefined) {
       // Nothing is left for `all` to reach: the others have ended with the first.
@@ -118,7 +124,7 @@ export class Runtime {
     if (signo === SIGKILL && own) {
       // Not by way of the sentry, which may hang or be frozen.
       if (status === 'paused') (await this.#cgroup(state))?.thaw()
-      if (!signalProcess(state.process, SIGKILL) && !all) throw new UserError('container not running')
+      if (!signalProcess(addon, state.process, SIGKILL) && !all) throw new UserError('container not running')
       return
     }
     await sentryOf(this.#context, state).ask({ command: 'signal', container: id, signo, all })
@@ -132,9 +138,9 @@ export class Runtime {
 
   /** Removes a stopped container, or one that was never started; `force`: whatever it does, and if there is one. */
   async delete(id: string, force = false): Promise<void> {
-    const { store } = this.#context
+    const { addon, store } = this.#context
     // A `create` under way holds the lock; it fails when its sandbox dies, and cleans up itself.
-    const busy = () => force && killCreation(store.tryFind(id))
+    const busy = () => force && killCreation(addon, store.tryFind(id))
     try {
       await store.locked(id, () => this.#delete(id, force), busy)
     } catch (error) {
@@ -272,7 +278,7 @@ export class Runtime {
   }
 }
 
-function killCreation(state: SavedState | undefined): void {
+function killCreation(addon: Context['addon'], state: SavedState | undefined): void {
   if (state?.phase !== 'creating') return
-  if (state.process !== undefined && state.sandbox === state.id) signalProcess(state.process, SIGKILL)
+  if (state.process !== undefined && state.sandbox === state.id) signalProcess(addon, state.process, SIGKILL)
 }

@@ -60,7 +60,7 @@ export interface SavedState {
 /** runtime-spec's, and 'paused' as runc has it. */
 export type Status = 'creating' | 'created' | 'running' | 'paused' | 'stopped'
 
-/** As runc has it: letters, digits, and some punctuation; never hidden, so that a directory under way isn't one. */
+/** As runc has it: letters, digits, and some punctuation; no '@', which the directories have that come and go. */
 const ID = /^[\w+,\-.]+$/
 const MAX_ID = 200
 const LOCK_PATIENCE_MS = 10_000
@@ -103,9 +103,14 @@ export class StateStore {
   create(state: SavedState): void {
     const { id, creator } = state
     const directory = this.directory(id)
-    const underWay = join(this.root, `${id}@${creator.pid}.${creator.startTime}`)
+    const underWay = this.#underWay(id, creator)
+    const what = `the state of container ${id} can't be written to ${this.root}`
     try {
       mkdirSync(this.root, { recursive: true, mode: 0o700 })
+    } catch (error) {
+      throw asUserError(error, what)
+    }
+    try {
       mkdirSync(underWay, { mode: 0o700 })
       writeFileSync(join(underWay, 'state.json'), JSON.stringify(state), { mode: 0o600 })
       renameSync(underWay, directory)
@@ -114,7 +119,7 @@ export class StateStore {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOTEMPTY' || code === 'EEXIST')
         throw new UserError('container with given ID already exists')
-      throw asUserError(error, `the state of container ${id} can't be written to ${this.root}`)
+      throw asUserError(error, what)
     }
   }
 
@@ -174,12 +179,26 @@ export class StateStore {
 
   /** Removes the directory, and what a creator of the same id who was killed has left. */
   remove(id: string): void {
-    rmSync(this.directory(id), { recursive: true, force: true })
+    const leaving = this.#underWay(id, ownIdentity())
+    try {
+      // In one step, so that a new container of the same id doesn't come into a directory that is being emptied.
+      renameSync(this.directory(id), leaving)
+      rmSync(leaving, { recursive: true, force: true })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+        throw asUserError(error, `the state of container ${id} can't be removed`)
+      }
+    }
     for (const name of readdirSync(this.root)) {
       const [, owner, pid, startTime] = /^(.+)@(\d+)\.(\d+)$/.exec(name) ?? []
       if (owner !== id || isAlive({ pid: Number(pid), startTime: Number(startTime) })) continue
       rmSync(join(this.root, name), { recursive: true, force: true })
     }
+  }
+
+  /** The directory's name while it is made and while it is removed: whose work that is can be told from it. */
+  #underWay(id: string, { pid, startTime }: ProcessIdentity): string {
+    return join(this.root, `${id}@${pid}.${startTime}`)
   }
 
   /** Runs `work` while nobody else changes the container; `busy` is called now and then while somebody does. */

@@ -101,6 +101,21 @@ export interface WatchAddon {
   watchEnd(watch: object): void
 }
 
+/** native/addon/process.c */
+export interface ProcessAddon {
+  /**
+   * Starts the program at `path`: its pid, or a negative errno. `args` begin with its name; without `environment` it has
+   * ours; `descriptors[i]` is its descriptor i (-1: /dev/null), and it has no others. `session`: one of its own.
+   */
+  startProcess(
+    path: string,
+    args: readonly string[],
+    environment: readonly string[] | undefined,
+    descriptors: Int32Array,
+    session: boolean,
+  ): number
+}
+
 /** native/addon/control.c */
 export interface ControlAddon {
   close(fd: number): number
@@ -155,7 +170,13 @@ export interface SocketAddon {
   interfaceList(fd: number, into: Uint8Array): number
 }
 
-export type Addon = HostAddon & JailAddon & SocketAddon & SystrapAddon & WatchAddon & ControlAddon
+export type Addon = HostAddon &
+  JailAddon &
+  SocketAddon &
+  SystrapAddon &
+  WatchAddon &
+  ProcessAddon &
+  ControlAddon
 
 /** Loads the addon from the file at `path`. */
 export function loadAddon(path: string): Addon {

@@ -323,6 +323,7 @@ export class FakePlatform implements Platform {
   readonly hwcap = 0
   readonly hwcap2 = 0
   readonly minSignalStack = 2048
+  readonly cpus = [0]
   readonly cpuCount = 1
   patching = false
   stopReason = 0

@@ -16,7 +16,7 @@ export const STOP_FAULT = 2
 export const STOP_KICK = 3
 /** The host process behind the thread's address space died (host out-of-memory, a hostile guest). */
 export const STOP_DEAD = 4
-/** Answer to `kick` from a wait (`waitNatively`), which is over without a result. The registers are those of the call. */
+/** Answer to `kick` from a wait (`NativeWaits.start`), which is over without a result. The registers are those of the call. */
 export const STOP_INTERRUPTED = 5
 /** A wait is over that was to be reported; the result register has what it gave. */
 export const STOP_WAITED = 6
@@ -70,6 +70,31 @@ export interface NativeCall {
   readonly deadline: { readonly sec: number; readonly nsec: number } | undefined
 }
 
+/** Of a thread that waits in a host call: what /proc/PID/syscall shows. */
+export interface NativeWaitState {
+  readonly nr: number
+  readonly args: readonly number[]
+  readonly sp: number
+  readonly ip: number
+}
+
+/** Waits of a thread in host calls that it makes by itself. */
+export interface NativeWaits {
+  /**
+   * As `resume`, but first the thread waits in a host call, whose result is the guest's. With `report` it stops again
+   * then.
+   */
+  start(call: NativeCall, report: boolean): void
+  /** After STOP_INTERRUPTED: the deadline of the wait, if it had one. */
+  interruptedDeadline(): { sec: number; nsec: number } | undefined
+  /** Undefined unless it waits, though it runs as far as the kernel knows. */
+  current(): NativeWaitState | undefined
+  /** The thread makes all futex calls but PI's by itself, until `clearConstants`. */
+  allowFutexes(): void
+  /** FUTEX_WAKE of one waiter, when the thread goes on or ends. */
+  queueWake(address: number): void
+}
+
 /** What a stopped thread is to do besides resuming is said through these calls before `resume`. */
 export interface PlatformThread {
   readonly space: AddressSpace
@@ -107,19 +132,8 @@ export interface PlatformThread {
   /** All calls come to the kernel again. */
   clearConstants?(): void
 
-  /**
-   * As `resume`, but first the thread waits in a host call, whose result is the guest's. With `report` it stops again
-   * then. Absent where the kernel does all waiting.
-   */
-  waitNatively?(call: NativeCall, report: boolean): void
-  /** After STOP_INTERRUPTED: the deadline of the wait, if it had one. */
-  interruptedDeadline?(): { sec: number; nsec: number } | undefined
-  /** It runs as far as the kernel knows, and waits in a host call: what /proc/PID/syscall shows of it. */
-  nativeWait?(): { nr: number; args: number[]; sp: number; ip: number } | undefined
-  /** The thread makes all futex calls but PI's by itself, until `clearConstants`. */
-  allowFutexes?(): void
-  /** FUTEX_WAKE of one waiter, when the thread goes on or ends. */
-  queueFutexWake?(address: number): void
+  /** Absent where the kernel does all waiting. */
+  readonly native?: NativeWaits
 
   /** Tells the host thread that its call will take long, so that it sleeps instead of spinning. */
   park(): void
@@ -223,6 +237,8 @@ export interface Platform {
   readonly hwcap: number
   readonly hwcap2: number
   readonly minSignalStack: number
+  /** The CPUs that guest threads may run on, by the host's numbers, as it was at the start; and how many. */
+  readonly cpus: readonly number[]
   readonly cpuCount: number
 
   /** Switched by `--no-patch`: whether call sites are patched. */

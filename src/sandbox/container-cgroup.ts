@@ -1,10 +1,11 @@
 /** The cgroup of a container: a child of the hierarchy's top, which the container sees as the root. */
 import { errnoName } from '../abi/errno.ts'
 import { encodeText } from '../base/bytes.ts'
+import { parseCpuList } from '../base/cpu-list.ts'
 import { failed } from '../base/result.ts'
 import type { Cgroup } from '../kernel/cgroup/cgroup.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import { type ContainerStats, type LimitsSpec, LEAST_MEMORY } from './protocol.ts'
+import { type ContainerStats, LEAST_MEMORY, type LimitsSpec } from './protocol.ts'
 import { UserError } from './user-error.ts'
 
 const NONE = Number.POSITIVE_INFINITY
@@ -24,13 +25,14 @@ export function makeContainerCgroup(kernel: Kernel, id: string, limits: LimitsSp
 
 /** What `limits` does not name stays as it is. */
 export function setContainerLimits(cgroup: Cgroup, limits: LimitsSpec, alone: boolean): void {
-  const { memory, pids, cpu } = cgroup
+  const { memory, pids, cpu, cpuset } = cgroup
   memory.max = limitOf(limits.memory, memory.max)
   memory.tolerance = alone ? LEAST_MEMORY : 0
   memory.high = limitOf(limits.memoryHigh, memory.high)
   memory.swapMax = limitOf(limits.swap, memory.swapMax)
   memory.limitsChanged()
   pids.max = limitOf(limits.pids, pids.max)
+  if (limits.cpus !== undefined) cpuset.cpus = parseCpuList(limits.cpus)
   cpu.weight = limits.cpuWeight ?? cpu.weight
   cpu.setMax(limitOf(limits.cpuQuota, cpu.quota), limits.cpuPeriod ?? cpu.period, !alone)
 }

@@ -276,9 +276,7 @@ function setAttributes(task: Task, spec: ProcessSpec): void {
     scheduling.priority = spec.scheduler.priority
   }
   if (spec.cpuAffinity !== undefined && spec.cpuAffinity.length > 0) {
-    const mask = new Uint8Array(128)
-    for (const cpu of spec.cpuAffinity) mask[cpu >> 3] |= 1 << (cpu & 7)
-    scheduling.affinity = mask
+    scheduling.affinity = [...spec.cpuAffinity].sort((a, b) => a - b)
   }
 }
 

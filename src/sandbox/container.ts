@@ -24,6 +24,7 @@ import { killGroup, sendToGroup } from '../kernel/signal.ts'
 import { kernelSignal } from '../kernel/signal-info.ts'
 import type { Task } from '../kernel/task.ts'
 import type { ThreadGroup } from '../kernel/thread-group.ts'
+import { netStack } from '../net/stack.ts'
 import { makeContainerCgroup, removeContainerCgroup } from './container-cgroup.ts'
 import { ContainerProcess, type Descriptors, type Place, type Start } from './container-process.ts'
 import { buildContainerRoot } from './container-root.ts'
@@ -151,21 +152,25 @@ function namespaces(
   find: FindContainer,
 ): Omit<NsProxy, 'mnt'> {
   const { pid, ipc, uts, net, cgroup } = spec.namespaces
-  const shared = (choice: typeof pid): NsProxy | undefined =>
+  const shared = (choice: 'new' | { readonly of: string }): NsProxy | undefined =>
     choice === 'new' ? undefined : find(choice.of).ns
   const time = timeNamespace(kernel, spec, userNs)
   return {
     pidForChildren: shared(pid)?.pidForChildren ?? new PidNamespace(kernel.pidNs, userNs, kernel.newInum()),
     ipc: shared(ipc)?.ipc ?? new IpcNamespace(userNs, kernel.newInum()),
     uts: shared(uts)?.uts ?? utsNamespace(kernel, spec, userNs),
-    // The first namespace is the one of the host's that the sandbox lives in.
-    net:
-      shared(net)?.net ??
-      (kernel.init === undefined ? kernel.net : new NetNamespace(userNs, kernel.newInum())),
+    net: net === 'host' ? kernel.net : (shared(net)?.net ?? newNetwork(kernel, userNs)),
     cgroup: shared(cgroup)?.cgroup ?? new CgroupNamespace(userNs, kernel.newInum(), ownCgroup),
     time,
     timeForChildren: time,
   }
+}
+
+/** The first container's is the one of the host's that was made for it and that the sandbox lives in. */
+function newNetwork(kernel: Kernel, userNs: UserNamespace): NetNamespace {
+  const made = new NetNamespace(userNs, kernel.newInum(), kernel.net.runtime)
+  if (kernel.init === undefined) netStack(made).host = netStack(kernel.net).host
+  return made
 }
 
 function utsNamespace(kernel: Kernel, spec: ContainerSpec, userNs: UserNamespace): UtsNamespace {

@@ -19,6 +19,8 @@ import {
   MFD_CLOEXEC,
   SIGKILL,
   SO_PASSCRED,
+  SOCK_CLOEXEC,
+  SOCK_SEQPACKET,
   SOL_SOCKET,
   TCFLSH,
   TCGETS,
@@ -70,7 +72,11 @@ const SENTRY_CALLS: readonly HostCall[] = [
   { nr: NR.process_vm_writev, why: 'the same, writing' },
   { nr: NR.sendmsg, why: 'descriptors for stubs, over sockets that exist' },
   { nr: NR.recvmsg, why: 'control connections and console descriptors from the launcher' },
-  { nr: NR.socketpair, why: 'a channel for each new stub', when: [[is(0, AF_UNIX)]] },
+  {
+    nr: NR.socketpair,
+    why: 'a channel for each new stub, of a type that can be connected to nobody else',
+    when: [[is(0, AF_UNIX), is(1, SOCK_SEQPACKET | SOCK_CLOEXEC)]],
+  },
   {
     nr: NR.setsockopt,
     why: 'the new stub tells its process id, vouched for by the host',

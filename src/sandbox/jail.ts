@@ -60,20 +60,37 @@ export class Jail {
   readonly mounts: readonly number[]
   /** A procfs of the sandbox's own pid namespace, at /proc of the sentry's root; -1 where the host refuses one. */
   readonly proc: number
+  /** /proc/sys/net of the network namespace that we are in, read-only; -1 where it isn't wanted or can't be had. */
+  readonly netSettings: number
 
-  private constructor(addon: Addon, host: LinuxHost, writable: boolean, mounts: number[], proc: number) {
+  private constructor(
+    addon: Addon,
+    host: LinuxHost,
+    writable: boolean,
+    mounts: number[],
+    proc: number,
+    netSettings: number,
+  ) {
     this.#addon = addon
     this.#host = host
     this.#writable = writable
     this.mounts = mounts
     this.proc = proc
+    this.netSettings = netSettings
   }
 
   /**
    * Leaves the host's tree for one that holds only the donations. `writable`: calls that change files stay possible, for
-   * donations that may be written and for trees that come later.
+   * donations that may be written and for trees that come later. `network`: guests have the network of the host's that
+   * we are in.
    */
-  static enterRoot(addon: Addon, host: LinuxHost, donations: readonly Donation[], writable: boolean): Jail {
+  static enterRoot(
+    addon: Addon,
+    host: LinuxHost,
+    donations: readonly Donation[],
+    writable: boolean,
+    network: boolean,
+  ): Jail {
     if (process.env.CAISSON_LAUNCHER === undefined || process.pid !== 1) {
       throw new UserError('sandboxes are started by bin/caisson, which makes their namespaces')
     }
@@ -89,6 +106,7 @@ export class Jail {
       call.attach(tree, root, name)
       for (const below of pseudoMountsBelow(hostMounts, donations[i].source)) call.cover(tree, below)
     })
+    const netSettings = network ? call.cloneNetSettings() : -1
     const proc = call.mountProc(root)
     host.ownFds = call.mountOwnFds(root)
     host.ownFdsPath = '/fd'
@@ -97,7 +115,7 @@ export class Jail {
     // The host's name is nothing that the sentry needs.
     check(addon.syscall(NR.sethostname, 'caisson', 7), 'sethostname')
     addon.close(root)
-    return new Jail(addon, host, writable, trees, proc)
+    return new Jail(addon, host, writable, trees, proc, netSettings)
   }
 
   /** No thread keeps more than it takes to serve the donated files in root's name; nothing for other users. */
@@ -239,6 +257,15 @@ class MountCalls {
     this.setAttributes(tree, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
     check(this.#addon.mkdirat(root, 'fd', 0o500), 'mkdir')
     this.attach(tree, root, 'fd')
+    return tree
+  }
+
+  /** Cut out of the same procfs; it shows the settings of its reader's network namespace. It is mounted nowhere. */
+  cloneNetSettings(): number {
+    const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+    const tree = this.#addon.syscall(NR.open_tree, AT_FDCWD, '/proc/sys/net', flags)
+    if (tree < 0) return -1
+    this.setAttributes(tree, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
     return tree
   }
 

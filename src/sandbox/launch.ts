@@ -7,13 +7,14 @@
  * The sentry ends with a reader of its reports that ends before the first container was made: a runtime that is killed
  * half-way leaves nothing. Both kinds of processes lead sessions of their own and outlive who started them.
  */
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { readSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
-import { O_CLOEXEC } from '../abi/constants.ts'
+import { getSystemErrorMessage } from 'node:util'
+import { O_CLOEXEC, SIGKILL } from '../abi/constants.ts'
+import { EAGAIN } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
-import type { ControlAddon, JailAddon } from '../platform/addon.ts'
+import type { Addon } from '../platform/addon.ts'
+import { HostProcess, readable } from './host-process.ts'
 import type { LogLevel } from './options.ts'
 import { UserError } from './user-error.ts'
 
@@ -41,18 +42,18 @@ export interface LaunchOptions {
 }
 
 export interface Sandbox {
-  /** Of the launcher: the container's, for the host. */
-  readonly pid: number
-  /** Its end is the container's. It doesn't keep the caller's loop alive. */
-  readonly process: ChildProcess
+  /** The launcher: the container's pid, for the host, and its end. */
+  readonly process: HostProcess
   /** Rejects with a UserError where the sentry could not start. */
   readonly serving: Promise<void>
+  /** To be called once there is a container, or none is wanted any more: then the sandbox ends. */
+  release(): void
 }
 
 /** Until the launcher has said that its namespaces are there, and the sentry that it serves. */
 const TIMEOUT_MS = 20_000
 
-export async function launchSandbox(options: LaunchOptions): Promise<Sandbox> {
+export async function launchSandbox(addon: Addon, options: LaunchOptions): Promise<Sandbox> {
   const namespace = options.networkNamespace
   const args = [
     'sandbox',
@@ -67,13 +68,22 @@ export async function launchSandbox(options: LaunchOptions): Promise<Sandbox> {
   if (options.strace === true) args.push('--strace')
   if (options.patch === false) args.push('--no-patch')
   const log = options.log ?? 2
-  const child = spawnOwnSession(options.packageRoot, args, [options.terminal ?? 'ignore', log, log, 'pipe'])
-  const reports = new Reports(child)
+  const [ready, started] = openPipe(addon)
+  let process: HostProcess
+  try {
+    process = startOwnSession(addon, options.packageRoot, args, [options.terminal ?? -1, log, log, started])
+  } catch (error) {
+    addon.close(ready)
+    throw error
+  } finally {
+    addon.close(started)
+  }
+  const reports = new Reports(addon, ready, process)
   await reports.said('launched')
   const serving = reports.said('serving')
   // Who does not wait for it learns of a failure from its first request.
   serving.catch(() => {})
-  return { pid: child.pid!, process: child, serving }
+  return { process, serving, release: () => reports.close() }
 }
 
 /** The child's number for the pipe: the first after the standard ones. */
@@ -81,50 +91,58 @@ const REPORT_FD = 3
 
 /** What launcher and sentry report of the start: a word for each step, or a failure's text and then the end. */
 class Reports {
-  readonly #child: ChildProcess
-  readonly #pipe: Readable
+  readonly #addon: Addon
+  readonly #pipe: number
+  readonly #process: HostProcess
   #text = ''
-  #ended = false
-  #look: () => void = () => {}
+  #open = true
+  #reading = false
 
-  constructor(child: ChildProcess) {
-    this.#child = child
-    this.#pipe = child.stdio[REPORT_FD] as Readable
-    this.#pipe.on('data', piece => {
-      // What is more is no report.
-      this.#text = (this.#text + piece).slice(0, 4096)
-      this.#look()
-    })
-    const end = () => {
-      this.#ended = true
-      this.#look()
-    }
-    this.#pipe.on('error', end)
-    this.#pipe.on('close', end)
-    child.on('error', error => {
-      this.#text = error.message
-      end()
-    })
+  constructor(addon: Addon, pipe: number, process: HostProcess) {
+    this.#addon = addon
+    this.#pipe = pipe
+    this.#process = process
   }
 
   async said(step: string): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#child.kill('SIGKILL')
-        reject(new UserError(`the sandbox did not start within ${TIMEOUT_MS / 1000} s`))
-      }, TIMEOUT_MS)
-      this.#look = () => {
-        const found = this.#text.startsWith(`${step}\n`)
-        if (!found && !this.#ended) return
-        clearTimeout(timer)
-        if (!found) return reject(this.#failure())
-        this.#text = this.#text.slice(step.length + 1)
-        // It must not hold up the end of a runtime whose work is done.
-        if (step === 'serving') (this.#pipe as Readable & { unref?(): void }).unref?.()
-        resolve()
+    let late = false
+    const timer = setTimeout(() => {
+      late = true
+      this.#process.kill(SIGKILL)
+    }, TIMEOUT_MS)
+    try {
+      while (!this.#text.startsWith(`${step}\n`)) {
+        if (await this.#more()) continue
+        this.close()
+        throw late
+          ? new UserError(`the sandbox did not start within ${TIMEOUT_MS / 1000} s`)
+          : this.#failure()
       }
-      this.#look()
-    })
+      this.#text = this.#text.slice(step.length + 1)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** False at the end. */
+  async #more(): Promise<boolean> {
+    if (!this.#open) return false
+    this.#reading = true
+    await readable(this.#addon, this.#pipe)
+    this.#reading = false
+    if (!this.#open) this.#addon.close(this.#pipe)
+    if (!this.#open) return false
+    const piece = new Uint8Array(4096)
+    const length = this.#addon.pread(this.#pipe, piece, -1)
+    // What is more is no report.
+    if (length > 0) this.#text = (this.#text + Buffer.from(piece.subarray(0, length))).slice(0, 4096)
+    return length > 0 || length === -EAGAIN
+  }
+
+  /** A pipe that is being waited for is closed when the wait is over, which the end of the sandbox sees to. */
+  close(): void {
+    if (this.#open && !this.#reading) this.#addon.close(this.#pipe)
+    this.#open = false
   }
 
   #failure(): UserError {
@@ -151,21 +169,33 @@ export interface AttachOptions {
  * have ended again already; nothing of this goes through the event loop, so that a caller who ends now leaves that end
  * to be seen by who adopts the process.
  */
-export function attachProcess(addon: JailAddon & ControlAddon, options: AttachOptions): ChildProcess {
-  const pipe = new Int32Array(2)
-  addon.syscall(NR.pipe2, new Uint8Array(pipe.buffer), O_CLOEXEC)
-  const [ready, started] = pipe
-  const stdio: StdioOptions = [options.terminal ?? 'ignore', started, 'ignore', options.connection]
-  const child = spawnOwnSession(options.packageRoot, ['attach'], stdio)
-  addon.close(started)
-  // It closes its output when it is ready for signals, which until then would end it.
-  readSync(ready, new Uint8Array(1))
-  addon.close(ready)
-  return child
+export function attachProcess(addon: Addon, options: AttachOptions): HostProcess {
+  const [ready, started] = openPipe(addon)
+  try {
+    const descriptors = [options.terminal ?? -1, started, -1, options.connection]
+    return startOwnSession(addon, options.packageRoot, ['attach'], descriptors)
+  } finally {
+    addon.close(started)
+    // It closes its output when it is ready for signals, which until then would end it.
+    readSync(ready, new Uint8Array(1))
+    addon.close(ready)
+  }
 }
 
-function spawnOwnSession(packageRoot: string, args: readonly string[], stdio: StdioOptions): ChildProcess {
-  const child = spawn(join(packageRoot, 'native/build/caisson'), args, { stdio, detached: true })
-  child.unref()
-  return child
+function startOwnSession(
+  addon: Addon,
+  packageRoot: string,
+  args: readonly string[],
+  descriptors: readonly number[],
+): HostProcess {
+  const path = join(packageRoot, 'native/build/caisson')
+  return HostProcess.start(addon, { path, args: [path, ...args], descriptors, session: true })
+}
+
+/** Reading and writing end. */
+function openPipe(addon: Addon): readonly [number, number] {
+  const ends = new Int32Array(2)
+  const status = addon.syscall(NR.pipe2, new Uint8Array(ends.buffer), O_CLOEXEC)
+  if (status < 0) throw new UserError(`no pipe can be made: ${getSystemErrorMessage(status)}`)
+  return [ends[0], ends[1]]
 }

@@ -122,6 +122,8 @@ export interface LimitsSpec {
   readonly cpus?: string
 }
 
+export type NamespaceChoice = 'new' | { readonly of: string }
+
 export interface ContainerSpec {
   readonly id: string
   readonly process: ProcessSpec
@@ -130,9 +132,9 @@ export interface ContainerSpec {
   readonly mounts: readonly MountSpec[]
   readonly hostname?: string
   readonly domainname?: string
-  /** For each kind: a new one, or that of another container of the pod. */
+  /** For each kind: a new one, or that of another container of the pod. Of the network also the host's own. */
   readonly namespaces: Readonly<
-    Record<'pid' | 'ipc' | 'uts' | 'net' | 'cgroup', 'new' | { readonly of: string }>
+    Record<'pid' | 'ipc' | 'uts' | 'cgroup', NamespaceChoice> & Record<'net', NamespaceChoice | 'host'>
   >
   /** With maps: a user namespace of the container's own. */
   readonly uidMap: readonly IdMapSpec[]

@@ -75,7 +75,7 @@ function overlayRoot(kernel: Kernel, lower: SuperBlock, size: number, cred: Cred
   const defaults = defaultTmpfsOptions(totalMemory(kernel.host))
   const { mode, uid, gid } = lower.root
   const options = { ...defaults, size, mode: mode & 0o7777, uid, gid }
-  const upper = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, options, kernel.chargeTo)
+  const upper = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, options, kernel)
   upper.nextIno = UPPER_FIRST_INO
   const overlay = mountOverlay(kernel.vfs, { upper, lowers: [lower] }, cred)
   if (failed(overlay)) throw new UserError(`the overlay can't be made: ${errnoName(-overlay)}`)

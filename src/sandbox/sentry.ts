@@ -62,7 +62,8 @@ export class Sentry {
       prefetch: prefetchRules(syscallRows),
     })
     this.platform.patching = options.patch
-    this.jail = Jail.enterRoot(this.addon, this.host, donations, writable)
+    this.#hostNetwork = options.network === 'host'
+    this.jail = Jail.enterRoot(this.addon, this.host, donations, writable, this.#hostNetwork)
     const memory = this.#readOwnProc(this.jail.proc)
     this.kernel = new Kernel(this.platform, this.host, {
       syscalls: compileRows(syscallRows),
@@ -71,7 +72,6 @@ export class Sentry {
     })
     if (memory !== undefined) this.kernel.memoryMeter = memory
     registerFileSystems(this.kernel)
-    this.#hostNetwork = options.network === 'host'
     if (this.#hostNetwork) this.#useHostNetwork()
     this.#strace = new Strace(syscallRows, line => this.log.line(line))
     if (options.strace) this.kernel.trace = this.#strace
@@ -86,9 +86,9 @@ export class Sentry {
   }
 
   #useHostNetwork(): void {
-    const { proc } = this.jail
+    const { proc, netSettings } = this.jail
     const net = proc < 0 ? -1 : this.host.openat2(proc, 'self/net', O_PATH | O_DIRECTORY, 0, 0)
-    const network = new HostNetwork(this.host, this.platform, new LinuxSockets(this.addon), net)
+    const network = new HostNetwork(this.host, this.platform, new LinuxSockets(this.addon), net, netSettings)
     useHostNetwork(this.kernel.net, network)
   }
 
@@ -101,6 +101,11 @@ export class Sentry {
     this.platform.onZygoteGone = () =>
       this.log.error('the process that makes guest processes was killed: no program can be started any more')
     this.platform.onQuiet = () => tidier.tidy()
+    // What Node.js does with an exception that nobody catches takes calls that are not on the list.
+    process.on('uncaughtException', error => {
+      this.log.error(this.#crashReport(error))
+      this.addon.exitGroup(EXIT_CRASH)
+    })
   }
 
   setStrace(on: boolean): void {

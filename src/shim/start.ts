@@ -5,6 +5,8 @@
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { CLOSE_RANGE_CLOEXEC } from '../abi/constants.ts'
+import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { addressOf, listenAt, saveAddress, socketPath } from './address.ts'
@@ -25,6 +27,8 @@ export async function startShim(
 ): Promise<Uint8Array | string> {
   const params = startParams(flags, input)
   const path = socketPath(params.socketDirectory, params.address, flags.namespace, groupOf(flags.id))
+  // What our caller has left open is not for the shim.
+  addon.syscall(NR.close_range, 3, 0x7fffffff, CLOSE_RANGE_CLOEXEC)
   const listener = listenAt(addon, path)
   if (listener !== undefined) {
     const [file, ...words] = command

@@ -146,8 +146,9 @@ export class Streams {
     this.#kept.push(master)
     this.#master = master
     const output = this.#openOutput(stdout, this.#logBinary?.stdout)
-    this.#kept.push(output)
     this.#output = new Copier(this.#addon, master, output)
+    // At once: clients read to the end before they delete a process.
+    void this.#output.done.then(() => closeSync(output))
     // Another descriptor, since one is waited for once only.
     if (stdin !== '') this.#inputSink = this.#addon.fcntl(master, F_DUPFD_CLOEXEC, 0)
     this.#io = { terminal: slave }

@@ -3,7 +3,7 @@
  * task.args; each try calls the handler with them by its arity, without allocation.
  */
 import { ENOSYS } from '../abi/errno.ts'
-import { NR } from '../abi/syscall-numbers.ts'
+import { SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
 import type { SyscallTable } from '../kernel/kernel.ts'
 import type { Task } from '../kernel/task.ts'
 import { REG_R8, REG_R9, REG_R10, REG_RDI, REG_RDX, REG_RSI, type Registers } from '../platform/platform.ts'
@@ -82,8 +82,7 @@ class Dispatch implements SyscallTable {
   }
 
   name(nr: number): string {
-    for (const [name, number] of Object.entries(NR)) if (number === nr) return name
-    return `call ${nr}`
+    return SYSCALL_NAMES[nr] ?? `call ${nr}`
   }
 
   #unknown(task: Task, nr: number): number {

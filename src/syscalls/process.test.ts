@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   CLD_EXITED,
+  CLONE_NEWPID,
   CLONE_VFORK,
   CLONE_VM,
   SA_NOCLDWAIT,
@@ -15,7 +16,9 @@ import {
 import { ECHILD, ESRCH } from '../abi/errno.ts'
 import { SIGINFO } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
-import { call, type Program, quick, run } from '../platform/fake.ts'
+import type { Task } from '../kernel/task.ts'
+import type { TestKernel } from '../kernel/testing.ts'
+import { call, type FakeThread, type Program, quick, run, type Step } from '../platform/fake.ts'
 import { REG_RDI, REG_RSI } from '../platform/platform.ts'
 import { DATA, fork, HANDLER, handle, kernel, MS, peek, sleep, spawn } from './testing.ts'
 
@@ -102,6 +105,56 @@ test('orphans go to process 1, or to the nearest subreaper', () => {
   })
   serve()
   assert.deepEqual(seen, [2, 4])
+})
+
+/** Process 1 leaves a grandchild behind and asks, when that has ended, whether it is still there: 'zombie' or 'gone'. */
+function* orphan(of: TestKernel, thread: FakeThread): Generator<Step, string, number> {
+  const child = yield fork(function* () {
+    yield fork(function* (grandchild) {
+      yield* sleep(grandchild, 5)
+    })
+  })
+  yield* sleep(thread, 10)
+  return of.kernel.pidNs.group(child + 1) === undefined ? 'gone' : 'zombie'
+}
+
+test('a first process that has never waited leaves no zombies of others, and one that has or wants to know does', () => {
+  const made = kernel()
+  const seen: string[] = []
+  made.platform.handlers.set(
+    HANDLER,
+    quick(() => {}),
+  )
+  made.start(function* (thread) {
+    seen.push(yield* orphan(made, thread))
+    yield* handle(thread, SIGCHLD, HANDLER)
+    seen.push(yield* orphan(made, thread))
+    yield* handle(thread, SIGCHLD, 0)
+    seen.push(yield* orphan(made, thread))
+    yield call(NR.wait4, [-1, 0, WNOHANG, 0])
+    seen.push(yield* orphan(made, thread))
+  })
+  made.run()
+  assert.deepEqual(seen, ['gone', 'zombie', 'gone', 'zombie'])
+})
+
+test('the first process of a nested pid namespace keeps its orphans, as a process inside made it', () => {
+  const made = kernel()
+  const seen: string[] = []
+  made.start(function* () {
+    const child: Program = function* (thread) {
+      yield fork(function* () {
+        yield fork(quick(() => {}))
+      })
+      yield* sleep(thread, 10)
+      const { pidNs } = thread.owner as Task
+      seen.push(pidNs.group(3) === undefined ? 'gone' : 'zombie')
+    }
+    yield call(NR.clone, [CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0], { child })
+    yield call(NR.wait4, [-1, 0, 0, 0])
+  })
+  made.run()
+  assert.deepEqual(seen, ['zombie'])
 })
 
 test('a vfork parent sleeps until the child ends', () => {

@@ -27,8 +27,9 @@ import { E2BIG, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { SCHED_ATTR, SCHED_PARAM, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
+import { cpusOfMask, maskOfCpus } from '../base/cpu-list.ts'
 import { toKernelId } from '../kernel/id-map.ts'
-import { Scheduling } from '../kernel/scheduling.ts'
+import { allowedCpus, Scheduling } from '../kernel/scheduling.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import {
@@ -194,50 +195,40 @@ export function sched_getattr(task: Task, pid: number, at: GuestAddr, length: nu
   return task.mm.copyOut(at, bytes.subarray(0, size))
 }
 
-/** The mask of CPUs that exist, in whole longs. */
-function allCpus(task: Task): Uint8Array {
-  const count = task.kernel.platform.cpuCount
-  const mask = new Uint8Array(Math.ceil(count / (8 * LONG)) * LONG)
-  for (let cpu = 0; cpu < count; cpu++) mask[cpu >>> 3] |= 1 << (cpu & 7)
-  return mask
+/** The bytes of a mask of all CPUs, in whole longs. */
+function maskSize(task: Task): number {
+  return Math.ceil(task.kernel.cpuWidth / (8 * LONG)) * LONG
 }
 
 /** The length of the mask that was written; Linux wants room for all CPUs. */
 export function sched_getaffinity(task: Task, pid: number, length: number, at: GuestAddr): number {
-  const mask = allCpus(task)
-  if (length * 8 < task.kernel.platform.cpuCount || length % LONG !== 0) return -EINVAL
+  if (length * 8 < task.kernel.cpuWidth || length % LONG !== 0) return -EINVAL
   const target = find(task, pid)
   if (target === undefined) return -ESRCH
-  const { affinity } = target.scheduling
-  if (affinity !== undefined) for (let i = 0; i < mask.length; i++) mask[i] &= affinity[i] ?? 0
-  const size = Math.min(length, mask.length)
-  const status = task.mm.copyOut(at, mask.subarray(0, size))
+  const size = Math.min(length, maskSize(task))
+  const status = task.mm.copyOut(at, maskOfCpus(allowedCpus(target), size))
   return status < 0 ? status : size
 }
 
 export function sched_setaffinity(task: Task, pid: number, length: number, at: GuestAddr): number {
-  const mask = allCpus(task)
-  const wanted = new Uint8Array(mask.length)
-  if (task.mm.copyIn(at, wanted.subarray(0, Math.min(length, mask.length))) < 0) return -EFAULT
+  const mask = new Uint8Array(Math.min(length, maskSize(task)))
+  if (task.mm.copyIn(at, mask) < 0) return -EFAULT
   const target = find(task, pid)
   if (target === undefined) return -ESRCH
   const { cred } = task
   const same = cred.euid === target.cred.euid || cred.euid === target.cred.uid
   if (!same && !cred.capable(CAP_SYS_NICE, target.cred.userNs)) return -EPERM
-  let any = 0
-  for (let i = 0; i < mask.length; i++) any |= wanted[i] &= mask[i]
-  if (any === 0) return -EINVAL
+  const { effective } = target.group.cgroup.cpuset
+  const wanted = cpusOfMask(mask)
+  if (!wanted.some(cpu => effective.includes(cpu))) return -EINVAL
   target.scheduling.affinity = wanted
   return 0
 }
 
 /** Which CPU the host uses is not told: the first one that the task may run on. */
 export function getcpu(task: Task, cpuAt: GuestAddr, nodeAt: GuestAddr, _cache: GuestAddr): number {
-  const mask = task.scheduling.affinity ?? allCpus(task)
-  const byte = mask.findIndex(bits => bits !== 0)
-  const cpu = 8 * byte + (31 - Math.clz32(mask[byte] & -mask[byte]))
   if (cpuAt !== 0) {
-    const status = task.mm.putU32(cpuAt, cpu)
+    const status = task.mm.putU32(cpuAt, allowedCpus(task)[0])
     if (status < 0) return status
   }
   return nodeAt === 0 ? 0 : task.mm.putU32(nodeAt, 0)

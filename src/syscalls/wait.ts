@@ -52,6 +52,7 @@ export function wait4(
 ): number {
   if ((options & ~WAIT4_FLAGS) !== 0) return -EINVAL
   if (pid === INT_MIN) return -ESRCH
+  task.group.waits = true
   const outcome = waitForChild(task, requestOf(task, pid, options | WEXITED))
   if (typeof outcome === 'number') return outcome
   if (outcome === undefined) return (options & WNOHANG) !== 0 ? 0 : task.block(task.group.childWait)
@@ -111,6 +112,7 @@ export function waitid(
     default:
       return -EINVAL
   }
+  task.group.waits = true
   const request = { which: which === P_PIDFD ? P_PID : which, pid, flags: options }
   const outcome = waitForChild(task, request)
   if (typeof outcome === 'number') return outcome

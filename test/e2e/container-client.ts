@@ -2,9 +2,8 @@
  * A runtime of the simplest kind, for tests of sandboxes with containers: busybox as the root, no bundle, no state on
  * disk. It starts sandboxes, asks them, and sees what they leave.
  */
-import type { ChildProcess } from 'node:child_process'
 import * as fs from 'node:fs'
-import { constants, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   AT_EMPTY_PATH,
@@ -18,6 +17,7 @@ import {
 import { NR } from '../../src/abi/syscall-numbers.ts'
 import { loadAddon } from '../../src/platform/addon.ts'
 import { ControlClient, ProcessConnection } from '../../src/sandbox/control-client.ts'
+import { exitStatus, type HostProcess } from '../../src/sandbox/host-process.ts'
 import { type LaunchOptions, launchSandbox, type Sandbox } from '../../src/sandbox/launch.ts'
 import type { ContainerSpec, MountSpec, ProcessSpec } from '../../src/sandbox/protocol.ts'
 
@@ -182,7 +182,7 @@ export class TestSandbox {
     if (!fs.existsSync(root)) makeBusyboxRoot(root)
     const controlPath = join(directory, socket)
     fs.rmSync(controlPath, { force: true })
-    const sandbox = await launchSandbox({
+    const sandbox = await launchSandbox(addon, {
       packageRoot,
       controlPath,
       network: 'none',
@@ -200,7 +200,7 @@ export class TestSandbox {
     this.sandbox = sandbox
     this.exit = exitOf(sandbox.process)
     this.sentry = Number(
-      fs.readFileSync(`/proc/${sandbox.pid}/task/${sandbox.pid}/children`, 'latin1').trim(),
+      fs.readFileSync(`/proc/${sandbox.process.pid}/task/${sandbox.process.pid}/children`, 'latin1').trim(),
     )
     this.#pidNamespace = fs.readlinkSync(`/proc/${this.sentry}/ns/pid`)
   }
@@ -288,14 +288,9 @@ export class TestSandbox {
   }
 }
 
-/** Of a process that is not to be forgotten: its exit status, 128 and the number if a signal ended it. */
-export function exitOf(child: ChildProcess): Promise<number> {
-  child.ref()
-  return new Promise(resolve => {
-    const tell = () => resolve(child.exitCode ?? 128 + constants.signals[child.signalCode!])
-    if (child.exitCode !== null || child.signalCode !== null) tell()
-    else child.on('exit', tell)
-  })
+/** 128 and the number if a signal ended it. */
+export function exitOf(process: HostProcess): Promise<number> {
+  return process.exit.then(exitStatus)
 }
 
 function pidNamespaceOf(pid: string): string {

@@ -25,6 +25,8 @@ import { until } from './leftovers.ts'
 
 const bin = join(import.meta.dirname, '../../bin')
 const START_LIMIT_MS = 60_000
+/** Of all containers of this process's tests: ctr takes the namespace for it. */
+export const CGROUP_PARENT = `caisson-test-${process.pid}`
 export const BUSYBOX = 'docker.io/library/busybox:latest'
 export const PAUSE = 'registry.k8s.io/pause:test'
 
@@ -49,7 +51,7 @@ export class ContainerdDaemon {
   }
 
   /** `namespace`: 'k8s.io' for the CRI plugin. */
-  static async start(namespace = `caisson-test-${process.pid}`): Promise<ContainerdDaemon> {
+  static async start(namespace = CGROUP_PARENT): Promise<ContainerdDaemon> {
     const directory = mkdtempSync(join(tmpdir(), 'caisson-containerd-'))
     const made = new ContainerdDaemon(directory, namespace)
     try {
@@ -122,7 +124,9 @@ export class ContainerdDaemon {
         ({ command }) => command.includes(`\0${this.namespace}\0`) || command.includes(this.stateDirectory),
       )
       .map(({ pid, command }) => `process ${pid}: ${command.replaceAll('\0', ' ')}`)
-    const state = existsSync(this.stateDirectory) ? readdirSync(this.stateDirectory) : []
+    const state = [this.stateDirectory, this.#defaultStateDirectory]
+      .filter(existsSync)
+      .flatMap(path => readdirSync(path))
     return [...mounts, ...processes, ...state.map(name => `state of ${name}`)]
   }
 
@@ -159,6 +163,17 @@ export class ContainerdDaemon {
     }
     rmSync(this.directory, { recursive: true, force: true })
     spawnSync('ip', ['link', 'delete', this.#bridge])
+    spawnSync('rmdir', [this.#defaultStateDirectory])
+    // Those of the containers are gone; their parent is nobody's.
+    const cgroups = ['', ...readdirSync('/sys/fs/cgroup')].map(name =>
+      join('/sys/fs/cgroup', name, CGROUP_PARENT),
+    )
+    spawnSync('rmdir', cgroups.filter(existsSync))
+  }
+
+  /** Where ctr 1.6 has the shim put it: it has no option for those that it does not know. '' where it is not ours alone. */
+  get #defaultStateDirectory(): string {
+    return this.namespace === CGROUP_PARENT ? join('/run/containerd/caisson', this.namespace) : ''
   }
 
   get #bridge(): string {

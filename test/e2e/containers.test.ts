@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, beforeEach, test } from 'node:test'
-import { SIGINT, SIGKILL, SIGTERM } from '../../src/abi/constants.ts'
+import { SIGINT, SIGKILL, SIGTERM, SIGUSR1 } from '../../src/abi/constants.ts'
 import { attachProcess, type LaunchOptions } from '../../src/sandbox/launch.ts'
 import {
   addon,
@@ -23,7 +23,7 @@ beforeEach(async () => {
   sandbox = await TestSandbox.start(directory)
 })
 afterEach(async () => {
-  sandbox.sandbox.process.kill('SIGKILL')
+  sandbox.sandbox.process.kill(SIGKILL)
   await sandbox.exit
   await until(() => sandbox.processes().length === 0, 'no process is left', 5000)
 })
@@ -120,6 +120,23 @@ test('exec: it is a process without a parent, ends by itself and leaves no zombi
   )
 })
 
+test('the host’s out-of-memory killer takes guest processes before those that they depend on', async () => {
+  const other = await TestSandbox.start(directory, { oomScoreAdj: 321 }, 'other.sock')
+  await other.create('c', processSpec(['sleep', '60']))
+  const [sentry, zygote, ...guests] = other.processes().map(scoreOf)
+  // Where the host doesn't let us go below, the guest's go above.
+  const shielded = sentry === -998
+  assert.equal(zygote, sentry)
+  assert.ok(guests.length > 0)
+  for (const guest of guests) assert.equal(guest, shielded ? 321 : 1000)
+  await other.client.ask({ command: 'signal', container: 'c', signo: SIGKILL })
+  await other.exit
+})
+
+function scoreOf(pid: number): number {
+  return Number(fs.readFileSync(`/proc/${pid}/oom_score_adj`, 'latin1'))
+}
+
 test('exec: its end takes nothing along, the init’s takes it', async () => {
   await sandbox.create('one', processSpec(['sleep', '100']))
   await sandbox.start('one')
@@ -159,16 +176,16 @@ test('attach: its signals are the process’s, its status too, and it ends with 
   }
   const first = await attach(['sh', '-c', trap])
   await until(() => first.streams.out === 'ready\n', 'it is ready')
-  first.process.kill('SIGUSR1')
+  first.process.kill(SIGUSR1)
   assert.equal(await first.exit, 5)
 
   const second = await attach(['sleep', '300'])
-  second.process.kill('SIGKILL')
+  second.process.kill(SIGKILL)
   await second.exit
   while ((await sandbox.commands('one')).length > 1);
   assert.deepEqual(await sandbox.commands('one'), ['sleep 100'])
   const third = await attach(['sleep', '400'])
-  sandbox.sandbox.process.kill('SIGKILL')
+  sandbox.sandbox.process.kill(SIGKILL)
   assert.equal(await third.exit, 128 + SIGKILL)
 })
 
@@ -303,9 +320,8 @@ test('descriptors: those of a request that fails are closed, those of processes 
 })
 
 test('a launcher whose starter is gone before there is a container ends', async () => {
-  const pipe = sandbox.sandbox.process.stdio[3] as unknown as { destroy(): void }
   await sandbox.sandbox.serving
-  pipe.destroy()
+  sandbox.sandbox.release()
   assert.equal(await sandbox.exit, 125)
 })
 
@@ -318,7 +334,7 @@ test('a start that fails says why in one sentence, and leaves nothing', async ()
     ],
     [{ cgroups: ['/nowhere'] }, /^\/nowhere\/cgroup.procs: No such file or directory$/],
     [{ controlPath: '/nowhere/control.sock' }, /^\/nowhere\/: No such file or directory$/],
-    [{ packageRoot: '/nowhere' }, /ENOENT/],
+    [{ packageRoot: '/nowhere' }, /can't be started: no such file or directory/],
   ]
   for (const [options, message] of failures) {
     await assert.rejects(TestSandbox.start(directory, options, 'failed.sock'), { name: 'Error', message })
@@ -345,7 +361,10 @@ for (const state of ['created', 'running'] as const) {
       const [sentry, zygote, ...guests] = sandbox.processes()
       assert.equal(sentry, sandbox.sentry)
       // The container's first process is older than that of exec.
-      process.kill({ launcher: sandbox.sandbox.pid, sentry, zygote, guest: guests[0] }[victim], 'SIGKILL')
+      process.kill(
+        { launcher: sandbox.sandbox.process.pid, sentry, zygote, guest: guests[0] }[victim],
+        'SIGKILL',
+      )
       if (victim === 'zygote') {
         // What runs goes on; nothing more can be started.
         await assert.rejects(async () => {

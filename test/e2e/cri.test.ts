@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
-import { BUSYBOX, ContainerdDaemon, whyNoContainerd } from './containerd-daemon.ts'
+import { BUSYBOX, CGROUP_PARENT, ContainerdDaemon, whyNoContainerd } from './containerd-daemon.ts'
 
 const runtime = process.env.CAISSON_TEST_RUNTIME ?? 'caisson'
 const skip = whyNoContainerd('crictl', '/usr/lib/cni/bridge')
@@ -33,7 +33,7 @@ describe(`pods with ${runtime}`, { skip }, () => {
       hostname: `host-${name}`,
       log_directory: logs(),
       linux: {
-        cgroup_parent: `/caisson-test-${process.pid}`,
+        cgroup_parent: `/${CGROUP_PARENT}`,
         security_context: { namespace_options: { network: POD, ipc: POD, pid } },
       },
     })

@@ -62,6 +62,39 @@ describe(`docker with ${runtime}`, { skip }, () => {
     assert.match(directory.stderr, /permission denied|is a directory/)
   })
 
+  test('run: its namespaces are its own, by their numbers too', async () => {
+    const script = 'for kind in mnt pid ipc uts net; do readlink /proc/self/ns/$kind; done'
+    const links = (await printed('busybox', 'sh', '-c', script)).trim().split('\n')
+    const numbers = links.map(link => Number(/\[(\d+)\]/.exec(link)![1]))
+    assert.equal(new Set(numbers).size, 5)
+    // Below are those that a machine begins with.
+    for (const number of numbers) assert.ok(number > 4026532000, String(number))
+  })
+
+  test('run --sysctl: settings of its network have these values, and others those that Linux gives', async () => {
+    const flags = [
+      'net.core.somaxconn=777',
+      'net.ipv4.conf.all.rp_filter=2',
+      'net.ipv4.ip_local_port_range=4000 5000',
+    ]
+    const files = flags.map(flag => flag.split('=')[0].replaceAll('.', '/'))
+    const text = await printed(
+      ...flags.flatMap(flag => ['--sysctl', flag]),
+      ...['busybox', 'sh', '-c', `cd /proc/sys; cat ${files.join(' ')}; cat net/ipv4/conf/eth0/forwarding`],
+    )
+    assert.equal(text, '777\n2\n4000\t5000\n1')
+    const refused = await runIn('busybox', 'sh', '-c', 'echo 1 > /proc/sys/net/core/somaxconn')
+    assert.match(refused.stderr, /Read-only file system/)
+  })
+
+  test('run: /sys/class/net has the devices of its network', async () => {
+    const script = 'cd /sys/class/net; echo *; cd eth0; cat address mtu operstate; cat ../lo/type'
+    const text = await printed('busybox', 'sh', '-c', script)
+    assert.match(text, /^eth0 lo\n02:42(:[0-9a-f]{2}){4}\n1500\nup\n772$/)
+    const without = await printed('--network', 'none', 'busybox', 'sh', '-c', 'cd /sys/class/net; echo *')
+    assert.equal(without, 'lo')
+  })
+
   test('run -i: standard input arrives, and its end', async () => {
     const { stdout } = await daemon.try(
       ['run', '--rm', '-i', flag, 'busybox', 'wc', '-c'],

@@ -16,7 +16,7 @@ const donations = [
   { source: '/', target: '/', readOnly: true },
   { source: directory, target: directory, readOnly: false },
 ]
-const jail = Jail.enterRoot(addon, host, donations, true)
+const jail = Jail.enterRoot(addon, host, donations, true, false)
 jail.dropCapabilities()
 const report = { root: readdirSync('/').sort(), ...look(), threads: [] as string[] }
 jail.seal(false)

@@ -38,9 +38,11 @@ before(() => {
   chmodSync(writable, 0o777)
   copyFileSync(join(root, 'native/build/caisson'), launcher)
   symlinkSync(join(root, 'node_modules'), join(fake, 'node_modules'))
+  symlinkSync(join(root, 'native/build/zygote'), join(fake, 'native/build/zygote'))
+  const probes = JSON.stringify(join(import.meta.dirname, '/'))
   writeFileSync(
     join(fake, 'dist/caisson.cjs'),
-    `import(${JSON.stringify(join(import.meta.dirname, 'jail-probe.ts'))})`,
+    `import(${probes} + (process.argv[3] === 'throw' ? 'sentry-probe.ts' : 'jail-probe.ts'))`,
   )
 })
 after(() => rmSync(fake, { recursive: true }))
@@ -93,6 +95,12 @@ test('launcher: a call that is not on the list ends the sandbox, and is reported
   assert.equal(stdout, '')
   assert.match(stderr, /made the host call socket, which is not on its list/)
   assert.equal(status, 128 + 31)
+})
+
+test('sentry: an exception that nobody catches ends the sandbox as a failure of caisson’s, with a report', () => {
+  const { status, stderr } = run('throw')
+  assert.match(stderr, /the kernel failed, and the sandbox ends: Error: on purpose\n {4}at /)
+  assert.equal(status, 125)
 })
 
 test('launcher: signals reach the sentry', async () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { OciWorld } from './oci-bundle.ts'
@@ -38,6 +39,21 @@ int main(int argc, char **argv) {
 }`,
 )
 compile(
+  'mapfill',
+  `#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+  int fd = open(argv[1], O_RDWR | O_CREAT, 0600);
+  size_t size = (size_t)atoi(argv[2]) << 20;
+  ftruncate(fd, size);
+  char *p = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  for (size_t i = 0; i < size; i += 4096) p[i] = 1;
+  pause();
+}`,
+)
+compile(
   'who',
   '#include <stdio.h>\n#include <unistd.h>\nint main() { printf("%d %d\\n", getuid(), geteuid()); }',
 )
@@ -67,6 +83,8 @@ function inside(script: string, { resources = {}, user = 0, volumeOptions = [] }
     mounts: [
       { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['ro'] },
       { destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup' },
+      { destination: '/large', type: 'tmpfs', source: 'tmpfs' },
+      { destination: '/small', type: 'tmpfs', source: 'tmpfs', options: ['size=1m'] },
       { destination: '/v', type: 'bind', source: volume, options: ['bind', ...volumeOptions] },
     ],
     linux: { resources },
@@ -85,11 +103,35 @@ test('limits: a process that takes too much memory is killed, the others go on, 
   assert.equal(text, `137\noom_kill 1\n${64 << 20}\n`)
 })
 
+test('limits: a file in memory that grows beyond the limit costs its writer’s life', { skip }, () => {
+  const script =
+    'dd if=/dev/zero of=/large/x bs=1M count=400 2>/dev/null; echo $?; grep oom_kill /sys/fs/cgroup/memory.events; rm /large/x; echo on'
+  const text = inside(script, { resources: { memory: { limit: 64 << 20 } } })
+  assert.equal(text, '137\noom_kill 1\non\n')
+})
+
+test('limits: a mapping gets no more pages of a tmpfs than it may have', { skip }, () => {
+  const text = inside('/v/mapfill /small/x 20 2>/dev/null; echo $?; df /small | tail -1')
+  assert.match(text, /^135\ntmpfs +1024 +1024 +0 100% /)
+})
+
 test('limits: a fork beyond pids.max fails', { skip }, () => {
   const script =
     '(sleep 9 & sleep 9 & sleep 9 & sleep 9 & sleep 9) 2>&1; cat /sys/fs/cgroup/pids.max; killall sleep'
   const text = inside(script, { resources: { pids: { limit: 4 } } })
   assert.match(text, /can't fork[\s\S]*\n4\n$/)
+})
+
+test('limits: the CPUs are those that the container has, under the machine’s numbers', {
+  skip: skip || (cpus().length < 2 ? 'the machine has one CPU' : false),
+}, () => {
+  const script = `
+    nproc; taskset -p 1; taskset 1 true || echo refused
+    grep Cpus_allowed_list /proc/self/status; grep -c ^processor /proc/cpuinfo
+    cat /sys/fs/cgroup/cpuset.cpus /sys/fs/cgroup/cpuset.cpus.effective`
+  const text = inside(script, { resources: { cpu: { cpus: '1' } } })
+  const expected = `1\npid 1's current affinity mask: 2\nrefused\nCpus_allowed_list:\t1\n${cpus().length}\n1\n1\n`
+  assert.equal(text, expected)
 })
 
 test('limits: cgroups that are made inside keep their limits', { skip }, () => {

@@ -5,7 +5,7 @@
 import { EINVAL, EOPNOTSUPP, ERANGE } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { Cgroup } from '../../kernel/cgroup/cgroup.ts'
-import { rangeList, upTo } from '../proc/text.ts'
+import { rangeList } from '../proc/text.ts'
 import { fixed, type PseudoDir, ro } from '../pseudo/node.ts'
 import { limitText, parseNumber, setting, table, value } from './values.ts'
 
@@ -32,10 +32,10 @@ export const cpuFiles: PseudoDir<Cgroup> = {
 
 export const cpusetFiles: PseudoDir<Cgroup> = {
   'cpuset.cpus': setting(
-    () => '',
-    (cgroup, text) => (text === '' || text === allCpus(cgroup) ? 0 : -EOPNOTSUPP),
+    ({ cpuset }) => rangeList(cpuset.cpus ?? []),
+    (cgroup, text) => (text === '' || text === effectiveCpus(cgroup) ? 0 : -EOPNOTSUPP),
   ),
-  'cpuset.cpus.effective': value(allCpus),
+  'cpuset.cpus.effective': value(effectiveCpus),
   'cpuset.cpus.partition': setting(
     () => 'member',
     (_cgroup, text) => (text === 'member' ? 0 : -EOPNOTSUPP),
@@ -52,8 +52,8 @@ export const ioFiles: PseudoDir<Cgroup> = {
   'io.stat': ro(() => ''),
 }
 
-function allCpus({ kernel }: Cgroup): string {
-  return rangeList(upTo(kernel.platform.cpuCount))
+function effectiveCpus({ cpuset }: Cgroup): string {
+  return rangeList(cpuset.effective)
 }
 
 /** Accepts what it is already; other numbers of the range can't be had. */

@@ -35,7 +35,7 @@ export function devtmpfsType(kernel: Kernel): FsType {
       const memory = totalMemory(kernel.host)
       const chosen = parseTmpfsOptions(options, { ...defaultTmpfsOptions(memory), mode: 0o755 }, memory)
       if (typeof chosen === 'number') return chosen
-      const sb = new DevTmpfsSuper(context.vfs.newDev(), kernel.host, kernel.clock, chosen, kernel.chargeTo)
+      const sb = new DevTmpfsSuper(context.vfs.newDev(), kernel.host, kernel.clock, chosen, kernel)
       sb.source = source
       sb.flags = flags & MS_RDONLY
       populate(sb, kernel)

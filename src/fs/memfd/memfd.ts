@@ -48,7 +48,7 @@ function shmSuper(kernel: Kernel): TmpfsSuper {
   if (kernel.shm instanceof TmpfsSuper) return kernel.shm
   const unlimited = Number.POSITIVE_INFINITY
   const options = { size: unlimited, inodes: unlimited, mode: 0o1777, uid: 0, gid: 0 }
-  const sb = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, options, kernel.chargeTo)
+  const sb = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, options, kernel)
   kernel.shm = sb
   return sb
 }

@@ -226,12 +226,12 @@ function setComm(task: Task, text: string): Status {
 }
 
 function formatWchan(task: Task): string {
-  if (task.state === RUNNING && task.thread.nativeWait?.() !== undefined) return 'futex_do_wait'
+  if (task.state === RUNNING && task.thread.native?.current() !== undefined) return 'futex_do_wait'
   return task.state === BLOCKED ? 'do_wait' : '0'
 }
 
 function formatSyscall(task: Task): string {
-  const wait = task.state === RUNNING ? task.thread.nativeWait?.() : undefined
+  const wait = task.state === RUNNING ? task.thread.native?.current() : undefined
   if (wait !== undefined) return formatCall(wait.nr, wait.args, wait.sp, wait.ip)
   if (task.state === RUNNING || task.callNumber < 0) return 'running\n'
   const regs = task.thread.regs

@@ -16,6 +16,7 @@ import { selfLink, threadSelfLink } from './pid-dir.ts'
 import type { ProcSuper } from './super.ts'
 import { sysctlFiles } from './sysctl.ts'
 import {
+  cpuHeads,
   formatCpuInfo,
   formatDevices,
   formatFilesystems,
@@ -115,10 +116,6 @@ function formatCgroups(kernel: Kernel): string {
   const count = 1 + kernel.cgroups.descendants
   const names = ['cpuset', 'cpu', 'cpuacct', 'blkio', 'memory', 'pids']
   return `#subsys_name\thierarchy\tnum_cgroups\tenabled\n${names.map(name => `${name}\t0\t${count}\t1\n`).join('')}`
-}
-
-function cpuHeads(kernel: Kernel): string {
-  return Array.from({ length: kernel.platform.cpuCount }, (_, cpu) => `CPU${cpu}       `).join('')
 }
 
 const TTY_DRIVERS = `/dev/tty             /dev/tty        5       0 system:/dev/tty

@@ -2,7 +2,7 @@
  * /proc/sys, as data. Settings that the kernel obeys are read and written where it keeps them; the others have the value
  * that a Linux of this configuration has, and can't be changed.
  */
-import { CAP_NET_ADMIN, CAP_SYS_ADMIN } from '../../abi/constants.ts'
+import { CAP_SYS_ADMIN } from '../../abi/constants.ts'
 import { EINVAL, EPERM } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
@@ -11,6 +11,7 @@ import { MAX_MAP_COUNT } from '../../mm/mm.ts'
 import { dir, type FileNode, fixed, type PseudoDir, ro, rw, wo } from '../pseudo/node.ts'
 import { caller } from './access.ts'
 import { ipcSetting } from './sysctl-ipc.ts'
+import { netDirectory } from './sysctl-net.ts'
 
 export function sysctlFiles(): PseudoDir<Kernel> {
   return {
@@ -18,7 +19,7 @@ export function sysctlFiles(): PseudoDir<Kernel> {
     dev: dir(devSettings()),
     fs: dir(fsSettings()),
     kernel: dir(kernelSettings()),
-    net: dir(netSettings()),
+    net: netDirectory(),
     user: dir(userSettings()),
     vm: dir(vmSettings()),
   }
@@ -185,84 +186,6 @@ function fsSettings(): PseudoDir<Kernel> {
     protected_symlinks: constant(0),
     suid_dumpable: constant(0),
   }
-}
-
-function netSettings(): PseudoDir<Kernel> {
-  return {
-    core: dir({
-      bpf_jit_enable: constant(1),
-      default_qdisc: constant('pfifo_fast'),
-      netdev_max_backlog: constant(1000),
-      optmem_max: constant(131072),
-      rmem_default: constant(212992),
-      rmem_max: constant(4194304),
-      somaxconn: constant(4096),
-      wmem_default: constant(212992),
-      wmem_max: constant(4194304),
-    }),
-    ipv4: dir({
-      conf: dir({ all: dir(ipv4Conf()), default: dir(ipv4Conf()), lo: dir(ipv4Conf()) }),
-      icmp_echo_ignore_all: constant(0),
-      ip_default_ttl: constant(64),
-      ip_forward: constant(0),
-      ip_local_port_range: constant('32768\t60999'),
-      ip_local_reserved_ports: constant(''),
-      ip_nonlocal_bind: constant(0),
-      ip_unprivileged_port_start: rw(
-        kernel => `${caller(kernel).ns.net.unprivilegedPortStart}\n`,
-        setUnprivilegedPortStart,
-      ),
-      ping_group_range: constant('1\t0'),
-      tcp_allowed_congestion_control: constant('reno cubic'),
-      tcp_available_congestion_control: fixed('reno cubic'),
-      tcp_congestion_control: constant('cubic'),
-      tcp_fastopen: constant(1),
-      tcp_fin_timeout: constant(60),
-      tcp_keepalive_intvl: constant(75),
-      tcp_keepalive_probes: constant(9),
-      tcp_keepalive_time: constant(7200),
-      tcp_max_syn_backlog: constant(2048),
-      tcp_mem: constant('287901\t383868\t575802'),
-      tcp_moderate_rcvbuf: constant(1),
-      tcp_rmem: constant('4096\t131072\t33554432'),
-      tcp_sack: constant(1),
-      tcp_syn_retries: constant(6),
-      tcp_synack_retries: constant(5),
-      tcp_syncookies: constant(1),
-      tcp_timestamps: constant(1),
-      tcp_tw_reuse: constant(2),
-      tcp_window_scaling: constant(1),
-      tcp_wmem: constant('4096\t16384\t4194304'),
-      udp_mem: constant('575802\t767736\t1151604'),
-    }),
-    ipv6: dir({
-      bindv6only: constant(0),
-      conf: dir({ all: dir(ipv6Conf()), default: dir(ipv6Conf()), lo: dir(ipv6Conf()) }),
-      ip_nonlocal_bind: constant(0),
-    }),
-    unix: dir({ max_dgram_qlen: constant(10) }),
-  }
-}
-
-function setUnprivilegedPortStart(kernel: Kernel, text: string): Status {
-  const { cred, ns } = caller(kernel)
-  if (!cred.capable(CAP_NET_ADMIN, ns.net.userNs)) return -EPERM
-  const port = Number(text.trim())
-  if (!/^\d+$/.test(text.trim()) || port > 65535) return -EINVAL
-  ns.net.unprivilegedPortStart = port
-  return 0
-}
-
-function ipv4Conf(): PseudoDir<Kernel> {
-  return {
-    accept_redirects: constant(1),
-    forwarding: constant(0),
-    rp_filter: constant(0),
-    send_redirects: constant(1),
-  }
-}
-function ipv6Conf(): PseudoDir<Kernel> {
-  return { accept_ra: constant(1), disable_ipv6: constant(0), forwarding: constant(0) }
 }
 
 function userSettings(): PseudoDir<Kernel> {

@@ -1,6 +1,6 @@
 /**
  * Files of /proc about the whole machine. What is a fact of the host's (processors, memory, load) is read from the host
- * when asked, cut down to the CPUs that the sandbox has; what is the kernel's own is its own.
+ * when asked; what is the kernel's own is its own.
  */
 import type { Kernel } from '../../kernel/kernel.ts'
 import { BLOCKED, STOPPED } from '../../kernel/task.ts'
@@ -10,19 +10,9 @@ import { caller } from './access.ts'
 
 const MANY = 1 << 20
 
-/** One paragraph a processor; the counts of siblings and cores follow the number of CPUs. */
+/** One paragraph a processor. */
 export function formatCpuInfo(kernel: Kernel): string {
-  const { cpuCount } = kernel.platform
-  const paragraphs = kernel.host
-    .fact('proc/cpuinfo')
-    .split('\n\n')
-    .filter(text => text.startsWith('processor'))
-  const whole = paragraphs.length <= cpuCount
-  return paragraphs
-    .slice(0, cpuCount)
-    .map(text => (whole ? text : text.replace(/^(siblings|cpu cores)(\t+: )\d+$/gm, `$1$2${cpuCount}`)))
-    .map(text => `${text.trimEnd()}\n\n`)
-    .join('')
+  return kernel.host.fact('proc/cpuinfo')
 }
 
 /** The host's, or (where it can't be read) at least what programs parse. */
@@ -41,11 +31,10 @@ export function formatMemInfo(kernel: Kernel): string {
 
 /** proc_stat(5). */
 export function formatStat(kernel: Kernel): string {
-  const { cpuCount } = kernel.platform
   const sum = new Array<number>(10).fill(0)
   let cpus = ''
   const host = cpuRows(kernel)
-  for (let cpu = 0; cpu < cpuCount; cpu++) {
+  for (const cpu of kernel.cpus) {
     const row = host.get(cpu) ?? new Array<number>(10).fill(0)
     row.forEach((value, i) => {
       sum[i] += value
@@ -86,7 +75,7 @@ function bootTime(kernel: Kernel): number {
 export function formatUptime(kernel: Kernel): string {
   const uptime = kernel.clock.boottime() / 1e9
   let idle = 0
-  for (const [cpu, row] of cpuRows(kernel)) if (cpu < kernel.platform.cpuCount) idle += row[3] / 100
+  for (const row of cpuRows(kernel).values()) idle += row[3] / 100
   return `${uptime.toFixed(2)} ${idle.toFixed(2)}\n`
 }
 
@@ -126,8 +115,13 @@ Block devices:
 `
 }
 
+/** The columns of tables with one for each CPU. */
+export function cpuHeads(kernel: Kernel): string {
+  return kernel.cpus.map(cpu => `CPU${cpu}       `).join('')
+}
+
 export function formatInterrupts(kernel: Kernel): string {
-  return `           ${Array.from({ length: kernel.platform.cpuCount }, (_, cpu) => `CPU${cpu}       `).join('')}\n`
+  return `           ${cpuHeads(kernel)}\n`
 }
 
 export function formatVmStat(kernel: Kernel): string {

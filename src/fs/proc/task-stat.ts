@@ -4,12 +4,13 @@ import type { CapabilitySet, Credentials } from '../../base/credentials.ts'
 import { groupCpuTime, groupTotals, taskCpuTime, taskTotals } from '../../kernel/cpu-time.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
 import type { PidNamespace } from '../../kernel/pid.ts'
+import { allowedCpus } from '../../kernel/scheduling.ts'
 import { SignalSet } from '../../kernel/signal-set.ts'
 import { NSIG } from '../../kernel/signal-state.ts'
 import { BLOCKED, STOPPED, type Task } from '../../kernel/task.ts'
 import { mayTrace } from './access.ts'
 import { memoryUse } from './memory-use.ts'
-import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks, upTo } from './text.ts'
+import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks } from './text.ts'
 
 /** As the third field of stat; `name` is what status adds. */
 export function stateOf(task: Task): { letter: string; name: string } {
@@ -18,7 +19,7 @@ export function stateOf(task: Task): { letter: string; name: string } {
   if (task.state === BLOCKED) {
     return task.uninterruptible ? { letter: 'D', name: 'disk sleep' } : { letter: 'S', name: 'sleeping' }
   }
-  if (task.thread.nativeWait?.() !== undefined) return { letter: 'S', name: 'sleeping' }
+  if (task.thread.native?.current() !== undefined) return { letter: 'S', name: 'sleeping' }
   return { letter: 'R', name: 'running' }
 }
 
@@ -133,8 +134,7 @@ export function formatStatus(task: Task, ns: PidNamespace, reader: Credentials):
   const state = stateOf(task)
   const actions = signalActions(task)
   const numbers = (pid: { numbers: readonly number[] }) => pid.numbers.slice(ns.level).join('\t')
-  const cpus = upTo(kernel.platform.cpuCount)
-  const allowed = allowedCpus(task, cpus)
+  const allowed = allowedCpus(task)
   const lines = [
     `Name:\t${commText(task.comm)}`,
     `Umask:\t${task.fs.umask.toString(8).padStart(4, '0')}`,
@@ -171,7 +171,7 @@ export function formatStatus(task: Task, ns: PidNamespace, reader: Credentials):
     `Seccomp_filters:\t${task.seccomp?.filter?.count ?? 0}`,
     'Speculation_Store_Bypass:\tvulnerable',
     'SpeculationIndirectBranch:\talways enabled',
-    `Cpus_allowed:\t${maskText(allowed, cpus.length)}`,
+    `Cpus_allowed:\t${maskText(allowed, kernel.cpuWidth)}`,
     `Cpus_allowed_list:\t${rangeList(allowed)}`,
     'Mems_allowed:\t00000000,00000001',
     'Mems_allowed_list:\t0',
@@ -220,10 +220,4 @@ function fdTableSize(used: number): number {
 
 function capText(set: CapabilitySet): string {
   return hex64(set.lo, set.hi)
-}
-
-export function allowedCpus(task: Task, cpus: readonly number[]): number[] {
-  const mask = task.scheduling.affinity
-  if (mask === undefined) return [...cpus]
-  return cpus.filter(cpu => ((mask[cpu >> 3] ?? 0) >> (cpu & 7)) & 1)
 }

@@ -8,6 +8,7 @@ import { PseudoInode } from '../pseudo/inode.ts'
 import { dir, fixed, type PseudoDir, ro } from '../pseudo/node.ts'
 import { PseudoSuper } from '../pseudo/super.ts'
 import { classes, devicesVirtual } from './classes.ts'
+import { netDirectories } from './net.ts'
 import { cpuDirectory, nodeDirectory } from './topology.ts'
 
 export class SysfsSuper extends PseudoSuper {
@@ -50,6 +51,7 @@ const BUSES = [
 ]
 
 function sysFiles(kernel: Kernel): PseudoDir<Kernel> {
+  const net = netDirectories()
   return {
     block: dir({}),
     bus: dir(
@@ -57,7 +59,7 @@ function sysFiles(kernel: Kernel): PseudoDir<Kernel> {
         BUSES.map(name => [name, dir<Kernel>({ devices: dir({}), drivers: dir({}) })]),
       ) as PseudoDir<Kernel>,
     ),
-    class: dir(classes()),
+    class: dir({ ...classes(), net: net.links }),
     dev: dir({ block: dir({}), char: dir({}) }),
     devices: dir({
       system: dir({
@@ -67,7 +69,7 @@ function sysFiles(kernel: Kernel): PseudoDir<Kernel> {
         cpu: dir(cpuDirectory(kernel)),
         node: dir(nodeDirectory(kernel)),
       }),
-      virtual: dir(devicesVirtual()),
+      virtual: dir({ ...devicesVirtual(), net: net.devices }),
     }),
     firmware: dir({}),
     fs: dir({ cgroup: dir({}), fuse: dir({ connections: dir({}) }) }),

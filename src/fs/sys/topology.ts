@@ -1,13 +1,12 @@
-/** /sys/devices/system/cpu and node: the CPUs that the sandbox has, all in one package, one thread a core. */
+/** /sys/devices/system/cpu and node: the machine's CPUs, all in one package, one thread a core. */
 import type { Kernel } from '../../kernel/kernel.ts'
-import { maskText, rangeList, upTo } from '../proc/text.ts'
+import { maskText, rangeList } from '../proc/text.ts'
 import { dir, fixed, link, type PseudoDir, ro } from '../pseudo/node.ts'
 
 export function cpuDirectory(kernel: Kernel): PseudoDir<Kernel> {
-  const { cpuCount } = kernel.platform
-  const all = rangeList(upTo(cpuCount))
+  const all = rangeList(kernel.cpus)
   const cpus: Record<string, PseudoDir<Kernel>[string]> = {}
-  for (const cpu of upTo(cpuCount)) cpus[`cpu${cpu}`] = dir(oneCpu(cpu, cpuCount))
+  for (const cpu of kernel.cpus) cpus[`cpu${cpu}`] = dir(oneCpu(cpu, kernel.cpus))
   return {
     ...cpus,
     isolated: fixed(''),
@@ -21,14 +20,14 @@ export function cpuDirectory(kernel: Kernel): PseudoDir<Kernel> {
   }
 }
 
-function oneCpu(cpu: number, count: number): PseudoDir<Kernel> {
-  const all = upTo(count)
-  const mask = (cpus: number[]) => fixed<Kernel>(maskText(cpus, count))
-  const list = (cpus: number[]) => fixed<Kernel>(rangeList(cpus))
+function oneCpu(cpu: number, all: readonly number[]): PseudoDir<Kernel> {
+  const width = all[all.length - 1] + 1
+  const mask = (cpus: readonly number[]) => fixed<Kernel>(maskText(cpus, width))
+  const list = (cpus: readonly number[]) => fixed<Kernel>(rangeList(cpus))
   return {
     // CPU 0 can't be switched off, so it has no file for that.
     ...(cpu > 0 ? { online: fixed<Kernel>('1', 0o644) } : {}),
-    cache: dir(cacheDirectory(cpu, count)),
+    cache: dir(cacheDirectory(cpu, all)),
     cpu_capacity: fixed('1024'),
     node0: link('../../node/node0'),
     topology: dir({
@@ -55,10 +54,10 @@ const CACHES = [
   { level: 3, type: 'Unified', size: '32768K', ways: 16, sets: 32768, shared: true },
 ]
 
-function cacheDirectory(cpu: number, count: number): PseudoDir<Kernel> {
+function cacheDirectory(cpu: number, all: readonly number[]): PseudoDir<Kernel> {
   const entries: Record<string, PseudoDir<Kernel>[string]> = {}
   CACHES.forEach((cache, i) => {
-    const cpus = cache.shared ? upTo(count) : [cpu]
+    const cpus = cache.shared ? all : [cpu]
     entries[`index${i}`] = dir({
       coherency_line_size: fixed('64'),
       id: fixed(cache.shared ? '0' : `${cpu}`),
@@ -66,7 +65,7 @@ function cacheDirectory(cpu: number, count: number): PseudoDir<Kernel> {
       number_of_sets: fixed(`${cache.sets}`),
       physical_line_partition: fixed('1'),
       shared_cpu_list: fixed(rangeList(cpus)),
-      shared_cpu_map: fixed(maskText(cpus, count)),
+      shared_cpu_map: fixed(maskText(cpus, all[all.length - 1] + 1)),
       size: fixed(cache.size),
       type: fixed(cache.type),
       ways_of_associativity: fixed(`${cache.ways}`),
@@ -76,17 +75,16 @@ function cacheDirectory(cpu: number, count: number): PseudoDir<Kernel> {
 }
 
 export function nodeDirectory(kernel: Kernel): PseudoDir<Kernel> {
-  const { cpuCount } = kernel.platform
   const cpus: Record<string, PseudoDir<Kernel>[string]> = {}
-  for (const cpu of upTo(cpuCount)) cpus[`cpu${cpu}`] = link(`../../cpu/cpu${cpu}`)
+  for (const cpu of kernel.cpus) cpus[`cpu${cpu}`] = link(`../../cpu/cpu${cpu}`)
   return {
     has_cpu: fixed('0'),
     has_memory: fixed('0'),
     has_normal_memory: fixed('0'),
     node0: dir({
       ...cpus,
-      cpulist: fixed(rangeList(upTo(cpuCount))),
-      cpumap: fixed(maskText(upTo(cpuCount), cpuCount)),
+      cpulist: fixed(rangeList(kernel.cpus)),
+      cpumap: fixed(maskText(kernel.cpus, kernel.cpuWidth)),
       distance: fixed('10'),
       meminfo: ro(nodeMemory),
       numastat: fixed(

@@ -50,6 +50,9 @@ export class FileData {
   /** Pages exist that SEEK_DATA does not show: allocated, never written. */
   #preallocated = false
   #mapped = false
+  /** Mapped: holes as the quota has them, and whether there were more pages than charged when they were counted last. */
+  #countedHoles = 0
+  #grown = false
   #seals = 0
 
   /** `memory`: of the cgroup that its pages are charged to besides the quota. */
@@ -127,10 +130,12 @@ export class FileData {
     }
     const status = this.#host.ftruncate(this.#fd, size)
     if (status < 0) return status
-    if (size > this.size) this.#sparse = true
+    const grows = size > this.size
+    this.size = size
+    if (grows) this.#sparse = true
     else if (this.#sparse) this.#recount()
     else this.#chargeTo(Math.min(this.#pages, pagesOf(size)))
-    this.size = size
+    this.#countHoles()
     return 0
   }
 
@@ -205,6 +210,7 @@ export class FileData {
       this.#mapped = this.#sparse = true
       this.#quota.mapped.add(this)
       this.#memory?.mapped.add(this)
+      this.#countHoles()
     }
     return writable ? this.#fd : this.#readOnly()
   }
@@ -254,6 +260,9 @@ export class FileData {
     this.#adjust(-(this.#fd >= 0 ? this.#pages : popCount(this.#present)))
     this.#quota.mapped.delete(this)
     this.#memory?.mapped.delete(this)
+    this.#quota.adjustHoles(-this.#countedHoles)
+    this.#countedHoles = 0
+    this.#grown = false
     this.#fd = this.#readOnlyFd = -1
     this.#pages = this.#present = this.size = 0
     this.#bytes = EMPTY
@@ -351,11 +360,11 @@ export class FileData {
 
   /** How many of pages [first, last) don't exist. */
   #missing(first: number, last: number): number {
-    return this.#sparse ? this.#holes(first, last) : Math.max(0, last - Math.max(first, this.#pages))
+    return this.#sparse ? this.#holesAmong(first, last) : Math.max(0, last - Math.max(first, this.#pages))
   }
 
   /** Holes among pages [first, last), as the host knows them. */
-  #holes(first: number, last: number): number {
+  #holesAmong(first: number, last: number): number {
     let count = 0
     let page = first
     while (page < last) {
@@ -397,11 +406,26 @@ export class FileData {
     return this.#pages
   }
 
+  takeGrowth(): boolean {
+    const grown = this.#grown
+    this.#grown = false
+    return grown
+  }
+
   /** Sets the charge to what the host says. */
   #recount(): void {
     const pages = this.#hostPages()
+    if (this.#mapped && pages > this.#pages) this.#grown = true
     this.#adjust(pages - this.#pages)
     this.#pages = pages
+    this.#countHoles()
+  }
+
+  #countHoles(): void {
+    if (!this.#mapped) return
+    const holes = Math.max(0, pagesOf(this.size) - this.#pages)
+    this.#quota.adjustHoles(holes - this.#countedHoles)
+    this.#countedHoles = holes
   }
 
   #hostPages(): number {

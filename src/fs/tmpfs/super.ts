@@ -15,6 +15,7 @@ import type { Host, HostStatfs } from '../../platform/host.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 import { TmpfsDir } from './directory.ts'
+import { watchOverrun } from './overrun.ts'
 import { PAGE_SIZE, Quota } from './quota.ts'
 
 export interface TmpfsOptions {
@@ -40,21 +41,16 @@ export class TmpfsSuper extends SuperBlock {
   readonly #options: TmpfsOptions
   nextIno: number
 
-  constructor(
-    dev: number,
-    host: Host,
-    clock: Clock,
-    options: TmpfsOptions,
-    chargeTo?: () => MemoryController,
-  ) {
+  constructor(dev: number, host: Host, clock: Clock, options: TmpfsOptions, kernel?: Kernel) {
     super(dev)
-    this.chargeTo = chargeTo
+    this.chargeTo = kernel?.chargeTo
     this.host = host
     this.clock = clock
     this.#options = options
     this.nextIno = options.firstIno ?? 1
     this.quota = new Quota(Math.ceil(options.size / PAGE_SIZE), options.inodes)
     this.quota.chargeInode()
+    if (kernel !== undefined) watchOverrun(kernel, this.quota)
     this.root = new TmpfsDir(this, options.mode, options.uid, options.gid)
   }
 
@@ -130,7 +126,7 @@ export function tmpfsType(kernel: Kernel): FsType {
         memory,
       )
       if (typeof chosen === 'number') return chosen
-      const sb = new TmpfsSuper(context.vfs.newDev(), host, context.vfs.clock, chosen, kernel.chargeTo)
+      const sb = new TmpfsSuper(context.vfs.newDev(), host, context.vfs.clock, chosen, kernel)
       sb.source = source
       sb.flags = flags & MS_RDONLY
       return sb

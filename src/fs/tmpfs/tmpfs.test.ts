@@ -297,3 +297,24 @@ test('memfd: seals hold for writes, sizes and mappings', () => {
   assert.equal(open(node, O_RDONLY).addSeals(F_SEAL_GROW), -EPERM)
   filePut(file)
 })
+
+test('pages: mappings that could make more than there is room for are a risk, and what they have made is known', () => {
+  const sb = newTmpfs(4 * PAGE)
+  let risks = 0
+  sb.quota.onRisk = () => risks++
+  const file = newFile(sb)
+  const { hostFd: fd } = ok(file.mapping(0, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED))
+  assert.equal(file.inode.setattr({ size: 4 * PAGE }), 0)
+  assert.equal(risks, 0)
+  assert.equal(file.inode.setattr({ size: 8 * PAGE }), 0)
+  assert.equal(risks, 1)
+  // As the guest would, past the kernel.
+  host.pwrite(fd!, new Uint8Array(6 * PAGE).fill(1), 0)
+  sb.quota.recount()
+  assert.equal(sb.quota.pages, 6)
+  assert.equal(sb.quota.takeGrown().size, 1)
+  assert.equal(sb.quota.takeGrown().size, 0)
+  assert.equal(sb.quota.atRisk, true)
+  assert.equal(file.inode.setattr({ size: PAGE }), 0)
+  assert.equal(sb.quota.atRisk, false)
+})

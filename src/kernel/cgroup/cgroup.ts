@@ -6,7 +6,7 @@
  * rmdir(2) when no process and no cgroup is left in it; what is still charged to it (files in memory) keeps the object and
  * those above it. Threads of one process are never in different ones: there is no threaded mode.
  *
- * What a controller counts and limits is in an object of its own (PidsController, MemoryController, CpuController); a
+ * What a controller counts and limits is in an object of its own (PidsController, MemoryController, CpuController, CpusetController); a
  * charge goes to the cgroup and all above it. A controller's files are shown where the parent enables it for its children.
  */
 import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP } from '../../abi/errno.ts'
@@ -16,6 +16,7 @@ import type { Kernel } from '../kernel.ts'
 import type { Task } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import { CpuController } from './cpu.ts'
+import { CpusetController } from './cpuset.ts'
 import { holdsOf, setHolds } from './freezer.ts'
 import { MemoryController } from './memory.ts'
 import { PidsController } from './pids.ts'
@@ -63,6 +64,7 @@ export class Cgroup {
   readonly pids: PidsController
   readonly memory: MemoryController
   readonly cpu: CpuController
+  readonly cpuset: CpusetController
 
   constructor(kernel: Kernel, parent: Cgroup | undefined, name: string, uid = 0, gid = 0) {
     this.kernel = kernel
@@ -74,6 +76,7 @@ export class Cgroup {
     this.pids = new PidsController(parent?.pids)
     this.memory = new MemoryController(this, parent?.memory)
     this.cpu = new CpuController(this)
+    this.cpuset = new CpusetController(this)
     if (parent === undefined) {
       this.subtreeControl = ALL_CONTROLLERS
       this.maxDescendants = MOST_CGROUPS

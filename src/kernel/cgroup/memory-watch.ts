@@ -1,7 +1,8 @@
 /**
- * Keeps memory.max and memory.high. Processes take memory from the host without asking, so use is looked at: as often as
- * the distance to the nearest limit makes it necessary, and not at all while nobody runs. Beyond memory.max a process is
- * killed, as Linux would; beyond memory.high all processes of the cgroup are held for a while at each look.
+ * Keeps memory.max and memory.high, and the sizes of file systems in memory whose files are mapped (MappedLimit). Processes
+ * take memory from the host without asking, so use is looked at: as often as the distance to the nearest limit makes it
+ * necessary, and not at all while nobody runs. Beyond memory.max a process is killed, as Linux would; beyond memory.high all
+ * processes of the cgroup are held for a while at each look.
  */
 import { SIGKILL } from '../../abi/constants.ts'
 import type { Kernel } from '../kernel.ts'
@@ -32,9 +33,16 @@ interface Watched {
   killedAt: number
 }
 
+/** A limit on pages that mappings make. */
+export interface MappedLimit {
+  /** Counts them, and acts where they are too many: the bytes that are left; undefined: it needs no further looks. */
+  look(): number | undefined
+}
+
 export class MemoryWatch implements Expiry {
   readonly #kernel: Kernel
   readonly #watched = new Map<MemoryController, Watched>()
+  readonly #mapped = new Set<MappedLimit>()
   readonly #timer = new Timer(this)
   /** Nobody runs, so nothing is looked at until `wake`. */
   dormant = false
@@ -51,11 +59,21 @@ export class MemoryWatch implements Expiry {
       const nothing = { lastTotal: 0, lastFilePages: 0, victim: undefined, killedAt: 0 }
       this.#watched.set(memory, nothing)
     }
-    if (this.#watched.size > 0) this.wake()
+    if (!this.#idle) this.wake()
     else {
       this.dormant = false
       this.#kernel.timers.cancel(this.#timer)
     }
+  }
+
+  /** Until its `look` says that it needs none. */
+  watchMapped(limit: MappedLimit): void {
+    this.#mapped.add(limit)
+    this.wake()
+  }
+
+  get #idle(): boolean {
+    return this.#watched.size + this.#mapped.size === 0
   }
 
   /** Somebody runs again. */
@@ -69,7 +87,14 @@ export class MemoryWatch implements Expiry {
     const start = host.cpuTime()
     let wait = MOST_WAIT
     for (const [memory, watched] of this.#watched) wait = Math.min(wait, this.#look(memory, watched))
-    if (wait === MOST_WAIT && !this.#anybodyRuns()) {
+    const settled = wait === MOST_WAIT
+    for (const limit of this.#mapped) {
+      const left = limit.look()
+      if (left === undefined) this.#mapped.delete(limit)
+      else wait = Math.min(wait, this.#timeFor(left))
+    }
+    if (this.#idle) return
+    if (settled && !this.#anybodyRuns()) {
       this.dormant = true
       return
     }
@@ -88,9 +113,13 @@ export class MemoryWatch implements Expiry {
     const tooHigh = total > memory.high && !memory.slowed
     if (tooHigh) memory.count('high')
     this.#setSlowed(memory, tooHigh)
-    if (total > limit) return LEAST_WAIT
+    return this.#timeFor(limit - total)
+  }
+
+  /** How long it takes to use so many bytes, at least. */
+  #timeFor(bytes: number): number {
     const { cpuCount } = this.#kernel.platform
-    return Math.max(LEAST_WAIT, Math.min(MOST_WAIT, (limit - total) / (BYTES_PER_NS * cpuCount)))
+    return Math.max(LEAST_WAIT, Math.min(MOST_WAIT, bytes / (BYTES_PER_NS * cpuCount)))
   }
 
   /** Before files in memory grow by `pages`: whether they may. */
@@ -144,6 +173,7 @@ export class MemoryWatch implements Expiry {
   }
 
   #anybodyRuns(): boolean {
+    if (this.#mapped.size > 0) for (const task of this.#kernel.tasks()) if (isActive(task)) return true
     for (const memory of this.#watched.keys()) {
       for (const task of memory.cgroup.tasks(true)) if (isActive(task)) return true
     }

@@ -10,7 +10,9 @@ import type { Host } from '../../platform/host.ts'
 import type { HostSockets } from '../../platform/host-sockets.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { netStack } from '../stack.ts'
+import { HostDevices } from './devices.ts'
 import type { HostSocket } from './host-socket.ts'
+import { HostSettings } from './settings.ts'
 
 /** What is shown of one file at most. */
 const MAX_TEXT = 1 << 20
@@ -23,12 +25,18 @@ export class HostNetwork {
   readonly open = new Set<HostSocket>()
   /** A descriptor of the sentry's own /proc/self/net; -1 where the jail has no procfs. */
   readonly #proc: number
+  readonly devices: HostDevices
+  /** Its /proc/sys/net; undefined where that can't be had. */
+  readonly settings: HostSettings | undefined
 
-  constructor(host: Host, platform: Platform, sockets: HostSockets, proc: number) {
+  /** `proc`: /proc/self/net, and `settings`: /proc/sys/net, each -1 where there is none. */
+  constructor(host: Host, platform: Platform, sockets: HostSockets, proc: number, settings: number) {
     this.host = host
     this.platform = platform
     this.sockets = sockets
     this.#proc = proc
+    this.devices = new HostDevices(sockets)
+    this.settings = settings < 0 ? undefined : new HostSettings(host, settings)
   }
 
   /** A socket to ask about interfaces with. */

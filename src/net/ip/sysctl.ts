@@ -282,7 +282,8 @@ export class Sysctls {
   reservedPorts = ''
 
   constructor() {
-    // Duplicate address detection is switched by each device, not by all.
+    // A device obeys source routes only if all do; duplicate address detection is switched by each by itself.
+    this.ipv4Conf.all.accept_source_route = 0
     this.ipv6Conf.all.accept_dad = 0
     this.ipv6Neigh.defaults.locktime = 0
   }

@@ -27,7 +27,10 @@ export class IcmpError {
   code = 0
   /** The next hop's MTU, or the pointer of a parameter problem. */
   info = 0
-  /** It says that the packet was too long, and the route's MTU has been lowered to `info`. */
+  /**
+   * It says that the packet was too long for the path, which lets `info` through. A protocol that has found the packet to
+   * be its own (anybody can send such a message) calls IpLayer.lowerMtu(error): from then on routeFor gives that MTU.
+   */
   tooBig = false
   isV4 = true
   /** Who says so. */

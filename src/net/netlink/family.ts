@@ -1,4 +1,4 @@
-/** AF_NETLINK for socket(2): routing sockets, where the network namespace has the host's. */
+/** AF_NETLINK for socket(2) where the network namespace has the host's network: routing sockets. */
 import { AF_NETLINK, NETLINK_ROUTE, SOCK_DGRAM, SOCK_RAW } from '../../abi/constants.ts'
 import { EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from '../../abi/errno.ts'
 import type { OrErrno } from '../../base/result.ts'

@@ -1,5 +1,5 @@
 /** The directories of a cgroup: made with their parents, looked through, removed. */
-import { mkdirSync, readdirSync, rmdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, posix } from 'node:path'
 import { UserError } from '../../sandbox/user-error.ts'
 import { readText, tryWrite } from './files.ts'
@@ -44,8 +44,9 @@ export function tryRemove(directory: string): boolean {
   try {
     rmdirSync(directory)
     return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+  } catch {
+    // A hierarchy that is read-only refuses, whether it is there or not.
+    return !existsSync(directory)
   }
 }
 

@@ -73,7 +73,8 @@ export class HostCgroup {
       for (const setting of cgroup.#settings(resources)) write(cgroup.#directories, setting)
       return cgroup
     } catch (error) {
-      await cgroup.remove()
+      // What went wrong first is the reason.
+      await cgroup.remove().catch(() => {})
       throw error
     }
   }

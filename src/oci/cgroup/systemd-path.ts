@@ -19,6 +19,9 @@ export function parseSystemdPath(cgroupsPath: string | undefined, id: string): S
   if (name.endsWith('.slice')) {
     throw new UserError(`linux.cgroupsPath is '${cgroupsPath}': a container is a scope, and can't be a slice`)
   }
+  if (/[/\0]/.test(prefix + name)) {
+    throw new UserError(`linux.cgroupsPath is '${cgroupsPath}': the name of a unit has no '/'`)
+  }
   return { unit: `${prefix === '' ? '' : `${prefix}-`}${name}.scope`, slice: slice || 'system.slice' }
 }
 

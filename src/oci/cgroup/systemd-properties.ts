@@ -2,8 +2,9 @@
  * Resources as properties of a unit (systemd.resource-control(5)). systemd writes its own idea of them into the cgroup's
  * files whenever it reloads, so it is told all that it can express.
  */
+
+import { parseCpuList } from '../../base/cpu-list.ts'
 import type { ResourcesConfig } from '../config.ts'
-import { parseCpuList } from '../cpu-list.ts'
 import { weightOfShares } from '../limits.ts'
 import { hostMemory, hostPids } from './settings.ts'
 

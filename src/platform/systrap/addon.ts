@@ -42,7 +42,7 @@ export interface SystrapAddon {
   mapShared(fd: number, length: number): ArrayBuffer | number
   awaitQuiet(): void
   followLoop(): number
-  cpuCount(): number
+  allowedCpus(into: Uint8Array): number
   processClock(pid: number): number
 }
 

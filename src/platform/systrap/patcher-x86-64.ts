@@ -183,7 +183,7 @@ export class Patcher {
     const still = formA && oneWord ? [] : this.#holdOthers(thread)
     if (still === undefined) return false
     const settled = this.#write(thread, rip, text, start, jump, formB ? immediate : 0, still)
-    for (const other of still) other.release()
+    for (const other of still) other.native.release()
     return settled
   }
 
@@ -216,7 +216,8 @@ export class Patcher {
     }
     this.#note(rip)
     // Who waits in this very call goes on in the trampoline.
-    for (const other of still) if (formB && other.heldIp === rip) other.heldIp = trampoline + COMPARE
+    for (const other of still)
+      if (formB && other.native.heldIp === rip) other.native.heldIp = trampoline + COMPARE
     this.#store(thread, start, text, jump, formB ? 8 : 5)
     return true
   }
@@ -242,13 +243,13 @@ export class Patcher {
     const held: SystrapThread[] = []
     for (const other of this.#space.threads) {
       if (other === thread || other.stopped) continue
-      if (other.hold()) {
+      if (other.native.hold()) {
         held.push(other)
         continue
       }
       other.kick()
       if (this.#space.platform.addon.awaitStop(other.slot, PATIENCE)) continue
-      for (const each of held) each.release()
+      for (const each of held) each.native.release()
       return undefined
     }
     return held

@@ -26,6 +26,7 @@ import {
   STUB_TEXT,
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
+import { cpusOfMask } from '../../base/cpu-list.ts'
 import type { LinuxHost } from '../linux-host.ts'
 import { type AddressSpace, type Platform, type PlatformThread, STOP_DEAD } from '../platform.ts'
 import { NEXT_READY, type SystrapAddon, TOKEN_LOOP, TOKEN_QUIET } from './addon.ts'
@@ -83,6 +84,7 @@ export class Systrap implements Platform {
   readonly hwcap: number
   readonly hwcap2: number
   readonly minSignalStack: number
+  readonly cpus: readonly number[]
   readonly cpuCount: number
   readonly xstateSize: number
   readonly xstateMask: number
@@ -130,7 +132,8 @@ export class Systrap implements Platform {
     // FSGSBASE is not announced: a guest that writes GS by itself would lose its slot.
     this.hwcap2 = start.hwcap2 & ~2
     this.minSignalStack = start.minSignalStack
-    this.cpuCount = addon.cpuCount()
+    this.cpus = allowedCpus(addon)
+    this.cpuCount = this.cpus.length
     this.stubSpin = this.cpuCount > 1 ? STUB_SPIN : 0
     const info = new DataView(start.info)
     this.xstateSize = info.getUint32(16, true)
@@ -456,6 +459,12 @@ declare const WebAssembly: {
     shared: boolean
   }) => { readonly buffer: SharedArrayBuffer }
 }
+
+function allowedCpus(addon: SystrapAddon): number[] {
+  const mask = new Uint8Array(MAX_CPUS / 8)
+  return addon.allowedCpus(mask) > 0 ? cpusOfMask(mask) : [0]
+}
+const MAX_CPUS = 8192
 
 /** So many dead processes may wait for their burial while others ask for something. */
 const MAX_GRAVES = 16

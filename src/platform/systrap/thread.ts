@@ -8,13 +8,11 @@
  * guest go on after them, `exchange` has the stub do them and report at once.
  */
 
-import { FUTEX_WAKE, POLLIN, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
+import { POLLIN, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
 import { EAGAIN, EFAULT, EINVAL, ESRCH } from '../../abi/errno.ts'
 import {
   COMMAND_EXIT,
   COMMAND_RESUME,
-  COMMAND_WAIT,
-  CONSTANT_FUTEX,
   OP,
   OP_COPY_IN,
   OP_COPY_OUT,
@@ -36,7 +34,6 @@ import {
   SLOT_XSTATE,
   SLOTS,
   STATE_SLEEP,
-  STATE_WAIT,
   STOP_KICK_FAST,
   STOP_SYSCALL_FAST,
   STOP_SYSCALL_TRAP,
@@ -44,15 +41,11 @@ import {
   STOP_INTERRUPTED as STUB_INTERRUPTED,
   STOP_KICK as STUB_KICK,
   STOP_WAITED as STUB_WAITED,
-  WAIT,
-  WAIT_DEADLINE,
-  WAIT_REPORT,
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
 import {
   type Fault,
-  type NativeCall,
   type PlatformThread,
   REG_COUNT,
   REG_EFLAGS,
@@ -65,6 +58,7 @@ import {
   STOP_SYSCALL,
   STOP_WAITED,
 } from '../platform.ts'
+import { SystrapWaits } from './native-wait.ts'
 import { compareFlags, SlotRegisters } from './registers-x86-64.ts'
 import type { SystrapSpace } from './space.ts'
 import type { Systrap } from './systrap.ts'
@@ -78,7 +72,6 @@ const MAX_PREFETCHED = 6
 const FAULT_SIGNALS: ReadonlySet<number> = new Set([SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP])
 /** Calls that may be found interrupted. */
 const WAITS: ReadonlySet<number> = new Set([NR.futex, NR.futex_waitv, NR.futex_wait])
-const FUTEX_BIT = 1 << CONSTANT_FUTEX
 const AUDIT_ARCH_X86_64 = 0xc000003e
 
 export class SystrapThread implements PlatformThread {
@@ -95,15 +88,15 @@ export class SystrapThread implements PlatformThread {
   stopped = true
   dead = false
   syscallNumber = -1
+  readonly native: SystrapWaits
+  /** Told to stop, and has not yet gone on after that. */
+  kicked = false
 
   /** Whether the registers are in the slot (fast path, birth) and not in a signal frame. */
   #inSlot = true
   /** Offset in the slot of the saved extended state, 0 if it is still in the CPU's registers. */
   #xstate = 0
   #restoreXstate = false
-  #kicked = false
-  /** The end of its wait is to be reported. */
-  #reports = false
   #opCount = 0
   #bounceTop = 0
   #prefetched = 0
@@ -119,6 +112,7 @@ export class SystrapThread implements PlatformThread {
     this.local = local
     this.regs = new SlotRegisters(platform.slots, space.patcher)
     this.regs.useSlot(platform.slots.at(slot, 0))
+    this.native = new SystrapWaits(this)
     this.#setSpin(platform.stubSpin)
   }
 
@@ -148,7 +142,7 @@ export class SystrapThread implements PlatformThread {
       // A wait that began at a trap goes on at a site that may have been patched meanwhile.
       if (reason !== STOP_SYSCALL_FAST) this.regs.ipTouched = true
       if (reason === STOP_KICK_FAST) return STOP_KICK
-      if (reason === STUB_WAITED) return this.#reports ? STOP_WAITED : this.#lost()
+      if (reason === STUB_WAITED) return this.native.reports ? STOP_WAITED : this.#lost()
       if (reason === STUB_INTERRUPTED) {
         this.syscallNumber = this.regs.number
         return WAITS.has(this.syscallNumber) ? STOP_INTERRUPTED : this.#lost()
@@ -440,104 +434,22 @@ export class SystrapThread implements PlatformThread {
     if (this.dead) return
     if (result !== undefined) this.regs.put(REG_RAX, result)
     if (this.regs.ipTouched) this.space.patcher.finishSite(this)
+    this.goOn(COMMAND_RESUME)
+  }
+
+  /** With the registers that are in the slot or in the frame. */
+  goOn(command: number): void {
     if (this.#restoreXstate) {
       this.queue(OP_XRSTOR, 0)
       this.#restoreXstate = false
     }
-    this.#goOn(COMMAND_RESUME)
-  }
-
-  #goOn(command: number): void {
-    if (this.#kicked) {
-      this.#kicked = false
+    if (this.kicked) {
+      this.kicked = false
       this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.interrupt)] = 0
     }
     this.#send(command)
     this.stopped = false
     if (this.space.active === this) this.space.active = undefined
-  }
-
-  waitNatively(call: NativeCall, report: boolean): void {
-    if (this.dead) return
-    const { slots } = this.platform
-    const at = slots.at(this.slot, SLOT.wait)
-    slots.u32[at + (WAIT.nr >> 2)] = call.nr
-    const { deadline } = call
-    slots.u32[at + (WAIT.flags >> 2)] =
-      (deadline === undefined ? 0 : WAIT_DEADLINE) | (report ? WAIT_REPORT : 0)
-    for (let i = 0; i < 6; i++) slots.put64(at + (WAIT.args >> 2) + i * 2, call.args[i] ?? 0)
-    if (deadline !== undefined) {
-      slots.put64(at + (WAIT.deadline >> 2), deadline.sec)
-      slots.put64(at + (WAIT.deadline >> 2) + 2, deadline.nsec)
-    }
-    this.#reports = report
-    if (this.regs.ipTouched) this.space.patcher.enterSite(this)
-    if (this.#restoreXstate) {
-      this.queue(OP_XRSTOR, 0)
-      this.#restoreXstate = false
-    }
-    this.#goOn(COMMAND_WAIT)
-  }
-
-  interruptedDeadline(): { sec: number; nsec: number } | undefined {
-    const { slots } = this.platform
-    const at = slots.at(this.slot, SLOT.wait)
-    if ((slots.u32[at + (WAIT.flags >> 2)]! & WAIT_DEADLINE) === 0) return undefined
-    const deadline = at + (WAIT.deadline >> 2)
-    return { sec: slots.get64(deadline), nsec: slots.get64(deadline + 2) }
-  }
-
-  /** Whether it waits in a host call by what its slot says; it may end that at any moment. */
-  get #waits(): boolean {
-    const { slots } = this.platform
-    return !this.stopped && Atomics.load(slots.u32, slots.at(this.slot, SLOT.state)) === STATE_WAIT
-  }
-
-  nativeWait(): { nr: number; args: number[]; sp: number; ip: number } | undefined {
-    if (!this.#waits) return undefined
-    const { slots } = this.platform
-    const word = (field: number): number => slots.get64(slots.at(this.slot, field))
-    return {
-      nr: slots.u32[slots.at(this.slot, SLOT.rax)]!,
-      args: [SLOT.rdi, SLOT.rsi, SLOT.rdx, SLOT.r10, SLOT.r8, SLOT.r9].map(word),
-      sp: word(SLOT.rsp),
-      ip: this.space.patcher.siteOf(word(SLOT.rip)),
-    }
-  }
-
-  allowFutexes(): void {
-    const { slots } = this.platform
-    slots.u32[slots.at(this.slot, SLOT.constants)]! |= FUTEX_BIT
-  }
-
-  queueFutexWake(address: number): void {
-    this.queue(OP_SYSCALL, NR.futex, address, FUTEX_WAKE, 1)
-  }
-
-  /**
-   * Keeps a thread that waits from guest code, for a moment: false if it runs. `release` lets it go; one that came out of its
-   * wait meanwhile stops as by a kick.
-   */
-  hold(): boolean {
-    const { slots } = this.platform
-    if (!this.#waits) return false
-    // Seen by the stub after it has left the state that is read here, or before the wait begins: see wait_natively.
-    Atomics.store(slots.u32, slots.at(this.slot, SLOT.interrupt), 1)
-    if (this.#waits) return true
-    this.release()
-    return false
-  }
-  release(): void {
-    const { slots } = this.platform
-    if (!this.#kicked) Atomics.store(slots.u32, slots.at(this.slot, SLOT.interrupt), 0)
-  }
-
-  /** While held: where it goes on in guest code. */
-  get heldIp(): number {
-    return this.platform.slots.get64(this.platform.slots.at(this.slot, SLOT.rip))
-  }
-  set heldIp(ip: number) {
-    this.platform.slots.put64(this.platform.slots.at(this.slot, SLOT.rip), ip)
   }
 
   #send(command: number): void {
@@ -560,7 +472,7 @@ export class SystrapThread implements PlatformThread {
 
   kick(): void {
     if (this.stopped || this.dead || this.tid === 0) return
-    this.#kicked = true
+    this.kicked = true
     this.platform.addon.kick(this.slot, this.space.pid, this.tid)
   }
 

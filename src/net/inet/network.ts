@@ -1,0 +1,171 @@
+/**
+ * InetNetworks: the kernel's own TCP/IP network, in NetNamespace.runtime of all namespaces that have one; InetNetwork: one
+ * namespace's part of it: its IpStack with TCP and UDP, and the sockets over it.
+ *
+ * A namespace's part is made with the first look at it, with a loopback device that is down, and ends with `close`.
+ */
+import {
+  AF_INET,
+  AF_INET6,
+  AF_NETLINK,
+  CAP_NET_RAW,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  SOCK_DGRAM,
+  SOCK_PACKET,
+  SOCK_RAW,
+  SOCK_STREAM,
+} from '../../abi/constants.ts'
+import { EACCES, EINVAL, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from '../../abi/errno.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import type { NetNamespace } from '../../kernel/namespaces.ts'
+import type { Task } from '../../kernel/task.ts'
+import type { IoctlContext } from '../../vfs/file.ts'
+import { NetRuntime } from '../ip/runtime.ts'
+import { IpStack } from '../ip-stack.ts'
+import { LoopbackDevice } from '../link/loopback.ts'
+import { createNetlink } from '../netlink/create.ts'
+import { RouteNotifier } from '../netlink/route/notify.ts'
+import { NetlinkTable } from '../netlink/table.ts'
+import { procNetText } from '../proc/files.ts'
+import type { Socket } from '../socket.ts'
+import type { NetStack, OwnNetwork, OwnNetworks } from '../stack.ts'
+import { TcpProtocol } from '../tcp/protocol.ts'
+import { UdpProtocol } from '../udp/protocol.ts'
+import { stackIoctl } from './ioctl.ts'
+import { createPacketSocket, PacketSockets } from './packet-socket.ts'
+import { PingSocket, PingSockets } from './ping.ts'
+import { RawSocket, RawSockets } from './raw.ts'
+import type { InetSocket } from './socket.ts'
+import { StackNetwork } from './stack-network.ts'
+import { TcpSocket } from './tcp.ts'
+import { UdpSocket } from './udp.ts'
+
+/** One more than the largest protocol number, that of MPTCP. */
+const IPPROTO_MAX = 263
+const PROTO_TCP = 6
+
+export class InetNetworks implements OwnNetworks {
+  readonly kernel: Kernel
+  readonly runtime: NetRuntime
+
+  constructor(kernel: Kernel) {
+    this.kernel = kernel
+    this.runtime = new NetRuntime(kernel.clock, kernel.timers, into => kernel.host.random(into))
+  }
+
+  attach(stack: NetStack): OwnNetwork {
+    return new InetNetwork(this, stack)
+  }
+}
+
+export class InetNetwork implements OwnNetwork {
+  readonly networks: InetNetworks
+  readonly stack: NetStack
+  readonly ip: IpStack
+  readonly tcp: TcpProtocol
+  readonly udp: UdpProtocol
+  readonly raw: RawSockets
+  readonly ping: PingSockets
+  readonly packets: PacketSockets
+  readonly netlink = new NetlinkTable()
+  /** All of AF_INET and AF_INET6, for /proc/net and sock_diag. */
+  readonly sockets = new Set<InetSocket>()
+  #cookies = 0
+
+  constructor(networks: InetNetworks, stack: NetStack) {
+    this.networks = networks
+    this.stack = stack
+    this.ip = new IpStack(networks.runtime)
+    this.ip.listener = new RouteNotifier(this.netlink, this.ip)
+    this.tcp = new TcpProtocol(new StackNetwork(this.ip))
+    this.ip.protocols[PROTO_TCP] = this.tcp
+    this.udp = new UdpProtocol(this.ip)
+    this.raw = new RawSockets(this.ip)
+    this.ping = new PingSockets(this.ip)
+    this.packets = new PacketSockets(this)
+    this.ip.devices.register(new LoopbackDevice())
+  }
+
+  get ns(): NetNamespace {
+    return this.stack.ns
+  }
+  get runtime(): NetRuntime {
+    return this.networks.runtime
+  }
+  /** Whose call is being served. */
+  get caller(): Task | undefined {
+    return this.networks.kernel.current
+  }
+  /** Wall-clock time in ns. */
+  realtime(): number {
+    const { sec, nsec } = this.runtime.clock.realtime()
+    return sec * 1e9 + nsec
+  }
+  capable(task: Task, capability: number): boolean {
+    return task.cred.capable(capability, this.ns.userNs)
+  }
+  /** What this machine has sent to itself arrives, before somebody looks at what has arrived. */
+  settle(): void {
+    this.runtime.backlog.drain()
+  }
+  /** SO_COOKIE. */
+  cookieOf(socket: InetSocket): number {
+    if (socket.cookie === 0) socket.cookie = ++this.#cookies
+    return socket.cookie
+  }
+
+  /** As a container's network is at its start: it can talk to itself. */
+  startLoopback(): void {
+    const { loopback } = this.ip
+    if (loopback !== undefined) this.ip.devices.setUp(loopback, true)
+  }
+
+  create(task: Task, family: number, type: number, protocol: number): OrErrno<Socket> {
+    if (family === AF_NETLINK) return createNetlink(this.stack, this.netlink, type, protocol)
+    if (family !== AF_INET && family !== AF_INET6) return createPacketSocket(this, task, type, protocol)
+    if (protocol < 0 || protocol >= IPPROTO_MAX) return -EINVAL
+    const used = protocolOf(family, type, protocol)
+    if (used < 0) return used
+    if (type === SOCK_STREAM) return new TcpSocket(this, task, family)
+    if (type === SOCK_RAW) {
+      return this.capable(task, CAP_NET_RAW) ? new RawSocket(this, task, family, used) : -EPERM
+    }
+    if (used === IPPROTO_UDP) return new UdpSocket(this, task, family)
+    return this.#mayPing(task) ? new PingSocket(this, task, family, used) : -EACCES
+  }
+
+  /** net.ipv4.ping_group_range. */
+  #mayPing({ cred }: Task): boolean {
+    const [low, high] = this.ip.sysctls.ipv4.ping_group_range
+    return [cred.egid, ...cred.groups].some(group => group >= low && group <= high)
+  }
+
+  ioctl(context: IoctlContext, request: number, argument: number): number {
+    return stackIoctl(this.ns, this.ip, context, request, argument)
+  }
+  procNet(name: string): string | undefined {
+    return procNetText(this, name)
+  }
+}
+
+/** The protocol that a socket of the type speaks: what inetsw[] says on a kernel with these protocols alone. */
+function protocolOf(family: number, type: number, protocol: number): Status {
+  const icmp = family === AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6
+  switch (type) {
+    case SOCK_STREAM:
+      return protocol === 0 || protocol === IPPROTO_TCP ? IPPROTO_TCP : -EPROTONOSUPPORT
+    case SOCK_DGRAM:
+      if (protocol === 0 || protocol === IPPROTO_UDP) return IPPROTO_UDP
+      return protocol === icmp ? icmp : -EPROTONOSUPPORT
+    case SOCK_RAW:
+      // Which one must be said.
+      return protocol === 0 ? -EPROTONOSUPPORT : protocol
+    case SOCK_PACKET:
+      return -ESOCKTNOSUPPORT
+  }
+  return -ESOCKTNOSUPPORT
+}

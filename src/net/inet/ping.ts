@@ -1,0 +1,348 @@
+/**
+ * PingSocket: SOCK_DGRAM with ICMP: echo requests without privilege, icmp(7). The identifier is the socket's 'port'; only
+ * answers that carry it are seen.
+ */
+import {
+  AF_INET,
+
+  AF_UNSPEC,
+  IP_RECVERR,
+  IPV6_RECVERR,
+  MSG_DONTWAIT,
+  MSG_ERRQUEUE,
+  MSG_OOB,
+  MSG_PEEK,
+  MSG_TRUNC,
+  POLLERR,
+  POLLIN,
+  POLLOUT,
+  POLLRDNORM,
+  POLLWRBAND,
+  POLLWRNORM,
+  SO_BROADCAST,
+  SOCK_DGRAM,
+  TCP_CLOSE,
+  TCP_ESTABLISHED,
+} from '../../abi/constants.ts'
+import {
+  EACCES,
+  EADDRINUSE,
+  EAFNOSUPPORT,
+  EAGAIN,
+  EDESTADDRREQ,
+  EFAULT,
+  EINVAL,
+  EMSGSIZE,
+  ENOTCONN,
+  EOPNOTSUPP,
+} from '../../abi/errno.ts'
+import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import type { Task } from '../../kernel/task.ts'
+import type { IpAddress } from '../address.ts'
+import { checksumOf, pseudoHeaderSum, sumView } from '../checksum.ts'
+import { SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } from '../ip/error-queue.ts'
+import { Flow } from '../ip/flow.ts'
+import { RTN_BROADCAST } from '../ip/numbers.ts'
+import type { EchoReceiver, IcmpError } from '../ip/transport.ts'
+import type { IpStack } from '../ip-stack.ts'
+import { type Packet, PacketQueue } from '../packet.ts'
+import { RCV_SHUTDOWN, type ReceiveRequest, type SendRequest } from '../socket.ts'
+import { addressFamily, parseSocketAddress, socketAddress } from './address.ts'
+import { checkAddress, scopeDevice } from './bind.ts'
+import { describePacket, parseControl } from './control.ts'
+import { pendingOf, receiveError } from './errors.ts'
+import type { InetNetwork } from './network.ts'
+import { InetSocket } from './socket.ts'
+
+const OVERHEAD = 256
+/** An ICMP message's own: type, code, checksum, identifier, sequence number. */
+const HEADER = 8
+const CHECKSUM_AT = 2
+const IDENTIFIER_AT = 4
+const ECHO = 8
+const ECHO_V6 = 128
+const MAX_PACKET = 65535
+
+export class PingSockets implements EchoReceiver {
+  readonly #stack: IpStack
+  /** By identifier; IPv6's have 0x10000 added. */
+  readonly #sockets = new Map<number, PingSocket>()
+
+  constructor(stack: IpStack) {
+    this.#stack = stack
+    stack.echo = this
+  }
+
+  /** 0: any that is free. */
+  claim(socket: PingSocket, identifier: number): number {
+    const base = socket.isIpv6 ? 0x10000 : 0
+    if (identifier !== 0) {
+      if (this.#sockets.has(base + identifier)) return -EADDRINUSE
+      this.#sockets.set(base + identifier, socket)
+      return identifier
+    }
+    const first = this.#stack.random.below(0xffff)
+    for (let i = 0; i < 0xffff; i++) {
+      const candidate = 1 + ((first + i) % 0xffff)
+      if (this.#sockets.has(base + candidate)) continue
+      this.#sockets.set(base + candidate, socket)
+      return candidate
+    }
+    return -EAGAIN
+  }
+  forget(socket: PingSocket, identifier: number): void {
+    this.#sockets.delete((socket.isIpv6 ? 0x10000 : 0) + identifier)
+  }
+
+  reply(packet: Packet): void {
+    this.#find(packet, packet.source.isV4)?.deliver(packet.clone())
+  }
+  error(packet: Packet, error: IcmpError): void {
+    this.#find(packet, error.isV4)?.icmp(packet, error)
+  }
+  #find(packet: Packet, isV4: boolean): PingSocket | undefined {
+    if (packet.length < HEADER) return undefined
+    return this.#sockets.get((isV4 ? 0 : 0x10000) + packet.view.getUint16(packet.start + IDENTIFIER_AT))
+  }
+}
+
+export class PingSocket extends InetSocket {
+  override readonly flow = new Flow()
+  #identifier = 0
+  #local: IpAddress
+  #remote: IpAddress | undefined = undefined
+  readonly #queue = new PacketQueue()
+  #memory = 0
+  #drops = 0
+
+  constructor(net: InetNetwork, task: Task, family: number, protocol: number) {
+    super(net, task, family, SOCK_DGRAM, protocol)
+    this.#local = this.anyAddress
+    this.flow.source = this.flow.destination = this.anyAddress
+    this.flow.protocol = protocol
+    this.flow.uid = this.uid
+  }
+
+  override get localAddress(): IpAddress {
+    return this.#local
+  }
+  override get localPort(): number {
+    return this.#identifier
+  }
+  override get remoteAddress(): IpAddress | undefined {
+    return this.#remote
+  }
+  override get remotePort(): number {
+    return 0
+  }
+  override get state(): number {
+    return this.#remote === undefined ? TCP_CLOSE : TCP_ESTABLISHED
+  }
+  override get receiveQueued(): number {
+    return this.#queue.first?.length ?? 0
+  }
+  override get drops(): number {
+    return this.#drops
+  }
+
+  override poll(): number {
+    let events = POLLOUT | POLLWRNORM | POLLWRBAND
+    if (this.#queue.length > 0 || (this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM
+    if (this.error !== 0 || this.errors.length > 0) events |= POLLERR
+    return events
+  }
+
+  /** Owns the packet. */
+  deliver(packet: Packet): void {
+    const cost = packet.bytes.length + OVERHEAD
+    const bound = this.boundDevice !== 0 && this.boundDevice !== packet.device?.index
+    if (bound || this.#memory + cost > this.options.rcvbuf) {
+      if (!bound) this.#drops++
+      packet.release()
+      return
+    }
+    this.#memory += cost
+    this.#queue.push(packet)
+    this.waitQueue.wake(POLLIN | POLLRDNORM)
+  }
+
+  icmp(packet: Packet, error: IcmpError): void {
+    const queued = (this.isIpv6 ? this.settings.v6(IPV6_RECVERR) : this.settings.v4(IP_RECVERR)) !== 0
+    if (!queued && (!error.hard || this.#remote === undefined)) return
+    if (queued) {
+      const quote = packet.clone()
+      quote.start = Math.min(quote.start + HEADER, quote.end)
+      this.errors.push(
+        {
+          errno: error.errno,
+          origin: error.isV4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
+          type: error.type,
+          code: error.code,
+          info: error.info,
+          offender: error.offender,
+          destination: error.destination,
+          port: 0,
+          packet: quote,
+        },
+        this.options.rcvbuf,
+      )
+    }
+    this.error = error.errno
+    this.waitQueue.wake(POLLERR)
+  }
+
+  override bind(_task: Task, address: Uint8Array): Status {
+    const parsed = parseSocketAddress(address, this.family)
+    if (failed(parsed)) return parsed
+    if (parsed.address.isV4 && this.isIpv6) return -EINVAL
+    const status = checkAddress(this, parsed)
+    if (status < 0) return status
+    if (this.#identifier !== 0) return -EINVAL
+    const identifier = this.net.ping.claim(this, parsed.port)
+    if (identifier < 0) return identifier
+    this.#identifier = identifier
+    this.#local = parsed.address
+    this.flow.source = parsed.address
+    this.flow.device = this.boundDevice || scopeDevice(parsed)
+    return 0
+  }
+  #claimed(): Status {
+    if (this.#identifier !== 0) return 0
+    const identifier = this.net.ping.claim(this, 0)
+    if (identifier < 0) return identifier
+    this.#identifier = identifier
+    return 0
+  }
+
+  override connect(_task: Task, address: Uint8Array): Status {
+    if (address.length < 2) return -EINVAL
+    if (addressFamily(address) === AF_UNSPEC) {
+      this.#remote = undefined
+      return 0
+    }
+    const parsed = parseSocketAddress(address, this.family)
+    if (failed(parsed)) return parsed
+    if (parsed.address.isV4 && this.isIpv6) return -EINVAL
+    const { flow } = this
+    flow.destination = parsed.address
+    flow.device = this.boundDevice || scopeDevice(parsed)
+    flow.forgetRoute()
+    const route = this.net.ip.ip.routeFor(flow)
+    if (failed(route)) return route
+    if (route.type === RTN_BROADCAST && !this.options.flag(SO_BROADCAST)) return -EACCES
+    const claimed = this.#claimed()
+    if (claimed < 0) return claimed
+    if (this.#local.isAny) this.#local = route.source
+    this.#remote = parsed.address
+    return 0
+  }
+
+  override name(peer: boolean): OrErrno<Uint8Array> {
+    const { device } = this.flow
+    if (!peer) return socketAddress(this.family, this.#local, this.#identifier, device)
+    return this.#remote === undefined ? -ENOTCONN : socketAddress(this.family, this.#remote, 0, device)
+  }
+  override shutdown(mask: number): Status {
+    this.shutdownMask |= mask
+    this.waitQueue.wake()
+    return this.#remote === undefined ? -ENOTCONN : 0
+  }
+
+  override send(task: Task, request: SendRequest): number {
+    const { src } = request
+    const length = src.remaining
+    if (length > MAX_PACKET) return -EMSGSIZE
+    if (length < HEADER) return -EINVAL
+    if ((request.flags & MSG_OOB) !== 0) return -EOPNOTSUPP
+    this.net.settle()
+    const error = this.takeError()
+    if (error < 0) return error
+    const flow = Object.assign(new Flow(), this.flow)
+    flow.forgetRoute()
+    this.settings.apply(flow, this.family === AF_INET)
+    flow.device = this.boundDevice || this.flow.device
+    if (request.address === undefined) {
+      if (this.#remote === undefined) return -EDESTADDRREQ
+      flow.destination = this.#remote
+    } else {
+      const parsed = parseSocketAddress(request.address, this.family)
+      if (failed(parsed)) return parsed === -EAFNOSUPPORT && this.isIpv6 ? -EINVAL : parsed
+      flow.destination = parsed.address
+      if (flow.device === 0) flow.device = scopeDevice(parsed)
+    }
+    const control = parseControl(this, task, request.control, this.family === AF_INET)
+    if (typeof control === 'number') return control
+    if (control?.device) flow.device = control.device
+    if (control?.source !== undefined) flow.source = control.source
+    if (control?.ttl !== undefined) flow.ttl = flow.multicastTtl = control.ttl
+    if (control?.tos !== undefined) flow.tos = control.tos
+    return this.#sendEcho(request, flow, length)
+  }
+
+  #sendEcho({ src }: SendRequest, flow: Flow, length: number): number {
+    const { ip } = this.net
+    const packet = ip.packets.allocate(length)
+    const at = packet.append(length)
+    if (src.take(packet.bytes.subarray(at, at + length)) < length) {
+      packet.release()
+      return -EFAULT
+    }
+    const { view } = packet
+    const isEcho = view.getUint8(at) === (this.isIpv6 ? ECHO_V6 : ECHO) && view.getUint8(at + 1) === 0
+    const route = isEcho ? ip.ip.routeFor(flow) : -EINVAL
+    const claimed = typeof route === 'number' ? route : this.#claimed()
+    if (typeof route === 'number' || claimed < 0) {
+      packet.release()
+      return claimed
+    }
+    if (route.type === RTN_BROADCAST && !this.options.flag(SO_BROADCAST)) {
+      packet.release()
+      return -EACCES
+    }
+    view.setUint16(at + IDENTIFIER_AT, this.#identifier)
+    view.setUint16(at + CHECKSUM_AT, 0)
+    const pseudo = this.isIpv6 ? pseudoHeaderSum(route.source, flow.destination, this.protocol, length) : 0
+    view.setUint16(at + CHECKSUM_AT, checksumOf(sumView(view, at, length, pseudo)))
+    const status = ip.ip.send(packet, flow)
+    return status < 0 ? status : length
+  }
+
+  override receive(_task: Task, request: ReceiveRequest): number {
+    const { flags, dst } = request
+    if ((flags & MSG_OOB) !== 0) return -EOPNOTSUPP
+    this.net.settle()
+    if ((flags & MSG_ERRQUEUE) !== 0) {
+      const n = receiveError(this.errors, request, this.family)
+      if (n >= 0) this.error = pendingOf(this.errors)
+      return n
+    }
+    const error = this.takeError()
+    if (error < 0) return error
+    const packet = this.#queue.first
+    if (packet === undefined) {
+      const over = (this.shutdownMask & RCV_SHUTDOWN) !== 0 && (flags & MSG_DONTWAIT) === 0
+      return over ? 0 : -EAGAIN
+    }
+    const { length } = packet
+    const size = Math.min(length, dst.remaining)
+    if (size < length) request.outFlags |= MSG_TRUNC
+    const done = size === 0 ? 0 : dst.put(packet.bytes.subarray(packet.start, packet.start + size))
+    request.address = socketAddress(this.family, packet.source, 0, packet.device?.index ?? 0)
+    this.stamp = packet.timestamp || this.net.realtime()
+    describePacket(this, packet, request)
+    if ((flags & MSG_PEEK) === 0) {
+      this.#queue.shift()
+      this.#memory -= packet.bytes.length + OVERHEAD
+      packet.release()
+    }
+    if (done < size) return done < 0 ? done : -EFAULT
+    return (flags & MSG_TRUNC) !== 0 ? length : size
+  }
+
+  override release(): void {
+    if (this.#identifier !== 0) this.net.ping.forget(this, this.#identifier)
+    this.#queue.clear()
+    super.release()
+  }
+}
+

@@ -1,0 +1,224 @@
+/**
+ * InetSocket: what all sockets of AF_INET and AF_INET6 have in common over the kernel's own stack: options of SOL_IP,
+ * SOL_IPV6 and SOL_SOCKET, addresses, the queue of errors.
+ *
+ * Made by InetNetwork.create or by a listener's accept; in InetNetwork.sockets until `release`. The transport's endpoint
+ * (TCP's, UDP's) or the socket itself (raw, ping) gets what comes from the stack, and wakes `waitQueue`.
+ */
+import {
+  AF_INET,
+  AF_INET6,
+  FIONREAD,
+  SIOCGSTAMP_OLD,
+  SIOCGSTAMPNS_OLD,
+  SO_BROADCAST,
+  SO_DONTROUTE,
+  SO_KEEPALIVE,
+  SO_MARK,
+  SO_NO_CHECK,
+  SO_OOBINLINE,
+  SO_PRIORITY,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOCK_RAW,
+  SOL_IP,
+  SOL_IPV6,
+  SOL_SOCKET,
+} from '../../abi/constants.ts'
+import { EINVAL, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP } from '../../abi/errno.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import type { Task } from '../../kernel/task.ts'
+import type { IoctlContext } from '../../vfs/file.ts'
+import type { IpAddress } from '../address.ts'
+import { V4_ANY, V6_ANY } from '../address.ts'
+import { ErrorQueue } from '../ip/error-queue.ts'
+import type { Flow, Route } from '../ip/flow.ts'
+import type { Membership } from '../ip/multicast.ts'
+import { Socket } from '../socket.ts'
+import { socketAddress } from './address.ts'
+import type { SocketFilter } from './filter.ts'
+import { getIpOption, setIpOption } from './ip-options.ts'
+import { IpSettings } from './ip-settings.ts'
+import { getIpv6Option, setIpv6Option } from './ipv6-options.ts'
+import { Memberships } from './memberships.ts'
+import type { InetNetwork } from './network.ts'
+import { intBytes } from './option-bytes.ts'
+import { getInetOption, setInetOption } from './socket-options.ts'
+
+/** Options of SOL_SOCKET that transports and the stack look at. */
+const SWITCHES: ReadonlySet<number> = new Set([
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SO_KEEPALIVE,
+  SO_BROADCAST,
+  SO_OOBINLINE,
+  SO_DONTROUTE,
+  SO_NO_CHECK,
+])
+
+export abstract class InetSocket extends Socket {
+  readonly net: InetNetwork
+  readonly settings = new IpSettings()
+  readonly errors: ErrorQueue
+  readonly memberships: Memberships
+  /** SO_BINDTODEVICE: its index, 0 for none. */
+  boundDevice = 0
+  /** Whose it is: for /proc and for SO_REUSEPORT. */
+  readonly uid: number
+  /** Wall-clock time (ns) of what was received last: SIOCGSTAMP. */
+  stamp = 0
+  /** SO_ATTACH_FILTER. */
+  filter: SocketFilter | undefined = undefined
+  /** SO_COOKIE, made when asked for. */
+  cookie = 0
+
+  /** `memberships` and `errors`: the endpoint's, where it has them. */
+  constructor(
+    net: InetNetwork,
+    task: Task | undefined,
+    family: number,
+    type: number,
+    protocol: number,
+    memberships: Membership[] = [],
+    errors = new ErrorQueue(),
+  ) {
+    super(family, type, protocol)
+    this.net = net
+    this.memberships = new Memberships(net.ip, memberships)
+    this.errors = errors
+    this.uid = task?.cred.fsuid ?? 0
+    net.sockets.add(this)
+  }
+
+  /** What its packets are sent along: destination, source and ports, as far as they are known. */
+  abstract get flow(): Flow
+  abstract get localAddress(): IpAddress
+  abstract get localPort(): number
+  /** Undefined: not connected. */
+  abstract get remoteAddress(): IpAddress | undefined
+  abstract get remotePort(): number
+  /** TCP_ESTABLISHED and the like, as /proc/net shows it. */
+  abstract get state(): number
+
+  get anyAddress(): IpAddress {
+    return this.family === AF_INET ? V4_ANY : V6_ANY
+  }
+  get isIpv6(): boolean {
+    return this.family === AF_INET6
+  }
+  get receiveQueued(): number {
+    return 0
+  }
+  /** As receiveQueued, with what the queue costs. */
+  get receiveMemory(): number {
+    return this.receiveQueued
+  }
+  /** Datagrams lost for want of room: SO_RXQ_OVFL. */
+  get drops(): number {
+    return 0
+  }
+  get sendQueued(): number {
+    return 0
+  }
+
+  /** An option has changed that packets are sent by. */
+  settingsChanged(): void {
+    const { flow } = this
+    this.settings.apply(flow, flow.destination.isV4 && !(flow.destination.isAny && this.isIpv6))
+    flow.device = this.boundDevice
+    flow.mark = this.options.values.get(SO_MARK) ?? 0
+    flow.priority = this.options.values.get(SO_PRIORITY) ?? 0
+    flow.dontRoute = this.options.flag(SO_DONTROUTE)
+    flow.uid = this.uid
+  }
+
+  /** The way to the peer: IP_MTU. */
+  connectedRoute(): OrErrno<Route> {
+    return this.remoteAddress === undefined ? -ENOTCONN : this.net.ip.ip.routeFor(this.flow)
+  }
+
+  override name(peer: boolean): OrErrno<Uint8Array> {
+    const { flow } = this
+    if (!peer) return socketAddress(this.family, this.localAddress, this.localPort, flow.device)
+    const { remoteAddress } = this
+    if (remoteAddress === undefined) return -ENOTCONN
+    return socketAddress(this.family, remoteAddress, this.remotePort, flow.device)
+  }
+
+  override getOption(
+    task: Task,
+    level: number,
+    name: number,
+    length: number,
+  ): OrErrno<Uint8Array> | undefined {
+    if (level === SOL_SOCKET) return getInetOption(this, name, length)
+    const own = this.getProtocolOption(task, level, name, length)
+    if (own !== undefined) return own
+    if (level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW)) return getIpOption(this, name, length)
+    if (level === SOL_IPV6 && this.isIpv6) return getIpv6Option(this, name, length)
+    return this.isIpv6 ? -ENOPROTOOPT : -EOPNOTSUPP
+  }
+  override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
+    if (level === SOL_SOCKET) return this.#setSocketOption(task, name, value)
+    const own = this.setProtocolOption(task, level, name, value)
+    if (own !== undefined) return own
+    if (level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW)) return setIpOption(this, task, name, value)
+    if (level === SOL_IPV6 && this.isIpv6) return setIpv6Option(this, task, name, value)
+    return -ENOPROTOOPT
+  }
+
+  /** Switches are kept by net/options.ts; what sends by them has to know. */
+  #setSocketOption(task: Task, name: number, value: Uint8Array): Status | undefined {
+    const status = setInetOption(this, task, name, value)
+    if (status !== undefined || !SWITCHES.has(name)) return status
+    if (value.length < 4) return -EINVAL
+    this.options.values.set(name, value.subarray(0, 4).some(byte => byte !== 0) ? 1 : 0)
+    this.optionChanged(name)
+    this.settingsChanged()
+    return 0
+  }
+
+  /** Of SOL_TCP, SOL_UDP, SOL_RAW and the like. */
+  protected getProtocolOption(
+    _task: Task,
+    _level: number,
+    _name: number,
+    _length: number,
+  ): OrErrno<Uint8Array> | undefined {
+    return undefined
+  }
+  protected setProtocolOption(
+    _task: Task,
+    _level: number,
+    _name: number,
+    _value: Uint8Array,
+  ): Status | undefined {
+    return undefined
+  }
+  /** An option of SOL_SOCKET has been set that the transport cares for. */
+  optionChanged(_name: number): void {}
+
+  override ioctl(context: IoctlContext, request: number, argument: number): number {
+    switch (request) {
+      case FIONREAD:
+        return context.copyOut(argument, intBytes(this.receiveQueued))
+      case SIOCGSTAMP_OLD:
+      case SIOCGSTAMPNS_OLD: {
+        if (this.stamp === 0) return -ENOENT
+        const view = new DataView(new ArrayBuffer(16))
+        view.setUint32(0, Math.floor(this.stamp / 1e9), true)
+        const rest = Math.floor(this.stamp % 1e9)
+        view.setUint32(8, request === SIOCGSTAMP_OLD ? Math.floor(rest / 1000) : rest, true)
+        return context.copyOut(argument, new Uint8Array(view.buffer))
+      }
+    }
+    return super.ioctl(context, request, argument)
+  }
+
+  override release(): void {
+    this.memberships.close()
+    this.errors.clear()
+    this.net.sockets.delete(this)
+  }
+}
+

@@ -1,0 +1,65 @@
+/** The error queue of a socket with IP_RECVERR: ip(7), struct sock_extended_err. */
+import type { IpAddress } from '../address.ts'
+import type { Packet } from '../packet.ts'
+
+export const SO_EE_ORIGIN_NONE = 0
+export const SO_EE_ORIGIN_LOCAL = 1
+export const SO_EE_ORIGIN_ICMP = 2
+export const SO_EE_ORIGIN_ICMP6 = 3
+
+export interface QueuedError {
+  /** Positive errno. */
+  errno: number
+  /** SO_EE_ORIGIN_* */
+  origin: number
+  type: number
+  code: number
+  /** The MTU that fits. */
+  info: number
+  /** Who said so; undefined for local errors. */
+  offender: IpAddress | undefined
+  /** Where the packet was to go: what recvmsg gives as the name. */
+  destination: IpAddress
+  port: number
+  /** What is quoted of our data (packet.start..end), and where its headers were. */
+  packet: Packet | undefined
+}
+
+export class ErrorQueue {
+  readonly #errors: QueuedError[] = []
+  #bytes = 0
+
+  get length(): number {
+    return this.#errors.length
+  }
+  get first(): QueuedError | undefined {
+    return this.#errors[0]
+  }
+
+  /** False when `limit` bytes are queued already: then the error is lost. */
+  push(error: QueuedError, limit: number): boolean {
+    const size = sizeOf(error)
+    if (this.#bytes + size > limit) {
+      error.packet?.release()
+      return false
+    }
+    this.#bytes += size
+    this.#errors.push(error)
+    return true
+  }
+
+  /** The caller releases its packet. */
+  shift(): QueuedError | undefined {
+    const error = this.#errors.shift()
+    if (error !== undefined) this.#bytes -= sizeOf(error)
+    return error
+  }
+
+  clear(): void {
+    for (let error = this.shift(); error !== undefined; error = this.shift()) error.packet?.release()
+  }
+}
+
+function sizeOf(error: QueuedError): number {
+  return 256 + (error.packet?.bytes.length ?? 0)
+}

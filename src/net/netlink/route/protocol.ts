@@ -1,0 +1,134 @@
+/** NETLINK_ROUTE: which message goes where: rtnetlink(7). rtnetlink_rcv_msg. */
+import {
+  AF_BRIDGE,
+  AF_INET,
+  AF_INET6,
+  AF_PACKET,
+  AF_UNSPEC,
+  CAP_NET_ADMIN,
+  NLM_F_DUMP,
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELNEIGH,
+  RTM_DELROUTE,
+  RTM_DELRULE,
+  RTM_GETADDR,
+  RTM_GETANYCAST,
+  RTM_GETLINK,
+  RTM_GETMULTICAST,
+  RTM_GETNEIGH,
+  RTM_GETNETCONF,
+  RTM_GETNSID,
+  RTM_GETQDISC,
+  RTM_GETROUTE,
+  RTM_GETRULE,
+  RTM_GETTCLASS,
+  RTM_GETTFILTER,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWNEIGH,
+  RTM_NEWROUTE,
+  RTM_NEWRULE,
+  RTM_SETLINK,
+  RTNLGRP_MAX,
+} from '../../../abi/constants.ts'
+import { EOPNOTSUPP, EPERM } from '../../../abi/errno.ts'
+import type { Status } from '../../../base/result.ts'
+import type { IpStack } from '../../ip-stack.ts'
+import { type Dump, ListDump, type NetlinkProtocol, type NetlinkRequest } from '../protocol.ts'
+import { deleteAddress, getAddresses, newAddress } from './address.ts'
+import { deleteLink, getLinks, newLink, setLink } from './link.ts'
+import { deleteNeighbour, getNeighbours, newNeighbour } from './neighbour.ts'
+import { getNetconf } from './netconf.ts'
+import { getNsId } from './ns-id.ts'
+import { getQdiscs } from './qdisc.ts'
+import { deleteRoute, dumpNothing, dumpRoutes, getRoute, newRoute } from './route.ts'
+import { deleteRule, dumpRules, newRule } from './rule.ts'
+
+/** RTM_MAX: the last message type, whether or not it is known here. */
+const LAST_TYPE = 123
+/** Of a message type, counted from RTM_BASE: new, delete, get, set. */
+const KIND_MASK = 3
+const KIND_GET = 2
+
+type Handler = (stack: IpStack, request: NetlinkRequest, family: number) => Status | Dump
+
+export const routeProtocol: NetlinkProtocol = {
+  groups: RTNLGRP_MAX,
+  anyoneListens: true,
+  anyoneSends: false,
+
+  receive(request: NetlinkRequest): Status | Dump {
+    const { type, body, stack, socket, task } = request
+    if (type > LAST_TYPE) return -EOPNOTSUPP
+    // Each has at least a struct rtgenmsg: the family.
+    if (body.length < 1) return 0
+    if ((type & KIND_MASK) !== KIND_GET && !socket.capable(task, CAP_NET_ADMIN)) return -EPERM
+    const handler = HANDLERS.get(type)
+    return handler === undefined ? -EOPNOTSUPP : handler(stack.ip!, request, body[0])
+  },
+}
+
+/** For both IP families; the others have nothing of the kind. */
+function ipOnly(handler: Handler): Handler {
+  return (stack, request, family) =>
+    family === AF_INET || family === AF_INET6 ? handler(stack, request, family) : -EOPNOTSUPP
+}
+
+function isDump(request: NetlinkRequest): boolean {
+  return (request.flags & NLM_F_DUMP) !== 0
+}
+
+/** A dump of a family that has none is one of all. */
+function dumpFamily(family: number): number {
+  return family === AF_INET || family === AF_INET6 ? family : AF_UNSPEC
+}
+
+const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
+  [RTM_GETLINK, (stack, request, family) => getLinks(stack, request, family)],
+  [RTM_NEWLINK, (stack, request) => newLink(stack, request)],
+  [RTM_SETLINK, (stack, request) => setLink(stack, request)],
+  [RTM_DELLINK, (stack, request) => deleteLink(stack, request)],
+  [
+    RTM_GETADDR,
+    (stack, request, family) => {
+      if (isDump(request)) return getAddresses(stack, request, dumpFamily(family))
+      return family === AF_INET6 ? getAddresses(stack, request, family) : -EOPNOTSUPP
+    },
+  ],
+  [RTM_NEWADDR, ipOnly(newAddress)],
+  [RTM_DELADDR, ipOnly(deleteAddress)],
+  [
+    RTM_GETROUTE,
+    (stack, request, family) => {
+      if (isDump(request)) return isIp(family) ? dumpRoutes(stack, request, dumpFamily(family)) : dumpNothing(request)
+      return family === AF_INET || family === AF_INET6 ? getRoute(stack, request, family) : -EOPNOTSUPP
+    },
+  ],
+  [RTM_NEWROUTE, ipOnly(newRoute)],
+  [RTM_DELROUTE, ipOnly(deleteRoute)],
+  [
+    RTM_GETNEIGH,
+    (stack, request, family) => {
+      // Forwarding databases of bridges aren't told.
+      if (family === AF_BRIDGE) return isDump(request) ? new ListDump([], () => {}) : -EOPNOTSUPP
+      return getNeighbours(stack, request, isDump(request) ? dumpFamily(family) : family)
+    },
+  ],
+  [RTM_NEWNEIGH, newNeighbour],
+  [RTM_DELNEIGH, deleteNeighbour],
+  [RTM_GETRULE, (stack, request, family) => (isDump(request) ? dumpRules(stack, request, family) : -EOPNOTSUPP)],
+  [RTM_NEWRULE, newRule],
+  [RTM_DELRULE, deleteRule],
+  [RTM_GETNETCONF, getNetconf],
+  [RTM_GETNSID, getNsId],
+  [RTM_GETQDISC, getQdiscs],
+  [RTM_GETTCLASS, (_stack, request) => dumpNothing(request)],
+  [RTM_GETTFILTER, (_stack, request) => dumpNothing(request)],
+  [RTM_GETMULTICAST, (_stack, request) => dumpNothing(request)],
+  [RTM_GETANYCAST, (_stack, request) => dumpNothing(request)],
+])
+
+function isIp(family: number): boolean {
+  return family === AF_UNSPEC || family === AF_PACKET || family === AF_INET || family === AF_INET6
+}

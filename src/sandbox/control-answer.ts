@@ -1,0 +1,111 @@
+/**
+ * What a sandbox answers is a line from a sentry that its guest may have taken over. Here it becomes plain data of the
+ * protocol's form, or nothing: who asks can rely on types, and texts have no characters that a terminal would obey.
+ */
+import type { ControlAnswer } from './protocol.ts'
+
+/** Longer than any sentence, or a program's name with its arguments as they are worth showing. */
+const MAX_TEXT = 4096
+
+/** Undefined where it makes no sense. */
+export function parseAnswer(line: string): ControlAnswer | undefined {
+  let answer: unknown
+  try {
+    answer = JSON.parse(line)
+  } catch {
+    return undefined
+  }
+  if (!isRecord(answer)) return undefined
+  for (const [kind, form] of Object.entries(FORMS)) {
+    if (Object.hasOwn(answer, kind)) return form(answer[kind], answer) as ControlAnswer | undefined
+  }
+  return undefined
+}
+
+type Record = { readonly [name: string]: unknown }
+type Field = 'number' | 'text' | 'texts'
+type Fields = { readonly [name: string]: Field }
+
+const INFO: Fields = { id: 'text', command: 'text', startedMs: 'number', processes: 'number' }
+const PROCESS: Fields = {
+  pid: 'number',
+  hostPid: 'number',
+  ppid: 'number',
+  uid: 'number',
+  comm: 'text',
+  args: 'texts',
+  terminal: 'text',
+  startedMs: 'number',
+  cpuMs: 'number',
+}
+const STATS: Fields = {
+  memory: 'number',
+  memoryPeak: 'number',
+  oomKills: 'number',
+  pids: 'number',
+  cpuUsageMs: 'number',
+  cpuUserMs: 'number',
+  cpuSystemMs: 'number',
+}
+const CONTAINER: Fields = { id: 'text', status: 'text', pid: 'number' }
+
+/** By the member that tells one kind from another; an error first, as it counts whatever else is there. */
+const FORMS: { readonly [kind: string]: (value: unknown, answer: Record) => unknown } = {
+  error: (value, { status }) => {
+    const error = text(value)
+    if (error === undefined) return undefined
+    return isExitStatus(status) ? { error, status } : { error }
+  },
+  done: value => (value === true ? { done: true } : undefined),
+  started: value => as('started', record(value, { pid: 'number' })),
+  info: value => as('info', record(value, INFO)),
+  stats: value => as('stats', record(value, STATS)),
+  processes: value => as('processes', records(value, PROCESS)),
+  containers: value => as('containers', records(value, CONTAINER)),
+}
+
+function as(kind: string, value: unknown): unknown {
+  return value === undefined ? undefined : { [kind]: value }
+}
+
+function records(value: unknown, fields: Fields): unknown[] | undefined {
+  return list(value, each => record(each, fields))
+}
+
+/** The named fields and no others; undefined unless all are there. */
+function record(value: unknown, fields: Fields): unknown {
+  if (!isRecord(value)) return undefined
+  const found: { [name: string]: unknown } = {}
+  for (const [name, kind] of Object.entries(fields)) {
+    const field = READ[kind](value[name])
+    if (field === undefined) return undefined
+    found[name] = field
+  }
+  return found
+}
+
+const READ: { readonly [kind in Field]: (value: unknown) => unknown } = {
+  number: value => (typeof value === 'number' && Number.isFinite(value) ? value : undefined),
+  text,
+  texts: value => list(value, text),
+}
+
+function list<T>(value: unknown, read: (each: unknown) => T | undefined): T[] | undefined {
+  if (!Array.isArray(value)) return undefined
+  const all = value.map(read)
+  return all.includes(undefined) ? undefined : (all as T[])
+}
+
+function text(value: unknown): string | undefined {
+  if (typeof value !== 'string') return undefined
+  // Cc and Cf: control sequences, and what turns the direction of writing.
+  return value.slice(0, MAX_TEXT).replace(/[\p{Cc}\p{Cf}]/gu, '?')
+}
+
+function isRecord(value: unknown): value is Record {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isExitStatus(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) < 256
+}
