@@ -143,8 +143,10 @@ static void start(struct parts *parts, const struct order *order, struct watch *
 /* The sentry, which waits for it, locks itself in and goes on. */
 static _Noreturn void go_on(const struct order *order, const struct watch *watch)
 {
-	tell_sentry(watch->channel, order->settings, strlen(order->settings) + 1, STDERR_FILENO);
+	leave_directory();
+	/* First, since the sentry may say that it serves before we run again. */
 	dprintf(report_fd, "launched\n");
+	tell_sentry(watch->channel, order->settings, strlen(order->settings) + 1, STDERR_FILENO);
 	close(report_fd);
 	report_fd = -1;
 	watch_over(watch);

@@ -26,7 +26,7 @@ export const doVerb: Verb = {
     hostname: { value: 'NAME', help: "what the command takes the machine for; 'caisson' if absent" },
     network: {
       value: 'KIND',
-      help: "what the command reaches: 'none', the default, or 'host': the network that you are in",
+      help: "what the command reaches: 'none', the default; 'host': the network that you are in; 'sandbox': one of its own",
     },
     'read-only': { help: 'refuse writes to the root instead of keeping them in memory' },
     'overlay-size': {
@@ -128,10 +128,9 @@ function parseLogLevel(text: string): LogLevel {
   return level
 }
 
-function parseNetwork(kind: string): 'none' | 'host' {
-  if (kind === 'none' || kind === 'host') return kind
-  if (kind === 'sandbox') throw new UserError("--network=sandbox is not there yet: take 'host' or 'none'")
-  throw new UserError(`--network: ${kind} is neither 'none' nor 'host'`)
+function parseNetwork(kind: string): 'none' | 'host' | 'sandbox' {
+  if (kind === 'none' || kind === 'host' || kind === 'sandbox') return kind
+  throw new UserError(`--network: ${kind} is none of 'none', 'host' and 'sandbox'`)
 }
 
 function parseSize(text: string): number {

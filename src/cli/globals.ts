@@ -1,5 +1,6 @@
 /** The flags in front of the verb: runc's, and those of runsc's that have a meaning here. */
 import { join } from 'node:path'
+import { isHostRoot } from '../oci/host-root.ts'
 import type { RuntimeOptions } from '../oci/runtime.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Flags, Words } from './flags.ts'
@@ -41,9 +42,8 @@ export function runtimeOptions(globals: Words): RuntimeOptions {
 
 function defaultRoot(): string {
   const runtime = process.env.XDG_RUNTIME_DIR
-  const uid = process.geteuid!()
-  if (uid === 0) return '/run/caisson'
-  return runtime ? join(runtime, 'caisson') : `/tmp/caisson-${uid}`
+  if (isHostRoot()) return '/run/caisson'
+  return runtime ? join(runtime, 'caisson') : `/tmp/caisson-${process.geteuid!()}`
 }
 
 function network(globals: Words): 'host' | 'none' {

@@ -1,5 +1,4 @@
 /** exec: a process in a running container. */
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { F_SETFD } from '../abi/constants.ts'
 import type { CapabilitiesConfig, ProcessConfig } from '../oci/config.ts'
@@ -39,7 +38,7 @@ export const execVerb: Verb = {
     const request: ExecRequest = {
       process,
       consoleSocket: words.last('console-socket'),
-      passed: preservedDescriptors(words),
+      passed: preservedDescriptors(words, runtime.addon),
       pidFile: words.last('pid-file'),
       ignorePaused: words.has('ignore-paused'),
     }
@@ -58,8 +57,8 @@ async function processOf(
 ): Promise<ProcessConfig> {
   const path = words.last('process')
   if (path !== undefined) {
-    const { parseProcess } = await import('../oci/bundle.ts')
-    return parseProcess(readFileSync(path === '-' ? 0 : path, 'utf8'), path)
+    const { parseProcess, readConfig } = await import('../oci/bundle.ts')
+    return parseProcess(readConfig(path), path)
   }
   if (args.length === 0) throw new UserError('exec: say what to run, or --process FILE')
   const own = runtime.processConfig(id)

@@ -27,7 +27,7 @@ export const createVerb: Verb = {
       bundle: words.last('bundle') ?? '.',
       consoleSocket: words.last('console-socket'),
       pidFile: words.last('pid-file'),
-      passed: preservedDescriptors(words),
+      passed: preservedDescriptors(words, runtime.addon),
     })
     return 0
   },

@@ -40,7 +40,7 @@ export const runVerb: Verb = {
       consoleSocket,
       terminal,
       pidFile: words.last('pid-file'),
-      passed: preservedDescriptors(words),
+      passed: preservedDescriptors(words, runtime.addon),
     })
     try {
       if (!detach) passSignals(standing.pid)

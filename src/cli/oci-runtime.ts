@@ -1,4 +1,5 @@
 /** What the verbs of a container runtime share: the runtime itself, the id, and descriptors that are passed on. */
+import { AT_FDCWD } from '../abi/constants.ts'
 import type { Runtime } from '../oci/runtime.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Words } from './flags.ts'
@@ -19,10 +20,19 @@ export function idOf(words: Words): string {
 }
 
 /** --preserve-fds N: descriptors 3 to 3 + N - 1. */
-export function preservedDescriptors(words: Words): number[] {
+export function preservedDescriptors(words: Words, addon: Runtime['addon']): number[] {
   const given = words.last('preserve-fds') ?? '0'
   if (!/^\d{1,3}$/.test(given)) throw new UserError(`--preserve-fds: ${given} is not a number of descriptors`)
-  return Array.from({ length: Number(given) }, (_, i) => 3 + i)
+  const fds = Array.from({ length: Number(given) }, (_, i) => 3 + i)
+  const missing = fds.find(fd => !isCallers(addon, fd))
+  if (missing === undefined) return fds
+  throw new UserError(`--preserve-fds ${given}: there is no descriptor ${missing}`)
+}
+
+/** Node.js's own have taken the numbers that were free, an epoll first, which no container can use anyway. */
+function isCallers(addon: Runtime['addon'], fd: number): boolean {
+  const name = addon.readlinkat(AT_FDCWD, `/proc/self/fd/${fd}`)
+  return typeof name === 'string' && name !== 'anon_inode:[eventpoll]'
 }
 
 /** 'TERM', 'SIGTERM', '15' */

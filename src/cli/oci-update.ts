@@ -1,5 +1,4 @@
 /** pause, resume, update: what changes a container that runs. */
-import { readFileSync } from 'node:fs'
 import type { CpuConfig, MemoryConfig, ResourcesConfig } from '../oci/config.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Flags, Verb, Words } from './flags.ts'
@@ -82,8 +81,8 @@ export const updateVerb: Verb = {
 async function resourcesOf(words: Words): Promise<ResourcesConfig> {
   const path = words.last('resources')
   if (path !== undefined) {
-    const { parseResources } = await import('../oci/bundle.ts')
-    return parseResources(readFileSync(path === '-' ? 0 : path, 'utf8'), path)
+    const { parseResources, readConfig } = await import('../oci/bundle.ts')
+    return parseResources(readConfig(path), path)
   }
   const sections: Record<'memory' | 'cpu', Record<string, number | string>> = { memory: {}, cpu: {} }
   for (const [flag, { place, value }] of Object.entries(LIMITS)) {

@@ -12,6 +12,14 @@
  * What depends on routes is compared by `generation`, which each change of devices, addresses, routes, rules and
  * neighbours' paths increments.
  */
+import {
+  ETH_P_ARP,
+  ETH_P_IP,
+  ETH_P_IPV6,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPV6_MIN_MTU,
+} from '../abi/constants.ts'
 import type { Status } from '../base/result.ts'
 import type { Timers } from '../kernel/timers.ts'
 import { IpAddress, V6_LOOPBACK } from './address.ts'
@@ -33,9 +41,9 @@ import { receive6 } from './ip/ipv6-input.ts'
 import { MulticastGroups } from './ip/multicast.ts'
 import { NeighbourDiscovery } from './ip/ndp.ts'
 import { NeighbourTable } from './ip/neighbour.ts'
-import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPV6_MIN_MTU, PROTO_ICMP, PROTO_ICMPV6 } from './ip/numbers.ts'
 import { PathExceptions } from './ip/path-exceptions.ts'
 import { Reassembly } from './ip/reassembly.ts'
+import { RouteExpiry } from './ip/route-expiry.ts'
 import { newKey } from './ip/routing.ts'
 import { InputRoute } from './ip/routing4.ts'
 import { RuleTable } from './ip/rules.ts'
@@ -87,6 +95,7 @@ export class IpStack {
   readonly reassembly: Reassembly
   readonly ids: PacketIds
   readonly ip: IpLayer
+  readonly routeExpiry: RouteExpiry
 
   /** By protocol number. */
   readonly protocols: (TransportProtocol | undefined)[] = new Array(256).fill(undefined)
@@ -122,8 +131,9 @@ export class IpStack {
     this.reassembly = new Reassembly(this)
     this.ids = new PacketIds(runtime.random)
     this.ip = new IpLayer(this)
-    this.protocols[PROTO_ICMP] = this.icmp4
-    this.protocols[PROTO_ICMPV6] = this.icmp6
+    this.routeExpiry = new RouteExpiry(this)
+    this.protocols[IPPROTO_ICMP] = this.icmp4
+    this.protocols[IPPROTO_ICMPV6] = this.icmp6
     this.multicast.install()
   }
 
@@ -215,6 +225,7 @@ export class IpStack {
     const status = fib.add(route, mode)
     if (status < 0) return status
     this.generation++
+    this.routeExpiry.watch(route)
     this.listener?.routeChanged(route, false)
     return 0
   }
@@ -326,6 +337,7 @@ export class IpStack {
     this.reassembly.close()
     this.multicast.close()
     this.slaac.close()
+    this.routeExpiry.close()
   }
 
   #wallClock(): number {

@@ -249,10 +249,13 @@ const CLASSES: readonly { size: number; keep: number }[] = [
 /** Where packets come from and go back to: one for all stacks of a kernel, since veth pairs join them. */
 export class PacketPool {
   readonly #free: Packet[][] = CLASSES.map(() => [])
+  /** Packets that somebody has: for tests, which find with it those that were forgotten. */
+  outstanding = 0
 
   /** An empty packet with room for `size` bytes behind `headroom`. */
   allocate(size: number, headroom = HEADROOM): Packet {
     const total = size + headroom
+    this.outstanding++
     for (let i = 0; i < CLASSES.length; i++) {
       if (total > CLASSES[i].size) continue
       const packet = this.#free[i].pop() ?? new Packet(new Uint8Array(CLASSES[i].size), this)
@@ -265,6 +268,7 @@ export class PacketPool {
   }
 
   put(packet: Packet): void {
+    this.outstanding--
     // Nothing of the packet may keep devices or connections alive.
     packet.device = undefined
     packet.connection = undefined

@@ -17,14 +17,17 @@ const LONG_NUMBER = /\d{16}/
 /** The config.json of the bundle in the directory `bundle`. */
 export function loadBundle(bundle: string): Config {
   const path = join(bundle, 'config.json')
-  let text: string
+  return parseConfig(readConfig(path, `is ${bundle} a bundle?`), path)
+}
+
+/** What `hint` asks is asked where there is no such file. `path` '-': standard input. */
+export function readConfig(path: string, hint = ''): string {
   try {
-    text = readFileSync(path, 'utf8')
+    return readFileSync(path === '-' ? 0 : path, 'utf8')
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    throw new UserError(code === 'ENOENT' ? `${path} does not exist: is ${bundle} a bundle?` : message)
+    throw new UserError(code === 'ENOENT' ? `${path} does not exist${hint && `: ${hint}`}` : message)
   }
-  return parseConfig(text, path)
 }
 
 export function parseConfig(text: string, path: string): Config {
@@ -45,9 +48,15 @@ function parse(text: string, path: string, validate: typeof validateConfig): unk
   if (text.length > MAX_BYTES) throw new UserError(`${path} is longer than ${MAX_BYTES} bytes`)
   let value: unknown
   try {
-    value = withoutNulls(JSON.parse(text))
+    value = JSON.parse(text)
   } catch (error) {
     throw new UserError(`${path} is not JSON: ${(error as Error).message}`)
+  }
+  try {
+    withoutNulls(value)
+  } catch (error) {
+    // Or it is nested so deep that nobody can have meant it.
+    throw new UserError(`${path}: ${(error as Error).message}`)
   }
   if (!validate(value)) throw new UserError(`${path}: ${sentence(validate.errors![0])}`)
   return LONG_NUMBER.test(text) ? withoutNulls(JSON.parse(text, exactly)) : value
@@ -55,6 +64,8 @@ function parse(text: string, path: string, validate: typeof validateConfig): unk
 
 /** Engines written in Go print fields that are not set as null; removes these, in place. */
 function withoutNulls(value: unknown): unknown {
+  // What is behind it would be lost on the way to the kernel.
+  if (typeof value === 'string' && value.includes('\0')) throw new Error('a string has a NUL character in it')
   if (typeof value !== 'object' || value === null) return value
   for (const [key, each] of Object.entries(value)) {
     if (each !== null) withoutNulls(each)

@@ -2,13 +2,18 @@
  * Terminals of the host for containers: a pseudo terminal whose slave the sandbox gets, and whose master goes to who
  * attaches to the container: over a socket (--console-socket of `create` and `exec`), or it stays with the caller.
  */
-import { closeSync, constants, openSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import {
   AF_UNIX,
+  AT_FDCWD,
   MSG_NOSIGNAL,
   O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOCTTY,
+  O_PATH,
+  O_RDWR,
   SCM_RIGHTS,
   SOCK_CLOEXEC,
   SOCK_STREAM,
@@ -37,14 +42,13 @@ export interface WindowSize {
 
 /** A new pseudo terminal; both descriptors are the caller's to close. */
 export function openConsole(addon: Addon, size?: WindowSize): Console {
-  const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY)
+  const master = check(addon.openat2(AT_FDCWD, '/dev/ptmx', O_RDWR | O_NOCTTY | O_CLOEXEC, 0, 0), '/dev/ptmx')
   try {
     check(addon.ioctl(master, TIOCSPTLCK, new Uint8Array(4)), 'unlocking it')
     const number = new Uint32Array(1)
     check(addon.ioctl(master, TIOCGPTN, new Uint8Array(number.buffer)), 'its number')
     // Not by name: /dev/pts may be another instance.
-    const flags = constants.O_RDWR | constants.O_NOCTTY | O_CLOEXEC
-    const slave = check(addon.ioctl(master, TIOCGPTPEER, flags), 'opening it')
+    const slave = check(addon.ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC), 'opening it')
     if (size !== undefined) setWindowSize(addon, slave, size)
     return { master, slave, name: `/dev/pts/${number[0]}` }
   } catch (error) {
@@ -68,7 +72,7 @@ export function findTerminal(addon: Addon): number | undefined {
   const standard = [0, 1, 2].find(fd => isTerminal(addon, fd))
   if (standard !== undefined) return standard
   try {
-    return openSync('/dev/tty', constants.O_RDWR | constants.O_NOCTTY)
+    return openSync('/dev/tty', O_RDWR | O_NOCTTY)
   } catch {
     return undefined
   }
@@ -78,14 +82,17 @@ export function findTerminal(addon: Addon): number | undefined {
 export function sendMaster(addon: Addon, path: string, { master, name }: Console): void {
   const what = `--console-socket ${path}`
   // The address has no room for long paths.
-  const directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
+  const directory = check(
+    addon.openat2(AT_FDCWD, dirname(path), O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0),
+    what,
+  )
   const socket = addon.makeSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
   try {
     check(socket, what)
     check(addon.connectSocket(socket, unixAddress(`/proc/self/fd/${directory}/${basename(path)}`)), what)
     check(addon.sendMessage(socket, Buffer.from(name), MSG_NOSIGNAL, undefined, passing(master)), what)
   } finally {
-    closeSync(directory)
+    addon.close(directory)
     if (socket >= 0) addon.close(socket)
   }
 }

@@ -2,6 +2,7 @@
 import type { Addon } from '../platform/addon.ts'
 import { ControlClient } from '../sandbox/control-client.ts'
 import type { LogLevel } from '../sandbox/options.ts'
+import type { Spare } from '../sandbox/spare.ts'
 import type { SavedState, StateStore } from './state.ts'
 
 export interface RuntimeOptions {
@@ -24,6 +25,8 @@ export interface Context {
   readonly options: RuntimeOptions
   readonly addon: Addon
   readonly store: StateStore
+  /** A sandbox for the next container, if the launcher has made one beside this program. */
+  readonly spare?: Spare
 }
 
 /** The sentry that serves the container. */

@@ -13,9 +13,10 @@
  * A further container of a pod goes to the sentry that the pod's first one has; a process that holds its connection
  * stands for it in the launcher's place.
  */
-import { closeSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { ControlClient } from '../sandbox/control-client.ts'
+import { harmless } from '../sandbox/control-answer.ts'
+import { ControlClient, NoSandboxError } from '../sandbox/control-client.ts'
 import { attachProcess, launchSandbox, type Sandbox } from '../sandbox/launch.ts'
 import { MAX_DESCRIPTORS } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
@@ -44,12 +45,22 @@ export interface CreateRequest extends ProcessIo {
 
 /** Longer than a sandbox that is short of memory and CPU takes. */
 const CREATE_TIMEOUT_MS = 30_000
+const MAX_LOG_SHOWN = 1000
 
 export async function createContainer(
   context: Context,
   id: string,
   request: CreateRequest,
 ): Promise<Standing> {
+  try {
+    return await create(context, id, request)
+  } finally {
+    // One that was of no use.
+    await context.spare?.dismiss()
+  }
+}
+
+async function create(context: Context, id: string, request: CreateRequest): Promise<Standing> {
   const { store } = context
   if (process.geteuid!() !== 0) {
     throw new UserError("containers can be made by root alone; 'caisson do' runs commands of ordinary users")
@@ -117,10 +128,11 @@ class Creation {
         io.close()
       }
     } catch (error) {
+      const reason = error instanceof NoSandboxError ? this.#withLog(error) : error
       await destroy(this.#context, this.#state).catch(undone =>
         warn(this.#context, (undone as Error).message),
       )
-      throw error
+      throw reason
     }
   }
 
@@ -167,6 +179,7 @@ class Creation {
         strace: options.strace,
         terminal: io.terminal,
         log,
+        spare: this.#context.spare,
       })
       // By then the launcher has joined, or is gone.
       const joined = () => cgroup.joined()
@@ -286,12 +299,26 @@ class Creation {
     this.#context.store.save(this.#state)
   }
 
-  #openLog(): number {
+  /** What the sandbox has said last, as its log goes with the state. */
+  #withLog({ message }: Error): UserError {
+    let said = ''
+    try {
+      said = harmless(readFileSync(this.#logPath, 'utf8').trim().slice(-MAX_LOG_SHOWN))
+    } catch {
+      // It did not come so far.
+    }
+    return new UserError(said === '' ? message : `${message}; its log: ${said}`)
+  }
+
+  get #logPath(): string {
     const { debugLog } = this.#context.options
     const { id } = this.#state
-    const own = join(this.#context.store.directory(id), 'sandbox.log')
-    const path =
-      debugLog === undefined ? own : debugLog.endsWith('/') ? join(debugLog, `${id}.log`) : debugLog
+    if (debugLog === undefined) return join(this.#context.store.directory(id), 'sandbox.log')
+    return debugLog.endsWith('/') ? join(debugLog, `${id}.log`) : debugLog
+  }
+
+  #openLog(): number {
+    const path = this.#logPath
     try {
       return openSync(path, 'a', 0o600)
     } catch (error) {

@@ -6,7 +6,7 @@
  * File systems that show or steer the host's kernel (proc, sysfs, cgroup, …) are never part of a tree. Where some are
  * mounted below a source, the tree is cloned in a short-lived mount namespace in which they have been taken away.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statfsSync } from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
 import {
   AT_EMPTY_PATH,
@@ -23,6 +23,7 @@ import {
   O_PATH,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
+  RESOLVE_NO_SYMLINKS,
   UMOUNT_NOFOLLOW,
 } from '../abi/constants.ts'
 import { EINVAL } from '../abi/errno.ts'
@@ -32,6 +33,7 @@ import type { Addon } from '../platform/addon.ts'
 import { type HostMount, parseMountInfo, pseudoMountsBelow } from '../sandbox/mount-info.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { HostTree } from './plan.ts'
+import { pseudoType } from './pseudo-type.ts'
 
 /** A descriptor for each tree, in their order; the caller's to close. */
 export function openTrees(addon: Addon, trees: readonly HostTree[]): number[] {
@@ -51,8 +53,16 @@ function openTree(addon: Addon, tree: HostTree, mounts: readonly HostMount[]): n
   const at = addon.syscall(NR.open, encodeText(tree.source), O_PATH | O_CLOEXEC)
   if (at < 0) throw refusal(tree, 'it', at)
   try {
-    const pseudo = tree.recursive ? pseudoMountsIn(addon, at, mounts) : []
-    const fd = pseudo.length === 0 ? cloneTree(addon, tree, at, '') : cloneWithout(addon, tree, pseudo)
+    const type = pseudoType(statfsSync(`/proc/self/fd/${at}`).type)
+    if (type !== undefined) {
+      throw new UserError(
+        `${tree.field}: ${tree.source} belongs to the ${type} of the host, which stays its own`,
+      )
+    }
+    const path = addon.readlinkat(AT_FDCWD, `/proc/self/fd/${at}`)
+    if (typeof path === 'number') throw refusal(tree, 'its path', path)
+    const pseudo = tree.recursive ? pseudoMountsIn(path, mounts) : []
+    const fd = pseudo.length === 0 ? cloneTree(addon, tree, at) : cloneWithout(addon, tree, path, pseudo)
     try {
       restrict(addon, tree, fd)
       return fd
@@ -65,10 +75,10 @@ function openTree(addon: Addon, tree: HostTree, mounts: readonly HostMount[]): n
   }
 }
 
-function cloneTree(addon: Addon, tree: HostTree, dirfd: number, path: string): number {
+function cloneTree(addon: Addon, tree: HostTree, at: number): number {
   const recursive = tree.recursive ? AT_RECURSIVE : 0
-  const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive | (path === '' ? AT_EMPTY_PATH : 0)
-  const fd = addon.syscall(NR.open_tree, dirfd, path, flags)
+  const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive
+  const fd = addon.syscall(NR.open_tree, at, '', flags)
   if (fd < 0) throw refusal(tree, 'a copy of its mount', fd)
   return fd
 }
@@ -94,14 +104,15 @@ function setAttributes(addon: Addon, tree: HostTree, fd: number, set: number): v
 }
 
 /** Absolute paths, byte strings. */
-function pseudoMountsIn(addon: Addon, at: number, mounts: readonly HostMount[]): string[] {
-  const path = addon.readlinkat(AT_FDCWD, `/proc/self/fd/${at}`)
-  if (typeof path === 'number') return []
+function pseudoMountsIn(path: string, mounts: readonly HostMount[]): string[] {
   return pseudoMountsBelow(mounts, path).map(below => (path === '/' ? `/${below}` : `${path}/${below}`))
 }
 
-/** In a copy of our mount namespace without `pseudo`. It is this thread's alone: all happens before anybody else runs. */
-function cloneWithout(addon: Addon, tree: HostTree, pseudo: readonly string[]): number {
+/**
+ * What is at `path`, where no symbolic link is on the way, in a copy of our mount namespace without `pseudo`. It is this
+ * thread's alone: all happens before anybody else runs.
+ */
+function cloneWithout(addon: Addon, tree: HostTree, path: string, pseudo: readonly string[]): number {
   const own = addon.syscall(NR.open, '/proc/thread-self/ns/mnt', O_CLOEXEC)
   const cwd = addon.syscall(NR.open, '.', O_PATH | O_CLOEXEC)
   if (own < 0 || cwd < 0) throw refusal(tree, 'our mount namespace', Math.min(own, cwd))
@@ -110,12 +121,19 @@ function cloneWithout(addon: Addon, tree: HostTree, pseudo: readonly string[]): 
     if (status < 0) throw refusal(tree, 'a mount namespace to copy it in', status)
     try {
       addon.syscall(NR.mount, 0, '/', 0, MS_REC | MS_PRIVATE, 0)
-      for (const path of pseudo) {
-        const gone = addon.syscall(NR.umount2, path, MNT_DETACH | UMOUNT_NOFOLLOW)
+      for (const below of pseudo) {
+        const gone = addon.syscall(NR.umount2, below, MNT_DETACH | UMOUNT_NOFOLLOW)
         // EINVAL: no mount; what lies in /dev itself is no device here.
-        if (gone < 0 && gone !== -EINVAL) throw refusal(tree, `leaving out ${path}`, gone)
+        if (gone < 0 && gone !== -EINVAL) throw refusal(tree, `leaving out ${below}`, gone)
       }
-      return cloneTree(addon, tree, AT_FDCWD, encodeText(tree.source))
+      // A link that somebody has put there meanwhile would lead to what still has its pseudo file systems.
+      const at = addon.openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS)
+      if (at < 0) throw refusal(tree, 'it', at)
+      try {
+        return cloneTree(addon, tree, at)
+      } finally {
+        addon.close(at)
+      }
     } finally {
       // Both set root and working directory, which here have never been others.
       addon.syscall(NR.setns, own, CLONE_NEWNS)

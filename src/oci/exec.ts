@@ -1,4 +1,5 @@
 /** `exec`: one more process in a container that runs. Its connection is its life: who holds it stands for the process. */
+import { SIGKILL } from '../abi/constants.ts'
 import type { GoodAnswer } from '../sandbox/control-client.ts'
 import { attachProcess } from '../sandbox/launch.ts'
 import { UserError } from '../sandbox/user-error.ts'
@@ -56,7 +57,12 @@ export async function execProcess(
       const standing = standingOf(
         attachProcess(context.addon, { packageRoot, connection, terminal: io.terminal }),
       )
-      if (request.pidFile !== undefined) writePidFile(request.pidFile, standing.pid)
+      try {
+        if (request.pidFile !== undefined) writePidFile(request.pidFile, standing.pid)
+      } catch (error) {
+        standing.kill(SIGKILL)
+        throw error
+      }
       return standing
     } finally {
       // Where nobody stands for it the process ends by this.

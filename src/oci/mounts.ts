@@ -12,6 +12,7 @@ import type { Config, MountConfig } from './config.ts'
 import { isKnownDevice } from './devices.ts'
 import { parseMountOptions, parsePropagation } from './mount-options.ts'
 import type { HostTree } from './plan.ts'
+import { pseudoType } from './pseudo-type.ts'
 
 /** By the names that mount(8) knows them by. Both kinds of cgroup file system are shown as version 2. */
 const OWN_TYPES: ReadonlyMap<string, string> = new Map([
@@ -33,29 +34,6 @@ const OWN_DIRECTORIES: ReadonlyMap<string, string> = new Map([
   ['/dev', 'devtmpfs'],
   ['/dev/pts', 'devpts'],
   ['/dev/mqueue', 'mqueue'],
-])
-
-/** statfs(2)'s f_type of file systems that show or steer the host's kernel. */
-const PSEUDO_MAGICS: ReadonlyMap<number, string> = new Map([
-  [0x9fa0, 'proc'],
-  [0x62656572, 'sysfs'],
-  [0x27e0eb, 'cgroup'],
-  [0x63677270, 'cgroup2'],
-  [0x1cd1, 'devpts'],
-  [0x64626720, 'debugfs'],
-  [0x74726163, 'tracefs'],
-  [0x73636673, 'securityfs'],
-  [0xcafe4a11, 'bpf'],
-  [0x62656570, 'configfs'],
-  [0x42494e4d, 'binfmt_misc'],
-  [0x6165676c, 'pstore'],
-  [0xde5e81e4, 'efivarfs'],
-  [0x6e736673, 'nsfs'],
-  [0x19800202, 'mqueue'],
-  [0x65735543, 'fusectl'],
-  [0x07655821, 'resctrl'],
-  [0xf97cff8c, 'selinuxfs'],
-  [0x43415d53, 'smackfs'],
 ])
 
 export interface MountPlan {
@@ -136,7 +114,7 @@ function ownInsteadOf(source: string, field: string): string | undefined {
       return undefined
     throw new UserError(`${field}: ${source} is a device of the host, which a sandbox can't reach`)
   }
-  const pseudo = PSEUDO_MAGICS.get(statfsSync(real).type)
+  const pseudo = pseudoType(statfsSync(real).type)
   if (pseudo === 'cgroup' || pseudo === 'cgroup2') return 'cgroup2'
   if (pseudo === undefined) return undefined
   throw new UserError(`${field}: ${source} belongs to the ${pseudo} of the host, which a sandbox can't reach`)

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { SIGKILL } from '../abi/constants.ts'
 import { loadAddon } from '../platform/addon.ts'
 import type { ContainerStats, ProcessInfo } from '../sandbox/protocol.ts'
+import { Spare } from '../sandbox/spare.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { HostCgroup } from './cgroup/host-cgroup.ts'
 import type { ResourcesConfig } from './config.ts'
@@ -49,7 +50,7 @@ export class Runtime {
 
   constructor(options: RuntimeOptions) {
     const addon = loadAddon(join(options.packageRoot, 'native/build/caisson.node'))
-    this.#context = { options, addon, store: new StateStore(options.root, addon) }
+    this.#context = { options, addon, store: new StateStore(options.root, addon), spare: Spare.take(addon) }
   }
 
   /** For terminals that the caller makes. */

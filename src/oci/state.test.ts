@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
+import { SIGKILL, SIGTERM } from '../abi/constants.ts'
 import { loadAddon } from '../platform/addon.ts'
-import { identifyProcess, isAlive } from './process-identity.ts'
+import { identifyProcess, isAlive, signalProcess } from './process-identity.ts'
 import { NoContainerError, ownIdentity, type SavedState, StateStore, statusOf } from './state.ts'
 
 const addon = loadAddon(join(import.meta.dirname, '../../native/build/caisson.node'))
@@ -53,6 +55,15 @@ test('state: of two with one id the second is refused and changes nothing', () =
   assert.throws(() => store.create(stateOf('a', { bundle: '/other' })), /already exists/)
   assert.equal(store.load('a').bundle, '/b')
   assert.deepEqual(readdirSync(root), ['a'])
+})
+
+test('state: a root that is a file is no container of the same id', () => {
+  const path = join(root, 'file')
+  writeFileSync(path, '')
+  assert.throws(
+    () => new StateStore(path, addon).create(stateOf('a')),
+    /can't be written to .*file already exists/,
+  )
 })
 
 test('state: ids are names, and none leads out of the root', () => {
@@ -114,4 +125,14 @@ test('state: a process is known by its start too', () => {
   assert.ok(isAlive(self))
   assert.ok(!isAlive({ ...self, startTime: self.startTime + 1 }))
   assert.equal(identifyProcess(999_999_999), undefined)
+})
+
+test('state: a signal reaches the process that was meant, or nobody', async () => {
+  const child = spawn('sleep', ['1000'])
+  const ended = new Promise(resolve => child.on('exit', (_, signal) => resolve(signal)))
+  const identity = identifyProcess(child.pid!)!
+  assert.equal(signalProcess(addon, { ...identity, startTime: identity.startTime + 1 }, SIGKILL), false)
+  assert.equal(signalProcess(addon, identity, SIGTERM), true)
+  assert.equal(await ended, 'SIGTERM')
+  assert.equal(signalProcess(addon, identity, SIGKILL), false)
 })

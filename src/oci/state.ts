@@ -115,7 +115,11 @@ export class StateStore {
       writeFileSync(join(underWay, 'state.json'), JSON.stringify(state), { mode: 0o600 })
       renameSync(underWay, directory)
     } catch (error) {
-      rmSync(underWay, { recursive: true, force: true })
+      try {
+        rmSync(underWay, { recursive: true, force: true })
+      } catch {
+        // Where nothing may be made, nothing was.
+      }
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOTEMPTY' || code === 'EEXIST')
         throw new UserError('container with given ID already exists')

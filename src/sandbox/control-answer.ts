@@ -22,7 +22,7 @@ export function parseAnswer(line: string): ControlAnswer | undefined {
   return undefined
 }
 
-type Record = { readonly [name: string]: unknown }
+type JsonObject = { readonly [name: string]: unknown }
 type Field = 'number' | 'text' | 'texts'
 type Fields = { readonly [name: string]: Field }
 
@@ -50,7 +50,7 @@ const STATS: Fields = {
 const CONTAINER: Fields = { id: 'text', status: 'text', pid: 'number' }
 
 /** By the member that tells one kind from another; an error first, as it counts whatever else is there. */
-const FORMS: { readonly [kind: string]: (value: unknown, answer: Record) => unknown } = {
+const FORMS: { readonly [kind: string]: (value: unknown, answer: JsonObject) => unknown } = {
   error: (value, { status }) => {
     const error = text(value)
     if (error === undefined) return undefined
@@ -97,12 +97,15 @@ function list<T>(value: unknown, read: (each: unknown) => T | undefined): T[] | 
 }
 
 function text(value: unknown): string | undefined {
-  if (typeof value !== 'string') return undefined
-  // Cc and Cf: control sequences, and what turns the direction of writing.
-  return value.slice(0, MAX_TEXT).replace(/[\p{Cc}\p{Cf}]/gu, '?')
+  return typeof value === 'string' ? harmless(value.slice(0, MAX_TEXT)) : undefined
 }
 
-function isRecord(value: unknown): value is Record {
+/** As one line, without control characters, and without those that turn the direction of writing. */
+export function harmless(value: string): string {
+  return value.replace(/[\t\n]/g, ' ').replace(/[\p{Cc}\p{Cf}]/gu, '?')
+}
+
+function isRecord(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 

@@ -3,12 +3,13 @@
  * of a process.
  *
  * What comes back is from the sentry, which may have been taken over by its guest: lengths and times are bounded, and
- * an answer is believed to be nothing but data.
+ * an answer is believed to be nothing but data (control-answer.ts).
  */
 import type { Socket } from 'node:net'
 import { ECONNREFUSED, ECONNRESET, ENOENT, ENOTCONN, EPIPE, ETIMEDOUT, errnoName } from '../abi/errno.ts'
 import type { ControlAddon } from '../platform/addon.ts'
-import { type ControlAnswer, type ControlRequest, MAX_DESCRIPTORS } from './protocol.ts'
+import { parseAnswer } from './control-answer.ts'
+import { type ControlAnswer, type ControlRequest, MAX_DESCRIPTORS, MAX_REQUEST } from './protocol.ts'
 import { UserError } from './user-error.ts'
 
 /** A sandbox that says nothing for so long hangs. */
@@ -55,10 +56,17 @@ export class ControlClient {
         `too many mounts and passed descriptors: ${descriptors.length}; ${MAX_DESCRIPTORS} can be had`,
       )
     }
+    if (line.length > MAX_REQUEST) {
+      const mib = (bytes: number) => (bytes / (1 << 20)).toFixed(1)
+      throw new UserError(
+        `arguments, environment and mounts of the container are ${mib(line.length)} MiB; ` +
+          `${mib(MAX_REQUEST)} MiB at most go to a sandbox`,
+      )
+    }
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
     const got = await this.#addon.controlAsk(this.#path, line, descriptors, timeoutMs)
     if (got.error !== 0) throw this.#failure(got.error, request.command, timeoutMs)
-    const answer = parse(got.line)
+    const answer = parseAnswer(got.line)
     if (answer === undefined || 'error' in answer) {
       this.#addon.close(got.connection)
       if (answer === undefined) throw new UserError('the sandbox gave an answer that makes no sense')
@@ -76,15 +84,6 @@ export class ControlClient {
   }
 }
 const GONE = new Set([ENOENT, ECONNREFUSED, ECONNRESET, EPIPE, ENOTCONN])
-
-function parse(line: string): ControlAnswer | undefined {
-  try {
-    const answer = JSON.parse(line)
-    return typeof answer === 'object' && answer !== null ? answer : undefined
-  } catch {
-    return undefined
-  }
-}
 
 /** A process that was sandboxed away: 137, as of one that was killed. */
 const KILLED = 9

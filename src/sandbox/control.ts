@@ -12,11 +12,8 @@ import { POLLIN, POLLOUT } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
 import type { Log } from '../kernel/kernel.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
-import { type ControlAnswer, type ControlRequest, MAX_DESCRIPTORS } from './protocol.ts'
+import { type ControlAnswer, type ControlRequest, MAX_DESCRIPTORS, MAX_REQUEST } from './protocol.ts'
 import { UserError } from './user-error.ts'
-
-/** A container's whole specification, with its seccomp program, is a tenth of it. */
-const MAX_REQUEST = 4 << 20
 
 /** Throws what is to be answered as an error; a UserError as it is. */
 export type RequestHandler = (request: ControlRequest, connection: Connection) => void

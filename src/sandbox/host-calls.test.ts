@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET } from '../abi/constants.ts'
+import { NR, SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
 import { assembleFilter, SECCOMP_TRAP } from '../platform/seccomp-program.ts'
 import { hostCalls, REFUSED_CALLS } from './host-calls.ts'
 
@@ -12,6 +13,18 @@ test('host calls: a sentry can make at most 60, those for writable mounts among 
     assert.equal(new Set(numbers).size, numbers.length, 'one entry for each')
     assert.ok(numbers.length <= 60, `${numbers.length} calls`)
   }
+})
+
+test('host calls: a socket pair can be connected to nobody else, as one of datagrams could', () => {
+  const pairs = hostCalls({ writable: true, chmod: 'fchmodat2', inotify: 3 }).find(
+    call => call.nr === NR.socketpair,
+  )
+  assert.deepEqual(pairs?.when, [
+    [
+      { arg: 0, equals: AF_UNIX },
+      { arg: 1, equals: SOCK_SEQPACKET | SOCK_CLOEXEC },
+    ],
+  ])
 })
 
 test('host calls: without anything to write to, or to watch, there are fewer', () => {

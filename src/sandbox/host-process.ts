@@ -32,7 +32,8 @@ export class HostProcess {
   #exit: Promise<number> | undefined = undefined
   #ended = false
 
-  private constructor(addon: Addon, pid: number) {
+  /** `pid`: a child of ours that there is. */
+  constructor(addon: Addon, pid: number) {
     this.#addon = addon
     this.pid = pid
   }

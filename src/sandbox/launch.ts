@@ -7,15 +7,17 @@
  * The sentry ends with a reader of its reports that ends before the first container was made: a runtime that is killed
  * half-way leaves nothing. Both kinds of processes lead sessions of their own and outlive who started them.
  */
-import { readSync } from 'node:fs'
+import { readSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { O_CLOEXEC, SIGKILL } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
+import { NoSandboxError } from './control-client.ts'
 import { HostProcess, readable } from './host-process.ts'
 import type { LogLevel } from './options.ts'
+import type { Spare } from './spare.ts'
 import { UserError } from './user-error.ts'
 
 export interface LaunchOptions {
@@ -39,6 +41,8 @@ export interface LaunchOptions {
   readonly terminal?: number
   /** Descriptor that the sandbox logs to; the caller's standard error if absent. */
   readonly log?: number
+  /** To be taken if it fits. */
+  readonly spare?: Spare
 }
 
 export interface Sandbox {
@@ -54,19 +58,14 @@ export interface Sandbox {
 const TIMEOUT_MS = 20_000
 
 export async function launchSandbox(addon: Addon, options: LaunchOptions): Promise<Sandbox> {
-  const namespace = options.networkNamespace
-  const args = [
-    'sandbox',
-    `--report-fd=${REPORT_FD}`,
-    `--control=${options.controlPath}`,
-    `--network=${options.network}`,
-    `--netns=${typeof namespace === 'string' ? namespace : namespace.path}`,
-    ...options.cgroups.map(directory => `--cgroup=${directory}`),
-  ]
-  if (options.oomScoreAdj !== undefined) args.push(`--oom-score-adj=${options.oomScoreAdj}`)
-  if (options.logLevel !== undefined) args.push(`--log-level=${options.logLevel}`)
-  if (options.strace === true) args.push('--strace')
-  if (options.patch === false) args.push('--no-patch')
+  const { spare } = options
+  if (spare?.waiting === true) {
+    if (options.network === 'host' && networkOf(options) === spare.network) {
+      const sandbox = await order(addon, spare, options)
+      if (sandbox !== undefined) return sandbox
+    } else void spare.dismiss()
+  }
+  const args = ['sandbox', `--report-fd=${REPORT_FD}`, ...flagsOf(options)]
   const log = options.log ?? 2
   const [ready, started] = openPipe(addon)
   let process: HostProcess
@@ -80,10 +79,53 @@ export async function launchSandbox(addon: Addon, options: LaunchOptions): Promi
   }
   const reports = new Reports(addon, ready, process)
   await reports.said('launched')
+  return starting(process, reports)
+}
+
+/**
+ * The spare one, as it is to be. Undefined where it failed, for want of memory or by what it was ordered: one that is
+ * launched anew does better, or says why not.
+ */
+async function order(addon: Addon, spare: Spare, options: LaunchOptions): Promise<Sandbox | undefined> {
+  const socket = spare.order(flagsOf(options), options.log ?? 2, options.terminal ?? -1)
+  if (socket === undefined) {
+    await spare.dismiss()
+    return undefined
+  }
+  const reports = new Reports(addon, socket, spare.process)
+  try {
+    await reports.said('launched')
+    return starting(spare.process, reports)
+  } catch {
+    await spare.process.exit
+    rmSync(options.controlPath, { force: true })
+    return undefined
+  }
+}
+
+function starting(process: HostProcess, reports: Reports): Sandbox {
   const serving = reports.said('serving')
   // Who does not wait for it learns of a failure from its first request.
   serving.catch(() => {})
   return { process, serving, release: () => reports.close() }
+}
+
+function flagsOf(options: LaunchOptions): string[] {
+  const flags = [
+    `--control=${options.controlPath}`,
+    `--network=${options.network}`,
+    `--netns=${networkOf(options)}`,
+    ...options.cgroups.map(directory => `--cgroup=${directory}`),
+  ]
+  if (options.oomScoreAdj !== undefined) flags.push(`--oom-score-adj=${options.oomScoreAdj}`)
+  if (options.logLevel !== undefined) flags.push(`--log-level=${options.logLevel}`)
+  if (options.strace === true) flags.push('--strace')
+  if (options.patch === false) flags.push('--no-patch')
+  return flags
+}
+
+function networkOf({ networkNamespace }: LaunchOptions): string {
+  return typeof networkNamespace === 'string' ? networkNamespace : networkNamespace.path
 }
 
 /** The child's number for the pipe: the first after the standard ones. */
@@ -150,9 +192,8 @@ class Reports {
       .trim()
       .split('\n')
       .filter(line => line !== '')
-    return new UserError(
-      lines.length > 0 ? lines.join('; ') : 'the sandbox ended while it started; its log may say why',
-    )
+    if (lines.length > 0) return new UserError(lines.join('; '))
+    return new NoSandboxError('the sandbox ended while it started')
   }
 }
 

@@ -1,9 +1,12 @@
 /**
  * The sentry's end of the socket pair to the launcher (native/launcher): signals that were sent to the launcher, and
- * connections to the control socket. One message is one byte: a signal's number, or 0 with a connected socket.
+ * connections to the control socket. One message is one byte: a signal's number, or 0 with a connected socket. In a sandbox
+ * for containers there is one before all others, the settings.
  */
 import { POLLIN } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
+import type { Addon } from '../platform/addon.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
 
 /** As the launcher has them: the sockets to it and to the zygote, and in a sandbox for containers the pipe for reports. */
@@ -37,6 +40,33 @@ export function watchLauncher(host: LinuxHost, events: LauncherEvents): void {
     }
   })
 }
+
+/**
+ * Waits for the flags that the sandbox was ordered with, which a spare one was started without, and takes the log that comes
+ * along as standard output and error. To be called before the sentry has locked itself in.
+ */
+export function awaitSettings(addon: Addon, host: LinuxHost): string[] {
+  const text = new Uint8Array(MAX_SETTINGS)
+  const polled = new Uint8Array(8)
+  const view = new DataView(polled.buffer)
+  view.setInt32(0, LAUNCHER_FD, true)
+  view.setInt16(4, POLLIN, true)
+  let length = -EAGAIN
+  while (length === -EAGAIN) {
+    addon.syscall(NR.poll, polled, 1, -1)
+    length = host.receive(LAUNCHER_FD, text)
+  }
+  if (length <= 0 || host.receivedFd < 0) throw new Error('the launcher has ended')
+  for (const fd of [1, 2]) addon.syscall(NR.dup3, host.receivedFd, fd, 0)
+  host.close(host.receivedFd)
+  // The last byte is a 0.
+  return Buffer.from(text.buffer, 0, length - 1)
+    .toString()
+    .split('\n')
+    .filter(flag => flag !== '')
+}
+/** As the launcher has it. */
+const MAX_SETTINGS = 4096
 
 /** The pipe to whoever waits for the start of a sandbox for containers (launch.ts). */
 export class StartReports {

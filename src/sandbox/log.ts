@@ -12,7 +12,7 @@ const LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug']
 export class Log {
   readonly #addon: HostAddon
   readonly #fd: number
-  readonly #rank: number
+  #rank: number
   readonly #start: number
   readonly #said = new Set<string>()
 
@@ -21,6 +21,10 @@ export class Log {
     this.#fd = fd
     this.#rank = LEVELS.indexOf(level)
     this.#start = addon.clock(CLOCK_MONOTONIC)
+  }
+
+  set level(level: LogLevel) {
+    this.#rank = LEVELS.indexOf(level)
   }
 
   error(text: string): void {

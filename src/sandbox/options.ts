@@ -17,17 +17,24 @@ export interface SandboxUser {
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug'
 
-/** What every sentry is started with. */
-export interface SentryOptions {
-  /** The directory of caisson's own package: native parts are found there. */
-  readonly packageRoot: string
-  readonly hostname: string
+/** What may be said when the sentry is already there. */
+export interface SentrySettings {
   readonly strace: boolean
   readonly logLevel: LogLevel
   /** Whether call sites are patched. */
   readonly patch: boolean
-  /** 'host': internet sockets are those of the network namespace that the sentry lives in. */
-  readonly network: 'none' | 'host'
+}
+
+/** What every sentry is started with. */
+export interface SentryOptions extends SentrySettings {
+  /** The directory of caisson's own package: native parts are found there. */
+  readonly packageRoot: string
+  readonly hostname: string
+  /**
+   * 'host': internet sockets are those of the network namespace that the sentry lives in; 'sandbox': of the kernel's own
+   * network, which reaches nothing but itself yet.
+   */
+  readonly network: 'none' | 'host' | 'sandbox'
 }
 
 /** `caisson do`. */

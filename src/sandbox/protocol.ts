@@ -15,6 +15,8 @@
  */
 
 export const MAX_DESCRIPTORS = 250
+/** Bytes of a request's line. A container's whole specification, with its seccomp program, is a tenth of it. */
+export const MAX_REQUEST = 4 << 20
 
 /** The least memory limit of a sandbox on the host, in bytes: some 20 MiB of it are the sentry's own. */
 export const LEAST_MEMORY = 64 << 20

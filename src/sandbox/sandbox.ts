@@ -37,8 +37,11 @@ const PASSED_ON = new Set([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, S
 /** Runs the command of `options` in a new sandbox: its exit status, 128 and the number if a signal ended it. */
 export async function runSandbox(options: SandboxOptions): Promise<number> {
   const writable = options.donations.some(donation => !donation.readOnly)
+  // Before the jail, in which there is nothing to load from.
+  const network = options.network === 'sandbox' ? await import('../net/inet/network.ts') : undefined
   const sentry = new Sentry(options, options.donations, writable)
   const { kernel, host } = sentry
+  network?.useOwnNetwork(kernel)
   const stdio = new Stdio(kernel)
   const init = startCommand(kernel, options, sentry.jail.mounts, stdio)
   sentry.seal()

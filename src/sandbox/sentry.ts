@@ -21,7 +21,7 @@ import { registerFileSystems } from './file-systems.ts'
 import { Jail } from './jail.ts'
 import { ZYGOTE_FD } from './launcher-channel.ts'
 import { Log } from './log.ts'
-import type { Donation, SentryOptions } from './options.ts'
+import type { Donation, SentryOptions, SentrySettings } from './options.ts'
 import { prefetchRules } from './prefetch.ts'
 import { ProcessMemory } from './process-memory.ts'
 import { Tidier } from './tidy.ts'
@@ -61,7 +61,6 @@ export class Sentry {
       zygote: ZYGOTE_FD,
       prefetch: prefetchRules(syscallRows),
     })
-    this.platform.patching = options.patch
     this.#hostNetwork = options.network === 'host'
     this.jail = Jail.enterRoot(this.addon, this.host, donations, writable, this.#hostNetwork)
     const memory = this.#readOwnProc(this.jail.proc)
@@ -74,7 +73,15 @@ export class Sentry {
     registerFileSystems(this.kernel)
     if (this.#hostNetwork) this.#useHostNetwork()
     this.#strace = new Strace(syscallRows, line => this.log.line(line))
-    if (options.strace) this.kernel.trace = this.#strace
+    this.set(options)
+  }
+
+  /** To be called before there is a guest. */
+  set({ logLevel, patch, strace }: SentrySettings): void {
+    this.log.level = logLevel
+    this.platform.patching = patch
+    this.platform.lookAtCpus()
+    if (strace) this.kernel.trace = this.#strace
   }
 
   #readOwnProc(proc: number): ProcessMemory | undefined {

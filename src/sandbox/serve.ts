@@ -1,7 +1,8 @@
 /**
- * `caisson sandbox`: a sandbox for containers, started by launch.ts through the launcher. It locks itself in before it has
- * heard of any container; everything comes over the control socket. It ends with its first container, with that one's
- * exit status.
+ * `caisson sandbox`: a sandbox for containers, started by launch.ts through the launcher. As it may have been started on
+ * the mere chance that one will be wanted (spare.ts), it waits for its settings when it is there. It locks itself in
+ * before it has heard of any container; everything comes over the control socket. It ends with its first container, with
+ * that one's exit status.
  *
  * Until that container is there, whoever started it holds the other end of the pipe for reports: when that closes, nobody
  * is going to ask for one, and the sandbox ends.
@@ -9,16 +10,23 @@
 import { SIGKILL, SIGWINCH } from '../abi/constants.ts'
 import { Containers } from './containers.ts'
 import { type Connection, ControlServer } from './control.ts'
-import { StartReports, watchLauncher } from './launcher-channel.ts'
-import type { SentryOptions } from './options.ts'
+import { awaitSettings, StartReports, watchLauncher } from './launcher-channel.ts'
+import type { SentryOptions, SentrySettings } from './options.ts'
 import type { ControlRequest } from './protocol.ts'
 import { EXIT_CRASH, Sentry } from './sentry.ts'
 import { UserError } from './user-error.ts'
 
-/** The exit status of the first container: 128 and the number if a signal ended it. */
-export async function serveContainers(options: SentryOptions): Promise<number> {
+/**
+ * The exit status of the first container: 128 and the number if a signal ended it. `settingsOf` reads the flags that come
+ * late.
+ */
+export async function serveContainers(
+  options: SentryOptions,
+  settingsOf: (flags: readonly string[]) => SentrySettings,
+): Promise<number> {
   const sentry = new Sentry(options, [], true)
-  const { host, kernel } = sentry
+  const { addon, host, kernel } = sentry
+  sentry.set(settingsOf(awaitSettings(addon, host)))
   sentry.seal()
 
   const startedMs = Date.now()

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -42,6 +50,28 @@ test('a root of more layers than mount(2) takes at once, and a bind in it, come 
   assert.equal(process.cwd(), cwd)
   unmountRootfs(addon, rootfs)
   assert.deepEqual(readdirSync(rootfs), [])
+  assert.deepEqual(mountsBelow(dir), [])
+})
+
+test('a mount below a root stays in it, whatever the links of the image say', { skip }, () => {
+  const rootfs = join(dir, 'linked')
+  const image = join(dir, 'image')
+  const outside = join(dir, 'outside')
+  for (const path of [join(image, 'etc'), outside]) mkdirSync(path, { recursive: true })
+  symlinkSync(outside, join(image, 'absolute'))
+  symlinkSync('../../../../etc', join(image, 'relative'))
+  const root = { type: 'bind', source: image, target: '', options: ['bind'] }
+  const mount = (target: string) => ({ type: 'tmpfs', source: 'tmpfs', target, options: ['ro'] })
+  mountRootfs(addon, [root, mount('relative')], rootfs)
+  assert.deepEqual(
+    mountsBelow(dir).map(line => line.split(' ')[4]),
+    [rootfs, join(rootfs, 'etc')],
+  )
+  unmountRootfs(addon, rootfs)
+  assert.throws(
+    () => mountRootfs(addon, [root, mount('absolute')], rootfs),
+    /looking for absolute failed: ENOENT/,
+  )
   assert.deepEqual(mountsBelow(dir), [])
 })
 

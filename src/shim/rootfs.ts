@@ -3,8 +3,9 @@
  * BUNDLE/rootfs, in the host's mount namespace, and taken away when the container is deleted.
  */
 import { mkdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import {
+  AT_FDCWD,
   MNT_DETACH,
   MS_BIND,
   MS_DIRSYNC,
@@ -24,6 +25,10 @@ import {
   MS_STRICTATIME,
   MS_SYNCHRONOUS,
   MS_UNBINDABLE,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+  RESOLVE_IN_ROOT,
   UMOUNT_NOFOLLOW,
 } from '../abi/constants.ts'
 import { EINVAL, ENOENT, errnoName } from '../abi/errno.ts'
@@ -87,7 +92,7 @@ export function mountRootfs(addon: Addon, mounts: readonly RootfsMount[], rootfs
   if (mounts.length === 0) return
   mkdirSync(rootfs, { recursive: true, mode: 0o711 })
   try {
-    for (const mount of mounts) mountOne(addon, mount, join(rootfs, mount.target))
+    for (const mount of mounts) mountOne(addon, mount, placeOf(addon, mount, rootfs))
   } catch (error) {
     unmountRootfs(addon, rootfs)
     throw error
@@ -105,27 +110,41 @@ export function unmountRootfs(addon: Addon, rootfs: string): void {
   }
 }
 
-function mountOne(addon: Addon, mount: RootfsMount, target: string): void {
+/** Where the mount is to be, as a byte string: a link of the image that is on the way leads nowhere else. */
+function placeOf(addon: Addon, { target }: RootfsMount, rootfs: string): string {
+  const top = encodeText(rootfs)
+  if (target === '' || target === '/') return top
+  const root = addon.openat2(AT_FDCWD, top, O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0)
+  if (root < 0) throw refusal(rootfs, 'opening it', root)
+  const at = addon.openat2(root, encodeText(target), O_PATH | O_CLOEXEC, 0, RESOLVE_IN_ROOT)
+  addon.close(root)
+  if (at < 0) throw refusal(rootfs, `looking for ${target}`, at)
+  const path = addon.readlinkat(AT_FDCWD, `/proc/self/fd/${at}`)
+  addon.close(at)
+  if (typeof path === 'number') throw refusal(rootfs, `looking for ${target}`, path)
+  return path
+}
+
+/** `at`: a byte string. */
+function mountOne(addon: Addon, mount: RootfsMount, at: string): void {
   const { flags, propagation, data } = parseOptions(mount.options)
   const base = mount.type === 'overlay' ? commonBase(data) : undefined
   const text = base === undefined ? data.join(',') : relativeTo(data, base)
-  if (text.length > MAX_DATA)
-    throw new UserError(`${target}: the options of its mount are longer than a page`)
-  const at = encodeText(target)
+  if (text.length > MAX_DATA) throw new UserError(`${at}: the options of its mount are longer than a page`)
   const type = flags & MS_BIND ? 0 : mount.type
   // Bytes, since strings may be no longer than a path.
   const options = Buffer.from(`${text}\0`)
   const run = () => addon.syscall(NR.mount, encodeText(mount.source), at, type, flags, options)
   const status = base === undefined ? run() : inDirectory(base, run)
-  if (status < 0) throw refusal(target, `mounting ${mount.type} of ${mount.source}`, status)
+  if (status < 0) throw refusal(at, `mounting ${mount.type} of ${mount.source}`, status)
   if (flags & MS_BIND && flags & ~(MS_BIND | MS_REC)) {
     // A bind obeys no other flag at first.
     const again = addon.syscall(NR.mount, 0, at, 0, flags | MS_REMOUNT, 0)
-    if (again < 0) throw refusal(target, 'setting its flags', again)
+    if (again < 0) throw refusal(at, 'setting its flags', again)
   }
   for (const kind of propagation) {
     const set = addon.syscall(NR.mount, 0, at, 0, kind, 0)
-    if (set < 0) throw refusal(target, 'setting its propagation', set)
+    if (set < 0) throw refusal(at, 'setting its propagation', set)
   }
 }
 

@@ -71,7 +71,9 @@ export function mountNew(
 export function bind(ns: MountNamespace, at: Path, source: Path, recursive: boolean): Status {
   const { mount, dentry } = source
   if (mount.unbindable) return -EINVAL
-  if (mount.namespace !== ns || at.mount.namespace !== ns) return -EINVAL
+  // What holds a namespace is mounted nowhere, and may be bound all the same: ip-netns(8).
+  const holdsNamespace = mount.sb.fsType === 'nsfs'
+  if ((mount.namespace !== ns && !holdsNamespace) || at.mount.namespace !== ns) return -EINVAL
   const copy = recursive ? copyTree(ns.vfs, mount, dentry, new Map(), true) : copyMount(ns.vfs, mount, dentry)
   if (failed(copy)) return copy
   const status = mayAttach(ns, copy, at)

@@ -106,6 +106,13 @@ const MEMBERSHIPS: ReadonlySet<number> = new Set([
 ])
 /** The low bits of the type of service belong to congestion notification, which a stream does itself. */
 const ECN_MASK = 3
+/** IP_MAX_MTU */
+const MAX_MTU = 65535
+/** RFC 791. */
+const IPOPT_END = 0
+const IPOPT_NOOP = 1
+const IPOPT_LSRR = 131
+const IPOPT_SSRR = 137
 
 export function setIpOption(socket: InetSocket, task: Task, name: number, value: Uint8Array): Status {
   const { settings } = socket
@@ -191,11 +198,26 @@ function setIpOptions(socket: InetSocket, value: Uint8Array): Status {
   if (value.length > 40) return -EINVAL
   const padded = new Uint8Array(Math.ceil(value.length / 4) * 4)
   padded.set(value)
-  const status = socket.net.checkIpOptions(padded)
-  if (status < 0) return status
+  if (!wellFormed(padded)) return -EINVAL
   socket.settings.ipOptions = padded
   socket.settingsChanged()
   return 0
+}
+
+/** Options one after the other, without source routes, which no router obeys any more. */
+function wellFormed(options: Uint8Array): boolean {
+  for (let at = 0; at < options.length; ) {
+    const kind = options[at]
+    if (kind === IPOPT_END) return true
+    if (kind === IPOPT_NOOP) {
+      at++
+      continue
+    }
+    const length = options[at + 1] ?? 0
+    if (length < 2 || at + length > options.length || kind === IPOPT_LSRR || kind === IPOPT_SSRR) return false
+    at += length
+  }
+  return true
 }
 
 function setMulticastInterface(socket: InetSocket, value: Uint8Array): Status {
@@ -246,7 +268,7 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
       return shortInt(settings.v4(IP_TTL) === -1 ? socket.net.ip.sysctls.ipv4.ip_default_ttl : settings.v4(IP_TTL), length)
     case IP_MTU: {
       const route = socket.connectedRoute()
-      return failed(route) ? -ENOTCONN : intBytes(route.mtu)
+      return failed(route) ? -ENOTCONN : intBytes(Math.min(route.mtu, MAX_MTU))
     }
     case IP_MULTICAST_IF:
       return settings.multicastAddress.bytes()

@@ -99,6 +99,7 @@ export class IpSettings {
       flow.multicastLoop = this.v4(IP_MULTICAST_LOOP) !== 0
       flow.multicastDevice = this.multicastDevice4
       flow.pmtuDiscovery = this.v4(IP_MTU_DISCOVER)
+      flow.options = this.ipOptions.length > 0 ? this.ipOptions : undefined
     } else {
       flow.ttl = this.v6(IPV6_UNICAST_HOPS)
       flow.tos = Math.max(this.v6(IPV6_TCLASS), 0)
@@ -106,6 +107,7 @@ export class IpSettings {
       flow.multicastLoop = this.v6(IPV6_MULTICAST_LOOP) !== 0
       flow.multicastDevice = this.multicastDevice6
       flow.pmtuDiscovery = this.v6(IPV6_MTU_DISCOVER)
+      flow.options = undefined
     }
     flow.anySource = this.freeBind
     flow.forgetRoute()

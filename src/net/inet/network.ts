@@ -25,14 +25,17 @@ import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { NetRuntime } from '../ip/runtime.ts'
+import type { PacketTap } from '../ip/transport.ts'
 import { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
 import { LoopbackDevice } from '../link/loopback.ts'
 import { createNetlink } from '../netlink/create.ts'
 import { RouteNotifier } from '../netlink/route/notify.ts'
 import { NetlinkTable } from '../netlink/table.ts'
+import type { Packet } from '../packet.ts'
 import { procNetText } from '../proc/files.ts'
 import type { Socket } from '../socket.ts'
-import type { NetStack, OwnNetwork, OwnNetworks } from '../stack.ts'
+import { type NetStack, netStack, type OwnNetwork, type OwnNetworks } from '../stack.ts'
 import { TcpProtocol } from '../tcp/protocol.ts'
 import { UdpProtocol } from '../udp/protocol.ts'
 import { stackIoctl } from './ioctl.ts'
@@ -62,7 +65,7 @@ export class InetNetworks implements OwnNetworks {
   }
 }
 
-export class InetNetwork implements OwnNetwork {
+export class InetNetwork implements OwnNetwork, PacketTap {
   readonly networks: InetNetworks
   readonly stack: NetStack
   readonly ip: IpStack
@@ -74,6 +77,7 @@ export class InetNetwork implements OwnNetwork {
   readonly netlink = new NetlinkTable()
   /** All of AF_INET and AF_INET6, for /proc/net and sock_diag. */
   readonly sockets = new Set<InetSocket>()
+  readonly #stamped = new Set<InetSocket>()
   #cookies = 0
 
   constructor(networks: InetNetworks, stack: NetStack) {
@@ -112,6 +116,20 @@ export class InetNetwork implements OwnNetwork {
   settle(): void {
     this.runtime.backlog.drain()
   }
+  /** SO_TIMESTAMP: as long as somebody wants to know, each packet is stamped when it comes. */
+  wantsStamps(socket: InetSocket, wants: boolean): void {
+    const { taps } = this.ip
+    const before = this.#stamped.size
+    if (wants) this.#stamped.add(socket)
+    else this.#stamped.delete(socket)
+    if (before === 0 && wants) taps.unshift(this)
+    else if (before > 0 && this.#stamped.size === 0) taps.splice(taps.indexOf(this), 1)
+  }
+  /** PacketTap: before the others, which show the time, too. */
+  seen(_device: NetDevice, packet: Packet): void {
+    packet.timestamp = this.realtime()
+  }
+
   /** SO_COOKIE. */
   cookieOf(socket: InetSocket): number {
     if (socket.cookie === 0) socket.cookie = ++this.#cookies
@@ -150,6 +168,13 @@ export class InetNetwork implements OwnNetwork {
   procNet(name: string): string | undefined {
     return procNetText(this, name)
   }
+}
+
+/** From now on the kernel's first namespace, and all that come after it, have a network of the kernel's own. */
+export function useOwnNetwork(kernel: Kernel): void {
+  kernel.net.runtime = new InetNetworks(kernel)
+  const { own } = netStack(kernel.net)
+  ;(own as InetNetwork).startLoopback()
 }
 
 /** The protocol that a socket of the type speaks: what inetsw[] says on a kernel with these protocols alone. */

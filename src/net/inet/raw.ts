@@ -404,7 +404,7 @@ export class RawSocket extends InetSocket {
     packet.source = stack.runtime.addresses.v4(view.getUint32(start + 12))
     packet.destination = flow.destination.isAny ? V4_ANY : flow.destination
     packet.mark = flow.mark
-    return localOut4(stack, packet, route, false, flow.multicastLoop)
+    return localOut4(stack, packet, route, route.device.mtu, false, flow.multicastLoop)
   }
 
   override receive(_task: Task, request: ReceiveRequest): number {

@@ -9,6 +9,7 @@ import {
   SO_BUF_LOCK,
   SO_BUSY_POLL,
   SO_COOKIE,
+  SO_DEBUG,
   SO_DETACH_FILTER,
   SO_INCOMING_NAPI_ID,
   SO_LOCK_FILTER,
@@ -44,7 +45,7 @@ import {
   SOCK_DGRAM,
   SOCK_STREAM,
 } from '../../abi/constants.ts'
-import { EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
+import { EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
 import { UCRED } from '../../abi/layout.ts'
 import { fromBytes, toBytes } from '../../base/bytes.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
@@ -142,9 +143,10 @@ export function setInetOption(
       return 0
     case SO_BUSY_POLL:
       if (number < 0) return -EINVAL
-      if (number > (options.values.get(name) ?? 0) && !net.capable(task, CAP_NET_ADMIN)) return -EPERM
       options.values.set(name, number)
       return 0
+    case SO_DEBUG:
+      return number !== 0 && !net.capable(task, CAP_NET_ADMIN) ? -EACCES : undefined
     case SO_ZEROCOPY:
       // The bytes are always copied: who asks for pages to be lent is told to do without.
       if (socket.type !== SOCK_STREAM && socket.type !== SOCK_DGRAM) return -EOPNOTSUPP

@@ -219,6 +219,7 @@ export abstract class InetSocket extends Socket {
     this.memberships.close()
     this.errors.clear()
     this.net.sockets.delete(this)
+    this.net.wantsStamps(this, false)
   }
 }
 

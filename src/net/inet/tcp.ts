@@ -26,6 +26,8 @@ import {
   SOCK_STREAM,
   SOL_TCP,
   TCP_CLOSE,
+  TCP_CLOSING,
+  TCP_LAST_ACK,
   TCP_LISTEN,
   TCP_SYN_RECV,
   TCP_SYN_SENT,
@@ -35,6 +37,7 @@ import {
   EAGAIN,
   EALREADY,
   ECONNABORTED,
+  ECONNRESET,
   EINPROGRESS,
   EINVAL,
   EISCONN,
@@ -66,6 +69,8 @@ const CONNECTED = 2
 export class TcpSocket extends InetSocket implements EndpointListener {
   readonly endpoint: TcpEndpoint
   #state = UNCONNECTED
+  /** The send that has made the connection. */
+  #opening: SendRequest | undefined = undefined
   /** Options of SOL_TCP that the endpoint does not need. */
   readonly tcpValues = new Map<number, number>()
 
@@ -163,9 +168,7 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     if (address.length < 2) return -EINVAL
     const { endpoint } = this
     if (addressFamily(address) === AF_UNSPEC) {
-      endpoint.disconnect()
-      this.#state = UNCONNECTED
-      this.#forgetPeer()
+      this.#disconnect()
       return 0
     }
     if (this.#state === CONNECTED) return -EISCONN
@@ -173,8 +176,6 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     if (endpoint.state !== TCP_CLOSE) return -EISCONN
     const remote = this.#remoteOf(address)
     if (typeof remote === 'number') return remote
-    const error = endpoint.takeError()
-    if (error < 0) return error
     const { flow } = endpoint
     const before = flow.source
     const device = flow.device
@@ -223,6 +224,17 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     this.#state = CONNECTED
     return 0
   }
+  /** tcp_disconnect: a connection that ends so is as one that the peer has reset. */
+  #disconnect(): void {
+    const { endpoint } = this
+    const { state } = endpoint
+    if (state !== TCP_CLOSE && state !== TCP_LISTEN && state !== TCP_LAST_ACK && state !== TCP_CLOSING) {
+      this.error = ECONNRESET
+    }
+    endpoint.disconnect()
+    this.#state = UNCONNECTED
+    this.#forgetPeer()
+  }
   /** An unconnected socket of AF_INET6 has addresses of AF_INET6. */
   #forgetPeer(): void {
     const { flow } = this.endpoint
@@ -248,8 +260,11 @@ export class TcpSocket extends InetSocket implements EndpointListener {
 
   /** sendto(2) that connects first; without cookies the data wait for the handshake. */
   #openFor(task: Task, request: SendRequest): Status {
+    // What an earlier try of this call, or an earlier piece, has connected.
+    const begun = this.#opening === request || task.progress !== undefined
     const status = this.connect(task, request.address!)
-    if (status === -EISCONN) return 0
+    if (begun && status === -EISCONN) return 0
+    if (status === 0) this.#opening = request
     if (status !== -EINPROGRESS && status !== -EALREADY) return status
     return (request.flags & MSG_DONTWAIT) !== 0 ? -EINPROGRESS : -EAGAIN
   }

@@ -222,7 +222,10 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     this.net.settle()
     if ((flags & MSG_ERRQUEUE) !== 0) {
       const n = receiveError(this.errors, request, this.family)
-      if (n >= 0) this.error = pendingOf(this.errors)
+      if (n >= 0) {
+        endpoint.takeError()
+        this.error = pendingOf(this.errors)
+      }
       return n
     }
     const error = this.takeError()

@@ -1,9 +1,4 @@
 /** The routes that an address implies: itself, its network, its broadcast address. fib_add_ifaddr, addrconf. */
-import { IpAddress, maskWord } from '../address.ts'
-import type { IpStack } from '../ip-stack.ts'
-import type { NetDevice } from '../link/device.ts'
-import { FibRoute } from './fib.ts'
-import type { InterfaceAddress } from './interface-address.ts'
 import {
   IFA_F_NOPREFIXROUTE,
   RT_SCOPE_HOST,
@@ -15,14 +10,19 @@ import {
   RTN_MULTICAST,
   RTN_UNICAST,
   RTPROT_KERNEL,
-} from './numbers.ts'
+} from '../../abi/constants.ts'
+import { IpAddress, maskWord } from '../address.ts'
+import type { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
+import { FibRoute } from './fib.ts'
+import type { InterfaceAddress } from './interface-address.ts'
 
 /** IP6_RT_PRIO_ADDRCONF: the metric of IPv6 prefix routes. */
 const PREFIX_METRIC = 256
 
-/** Adds those that are missing: called again when the device goes up. */
+/** Adds those that are missing, behind what is there: called again when the device goes up. */
 export function addRoutesOf(stack: IpStack, entry: InterfaceAddress): void {
-  for (const route of routesOf(entry)) stack.addRoute(route, {})
+  for (const route of routesOf(entry)) stack.addRoute(route, { append: true })
 }
 
 /** Removes those that no other address of the device implies. */

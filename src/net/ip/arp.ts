@@ -1,5 +1,17 @@
 /** ARP: RFC 826, RFC 5227, and the arp_* settings of ip-sysctl. */
-import { ICMP_DEST_UNREACH, ICMP_HOST_UNREACH } from '../../abi/constants.ts'
+import {
+  ARPHRD_ETHER,
+  ETH_ALEN,
+  ETH_P_ARP,
+  ETH_P_IP,
+  ICMP_DEST_UNREACH,
+  ICMP_HOST_UNREACH,
+  NUD_REACHABLE,
+  NUD_STALE,
+  RT_SCOPE_LINK,
+  RTN_LOCAL,
+  RTN_UNICAST,
+} from '../../abi/constants.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
@@ -7,18 +19,7 @@ import { PACKET_HOST, type Packet } from '../packet.ts'
 import { BROADCAST_MAC } from './ethernet.ts'
 import type { InterfaceAddress } from './interface-address.ts'
 import type { Neighbour, Resolver } from './neighbour.ts'
-import {
-  ARPHRD_ETHER,
-  ETH_ALEN,
-  ETH_P_ARP,
-  ETH_P_IP,
-  NSEC_PER_MSEC,
-  NUD_REACHABLE,
-  NUD_STALE,
-  RT_SCOPE_LINK,
-  RTN_LOCAL,
-  RTN_UNICAST,
-} from './numbers.ts'
+import { NSEC_PER_MSEC } from './numbers.ts'
 import { addressType4, isLocal4, routeInput4 } from './routing4.ts'
 import { selectSource4 } from './source-selection.ts'
 

@@ -3,6 +3,7 @@
  * address is tentative from `start` until dad_transmits probes have gone unanswered, each for retrans_time; then it is
  * used, and its routes are made. With a conflict it stays, unused, marked DADFAILED.
  */
+import { IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE } from '../../abi/constants.ts'
 import { NSEC_PER_SEC } from '../../base/clock.ts'
 import { V6_ANY } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -11,7 +12,7 @@ import { addRoutesOf } from './address-routes.ts'
 import type { InterfaceAddress } from './interface-address.ts'
 import { ALL_NODES, solicitedNode } from './ndp.ts'
 import { sameBytes } from './neighbour.ts'
-import { IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE, NSEC_PER_MSEC } from './numbers.ts'
+import { NSEC_PER_MSEC } from './numbers.ts'
 
 const NONCE_LENGTH = 6
 

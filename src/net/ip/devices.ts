@@ -1,9 +1,9 @@
 /** DeviceTable: the interfaces of one stack, by index and by name, and the changes that can be made to them. */
+import { ETH_ALEN, IFF_UP } from '../../abi/constants.ts'
 import { EADDRNOTAVAIL, EBUSY, EEXIST, EINVAL, ENFILE } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
-import { ETH_ALEN, IFF_UP } from './numbers.ts'
 
 /** A namespace's guest can't fill the sentry's memory with interfaces. */
 const MAX_DEVICES = 4096

@@ -1,7 +1,7 @@
 /** Link headers: Ethernet II, and devices without any. */
+import { ETH_ALEN, ETH_HLEN, ETH_P_IP, ETH_P_IPV6 } from '../../abi/constants.ts'
 import type { NetDevice } from '../link/device.ts'
 import { PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, type Packet } from '../packet.ts'
-import { ETH_ALEN, ETH_HLEN, ETH_P_IP, ETH_P_IPV6 } from './numbers.ts'
 
 /** Below it, the field is a length (IEEE 802.3), which nobody here speaks. */
 const ETH_P_802_3_MIN = 0x600

@@ -1,13 +1,13 @@
 /** IPv6 extension headers: RFC 8200 §4. Finding the transport header, and checking options. */
-import { ICMPV6_UNK_OPTION } from '../../abi/constants.ts'
 import {
-  IPV6_HEADER,
-  PROTO_AH,
-  PROTO_DSTOPTS,
-  PROTO_FRAGMENT,
-  PROTO_HOPOPTS,
-  PROTO_ROUTING,
-} from './numbers.ts'
+  ICMPV6_UNK_OPTION,
+  IPPROTO_AH,
+  IPPROTO_DSTOPTS,
+  IPPROTO_FRAGMENT,
+  IPPROTO_HOPOPTS,
+  IPPROTO_ROUTING,
+} from '../../abi/constants.ts'
+import { IPV6_HEADER } from './numbers.ts'
 
 /** A chain longer than this is an attack, not a packet. */
 const MAX_HEADERS = 16
@@ -36,10 +36,10 @@ export class HeaderWalk {
       if (!isExtension(this.protocol)) return
       const at = this.transport
       if (at + 8 > end) break
-      const isFragment = this.protocol === PROTO_FRAGMENT
+      const isFragment = this.protocol === IPPROTO_FRAGMENT
       const length = isFragment
         ? 8
-        : this.protocol === PROTO_AH
+        : this.protocol === IPPROTO_AH
           ? (view.getUint8(at + 1) + 2) * 4
           : (view.getUint8(at + 1) + 1) * 8
       if (at + length > end) break
@@ -55,11 +55,11 @@ export class HeaderWalk {
 
 export function isExtension(protocol: number): boolean {
   return (
-    protocol === PROTO_HOPOPTS ||
-    protocol === PROTO_DSTOPTS ||
-    protocol === PROTO_ROUTING ||
-    protocol === PROTO_FRAGMENT ||
-    protocol === PROTO_AH
+    protocol === IPPROTO_HOPOPTS ||
+    protocol === IPPROTO_DSTOPTS ||
+    protocol === IPPROTO_ROUTING ||
+    protocol === IPPROTO_FRAGMENT ||
+    protocol === IPPROTO_AH
   )
 }
 

@@ -5,10 +5,6 @@
  *
  * A table holds one hash of routes per prefix length that occurs, so a lookup costs as many probes as there are lengths.
  */
-import { EACCES, EAGAIN, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH } from '../../abi/errno.ts'
-import type { Status } from '../../base/result.ts'
-import type { IpAddress } from '../address.ts'
-import type { NetDevice } from '../link/device.ts'
 import {
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
@@ -19,7 +15,11 @@ import {
   RTN_UNREACHABLE,
   RTNH_F_DEAD,
   RTPROT_BOOT,
-} from './numbers.ts'
+} from '../../abi/constants.ts'
+import { EACCES, EAGAIN, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH } from '../../abi/errno.ts'
+import type { Status } from '../../base/result.ts'
+import type { IpAddress } from '../address.ts'
+import type { NetDevice } from '../link/device.ts'
 
 export interface NextHop {
   device: NetDevice
@@ -129,7 +129,9 @@ export class FibTable {
         if (route.tos !== 0 && route.tos !== key.tos) continue
         if (route.scope < key.scope || route.expires <= key.now) continue
         const status = errorOf(route.type)
-        if (status < 0) return status
+        // IPv6's are routes of the loopback device: who wants another one passes them by.
+        if (status < 0 && (destination.isV4 || key.device === 0)) return status
+        if (status < 0) continue
         const hop = chooseHop(route.nextHops, key)
         if (hop === undefined && route.nextHops.length > 0) continue
         result.route = route
@@ -159,7 +161,9 @@ export class FibTable {
     } else if (mode.noCreate) {
       return -ENOENT
     }
-    const at = list.findIndex(other => comesBefore(route, other, mode.append === true))
+    // Of equal IPv6 routes the first stays the first; of IPv4 ones, only if the new one is to be appended.
+    const behind = mode.append === true || !route.destination.isV4
+    const at = list.findIndex(other => comesBefore(route, other, behind))
     list.splice(at < 0 ? list.length : at, 0, route)
     map.set(hash, list)
     this.size++

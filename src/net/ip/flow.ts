@@ -7,14 +7,16 @@
  */
 import {
   IP_PMTUDISC_DONT,
-  IP_PMTUDISC_INTERFACE,
   IP_PMTUDISC_OMIT,
+  IP_PMTUDISC_PROBE,
   IP_PMTUDISC_WANT,
+  RTN_BROADCAST,
+  RTN_LOCAL,
+  RTN_MULTICAST,
 } from '../../abi/constants.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import type { NetDevice } from '../link/device.ts'
 import type { Neighbour } from './neighbour.ts'
-import { RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST } from './numbers.ts'
 
 export class Flow {
   /** The any address: the stack chooses, and Route.source tells. */
@@ -60,9 +62,9 @@ export class Flow {
   forgetRoute(): void {
     this.route = undefined
   }
-  /** Whether packets may be larger than what is known of the path: they are fragmented or sent with DF as it is. */
+  /** Whether only the device's MTU counts: IP_PMTUDISC_PROBE, INTERFACE and OMIT. */
   get ignoresPathMtu(): boolean {
-    return this.pmtuDiscovery >= IP_PMTUDISC_INTERFACE || this.pmtuDiscovery === 3
+    return this.pmtuDiscovery >= IP_PMTUDISC_PROBE
   }
   /** Whether the stack may fragment what is too long. */
   get mayFragment(): boolean {

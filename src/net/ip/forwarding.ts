@@ -51,7 +51,7 @@ export function forward4(stack: IpStack, packet: Packet, route: Route, redirect:
   packet.ttl--
   if (!passHooks(stack, stack.hooks.v4[NF_INET_FORWARD], NF_INET_FORWARD, packet, input, route.device)) return
   counters.ip.ForwDatagrams++
-  output4(stack, packet, route, true, false)
+  output4(stack, packet, route, route.mtu, true, false)
 }
 
 export function forward6(stack: IpStack, packet: Packet, route: Route): void {
@@ -78,7 +78,7 @@ export function forward6(stack: IpStack, packet: Packet, route: Route): void {
   packet.view.setUint8(packet.network + 7, --packet.ttl)
   if (!passHooks(stack, stack.hooks.v6[NF_INET_FORWARD], NF_INET_FORWARD, packet, input, route.device)) return
   counters.ip6.OutForwDatagrams++
-  output6(stack, packet, route, false, false)
+  output6(stack, packet, route, route.mtu, false, false)
 }
 
 /** Of a packet that is to be split only its segments have to fit. */

@@ -1,4 +1,5 @@
 /** Fragments of what is too long for the path: RFC 791 §3.2, RFC 8200 §4.5. */
+import { IPPROTO_FRAGMENT } from '../../abi/constants.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_NONE, HEADROOM, type Packet } from '../packet.ts'
@@ -6,17 +7,17 @@ import type { Route } from './flow.ts'
 import { blankUncopied } from './ipv4-options.ts'
 import { finishHeader4, toNextHop4 } from './ipv4-output.ts'
 import { toNextHop6 } from './ipv6-output.ts'
-import { IP_MF, IP_OFFSET, IPV6_HEADER, PROTO_FRAGMENT } from './numbers.ts'
+import { IP_MF, IP_OFFSET, IPV6_HEADER } from './numbers.ts'
 
 const FRAGMENT_HEADER = 8
 
 /** Sends the fragments of a packet (network header at its start) and releases it. */
-export function fragment4(stack: IpStack, packet: Packet, route: Route): Status {
+export function fragment4(stack: IpStack, packet: Packet, route: Route, mtu: number): Status {
   packet.completeChecksum()
   const { view, network, end } = packet
   const { ip } = stack.counters
   const headerLength = (view.getUint8(network) & 15) * 4
-  const room = (route.mtu - headerLength) & ~7
+  const room = (mtu - headerLength) & ~7
   const field = view.getUint16(network + 6)
   // A fragment may be fragmented again: its offset and its MF flag count on.
   const firstOffset = (field & IP_OFFSET) * 8
@@ -51,18 +52,18 @@ export function fragment4(stack: IpStack, packet: Packet, route: Route): Status 
 }
 
 /** The same for IPv6; the transport header (and headers for the destination) are the fragmentable part. */
-export function fragment6(stack: IpStack, packet: Packet, route: Route): Status {
+export function fragment6(stack: IpStack, packet: Packet, route: Route, mtu: number): Status {
   packet.completeChecksum()
   const { view, network, end, transport } = packet
   const { ip6 } = stack.counters
   const unfragmentable = transport - network
-  const room = (Math.max(route.mtu, 1280) - unfragmentable - FRAGMENT_HEADER) & ~7
+  const room = (Math.max(mtu, 1280) - unfragmentable - FRAGMENT_HEADER) & ~7
   if (room < 8) {
     ip6.FragFails++
     packet.release()
     return 0
   }
-  const id = stack.ids.next(packet.source, packet.destination, PROTO_FRAGMENT, 1)
+  const id = stack.ids.next(packet.source, packet.destination, IPPROTO_FRAGMENT, 1)
   // Where the type of the fragmentable part stands: in the last header before it.
   let nextAt = network + 6
   let walk = network + IPV6_HEADER
@@ -82,7 +83,7 @@ export function fragment6(stack: IpStack, packet: Packet, route: Route): Status 
     piece.checksum = CHECKSUM_NONE
     const header = piece.start + unfragmentable
     piece.view.setUint8(header, view.getUint8(nextAt))
-    piece.view.setUint8(piece.start + nextAt - network, PROTO_FRAGMENT)
+    piece.view.setUint8(piece.start + nextAt - network, IPPROTO_FRAGMENT)
     piece.view.setUint8(header + 1, 0)
     piece.view.setUint16(header + 2, (at - transport) | (at + length < end ? 1 : 0))
     piece.view.setUint32(header + 4, id)

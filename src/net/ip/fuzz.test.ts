@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ETH_P_IP, ETH_P_IPV6 } from '../../abi/constants.ts'
 import { IpAddress } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_PARTIAL } from '../packet.ts'
@@ -7,8 +8,6 @@ import { UdpProtocol } from '../udp/protocol.ts'
 import { Random, seededFill } from './runtime.ts'
 import {
   concat,
-  ETH_P_IP,
-  ETH_P_IPV6,
   ethernet,
   icmp,
   icmp6,
@@ -219,5 +218,9 @@ for (const forwarding of [0, 1]) {
       ethernet(link.address, ETH_P_IP, ipv4('192.0.2.2', '192.0.2.1', 1, icmp(8, 0, 0, new Uint8Array(8)))),
     )
     assert.ok(link.take().length > 0)
+    endpoint.close()
+    stack.close()
+    assert.equal(net.timers.next, Number.POSITIVE_INFINITY)
+    assert.equal(net.runtime.packets.outstanding, 0, 'no packet is forgotten')
   })
 }

@@ -11,6 +11,9 @@ import {
   ICMP_TIME_EXCEEDED,
   ICMP_TIMESTAMP,
   ICMP_TIMESTAMPREPLY,
+  IPPROTO_ICMP,
+  RTN_LOCAL,
+  RTN_UNICAST,
 } from '../../abi/constants.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import { checksumOf, sumView } from '../checksum.ts'
@@ -18,10 +21,11 @@ import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { CHECKSUM_NONE, PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { countType } from './counters.ts'
+import type { Flow, Route } from './flow.ts'
 import { explainError } from './icmp-errno.ts'
 import { IcmpLimit } from './icmp-limit.ts'
 import { plainFlow } from './ipv4-output.ts'
-import { IP_OFFSET, IPV4_HEADER, PROTO_ICMP, RTN_LOCAL, RTN_UNICAST } from './numbers.ts'
+import { IP_OFFSET, IPV4_HEADER } from './numbers.ts'
 import { addressType4, isLocal4 } from './routing4.ts'
 import { IcmpError, type TransportProtocol } from './transport.ts'
 
@@ -114,21 +118,11 @@ export class Icmp4 implements TransportProtocol {
     const stack = this.#stack
     const { view, network } = packet
     if (!this.#mayAnswer(packet)) return
-    const source = this.#errorSource(packet)
-    const { ipv4 } = stack.sysctls
-    const limited = (ipv4.icmp_ratemask & (1 << type)) !== 0 && !packet.device?.isLoopback
-    if (limited) {
-      if (type !== ICMP_DEST_UNREACH || code !== ICMP_FRAG_NEEDED) {
-        if (!this.#limit.allowsGlobally()) {
-          stack.counters.icmp.OutRateLimitGlobal++
-          return
-        }
-        if (!this.#limit.allowsHost(packet.source, ipv4.icmp_ratelimit)) {
-          stack.counters.icmp.OutRateLimitHost++
-          return
-        }
-      }
-    }
+    const flow = plainFlow(IPPROTO_ICMP, this.#errorSource(packet), packet.source)
+    // RFC 1812 §4.3.2.5: precedence 6, internetwork control.
+    flow.tos = (view.getUint8(network + 1) & 0x1e) | 0xc0
+    const route = stack.ip.routeFor(flow)
+    if (typeof route === 'number' || !this.#mayGo(route, packet.source, type, code)) return
     const quoted = Math.min(packet.end - network, MAX_ERROR - IPV4_HEADER - ICMP_HEADER)
     const message = stack.packets.allocate(ICMP_HEADER + quoted)
     const at = message.append(ICMP_HEADER + quoted)
@@ -136,9 +130,6 @@ export class Icmp4 implements TransportProtocol {
     message.view.setUint8(at + 1, code)
     message.view.setUint32(at + 4, info >>> 0)
     message.bytes.set(packet.bytes.subarray(network, network + quoted), at + ICMP_HEADER)
-    const flow = plainFlow(PROTO_ICMP, source, packet.source)
-    // RFC 1812 §4.3.2.5: precedence 6, internetwork control.
-    flow.tos = (view.getUint8(network + 1) & 0x1e) | 0xc0
     this.#send(message, flow, type)
   }
 
@@ -148,7 +139,7 @@ export class Icmp4 implements TransportProtocol {
     this.sendError(packet, type, code, gateway.w3)
   }
 
-  #send(message: Packet, flow: ReturnType<typeof plainFlow>, type: number): void {
+  #send(message: Packet, flow: Flow, type: number): void {
     const { start, length, view } = message
     view.setUint16(start + 2, 0)
     view.setUint16(start + 2, checksumOf(sumView(view, start, length)))
@@ -164,6 +155,21 @@ export class Icmp4 implements TransportProtocol {
     if (this.#stack.ip.send(message, flow) < 0) icmp.OutErrors++
   }
 
+  /** Within the limits, which don't hold for what stays on this machine, nor for path MTU discovery. */
+  #mayGo(route: Route, destination: IpAddress, type: number, code: number): boolean {
+    const { ipv4 } = this.#stack.sysctls
+    if ((ipv4.icmp_ratemask & (1 << type)) === 0 || route.device.isLoopback) return true
+    if (type === ICMP_DEST_UNREACH && code === ICMP_FRAG_NEEDED) return true
+    const { icmp } = this.#stack.counters
+    if (!this.#limit.allowsGlobally()) {
+      icmp.OutRateLimitGlobal++
+      return false
+    }
+    if (this.#limit.allowsHost(destination, ipv4.icmp_ratelimit)) return true
+    icmp.OutRateLimitHost++
+    return false
+  }
+
   /** RFC 1122 §3.2.2: no error about errors, about what was for many, about later fragments, or to nobody. */
   #mayAnswer(packet: Packet): boolean {
     const { view, network, source } = packet
@@ -174,7 +180,7 @@ export class Icmp4 implements TransportProtocol {
     if (from !== RTN_UNICAST && from !== RTN_LOCAL) return false
     const to = addressType4(this.#stack, packet.destination)
     if (to !== RTN_UNICAST && to !== RTN_LOCAL) return false
-    if (view.getUint8(network + 9) !== PROTO_ICMP) return true
+    if (view.getUint8(network + 9) !== IPPROTO_ICMP) return true
     const header = network + (view.getUint8(network) & 15) * 4
     if (header + 1 > packet.end) return false
     const type = view.getUint8(header)
@@ -216,7 +222,7 @@ export class Icmp4 implements TransportProtocol {
     answer.bytes.set(packet.bytes.subarray(start, packet.end), answer.append(length))
     answer.view.setUint8(answer.start, type)
     answer.view.setUint8(answer.start + 1, 0)
-    const flow = plainFlow(PROTO_ICMP, packet.toMany ? V4_ANY : packet.destination, packet.source)
+    const flow = plainFlow(IPPROTO_ICMP, packet.toMany ? V4_ANY : packet.destination, packet.source)
     flow.tos = packet.tos & 0xfc
     // An answer may be as long as the question was, however it came.
     flow.pmtuDiscovery = 0
@@ -283,7 +289,7 @@ export class Icmp4 implements TransportProtocol {
     const gateway = stack.runtime.addresses.v4(view.getUint32(start + 4))
     if (!isLocal4(stack, source) || !isNeighbour(stack, device, gateway)) return
     if (addressType4(stack, gateway) !== RTN_UNICAST) return
-    const flow = plainFlow(PROTO_ICMP, V4_ANY, destination, undefined)
+    const flow = plainFlow(IPPROTO_ICMP, V4_ANY, destination, undefined)
     const route = stack.ip.routeFor(flow)
     if (typeof route === 'number' || route.device !== device || !route.gateway?.equals(packet.source)) return
     stack.exceptions.get(destination).gateway = gateway

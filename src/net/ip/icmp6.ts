@@ -12,6 +12,8 @@ import {
   ICMPV6_PKT_TOOBIG,
   ICMPV6_TIME_EXCEED,
   ICMPV6_UNK_OPTION,
+  IPPROTO_ICMPV6,
+  IPV6_MIN_MTU,
 } from '../../abi/constants.ts'
 import type { Status } from '../../base/result.ts'
 import { type IpAddress, V6_ANY } from '../address.ts'
@@ -24,13 +26,11 @@ import type { Flow } from './flow.ts'
 import { explainError } from './icmp-errno.ts'
 import { IcmpLimit } from './icmp-limit.ts'
 import { plainFlow } from './ipv4-output.ts'
-import { IPV6_HEADER, IPV6_MIN_MTU, PROTO_ICMPV6 } from './numbers.ts'
+import { ND_NEIGHBOR_ADVERT, ND_NEIGHBOR_SOLICIT, ND_REDIRECT, ND_ROUTER_SOLICIT } from './ndp-message.ts'
+import { IPV6_HEADER } from './numbers.ts'
 import { IcmpError, type TransportProtocol } from './transport.ts'
 
 const ICMP_HEADER = 8
-/** Neighbour discovery: router and neighbour solicitations and advertisements, redirects. */
-const NDP_FIRST = 133
-const NDP_LAST = 137
 
 export class Icmp6 implements TransportProtocol {
   readonly #stack: IpStack
@@ -54,7 +54,7 @@ export class Icmp6 implements TransportProtocol {
       return
     }
     if (packet.checksum === CHECKSUM_NONE) {
-      const sum = sumView(view, start, length, pseudoHeaderSum(source, destination, PROTO_ICMPV6, length))
+      const sum = sumView(view, start, length, pseudoHeaderSum(source, destination, IPPROTO_ICMPV6, length))
       if (sum !== 0xffff) {
         icmp6.InCsumErrors++
         icmp6.InErrors++
@@ -64,7 +64,7 @@ export class Icmp6 implements TransportProtocol {
     }
     const type = view.getUint8(start)
     countType(icmp6In, type)
-    if (type >= NDP_FIRST && type <= NDP_LAST) {
+    if (type >= ND_ROUTER_SOLICIT && type <= ND_REDIRECT) {
       stack.ndp.receive(packet, type)
     } else if (type === ICMPV6_ECHO_REQUEST) {
       icmp6.InEchos++
@@ -104,11 +104,16 @@ export class Icmp6 implements TransportProtocol {
   ): void {
     const stack = this.#stack
     if (!this.#mayAnswer(packet, always)) return
-    const { icmp6 } = stack.counters
-    if (!packet.device?.isLoopback && type !== ICMPV6_PKT_TOOBIG) {
+    const { destination } = packet
+    const own = !destination.isMulticast && stack.addresses.isLocal(destination)
+    const flow = plainFlow(IPPROTO_ICMPV6, own ? destination : V6_ANY, packet.source)
+    if (packet.source.isLinkLocal) flow.device = packet.device?.index ?? 0
+    const route = stack.ip.routeFor(flow)
+    if (typeof route === 'number') return
+    if (!route.device.isLoopback && type !== ICMPV6_PKT_TOOBIG) {
       const interval = stack.sysctls.ipv6Icmp.ratelimit
       if (!this.#limit.allowsGlobally() || !this.#limit.allowsHost(packet.source, interval)) {
-        icmp6.OutRateLimitHost++
+        stack.counters.icmp6.OutRateLimitHost++
         return
       }
     }
@@ -121,10 +126,6 @@ export class Icmp6 implements TransportProtocol {
     message.view.setUint8(at + 1, code)
     message.view.setUint32(at + 4, info >>> 0)
     message.bytes.set(packet.bytes.subarray(network, network + quoted), at + ICMP_HEADER)
-    const { destination } = packet
-    const own = !destination.isMulticast && stack.addresses.isLocal(destination)
-    const flow = plainFlow(PROTO_ICMPV6, own ? destination : V6_ANY, packet.source)
-    if (packet.source.isLinkLocal) flow.device = packet.device?.index ?? 0
     this.send(message, flow)
   }
 
@@ -141,7 +142,7 @@ export class Icmp6 implements TransportProtocol {
     const { view, start, length } = message
     const type = view.getUint8(start)
     view.setUint16(start + 2, 0)
-    const pseudo = pseudoHeaderSum(route.source, flow.destination, PROTO_ICMPV6, length)
+    const pseudo = pseudoHeaderSum(route.source, flow.destination, IPPROTO_ICMPV6, length)
     view.setUint16(start + 2, checksumOf(sumView(view, start, length, pseudo)))
     counters.icmp6.OutMsgs++
     countType(counters.icmp6Out, type)
@@ -160,10 +161,10 @@ export class Icmp6 implements TransportProtocol {
     else if (type === ICMPV6_MLD2_REPORT) icmp6.OutMLDv2Reports++
     else if (type === ICMPV6_MGM_REPORT) icmp6.OutGroupMembResponses++
     else if (type === ICMPV6_MGM_REDUCTION) icmp6.OutGroupMembReductions++
-    else if (type === 133) icmp6.OutRouterSolicits++
-    else if (type === 135) icmp6.OutNeighborSolicits++
-    else if (type === 136) icmp6.OutNeighborAdvertisements++
-    else if (type === 137) icmp6.OutRedirects++
+    else if (type === ND_ROUTER_SOLICIT) icmp6.OutRouterSolicits++
+    else if (type === ND_NEIGHBOR_SOLICIT) icmp6.OutNeighborSolicits++
+    else if (type === ND_NEIGHBOR_ADVERT) icmp6.OutNeighborAdvertisements++
+    else if (type === ND_REDIRECT) icmp6.OutRedirects++
   }
 
   #mayAnswer(packet: Packet, always: boolean): boolean {
@@ -174,7 +175,7 @@ export class Icmp6 implements TransportProtocol {
     const walk = new HeaderWalk()
     walk.walk(view, network, packet.end)
     if (walk.fragment >= 0 && (view.getUint16(walk.fragment + 2) & 0xfff8) !== 0) return false
-    if (walk.protocol !== PROTO_ICMPV6) return true
+    if (walk.protocol !== IPPROTO_ICMPV6) return true
     return walk.transport < packet.end && (view.getUint8(walk.transport) & ICMPV6_INFOMSG_MASK) !== 0
   }
 
@@ -186,7 +187,7 @@ export class Icmp6 implements TransportProtocol {
     const answer = this.#stack.packets.allocate(length)
     answer.bytes.set(packet.bytes.subarray(start, packet.end), answer.append(length))
     answer.view.setUint8(answer.start, ICMPV6_ECHO_REPLY)
-    const flow = plainFlow(PROTO_ICMPV6, packet.toMany ? V6_ANY : packet.destination, packet.source)
+    const flow = plainFlow(IPPROTO_ICMPV6, packet.toMany ? V6_ANY : packet.destination, packet.source)
     if (packet.source.isLinkLocal || packet.toMany) flow.device = packet.device!.index
     if (packet.device!.isLoopback) flow.device = 0
     flow.tos = packet.tos

@@ -1,4 +1,5 @@
 /** IGMP: RFC 1112, RFC 2236, RFC 3376: the messages; group-reporter.ts decides what is said when. */
+import { IPPROTO_IGMP, RT_SCOPE_LINK } from '../../abi/constants.ts'
 import type { IpAddress } from '../address.ts'
 import { IpAddress as Address, V4_ANY } from '../address.ts'
 import { checksumOf, sumView } from '../checksum.ts'
@@ -7,7 +8,6 @@ import type { NetDevice } from '../link/device.ts'
 import type { Packet } from '../packet.ts'
 import type { GroupMessages, GroupRecord, GroupReporter } from './group-reporter.ts'
 import { plainFlow } from './ipv4-output.ts'
-import { PROTO_IGMP, RT_SCOPE_LINK } from './numbers.ts'
 import { selectSource4 } from './source-selection.ts'
 import type { TransportProtocol } from './transport.ts'
 
@@ -125,7 +125,7 @@ export class IgmpProtocol implements TransportProtocol, GroupMessages {
   #send(packet: Packet, device: NetDevice, to: IpAddress): void {
     const { view, start, length } = packet
     view.setUint16(start + 2, checksumOf(sumView(view, start, length)))
-    const flow = plainFlow(PROTO_IGMP, V4_ANY, to, device)
+    const flow = plainFlow(IPPROTO_IGMP, V4_ANY, to, device)
     const source = selectSource4(this.#stack, device, undefined, RT_SCOPE_LINK)
     if (!source.isAny) flow.source = source
     flow.anySource = true

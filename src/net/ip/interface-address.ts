@@ -5,14 +5,6 @@
  * end of its device. With it come and go the routes that it implies. IPv6 addresses are tentative until duplicate address
  * detection (dad.ts) has found nobody else who has them.
  */
-import { EADDRNOTAVAIL, EEXIST, EINVAL, ENOBUFS } from '../../abi/errno.ts'
-import { NSEC_PER_SEC } from '../../base/clock.ts'
-import type { Status } from '../../base/result.ts'
-import { type Expiry, Timer } from '../../kernel/timers.ts'
-import type { IpAddress } from '../address.ts'
-import type { IpStack } from '../ip-stack.ts'
-import type { NetDevice } from '../link/device.ts'
-import { addRoutesOf, removeRoutesOf } from './address-routes.ts'
 import {
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
@@ -24,7 +16,15 @@ import {
   RT_SCOPE_LINK,
   RT_SCOPE_SITE,
   RT_SCOPE_UNIVERSE,
-} from './numbers.ts'
+} from '../../abi/constants.ts'
+import { EADDRNOTAVAIL, EEXIST, EINVAL, ENOBUFS } from '../../abi/errno.ts'
+import { NSEC_PER_SEC } from '../../base/clock.ts'
+import type { Status } from '../../base/result.ts'
+import { type Expiry, Timer } from '../../kernel/timers.ts'
+import type { IpAddress } from '../address.ts'
+import type { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
+import { addRoutesOf, removeRoutesOf } from './address-routes.ts'
 
 /** A lifetime without end: INFINITY_LIFE_TIME. */
 export const FOREVER = 0xffffffff

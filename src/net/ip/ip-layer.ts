@@ -1,4 +1,5 @@
 /** IpLayer: what transports call: the way for a flow, and sending along it. */
+import { IPV6_MIN_MTU } from '../../abi/constants.ts'
 import { NSEC_PER_SEC } from '../../base/clock.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -6,7 +7,6 @@ import type { Packet } from '../packet.ts'
 import type { Flow, Route } from './flow.ts'
 import { send4 } from './ipv4-output.ts'
 import { send6 } from './ipv6-output.ts'
-import { IPV6_MIN_MTU } from './numbers.ts'
 import { routeOutput4 } from './routing4.ts'
 import { routeOutput6 } from './routing6.ts'
 import type { IcmpError } from './transport.ts'

@@ -7,6 +7,9 @@ import {
   ICMP_PARAMETERPROB,
   ICMP_PKT_FILTERED,
   ICMP_PROT_UNREACH,
+  RTN_BROADCAST,
+  RTN_MULTICAST,
+  RTN_UNICAST,
 } from '../../abi/constants.ts'
 import { EACCES, EHOSTUNREACH, ENETUNREACH } from '../../abi/errno.ts'
 import { sumView } from '../checksum.ts'
@@ -15,7 +18,7 @@ import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { forward4 } from './forwarding.ts'
 import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, passHooks } from './hooks.ts'
 import { checkOptions4 } from './ipv4-options.ts'
-import { IP_MF, IP_OFFSET, IPV4_HEADER, RTN_BROADCAST, RTN_MULTICAST, RTN_UNICAST } from './numbers.ts'
+import { IP_MF, IP_OFFSET, IPV4_HEADER } from './numbers.ts'
 import { routeInput4 } from './routing4.ts'
 
 /** A packet with its network header at packet.start. */

@@ -1,4 +1,13 @@
 /** Sending IPv4: the header, the filters, fragments, and the next hop. RFC 791, RFC 1122 §3.2. */
+import {
+  ETH_P_IP,
+  IP_PMTUDISC_DO,
+  IP_PMTUDISC_PROBE,
+  IP_PMTUDISC_WANT,
+  RTN_BROADCAST,
+  RTN_LOCAL,
+  RTN_MULTICAST,
+} from '../../abi/constants.ts'
 import { EHOSTUNREACH, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS, EPERM } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
@@ -10,7 +19,7 @@ import { BROADCAST_MAC, multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment4 } from './fragmentation.ts'
 import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, passHooks } from './hooks.ts'
-import { ETH_P_IP, IP_DF, IPV4_HEADER, RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST } from './numbers.ts'
+import { IP_DF, IPV4_HEADER } from './numbers.ts'
 import { routeOutput4 } from './routing4.ts'
 
 /** See IpLayer.send. */
@@ -31,8 +40,11 @@ export function send4(stack: IpStack, packet: Packet, flow: Flow, route: Route):
   packet.destination = flow.destination.isAny ? route.destination : flow.destination
   packet.mark = flow.mark
   packet.priority = flow.priority
-  const fits = length <= route.mtu || packet.gsoType !== GSO_NONE
-  const unfragmented = !flow.mayFragment || (flow.pmtuDiscovery === 1 && !route.mtuLocked && fits)
+  const mtu = mtuFor(flow, route)
+  const fits = length <= mtu || packet.gsoType !== GSO_NONE
+  const mode = flow.pmtuDiscovery
+  const always = mode === IP_PMTUDISC_DO || mode === IP_PMTUDISC_PROBE
+  const unfragmented = always || (mode === IP_PMTUDISC_WANT && !route.mtuLocked && fits)
   const pieces = packet.gsoType === GSO_NONE ? 1 : Math.ceil(length / packet.gsoSize)
   view.setUint16(at, 0x4000 | ((headerLength / 4) << 8) | flow.tos)
   view.setUint16(at + 2, length)
@@ -50,14 +62,15 @@ export function send4(stack: IpStack, packet: Packet, flow: Flow, route: Route):
   if (options !== undefined) packet.bytes.set(options, at + IPV4_HEADER)
   finishHeader4(packet)
   stack.counters.ip.OutRequests++
-  return localOut4(stack, packet, route, flow.mayFragment || flow.pmtuDiscovery === 3, flow.multicastLoop)
+  return localOut4(stack, packet, route, mtu, flow.mayFragment, flow.multicastLoop)
 }
 
-/** A packet of ours with a complete header (raw sockets with IP_HDRINCL come in here). `fragment`: if too long. */
+/** A packet of ours with a complete header (raw sockets with IP_HDRINCL come in here). `fragment`: if longer than `mtu`. */
 export function localOut4(
   stack: IpStack,
   packet: Packet,
   route: Route,
+  mtu: number,
   fragment: boolean,
   multicastLoop: boolean,
 ): Status {
@@ -73,9 +86,10 @@ export function localOut4(
         return other
       }
       route = other
+      mtu = other.mtu
     }
   }
-  return output4(stack, packet, route, fragment, multicastLoop)
+  return output4(stack, packet, route, mtu, fragment, multicastLoop)
 }
 
 /** Behind LOCAL_OUT and FORWARD: copies to ourselves, POST_ROUTING, fragments, next hop. */
@@ -83,6 +97,7 @@ export function output4(
   stack: IpStack,
   packet: Packet,
   route: Route,
+  mtu: number,
   fragment: boolean,
   multicastLoop: boolean,
 ): Status {
@@ -113,13 +128,13 @@ export function output4(
     counters.ipExt.OutBcastOctets += packet.length
     if (!device.isLoopback) stack.loopBack(device, packet.clone())
   }
-  if (packet.length > route.mtu && packet.gsoType === GSO_NONE) {
+  if (packet.length > mtu && packet.gsoType === GSO_NONE) {
     if (!fragment) {
       counters.ip.FragFails++
       packet.release()
       return -EMSGSIZE
     }
-    return fragment4(stack, packet, route)
+    return fragment4(stack, packet, route, mtu)
   }
   return toNextHop4(stack, packet, route)
 }
@@ -173,6 +188,11 @@ export function finishHeader4(packet: Packet): void {
   const { view, network } = packet
   view.setUint16(network + 10, 0)
   view.setUint16(network + 10, checksumOf(sumView(view, network, (view.getUint8(network) & 15) * 4)))
+}
+
+/** How long packets may be: some modes of path MTU discovery don't look at the path. */
+export function mtuFor(flow: Flow, route: Route): number {
+  return flow.ignoresPathMtu ? route.device.mtu : route.mtu
 }
 
 function ttlOf(stack: IpStack, flow: Flow, route: Route): number {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ETH_P_IP, IPPROTO_ICMP } from '../../abi/constants.ts'
 import { BufferSrc } from '../../base/io.ts'
 import { IpAddress } from '../address.ts'
 import { sumBytes } from '../checksum.ts'
@@ -10,12 +11,10 @@ import { plainFlow } from './ipv4-output.ts'
 import {
   addRoute,
   concat,
-  ETH_P_IP,
   ethernet,
   icmp,
   ipv4,
   PEER_MAC,
-  PROTO_ICMP,
   type RecorderDevice,
   TestNet,
   udp,
@@ -40,7 +39,7 @@ function inject(link: RecorderDevice, packet: Uint8Array): void {
 
 const u16 = (bytes: Uint8Array, at: number): number => (bytes[at] << 8) | bytes[at + 1]
 const pingTo = (destination: string, data: Uint8Array, more = {}): Uint8Array =>
-  ipv4('192.0.2.2', destination, PROTO_ICMP, icmp(8, 0, 0x00010002, data), more)
+  ipv4('192.0.2.2', destination, IPPROTO_ICMP, icmp(8, 0, 0x00010002, data), more)
 
 test('IPv4: an echo request is answered with its data, a right checksum and our TTL', () => {
   const { link } = host()
@@ -86,7 +85,7 @@ test('IPv4: source routes are refused', () => {
 test('IPv4: martian sources and destinations are dropped without an answer', () => {
   const { link, stack } = host()
   for (const source of ['127.0.0.1', '224.0.0.1', '255.255.255.255', '192.0.2.1', '0.1.2.3', '192.0.2.255']) {
-    inject(link, ipv4(source, '192.0.2.1', PROTO_ICMP, icmp(8, 0, 0, new Uint8Array(8))))
+    inject(link, ipv4(source, '192.0.2.1', IPPROTO_ICMP, icmp(8, 0, 0, new Uint8Array(8))))
   }
   for (const destination of ['127.0.0.1', '0.0.0.5', '203.0.113.1', '224.0.0.9']) {
     inject(link, pingTo(destination, new Uint8Array(8)))
@@ -110,7 +109,7 @@ test('IPv4: an unknown protocol is told, once per limit, and never about errors,
   assert.equal(link.takeIp(ETH_P_IP).length, 1)
   net.run(30)
   link.take()
-  inject(link, ipv4('192.0.2.2', '192.0.2.1', PROTO_ICMP, icmp(3, 1, 0, unknown())))
+  inject(link, ipv4('192.0.2.2', '192.0.2.1', IPPROTO_ICMP, icmp(3, 1, 0, unknown())))
   inject(link, ipv4('192.0.2.2', '192.0.2.255', 200, new Uint8Array(16)))
   inject(link, ipv4('192.0.2.2', '224.0.0.1', 200, new Uint8Array(16)))
   assert.equal(link.take().length, 0)
@@ -170,7 +169,7 @@ function cut(data: Uint8Array, bounds: number[], id = 77): Uint8Array[] {
   return edges.slice(1).map((end, i) => {
     const more = end < payload.length ? 0x2000 : 0
     const fragment = more | (edges[i] / 8)
-    return ipv4('192.0.2.2', '192.0.2.1', PROTO_ICMP, payload.subarray(edges[i], end), { id, fragment })
+    return ipv4('192.0.2.2', '192.0.2.1', IPPROTO_ICMP, payload.subarray(edges[i], end), { id, fragment })
   })
 }
 
@@ -200,15 +199,15 @@ test('IPv4: overlapping fragments end the datagram, and so do contradicting ends
   const overlap = cut(data, [16, 64])[1]
   for (const piece of [first, overlap, second, last]) inject(link, piece)
   assert.equal(link.takeIp(ETH_P_IP).length, 0)
-  const beyond = ipv4('192.0.2.2', '192.0.2.1', PROTO_ICMP, new Uint8Array(64), {
+  const beyond = ipv4('192.0.2.2', '192.0.2.1', IPPROTO_ICMP, new Uint8Array(64), {
     id: 5,
     fragment: 0x2000 | 100,
   })
-  const end = ipv4('192.0.2.2', '192.0.2.1', PROTO_ICMP, new Uint8Array(8), { id: 5, fragment: 10 })
+  const end = ipv4('192.0.2.2', '192.0.2.1', IPPROTO_ICMP, new Uint8Array(8), { id: 5, fragment: 10 })
   inject(link, beyond)
   inject(link, end)
-  const odd = ipv4('192.0.2.2', '192.0.2.1', PROTO_ICMP, new Uint8Array(9), { id: 6, fragment: 0x2000 })
-  const huge = ipv4('192.0.2.2', '192.0.2.1', PROTO_ICMP, new Uint8Array(64), { id: 7, fragment: 0x1fff })
+  const odd = ipv4('192.0.2.2', '192.0.2.1', IPPROTO_ICMP, new Uint8Array(9), { id: 6, fragment: 0x2000 })
+  const huge = ipv4('192.0.2.2', '192.0.2.1', IPPROTO_ICMP, new Uint8Array(64), { id: 7, fragment: 0x1fff })
   inject(link, odd)
   inject(link, huge)
   assert.equal(link.takeIp(ETH_P_IP).length, 0)
@@ -236,7 +235,7 @@ test('IPv4: fragments that never end can not fill the memory', () => {
   const { link, stack } = host()
   const first = new Uint8Array(1480)
   for (let i = 0; i < 4000; i++) {
-    inject(link, ipv4('192.0.2.2', '192.0.2.1', PROTO_ICMP, first, { id: i, fragment: 0x2000 }))
+    inject(link, ipv4('192.0.2.2', '192.0.2.1', IPPROTO_ICMP, first, { id: i, fragment: 0x2000 }))
   }
   assert.ok(stack.reassembly.count < 2000, `${stack.reassembly.count} datagrams are kept`)
   assert.ok(stack.counters.ip.ReasmFails > 0)
@@ -274,7 +273,7 @@ test('IPv4: a too-big message lowers the path MTU of its destination for ten min
   const tooBig = (size: number, port: number): void => {
     const quoted = udp('192.0.2.1', '203.0.113.5', port, 9, new Uint8Array(8))
     const inner = ipv4('192.0.2.1', '203.0.113.5', 17, quoted, { fragment: 0x4000 })
-    inject(link, ipv4('198.51.100.1', '192.0.2.1', PROTO_ICMP, icmp(3, 4, size, inner)))
+    inject(link, ipv4('198.51.100.1', '192.0.2.1', IPPROTO_ICMP, icmp(3, 4, size, inner)))
   }
   tooBig(1400, endpoint.localPort ^ 1)
   assert.equal(mtu('203.0.113.5'), 1500, 'a message about a packet that nobody sent changes nothing')
@@ -299,7 +298,7 @@ test('IPv4: redirects are obeyed only from the gateway in use, to a neighbour', 
   }
   const redirect = (from: string, to: string): void => {
     const inner = ipv4('192.0.2.1', '203.0.113.5', 17, new Uint8Array(8))
-    inject(link, ipv4(from, '192.0.2.1', PROTO_ICMP, icmp(5, 1, IpAddress.of(to).w3, inner)))
+    inject(link, ipv4(from, '192.0.2.1', IPPROTO_ICMP, icmp(5, 1, IpAddress.of(to).w3, inner)))
   }
   redirect('192.0.2.9', '192.0.2.3')
   redirect('192.0.2.2', '198.51.100.3')

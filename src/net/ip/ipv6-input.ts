@@ -7,6 +7,14 @@ import {
   ICMPV6_NOROUTE,
   ICMPV6_PARAMPROB,
   ICMPV6_UNK_NEXTHDR,
+  IPPROTO_DSTOPTS,
+  IPPROTO_FRAGMENT,
+  IPPROTO_HOPOPTS,
+  IPPROTO_NONE,
+  IPPROTO_ROUTING,
+  RTN_LOCAL,
+  RTN_MULTICAST,
+  RTN_UNICAST,
 } from '../../abi/constants.ts'
 import { EACCES, ENETUNREACH } from '../../abi/errno.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -14,17 +22,7 @@ import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { checkOptions6, HeaderWalk, OptionProblem } from './extension-headers.ts'
 import { forward6 } from './forwarding.ts'
 import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, passHooks } from './hooks.ts'
-import {
-  IPV6_HEADER,
-  PROTO_DSTOPTS,
-  PROTO_FRAGMENT,
-  PROTO_HOPOPTS,
-  PROTO_NONE,
-  PROTO_ROUTING,
-  RTN_LOCAL,
-  RTN_MULTICAST,
-  RTN_UNICAST,
-} from './numbers.ts'
+import { IPV6_HEADER } from './numbers.ts'
 import { routeInput6 } from './routing6.ts'
 
 const MAX_HEADERS = 16
@@ -61,7 +59,7 @@ export function receive6(stack: IpStack, packet: Packet): void {
   packet.transportProtocol = walk.protocol
   packet.transport = walk.transport
   // Hop-by-hop options are everybody's to look at.
-  if (view.getUint8(start + 6) === PROTO_HOPOPTS && !hopByHop(stack, packet)) return
+  if (view.getUint8(start + 6) === IPPROTO_HOPOPTS && !hopByHop(stack, packet)) return
   const hooks = stack.hooks.v6[NF_INET_PRE_ROUTING]
   if (hooks.length > 0) {
     if (walk.fragment >= 0) {
@@ -119,17 +117,17 @@ function deliver6(stack: IpStack, packet: Packet): void {
   let protocol = packet.view.getUint8(nextAt)
   for (let i = 0; i < MAX_HEADERS; i++) {
     const { view } = packet
-    if (protocol === PROTO_HOPOPTS && i > 0) {
+    if (protocol === IPPROTO_HOPOPTS && i > 0) {
       // RFC 8200 §4.1: only the first may be one.
       refuse(stack, packet, ICMPV6_UNK_NEXTHDR, nextAt)
       return
     }
-    if (protocol === PROTO_HOPOPTS || protocol === PROTO_DSTOPTS) {
-      if (protocol === PROTO_DSTOPTS && !destinationOptions(stack, packet, at)) return
+    if (protocol === IPPROTO_HOPOPTS || protocol === IPPROTO_DSTOPTS) {
+      if (protocol === IPPROTO_DSTOPTS && !destinationOptions(stack, packet, at)) return
       nextAt = at
       protocol = view.getUint8(at)
       at += (view.getUint8(at + 1) + 1) * 8
-    } else if (protocol === PROTO_ROUTING) {
+    } else if (protocol === IPPROTO_ROUTING) {
       // RFC 5095: no type of source route is obeyed; one that has nothing left to do is passed over.
       if (view.getUint8(at + 3) !== 0) {
         refuse(stack, packet, ICMPV6_HDR_FIELD, at + 2)
@@ -138,7 +136,7 @@ function deliver6(stack: IpStack, packet: Packet): void {
       nextAt = at
       protocol = view.getUint8(at)
       at += (view.getUint8(at + 1) + 1) * 8
-    } else if (protocol === PROTO_FRAGMENT) {
+    } else if (protocol === IPPROTO_FRAGMENT) {
       const walk = new HeaderWalk()
       walk.walk(view, packet.network, packet.end)
       const whole = reassemble(stack, packet, walk)
@@ -163,7 +161,11 @@ function deliver6(stack: IpStack, packet: Packet): void {
   }
   packet.start = packet.transport = at
   packet.transportProtocol = protocol
-  if (protocol === PROTO_NONE) {
+  // What we send to an address of another device of ours comes over loopback, but counts as come to that device: scopes.
+  if (packet.device!.isLoopback && !packet.toMany) {
+    packet.device = stack.addresses.find(packet.destination)?.device ?? packet.device
+  }
+  if (protocol === IPPROTO_NONE) {
     packet.release()
     return
   }

@@ -1,4 +1,5 @@
 /** Sending IPv6: the header, the filters, fragments, and the next hop. RFC 8200. */
+import { ETH_P_IPV6, RTN_LOCAL, RTN_MULTICAST } from '../../abi/constants.ts'
 import { EMSGSIZE, ENETDOWN, ENOBUFS, EPERM } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -7,7 +8,8 @@ import { multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment6 } from './fragmentation.ts'
 import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, passHooks } from './hooks.ts'
-import { ETH_P_IPV6, IPV6_HEADER, RTN_LOCAL, RTN_MULTICAST } from './numbers.ts'
+import { mtuFor } from './ipv4-output.ts'
+import { IPV6_HEADER } from './numbers.ts'
 import { routeOutput6 } from './routing6.ts'
 
 /** See IpLayer.send. */
@@ -44,7 +46,7 @@ export function send6(stack: IpStack, packet: Packet, flow: Flow, route: Route):
   packet.source.writeV6(view, at + 8)
   packet.destination.writeV6(view, at + 24)
   stack.counters.ip6.OutRequests++
-  return localOut6(stack, packet, route, flow.mayFragment, flow.multicastLoop)
+  return localOut6(stack, packet, route, mtuFor(flow, route), flow.mayFragment, flow.multicastLoop)
 }
 
 /** A packet of ours with a complete header. */
@@ -52,6 +54,7 @@ export function localOut6(
   stack: IpStack,
   packet: Packet,
   route: Route,
+  mtu: number,
   fragment: boolean,
   multicastLoop: boolean,
 ): Status {
@@ -67,15 +70,17 @@ export function localOut6(
         return other
       }
       route = other
+      mtu = other.mtu
     }
   }
-  return output6(stack, packet, route, fragment, multicastLoop)
+  return output6(stack, packet, route, mtu, fragment, multicastLoop)
 }
 
 export function output6(
   stack: IpStack,
   packet: Packet,
   route: Route,
+  mtu: number,
   fragment: boolean,
   multicastLoop: boolean,
 ): Status {
@@ -102,13 +107,13 @@ export function output6(
       return 0
     }
   }
-  if (packet.length > route.mtu && packet.gsoType === GSO_NONE) {
+  if (packet.length > mtu && packet.gsoType === GSO_NONE) {
     if (!fragment) {
       ip6.FragFails++
       packet.release()
       return -EMSGSIZE
     }
-    return fragment6(stack, packet, route)
+    return fragment6(stack, packet, route, mtu)
   }
   return toNextHop6(stack, packet, route)
 }

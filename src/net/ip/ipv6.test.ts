@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { IpAddress } from '../address.ts'
-import { pseudoHeaderSum, sumBytes } from '../checksum.ts'
-import type { IpStack } from '../ip-stack.ts'
-import { plainFlow } from './ipv4-output.ts'
 import {
+  ETH_P_IPV6,
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
   IFA_F_TENTATIVE,
@@ -12,17 +9,12 @@ import {
   NUD_PROBE,
   NUD_REACHABLE,
   NUD_STALE,
-} from './numbers.ts'
-import {
-  concat,
-  ETH_P_IPV6,
-  ethernet,
-  icmp6,
-  ipv6,
-  PEER_MAC,
-  type RecorderDevice,
-  TestNet,
-} from './testing.ts'
+} from '../../abi/constants.ts'
+import { IpAddress } from '../address.ts'
+import { pseudoHeaderSum, sumBytes } from '../checksum.ts'
+import type { IpStack } from '../ip-stack.ts'
+import { plainFlow } from './ipv4-output.ts'
+import { concat, ethernet, icmp6, ipv6, PEER_MAC, type RecorderDevice, TestNet } from './testing.ts'
 
 const PEER = 'fe80::2'
 const OWN = 'fe80::ff:fe00:1'

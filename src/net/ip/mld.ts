@@ -4,6 +4,8 @@ import {
   ICMPV6_MGM_REDUCTION,
   ICMPV6_MGM_REPORT,
   ICMPV6_MLD2_REPORT,
+  IPPROTO_HOPOPTS,
+  IPPROTO_ICMPV6,
 } from '../../abi/constants.ts'
 import { IpAddress, V6_ANY } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -12,7 +14,7 @@ import type { Packet } from '../packet.ts'
 import type { GroupMessages, GroupRecord, GroupReporter } from './group-reporter.ts'
 import { parts } from './igmp.ts'
 import { plainFlow } from './ipv4-output.ts'
-import { NSEC_PER_MSEC, PROTO_HOPOPTS, PROTO_ICMPV6 } from './numbers.ts'
+import { NSEC_PER_MSEC } from './numbers.ts'
 
 const ALL_ROUTERS = new IpAddress(0xff020000, 0, 0, 2)
 const ALL_V2_ROUTERS = new IpAddress(0xff020000, 0, 0, 0x16)
@@ -113,11 +115,11 @@ export class MldProtocol implements GroupMessages {
   #send(packet: Packet, device: NetDevice, to: IpAddress): void {
     // RFC 3590: before there is a link-local address, from none.
     const source = this.#stack.slaac.linkLocal(device) ?? V6_ANY
-    const flow = plainFlow(PROTO_ICMPV6, source, to, device)
+    const flow = plainFlow(IPPROTO_ICMPV6, source, to, device)
     flow.anySource = true
     flow.keepsAnySource = source.isAny
     flow.options = ROUTER_ALERT
-    flow.optionsProtocol = PROTO_HOPOPTS
+    flow.optionsProtocol = IPPROTO_HOPOPTS
     flow.multicastTtl = 1
     flow.multicastLoop = false
     this.#stack.icmp6.send(packet, flow)

@@ -1,20 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ETH_P_IP, ETH_P_IPV6 } from '../../abi/constants.ts'
 import { IpAddress } from '../address.ts'
 import { sumBytes } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Membership } from './multicast.ts'
-import {
-  concat,
-  ETH_P_IP,
-  ETH_P_IPV6,
-  ethernet,
-  icmp6,
-  ipv4,
-  ipv6,
-  type RecorderDevice,
-  TestNet,
-} from './testing.ts'
+import { concat, ethernet, icmp6, ipv4, ipv6, type RecorderDevice, TestNet } from './testing.ts'
 
 const GROUP = IpAddress.of('239.1.2.3')
 const A = IpAddress.of('192.0.2.10')

@@ -5,6 +5,7 @@
  *
  * All-hosts groups (224.0.0.1, ff02::1, ff01::1) are listened to without being joined.
  */
+import { IPPROTO_IGMP } from '../../abi/constants.ts'
 import { EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV } from '../../abi/errno.ts'
 import type { IpAddress } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -14,7 +15,6 @@ import { multicastMac } from './ethernet.ts'
 import { GroupReporter } from './group-reporter.ts'
 import { IgmpProtocol } from './igmp.ts'
 import { MldProtocol } from './mld.ts'
-import { PROTO_IGMP } from './numbers.ts'
 
 /** Groups of one device; more are somebody's mistake. */
 const MAX_GROUPS = 4096
@@ -92,7 +92,7 @@ export class MulticastGroups {
 
   /** With the stack's other protocols. */
   install(): void {
-    this.#stack.protocols[PROTO_IGMP] = this.#igmpProtocol
+    this.#stack.protocols[IPPROTO_IGMP] = this.#igmpProtocol
   }
 
   mldReceived(packet: Packet): void {

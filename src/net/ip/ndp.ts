@@ -2,7 +2,13 @@
  * Neighbour discovery: RFC 4861. Solicitations and advertisements of neighbours, and redirects; router advertisements
  * are slaac.ts's, duplicate address detection is dad.ts's.
  */
-import { ICMPV6_ADDR_UNREACH, ICMPV6_DEST_UNREACH } from '../../abi/constants.ts'
+import {
+  ICMPV6_ADDR_UNREACH,
+  ICMPV6_DEST_UNREACH,
+  IPPROTO_ICMPV6,
+  NUD_REACHABLE,
+  NUD_STALE,
+} from '../../abi/constants.ts'
 import { IpAddress, V6_ANY } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
@@ -29,7 +35,6 @@ import {
   optionsValid,
 } from './ndp-message.ts'
 import type { Neighbour, Resolver } from './neighbour.ts'
-import { NUD_REACHABLE, NUD_STALE, PROTO_ICMPV6 } from './numbers.ts'
 import { selectSource6 } from './source-selection.ts'
 
 const HOP_LIMIT = 255
@@ -126,7 +131,7 @@ export class NeighbourDiscovery implements Resolver {
 
   /** Any message of neighbour discovery. */
   send(message: Packet, device: NetDevice, source: IpAddress, to: IpAddress): void {
-    const flow = plainFlow(PROTO_ICMPV6, source, to, device)
+    const flow = plainFlow(IPPROTO_ICMPV6, source, to, device)
     flow.ttl = HOP_LIMIT
     flow.multicastTtl = HOP_LIMIT
     flow.multicastLoop = false
@@ -225,7 +230,7 @@ export class NeighbourDiscovery implements Resolver {
     const flow = new Flow()
     flow.source = V6_ANY
     flow.destination = destination
-    flow.protocol = PROTO_ICMPV6
+    flow.protocol = IPPROTO_ICMPV6
     const route = stack.ip.routeFor(flow)
     if (typeof route === 'number' || route.device !== device || !route.nextHop.equals(packet.source)) return
     const mac = linkAddress(packet, start + 40, ND_OPT_TARGET_LL_ADDR)

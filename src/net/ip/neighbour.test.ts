@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { IpAddress } from '../address.ts'
-import type { IpStack } from '../ip-stack.ts'
-import { plainFlow } from './ipv4-output.ts'
 import {
   ETH_P_ARP,
+  ETH_P_IP,
   NUD_DELAY,
   NUD_FAILED,
   NUD_INCOMPLETE,
   NUD_PROBE,
   NUD_REACHABLE,
   NUD_STALE,
-} from './numbers.ts'
-import { concat, ETH_P_IP, ethernet, PEER_MAC, type RecorderDevice, TestNet } from './testing.ts'
+} from '../../abi/constants.ts'
+import { IpAddress } from '../address.ts'
+import type { IpStack } from '../ip-stack.ts'
+import { plainFlow } from './ipv4-output.ts'
+import { concat, ethernet, PEER_MAC, type RecorderDevice, TestNet } from './testing.ts'
 
 const PEER = IpAddress.of('192.0.2.2')
 const ANY = IpAddress.of('0.0.0.0')

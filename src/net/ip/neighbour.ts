@@ -6,18 +6,9 @@
  *     INCOMPLETE ─answer→ REACHABLE ─time→ STALE ─sent to→ DELAY ─time→ PROBE ─answer→ REACHABLE
  *          └─ no answer ─→ FAILED ←─────────────────────── no answer ─┘
  */
-import { EHOSTUNREACH, ENOBUFS } from '../../abi/errno.ts'
-import { NSEC_PER_SEC } from '../../base/clock.ts'
-import type { Status } from '../../base/result.ts'
-import { type Expiry, Timer } from '../../kernel/timers.ts'
-import type { IpAddress } from '../address.ts'
-import type { IpStack } from '../ip-stack.ts'
-import type { NetDevice } from '../link/device.ts'
-import { type Packet, PacketQueue } from '../packet.ts'
 import {
   ETH_P_IP,
   ETH_P_IPV6,
-  NSEC_PER_MSEC,
   NUD_DELAY,
   NUD_FAILED,
   NUD_INCOMPLETE,
@@ -27,7 +18,16 @@ import {
   NUD_PROBE,
   NUD_REACHABLE,
   NUD_STALE,
-} from './numbers.ts'
+} from '../../abi/constants.ts'
+import { EHOSTUNREACH, ENOBUFS } from '../../abi/errno.ts'
+import { NSEC_PER_SEC } from '../../base/clock.ts'
+import type { Status } from '../../base/result.ts'
+import { type Expiry, Timer } from '../../kernel/timers.ts'
+import type { IpAddress } from '../address.ts'
+import type { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
+import { type Packet, PacketQueue } from '../packet.ts'
+import { NSEC_PER_MSEC } from './numbers.ts'
 import type { NeighConf } from './sysctl.ts'
 
 /** States in which the link address is good enough to send to. */
@@ -315,7 +315,7 @@ export class NeighbourTable implements Expiry {
 
   /** gc_interval: what nobody has used for gc_stale_time goes, once there are more than gc_thresh1. */
   expired(): void {
-    const { defaults } = this.stack.sysctls.ipv4Neigh
+    const { defaults } = this.isV4 ? this.stack.sysctls.ipv4Neigh : this.stack.sysctls.ipv6Neigh
     const now = this.stack.runtime.now()
     if (this.size >= defaults.gc_thresh1) this.#collect(now, defaults.gc_stale_time * NSEC_PER_SEC)
     if (this.size > 0) this.stack.timers.add(this.#timer, now + defaults.gc_interval * NSEC_PER_SEC)

@@ -16,7 +16,7 @@ import { type Expiry, Timer } from '../../kernel/timers.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_NONE, HEADROOM, type Packet } from '../packet.ts'
 import { finishHeader4 } from './ipv4-output.ts'
-import { IP_MF, IP_OFFSET } from './numbers.ts'
+import { IP_MF, IP_OFFSET, IPV6_HEADER } from './numbers.ts'
 
 /** Cost of a fragment besides its bytes. */
 const OVERHEAD = 256
@@ -209,9 +209,11 @@ export class Reassembly {
     whole.checksum = CHECKSUM_NONE
     const { counters } = this.#stack
     const ecn = joinedEcn(datagram.ecn)
+    // IPv6's length doesn't count its header.
     const total = headers + datagram.total
+    const longest = datagram.isV4 ? MAX_PAYLOAD : MAX_PAYLOAD + IPV6_HEADER
     this.#end(datagram)
-    if (ecn < 0 || total > MAX_PAYLOAD) {
+    if (ecn < 0 || total > longest) {
       if (datagram.isV4) counters.ip.ReasmFails++
       else counters.ip6.ReasmFails++
       whole.release()
@@ -227,7 +229,7 @@ export class Reassembly {
       finishHeader4(whole)
     } else {
       counters.ip6.ReasmOKs++
-      view.setUint16(network + 4, total - 40)
+      view.setUint16(network + 4, total - IPV6_HEADER)
     }
     return whole
   }

@@ -1,11 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { IpAddress } from '../address.ts'
-import type { IpStack } from '../ip-stack.ts'
-import type { NetDevice } from '../link/device.ts'
-import { FibRoute } from './fib.ts'
-import { Flow } from './flow.ts'
-import type { InterfaceAddress } from './interface-address.ts'
 import {
   IFA_F_DEPRECATED,
   RTN_BLACKHOLE,
@@ -13,7 +7,13 @@ import {
   RTN_THROW,
   RTN_UNREACHABLE,
   RTNH_F_DEAD,
-} from './numbers.ts'
+} from '../../abi/constants.ts'
+import { IpAddress } from '../address.ts'
+import type { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
+import { FibRoute } from './fib.ts'
+import { Flow } from './flow.ts'
+import type { InterfaceAddress } from './interface-address.ts'
 import { FR_ACT_PROHIBIT, FR_ACT_TO_TBL } from './rules.ts'
 import { selectSource6 } from './source-selection.ts'
 import { addAddress, addRoute, TestNet } from './testing.ts'

@@ -1,4 +1,14 @@
 /** Routing of IPv4: the way out for a flow (ip_route_output), and what becomes of a packet that came in (ip_route_input). */
+import {
+  RT_SCOPE_HOST,
+  RT_SCOPE_LINK,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_LOCAL,
+  RTN_BROADCAST,
+  RTN_LOCAL,
+  RTN_MULTICAST,
+  RTN_UNICAST,
+} from '../../abi/constants.ts'
 import { EINVAL, ENETUNREACH, ENODEV } from '../../abi/errno.ts'
 import { type IpAddress, V4_ANY, V4_LOOPBACK } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -6,16 +16,7 @@ import type { NetDevice } from '../link/device.ts'
 import { PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import type { FibResult } from './fib.ts'
 import { type Flow, Route } from './flow.ts'
-import {
-  IPV4_MIN_MTU,
-  RT_SCOPE_HOST,
-  RT_SCOPE_LINK,
-  RT_SCOPE_UNIVERSE,
-  RTN_BROADCAST,
-  RTN_LOCAL,
-  RTN_MULTICAST,
-  RTN_UNICAST,
-} from './numbers.ts'
+import { IPV4_MIN_MTU } from './numbers.ts'
 import { setKey } from './routing.ts'
 import { selectSource4 } from './source-selection.ts'
 
@@ -55,8 +56,8 @@ export function routeOutput4(stack: IpStack, flow: Flow): Route | number {
   const result = stack.fibResult
   const status = stack.rules4.lookup(stack.fib4, key, result)
   if (status < 0) {
-    // A bound socket reaches what is on its link without a route.
-    if (device === undefined || status !== -ENETUNREACH) return status
+    // A bound socket reaches what is on its link without a route, and whatever routes say.
+    if (device === undefined) return status
     if (source.isAny) source = selectSource4(stack, device, undefined, RT_SCOPE_LINK)
     return outputRoute(stack, flow, destination, source, device, undefined, undefined)
   }
@@ -65,7 +66,9 @@ export function routeOutput4(stack: IpStack, flow: Flow): Route | number {
     return localRoute(stack, destination, source.isAny ? (route.source ?? destination) : source)
   const hop = result.hop!
   if (source.isAny) {
-    source = route.source ?? selectSource4(stack, hop.device, hop.gateway ?? destination, route.scope)
+    source =
+      route.source ??
+      selectSource4(stack, hop.device, hop.gateway?.isV4 ? hop.gateway : undefined, route.scope)
   }
   return outputRoute(stack, flow, destination, source, hop.device, hop.gateway, result)
 }
@@ -155,7 +158,7 @@ export function addressType4(stack: IpStack, address: IpAddress): number {
   if (address.isMulticast) return RTN_MULTICAST
   if (address.isAny || address.isLimitedBroadcast) return RTN_BROADCAST
   const key = setKey(stack, address, undefined, undefined)
-  const table = stack.fib4.tables.get(255)
+  const table = stack.fib4.tables.get(RT_TABLE_LOCAL)
   return table !== undefined && table.lookup(key, stack.fibResult) === 0
     ? stack.fibResult.route.type
     : RTN_UNICAST
@@ -191,13 +194,18 @@ function outputRoute(
   gateway: IpAddress | undefined,
   result: FibResult | undefined,
 ): Route | number {
-  if (device.isLoopback && !source.isLoopback && destination.isLoopback && !source.isAny) {
-    return new Route(RTN_LOCAL, device, source, destination, undefined, device.mtu)
+  if (source.isLoopback && !device.isLoopback && !stack.sysctls.either(device.index, 'route_localnet')) {
+    return -EINVAL
   }
   if (destination.w3 >>> 24 === 0 && !destination.isAny) return -EINVAL
   let type = RTN_UNICAST
   if (destination.isMulticast) type = RTN_MULTICAST
   else if (destination.isLimitedBroadcast || result?.route.type === RTN_BROADCAST) type = RTN_BROADCAST
+  // The way of a broadcast is its link, and so is a multicast's unless the route is meant for it.
+  if (type === RTN_BROADCAST || (type === RTN_MULTICAST && result !== undefined && result.route.length < 4)) {
+    gateway = undefined
+    result = undefined
+  }
   const metrics = result?.route.metrics
   let mtu = Math.min(metrics?.mtu || device.mtu, 65535)
   const route = new Route(type, device, source.isAny ? V4_ANY : source, destination, gateway, mtu)

@@ -1,4 +1,12 @@
 /** Routing of IPv6: ip6_route_output and ip6_route_input. */
+import {
+  IPV6_MIN_MTU,
+  RTN_ANYCAST,
+  RTN_BLACKHOLE,
+  RTN_LOCAL,
+  RTN_MULTICAST,
+  RTN_UNICAST,
+} from '../../abi/constants.ts'
 import { EINVAL, ENETUNREACH, ENODEV } from '../../abi/errno.ts'
 import { type IpAddress, V6_ANY, V6_LOOPBACK } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -6,7 +14,6 @@ import type { NetDevice } from '../link/device.ts'
 import type { Packet } from '../packet.ts'
 import type { FibResult } from './fib.ts'
 import { type Flow, Route } from './flow.ts'
-import { IPV6_MIN_MTU, RTN_ANYCAST, RTN_BLACKHOLE, RTN_LOCAL, RTN_MULTICAST, RTN_UNICAST } from './numbers.ts'
 import { setKey } from './routing.ts'
 import { selectSource6 } from './source-selection.ts'
 
@@ -25,23 +32,14 @@ export function routeOutput6(stack: IpStack, flow: Flow): Route | number {
     if (!device.up) return -ENETUNREACH
   }
   const key = setKey(stack, destination, source.isAny ? undefined : source, flow)
-  // A local address answers on any device, but only link-local ones are bound to theirs.
-  key.device = destination.isMulticast || destination.isLinkLocal ? bound : 0
+  // A source that is given weighs more than a device, but for destinations that mean nothing without one.
+  const strict = destination.needsScope || destination.isMulticast || destination.isLoopback || source.isAny
+  key.device = strict ? bound : 0
   key.outputName = device?.name ?? ''
-  if (stack.addresses.isLocal(destination, destination.isLinkLocal ? device : undefined)) {
-    if (
-      stack.rules6.lookup(stack.fib6, key, stack.fibResult) === 0 &&
-      stack.fibResult.route.type === RTN_LOCAL
-    ) {
-      return localRoute(stack, destination, source.isAny ? destination : source)
-    }
-  }
-  key.device = bound
   const result = stack.fibResult
-  let status = stack.rules6.lookup(stack.fib6, key, result)
-  if (status < 0) return status === -EINVAL ? -EINVAL : status
-  if (flow.dontRoute && result.hop?.gateway !== undefined) status = -ENETUNREACH
+  const status = stack.rules6.lookup(stack.fib6, key, result)
   if (status < 0) return status
+  if (flow.dontRoute && result.hop?.gateway !== undefined) return -ENETUNREACH
   const { route, hop } = result
   if (route.type === RTN_LOCAL) return localRoute(stack, destination, source.isAny ? destination : source)
   if (hop === undefined) return -ENETUNREACH

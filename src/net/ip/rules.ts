@@ -1,9 +1,9 @@
 /** Routing policy rules of one address family: which table is asked for which packets. ip-rule(8). */
+import { RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN } from '../../abi/constants.ts'
 import { EACCES, EAGAIN, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
 import { type Fib, type FibKey, type FibResult, NO_ROUTE } from './fib.ts'
-import { RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN } from './numbers.ts'
 
 /** FR_ACT_* */
 export const FR_ACT_TO_TBL = 1

@@ -2,13 +2,13 @@
  * Software GSO: a packet that is to be split (TCP, UDP_SEGMENT) for a device that can't do it. The headers are copied in
  * front of each piece and corrected: lengths, IPv4 identification, TCP sequence number and flags, checksums.
  */
+import { ETH_P_IP } from '../../abi/constants.ts'
 import type { Status } from '../../base/result.ts'
 import { IpAddress } from '../address.ts'
 import { checksumOf, pseudoHeaderSum, sumView } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { CHECKSUM_PARTIAL, GSO_NONE, GSO_UDP, HEADROOM, type Packet } from '../packet.ts'
-import { ETH_P_IP } from './numbers.ts'
 
 const TCP_FIN = 0x01
 const TCP_PSH = 0x08

@@ -2,6 +2,14 @@
  * Stateless autoconfiguration: RFC 4862, and what else router advertisements tell (RFC 4861 §6.3, RFC 4191): link-local
  * addresses, router solicitations, default routers, prefixes, hop limit and MTU.
  */
+import {
+  IFA_F_MANAGETEMPADDR,
+  IPV6_MIN_MTU,
+  NUD_STALE,
+  RT_TABLE_MAIN,
+  RTPROT_KERNEL,
+  RTPROT_RA,
+} from '../../abi/constants.ts'
 import { NSEC_PER_SEC } from '../../base/clock.ts'
 import { type Expiry, Timer } from '../../kernel/timers.ts'
 import { IpAddress, V6_ANY } from '../address.ts'
@@ -21,7 +29,6 @@ import {
   ND_ROUTER_SOLICIT,
   ndMessage,
 } from './ndp-message.ts'
-import { IFA_F_MANAGETEMPADDR, IPV6_MIN_MTU, NUD_STALE, RTPROT_KERNEL, RTPROT_RA } from './numbers.ts'
 
 /** RFC 4862 §5.5.3 (e): an advertisement can't shorten a valid lifetime below this. */
 const TWO_HOURS = 7200
@@ -29,8 +36,8 @@ const PREFIX_ON_LINK = 0x80
 const PREFIX_AUTONOMOUS = 0x40
 /** Default routers that one device learns; more are an attack. */
 const MAX_ROUTERS = 16
-/** RFC 4861 §10: RTR_SOLICITATION_INTERVAL and MAX_RTR_SOLICITATIONS; Linux's -1 goes on for ever, ever more slowly. */
-const MAX_UNLIMITED = -1
+/** router_solicitations: asks for ever, ever more slowly. */
+const UNLIMITED = -1
 
 /** What is known of a device's link. */
 class LinkState implements Expiry {
@@ -131,7 +138,7 @@ export class Slaac {
     if (source !== undefined) addOption(message, ND_OPT_SOURCE_LL_ADDR, device.address)
     stack.ndp.send(message, device, source ?? V6_ANY, ALL_ROUTERS)
     state.sent++
-    if (conf.router_solicitations !== MAX_UNLIMITED && state.sent >= conf.router_solicitations) return
+    if (conf.router_solicitations !== UNLIMITED && state.sent >= conf.router_solicitations) return
     const wait = state.interval * (0.9 + 0.2 * stack.random.fraction())
     stack.timers.add(state.timer, stack.runtime.now() + wait)
     state.interval = Math.min(2 * state.interval, conf.router_solicitation_max_interval * NSEC_PER_SEC)
@@ -202,7 +209,7 @@ export class Slaac {
   }
 
   #defaultRoutes(device: NetDevice): FibRoute[] {
-    return [...this.#stack.fib6.table(254).at(V6_ANY, 0)].filter(
+    return [...this.#stack.fib6.table(RT_TABLE_MAIN).at(V6_ANY, 0)].filter(
       route => route.protocol === RTPROT_RA && route.uses(device),
     )
   }
@@ -216,6 +223,7 @@ export class Slaac {
     const expires = stack.runtime.now() + lifetime * NSEC_PER_SEC
     if (known !== undefined && known.preference === preference) {
       known.expires = expires
+      stack.routeExpiry.watch(known)
       return
     }
     for (const old of routes) if (old.expires <= stack.runtime.now()) stack.removeRoute(old)
@@ -268,7 +276,7 @@ export class Slaac {
 
   #onLink(device: NetDevice, prefix: IpAddress, length: number, valid: number): void {
     const stack = this.#stack
-    const table = stack.fib6.table(254)
+    const table = stack.fib6.table(RT_TABLE_MAIN)
     const known = table
       .at(prefix, length)
       .find(route => route.uses(device) && route.nextHops[0].gateway === undefined)
@@ -277,6 +285,7 @@ export class Slaac {
       if (known.protocol !== RTPROT_KERNEL) return
       if (valid === 0) stack.removeRoute(known)
       else if (known.expires !== Number.POSITIVE_INFINITY) known.expires = expires
+      stack.routeExpiry.watch(known)
       return
     }
     if (valid === 0) return

@@ -1,9 +1,9 @@
 /** Which address of ours a packet is sent from: Linux's inet_select_addr for IPv4, RFC 6724 §5 for IPv6. */
+import { IFA_F_DEPRECATED, IFA_F_HOMEADDRESS, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE } from '../../abi/constants.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { addressScope, type InterfaceAddress } from './interface-address.ts'
-import { IFA_F_DEPRECATED, IFA_F_HOMEADDRESS, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE } from './numbers.ts'
 
 /**
  * A primary address of the device with a scope that reaches far enough, the one in the destination's network before the

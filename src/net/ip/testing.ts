@@ -1,4 +1,5 @@
 /** For tests of the stack: virtual time, stacks joined by veth pairs, and a device that records what is sent over it. */
+import { IFA_F_NODAD, IPPROTO_ICMPV6, IPPROTO_UDP, RT_SCOPE_LINK } from '../../abi/constants.ts'
 import { type Clock, Timespec } from '../../base/clock.ts'
 import type { Status } from '../../base/result.ts'
 import { Timers } from '../../kernel/timers.ts'
@@ -11,7 +12,6 @@ import { vethPair } from '../link/veth.ts'
 import type { Packet } from '../packet.ts'
 import { FibRoute } from './fib.ts'
 import { InterfaceAddress } from './interface-address.ts'
-import { ETH_P_IP, ETH_P_IPV6, PROTO_ICMP, PROTO_ICMPV6, PROTO_UDP } from './numbers.ts'
 import { NetRuntime, seededFill } from './runtime.ts'
 
 export class VirtualClock implements Clock {
@@ -90,7 +90,7 @@ export class TestNet {
 export function addAddress(stack: IpStack, device: NetDevice, text: string): InterfaceAddress {
   const [address, length] = text.split('/')
   const entry = new InterfaceAddress(device, IpAddress.of(address), Number(length))
-  entry.flags |= 2
+  entry.flags |= IFA_F_NODAD
   const status = stack.addresses.add(entry)
   if (status < 0) throw new Error(`address ${text}: ${status}`)
   return entry
@@ -106,7 +106,7 @@ export function addRoute(
   const [address, length] = prefix.split('/')
   const route = new FibRoute(IpAddress.of(address), Number(length))
   route.priority = metric
-  if (gateway === undefined && route.destination.isV4) route.scope = 253
+  if (gateway === undefined && route.destination.isV4) route.scope = RT_SCOPE_LINK
   route.nextHops.push({
     device,
     gateway: gateway === undefined ? undefined : IpAddress.of(gateway),
@@ -228,7 +228,7 @@ export function udp(
   const bytes = concat([from >> 8, from & 255, to >> 8, to & 255, 0, 0, 0, 0], data)
   const view = new DataView(bytes.buffer)
   view.setUint16(4, bytes.length)
-  const pseudo = pseudoHeaderSum(IpAddress.of(source), IpAddress.of(destination), PROTO_UDP, bytes.length)
+  const pseudo = pseudoHeaderSum(IpAddress.of(source), IpAddress.of(destination), IPPROTO_UDP, bytes.length)
   view.setUint16(6, checksumOf(sumBytes(bytes, pseudo)) || 0xffff)
   return bytes
 }
@@ -246,9 +246,12 @@ export function icmp6(source: string, destination: string, body: Uint8Array): Ui
   const bytes = body.slice()
   const view = new DataView(bytes.buffer)
   view.setUint16(2, 0)
-  const pseudo = pseudoHeaderSum(IpAddress.of(source), IpAddress.of(destination), PROTO_ICMPV6, bytes.length)
+  const pseudo = pseudoHeaderSum(
+    IpAddress.of(source),
+    IpAddress.of(destination),
+    IPPROTO_ICMPV6,
+    bytes.length,
+  )
   view.setUint16(2, checksumOf(sumBytes(bytes, pseudo)))
   return bytes
 }
-
-export { ETH_P_IP, ETH_P_IPV6, PROTO_ICMP }

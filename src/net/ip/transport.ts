@@ -2,6 +2,10 @@
 import type { IpAddress } from '../address.ts'
 import type { NetDevice } from '../link/device.ts'
 import type { Packet } from '../packet.ts'
+import type { FibRoute } from './fib.ts'
+import type { InterfaceAddress } from './interface-address.ts'
+import type { Neighbour } from './neighbour.ts'
+import type { Rule } from './rules.ts'
 
 export interface TransportProtocol {
   /**
@@ -70,8 +74,8 @@ export interface PacketTap {
 /** Who wants to know of changes (netlink's notifications). */
 export interface StackListener {
   linkChanged(device: NetDevice, gone: boolean): void
-  addressChanged(entry: object, gone: boolean): void
-  routeChanged(entry: object, gone: boolean): void
-  ruleChanged(entry: object, gone: boolean): void
-  neighbourChanged(entry: object, gone: boolean): void
+  addressChanged(entry: InterfaceAddress, gone: boolean): void
+  routeChanged(route: FibRoute, gone: boolean): void
+  ruleChanged(change: { readonly rule: Rule; readonly family: number }, gone: boolean): void
+  neighbourChanged(entry: Neighbour, gone: boolean): void
 }

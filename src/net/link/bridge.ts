@@ -5,10 +5,10 @@
  *
  * Ports join by addPort and leave by removePort, by being unregistered, or with the bridge.
  */
+import { ETH_HLEN } from '../../abi/constants.ts'
 import { EBUSY, EINVAL, ELOOP } from '../../abi/errno.ts'
 import { NSEC_PER_SEC } from '../../base/clock.ts'
 import type { Status } from '../../base/result.ts'
-import { ETH_HLEN } from '../ip/numbers.ts'
 import { GSO_NONE, PACKET_HOST, PACKET_OTHERHOST, type Packet } from '../packet.ts'
 import { type FrameHandler, NetDevice } from './device.ts'
 

@@ -9,17 +9,18 @@
  * the whole frame. Up: the device calls `IpStack.receive(this, packet)` with the whole frame, and at the end of a batch
  * `runtime.backlog.drain()`.
  */
-import type { Status } from '../../base/result.ts'
 import {
   ARPHRD_ETHER,
   ETH_HLEN,
   IFF_BROADCAST,
   IFF_LOOPBACK,
+  IFF_LOWER_UP,
   IFF_MULTICAST,
   IFF_NOARP,
   IFF_RUNNING,
   IFF_UP,
-} from '../ip/numbers.ts'
+} from '../../abi/constants.ts'
+import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
 
@@ -116,7 +117,7 @@ export abstract class NetDevice {
   }
   /** Flags as netdevice(7) and rtnetlink(7) show them. */
   get shownFlags(): number {
-    return this.running ? this.flags | IFF_RUNNING | 0x10000 : this.flags & ~IFF_RUNNING
+    return this.running ? this.flags | IFF_RUNNING | IFF_LOWER_UP : this.flags & ~IFF_RUNNING
   }
 
   /** Sends a whole frame and owns it from now on. 0, or a negative errno when it was dropped. */

@@ -1,6 +1,6 @@
 /** dummy(4): a device that drops what is sent over it. */
+import { IFF_BROADCAST, IFF_NOARP } from '../../abi/constants.ts'
 import type { Status } from '../../base/result.ts'
-import { IFF_BROADCAST, IFF_NOARP } from '../ip/numbers.ts'
 import type { Packet } from '../packet.ts'
 import { NetDevice } from './device.ts'
 

@@ -1,6 +1,6 @@
 /** The loopback device: what goes out comes in again. Its packets need no checksums and are never split. */
+import { ARPHRD_LOOPBACK, IFF_LOOPBACK } from '../../abi/constants.ts'
 import type { Status } from '../../base/result.ts'
-import { ARPHRD_LOOPBACK, IFF_LOOPBACK } from '../ip/numbers.ts'
 import type { Packet } from '../packet.ts'
 import { NetDevice } from './device.ts'
 

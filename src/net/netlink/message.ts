@@ -69,7 +69,8 @@ export class MessageWriter {
   }
 
   bytes(type: number, bytes: Uint8Array): void {
-    this.#bytes.set(bytes, this.attribute(type, bytes.length))
+    const at = this.attribute(type, bytes.length)
+    this.#bytes.set(bytes, at)
   }
   /** Room for an attribute's value of `size` bytes: where it stands. */
   attribute(type: number, size: number): number {

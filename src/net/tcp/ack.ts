@@ -4,15 +4,16 @@
  */
 import { TCP_CA_CWR, TCP_CA_Loss, TCP_CA_Open, TCP_CA_Recovery } from '../../abi/constants.ts'
 import type { AckOutcome } from './ack-outcome.ts'
-import { TIMER_PROBE, TIMER_REORDER, TIMER_RTO, type TcpConnection } from './connection.ts'
+import { type TcpConnection, TIMER_PROBE, TIMER_REORDER, TIMER_RTO } from './connection.ts'
 import { armTimer, isWindowLimited, output } from './output.ts'
 import { adaptReordering, probeAcknowledged, scheduleLossProbe } from './rack.ts'
 import { enterCwr, fastRecovery, reduceWindow, SEND_LOST, SEND_NEW, SEND_NEW_ONLY } from './recovery.ts'
 import { retransmitLost } from './retransmit.ts'
 import { MSEC } from './rtt.ts'
-import { CWR, ECE, type Segment } from './segment.ts'
 import { plausibleEcho, processSacks, removeAcknowledged } from './sack.ts'
+import { ECE, type Segment } from './segment.ts'
 import { seqAdd, seqAfter, seqBefore, seqDiff } from './sequence.ts'
+import { updateMss } from './sizes.ts'
 
 /** Acknowledges something of ours or repeats that; acknowledges nothing new by its age; is none that we can believe. */
 export const ACK_GOOD = 1
@@ -48,7 +49,7 @@ export function receiveAck(conn: TcpConnection, segment: Segment): number {
   conn.lastAckAt = protocol.now
   conn.probesOut = 0
   conn.softError = 0
-  if (conn.ecn && segment.has(ECE) && !segment.has(CWR)) outcome.ece = true
+  if (conn.ecn && segment.has(ECE) && !segment.opening) outcome.ece = true
   if (conn.sackOk && segment.options.sackCount > 0) processSacks(conn, segment, outcome)
   const idle = sent.size === 0
   if (outcome.advanced) removeAcknowledged(conn, outcome)
@@ -76,7 +77,7 @@ export function receiveAck(conn: TcpConnection, segment: Segment): number {
 
 /** RFC 9293 §3.10.7.4: SND.WND, from segments that are not older than the last one that set it. */
 function updateWindow(conn: TcpConnection, segment: Segment, outcome: AckOutcome): void {
-  const window = segment.window * 2 ** conn.sndWscale
+  const window = segment.scaledWindow(conn.sndWscale)
   const newer =
     seqAfter(segment.ack, conn.sndUna) ||
     seqAfter(segment.seq, conn.sndWl1) ||
@@ -88,7 +89,7 @@ function updateWindow(conn: TcpConnection, segment: Segment, outcome: AckOutcome
   conn.sndWnd = window
   if (window > conn.maxWindow) {
     conn.maxWindow = window
-    conn.protocol.updateMss(conn)
+    updateMss(conn)
   }
 }
 
@@ -146,7 +147,8 @@ function recover(conn: TcpConnection, outcome: AckOutcome, duplicate: boolean): 
     return SEND_NEW
   }
   const dubious = duplicate || outcome.sacked || outcome.ece || outcome.dsack || outcome.reordered
-  if (!dubious && conn.recovery.state === TCP_CA_Open && conn.sent.sacked === 0 && conn.sent.lost === 0) return SEND_NEW
+  if (!dubious && conn.recovery.state === TCP_CA_Open && conn.sent.sacked === 0 && conn.sent.lost === 0)
+    return SEND_NEW
   return fastRecovery(conn, outcome, duplicate)
 }
 
@@ -168,7 +170,8 @@ function updatePacing(conn: TcpConnection): void {
   const { congestion, rtt, protocol } = conn
   if (rtt.srtt === 0) return
   const { ipv4 } = protocol.network.sysctl
-  const ratio = congestion.size < congestion.ssthresh / 2 ? ipv4.tcp_pacing_ss_ratio : ipv4.tcp_pacing_ca_ratio
+  const ratio =
+    congestion.size < congestion.ssthresh / 2 ? ipv4.tcp_pacing_ss_ratio : ipv4.tcp_pacing_ca_ratio
   const rate = (Math.max(congestion.size, conn.sent.outstanding) * ratio * 1e7) / rtt.srtt
   conn.pacingRate = Math.min(rate, conn.settings.maxPacingRate)
 }

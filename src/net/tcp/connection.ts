@@ -8,16 +8,11 @@
  * application may still read.
  *
  * The record is plain; what is done with it stands in the files by subject: input.ts (segments), handshake.ts, ack.ts, sack.ts,
- * rack.ts, recovery.ts (acknowledgements and losses), receive.ts, window.ts (data and the receive window), output.ts,
- * retransmit.ts, control-segment.ts (sending), timers.ts.
+ * rack.ts, recovery.ts (acknowledgements and losses), receive.ts, read.ts, window.ts (data and the receive window), output.ts,
+ * retransmit.ts, control-segment.ts (sending), sizes.ts, timers.ts, close.ts.
  */
-import {
-  TCP_CLOSE,
-  TCP_ESTABLISHED,
-  TCP_LISTEN,
-  TCP_SYN_RECV,
-  TCP_SYN_SENT,
-} from '../../abi/constants.ts'
+import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT } from '../../abi/constants.ts'
+import type { Status } from '../../base/result.ts'
 import type { Expiry, Timer } from '../../kernel/timers.ts'
 import type { IpAddress } from '../address.ts'
 import type { Flow } from '../ip/flow.ts'
@@ -171,6 +166,9 @@ export class TcpConnection implements Expiry, TableEntry, PortOwner {
   ackPending = false
   /** Acknowledge at once. */
   ackNow = false
+  /** Segments that looked like the end of a write since the last acknowledgement: 0, 1, 2 for more. */
+  ackPushed = 0
+  lastSegmentSize = 0
   /** Acknowledgements left that aren't delayed. */
   quickAcks = 0
   /** The application answers what it gets: acknowledgements ride on the answers. */
@@ -293,7 +291,10 @@ export class TcpConnection implements Expiry, TableEntry, PortOwner {
 
   /** Nanoseconds of silence before the first keep-alive. */
   keepaliveTime(): number {
-    const seconds = this.settings.keepIdle > 0 ? this.settings.keepIdle : this.protocol.network.sysctl.ipv4.tcp_keepalive_time
+    const seconds =
+      this.settings.keepIdle > 0
+        ? this.settings.keepIdle
+        : this.protocol.network.sysctl.ipv4.tcp_keepalive_time
     return seconds * 1e9
   }
   armKeepalive(delay: number): void {
@@ -325,6 +326,13 @@ export class TcpConnection implements Expiry, TableEntry, PortOwner {
   /** What `poll` says may have changed. */
   changed(): void {
     this.endpoint?.changed()
+  }
+
+  /** The error that it is to tell, as a negative errno, once; else 0. */
+  takeError(): Status {
+    const { error } = this
+    this.error = 0
+    return error === 0 ? 0 : -error
   }
 
   /** Ends with an error that the application is told of. */

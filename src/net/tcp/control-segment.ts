@@ -7,9 +7,26 @@ import type { Status } from '../../base/result.ts'
 import type { Flow } from '../ip/flow.ts'
 import { GSO_ECN, GSO_TCPV4, GSO_TCPV6, type Packet } from '../packet.ts'
 import type { TcpConnection } from './connection.ts'
-import { type SynOffer, synOptionsLength, TIMESTAMP_LENGTH, writeSynOptions, writeTimestamp } from './options.ts'
+import {
+  type SynOffer,
+  synOptionsLength,
+  TIMESTAMP_LENGTH,
+  writeSynOptions,
+  writeTimestamp,
+} from './options.ts'
 import type { TcpProtocol } from './protocol.ts'
-import { ACK, CWR, ECE, FIN, RST, type Segment, startChecksum, SYN, TCP_HEADER, TCP_MAX_OPTIONS, URG, writeHeader } from './segment.ts'
+import {
+  ACK,
+  CWR,
+  ECE,
+  RST,
+  type Segment,
+  startChecksum,
+  TCP_HEADER,
+  TCP_MAX_OPTIONS,
+  URG,
+  writeHeader,
+} from './segment.ts'
 import { type Seq, seqAdd, seqAfter, seqDiff } from './sequence.ts'
 import { advertiseWindow, initialWindow, receiveWindow, windowOfSpace } from './window.ts'
 
@@ -32,7 +49,13 @@ function sackLength(conn: TcpConnection): number {
  * Sends `length` bytes of the send buffer from `seq` on; `flags` besides ACK. As many segments of the wire as it takes: the
  * packet is split below. `ect`: new data of an ECN connection.
  */
-export function sendSegment(conn: TcpConnection, seq: Seq, flags: number, length: number, ect: boolean): Status {
+export function sendSegment(
+  conn: TcpConnection,
+  seq: Seq,
+  flags: number,
+  length: number,
+  ect: boolean,
+): Status {
   const { protocol, flow } = conn
   const sackOptions = sackLength(conn)
   const header = TCP_HEADER + (conn.timestamps ? TIMESTAMP_LENGTH : 0) + sackOptions
@@ -86,6 +109,7 @@ function acknowledged(conn: TcpConnection): void {
   if (conn.quickAcks > 0) conn.quickAcks--
   conn.ackPending = false
   conn.ackNow = false
+  conn.ackPushed = 0
   conn.lastAckSent = conn.rcvNxt
   conn.delackTimer.clear()
 }
@@ -125,7 +149,16 @@ export function sendReset(conn: TcpConnection): void {
   packet.append(TCP_HEADER + options)
   const window = Math.floor(Math.min(receiveWindow(conn) / 2 ** conn.rcvWscale, 0xffff))
   const seq = acceptableSeq(conn)
-  writeHeader(packet, flow.sourcePort, flow.destinationPort, seq, conn.rcvNxt, TCP_HEADER + options, RST | ACK, window)
+  writeHeader(
+    packet,
+    flow.sourcePort,
+    flow.destinationPort,
+    seq,
+    conn.rcvNxt,
+    TCP_HEADER + options,
+    RST | ACK,
+    window,
+  )
   if (options > 0) writeTimestamp(packet.view, packet.start + TCP_HEADER, conn.tsNow, conn.tsRecent)
   countOut(conn, 0)
   give(protocol, packet, flow, false)
@@ -182,7 +215,8 @@ export function sendBare(
   const packet = protocol.network.runtime.packets.allocate(header)
   packet.append(header)
   writeHeader(packet, flow.sourcePort, flow.destinationPort, seq, ack, header, flags, window)
-  if (timestamp !== undefined) writeTimestamp(packet.view, packet.start + TCP_HEADER, timestamp.tsval, timestamp.tsecr)
+  if (timestamp !== undefined)
+    writeTimestamp(packet.view, packet.start + TCP_HEADER, timestamp.tsval, timestamp.tsecr)
   protocol.network.counters.tcp.OutSegs++
   if ((flags & RST) !== 0) protocol.network.counters.tcp.OutRsts++
   give(protocol, packet, flow, false)
@@ -195,4 +229,3 @@ export function resetReply(protocol: TcpProtocol, segment: Segment): void {
   if (segment.has(ACK)) sendBare(protocol, flow, segment.ack, 0, RST, 0, undefined)
   else sendBare(protocol, flow, 0, segment.end, RST | ACK, 0, undefined)
 }
-

@@ -9,7 +9,11 @@ import type { TcpEndpoint } from './endpoint.ts'
 import { tcpInfo } from './info.ts'
 import { Script } from './testing-script.ts'
 
-function open(options?: string, window?: number, change?: ConstructorParameters<typeof Script>[0]): { script: Script; endpoint: TcpEndpoint } {
+function open(
+  options?: string,
+  window?: number,
+  change?: ConstructorParameters<typeof Script>[0],
+): { script: Script; endpoint: TcpEndpoint } {
   const script = new Script(change)
   return { script, endpoint: script.accepted(options, window) }
 }
@@ -235,7 +239,7 @@ test('receive window: closes as the reader lags, opens again in one go', () => {
   // More is refused, and answered.
   script.inject(`. ${seq}:${seq + 1} ack 1 win 65535`)
   script.expect(`. 1:1 ack ${seq} win 0`)
-  assert.equal(read(endpoint, 100)instanceof Array, true)
+  assert.equal(Array.isArray(read(endpoint, 100)), true)
   script.expectNothing()
   drain(endpoint)
   const [update] = script.sent()

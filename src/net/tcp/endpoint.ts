@@ -8,8 +8,6 @@
 import {
   MSG_MORE,
   MSG_OOB,
-  MSG_PEEK,
-  MSG_TRUNC,
   POLLERR,
   POLLHUP,
   POLLIN,
@@ -23,7 +21,6 @@ import {
   TCP_CLOSING,
   TCP_ESTABLISHED,
   TCP_FIN_WAIT1,
-  TCP_FIN_WAIT2,
   TCP_LAST_ACK,
   TCP_LISTEN,
   TCP_SYN_RECV,
@@ -45,19 +42,21 @@ import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
 import { Flow } from '../ip/flow.ts'
-import { BOTH_SHUTDOWN, RCV_SHUTDOWN, SEND_SHUTDOWN } from '../socket.ts'
+import { closeConnection, queueFin } from './close.ts'
 import { congestionControl } from './congestion/control.ts'
-import { TcpConnection, URG_NONE, URG_READ, URG_VALID } from './connection.ts'
+import { TcpConnection, URG_NONE, URG_VALID } from './connection.ts'
 import { sendAck, sendReset } from './control-segment.ts'
 import { startConnect } from './handshake.ts'
 import { TcpListener } from './listener.ts'
 import { output } from './output.ts'
 import type { PortOwner } from './ports.ts'
 import type { TcpProtocol } from './protocol.ts'
-import { dataRead, enterQuickAck } from './receive.ts'
+import { isAtMark, readableBytes, readStream, readUrgent } from './read.ts'
+import { enterQuickAck } from './receive.ts'
 import { IPPROTO_TCP } from './segment.ts'
-import { seqAdd, seqAfter, seqDiff } from './sequence.ts'
 import { TcpSettings } from './settings.ts'
+import { BOTH_SHUTDOWN, RCV_SHUTDOWN, SEND_SHUTDOWN } from './shutdown.ts'
+import { expandSendBuffer } from './sizes.ts'
 
 /** Who owns an endpoint. Called from inside of TCP: only to make a note. */
 export interface EndpointListener {
@@ -133,11 +132,7 @@ export class TcpEndpoint implements PortOwner {
 
   /** 0, or the pending error as a negative errno, which is told once. */
   takeError(): Status {
-    const conn = this.connection
-    if (conn === undefined || conn.error === 0) return 0
-    const { error } = conn
-    conn.error = 0
-    return -error
+    return this.connection?.takeError() ?? 0
   }
 
   /** From TCP. */
@@ -159,7 +154,12 @@ export class TcpEndpoint implements PortOwner {
     flow.source = address
     if (port === 0) {
       const { ip_local_port_range } = network.sysctl.ipv4
-      port = ports.choose(this, ip_local_port_range, this.protocol.reservedPorts, network.runtime.random.u32())
+      port = ports.choose(
+        this,
+        ip_local_port_range,
+        this.protocol.reservedPorts,
+        network.runtime.random.u32(),
+      )
     } else {
       if (ports.conflicts(port, this)) port = -EADDRINUSE
       this.portLocked = true
@@ -223,8 +223,11 @@ export class TcpEndpoint implements PortOwner {
     }
     const { ip_local_port_range } = protocol.network.sysctl.ipv4
     const random = protocol.network.runtime.random.u32()
-    const port = protocol.ports.chooseForConnect(ip_local_port_range, protocol.reservedPorts, random, candidate =>
-      protocol.tupleFree(source, candidate, destination, destinationPort),
+    const port = protocol.ports.chooseForConnect(
+      ip_local_port_range,
+      protocol.reservedPorts,
+      random,
+      candidate => protocol.tupleFree(source, candidate, destination, destinationPort),
     )
     if (port < 0) return port
     flow.sourcePort = port
@@ -302,7 +305,7 @@ export class TcpEndpoint implements PortOwner {
     const { protocol } = this
     const conn = this.connection
     if (conn === undefined || this.listener !== undefined) return -EPIPE
-    if (conn.error !== 0) return this.takeError()
+    if (conn.error !== 0) return conn.takeError()
     if ((conn.shutdown & SEND_SHUTDOWN) !== 0) return -EPIPE
     if (conn.state === TCP_SYN_SENT || conn.state === TCP_SYN_RECV) return this.#wait()
     if (conn.state !== TCP_ESTABLISHED && conn.state !== TCP_CLOSE_WAIT) return -EPIPE
@@ -310,7 +313,8 @@ export class TcpEndpoint implements PortOwner {
     const room = this.#room(conn)
     const wanted = src.remaining
     if (wanted === 0) return 0
-    if (room <= 0 || protocol.memory.exhausted) return this.#wait()
+    // Out of memory one write at a time still goes, or nobody would ever be woken.
+    if (room <= 0 || (protocol.memory.exhausted && conn.buffer.length > 0)) return this.#wait()
     const done = conn.buffer.append(src, Math.min(wanted, room))
     if (done < 0) return done
     if ((flags & MSG_OOB) !== 0 && done === wanted) conn.sndUp = conn.buffer.end
@@ -329,7 +333,10 @@ export class TcpEndpoint implements PortOwner {
   }
 
   #room(conn: TcpConnection): number {
-    const lowat = this.settings.notSentLowat > 0 ? this.settings.notSentLowat : this.protocol.network.sysctl.ipv4.tcp_notsent_lowat
+    const lowat =
+      this.settings.notSentLowat > 0
+        ? this.settings.notSentLowat
+        : this.protocol.network.sysctl.ipv4.tcp_notsent_lowat
     if (conn.unsent >= lowat) return 0
     return this.settings.sndbuf - conn.buffer.length
   }
@@ -344,7 +351,7 @@ export class TcpEndpoint implements PortOwner {
   spaceFreed(): void {
     if (!this.#wantsSpace) return
     const conn = this.connection!
-    this.protocol.expandSendBuffer(conn)
+    expandSendBuffer(conn)
     if (!this.#writable) return
     this.#wantsSpace = false
     this.changed()
@@ -355,89 +362,18 @@ export class TcpEndpoint implements PortOwner {
    * MSG_TRUNC (throws them away).
    */
   receive(dst: IoDst, flags: number, peekOffset = 0): number {
-    if (this.listener !== undefined) return -ENOTCONN
     const conn = this.connection
-    if (conn === undefined) return -ENOTCONN
+    if (conn === undefined || this.listener !== undefined) return -ENOTCONN
     this.protocol.enter()
-    if ((flags & MSG_OOB) !== 0) return this.#receiveUrgent(conn, dst, flags)
-    const peek = (flags & MSG_PEEK) !== 0
-    const wanted = dst.remaining
-    let seq = peek ? seqAdd(conn.copiedSeq, peekOffset) : conn.copiedSeq
-    const end = seqAdd(conn.copiedSeq, conn.unread)
-    let copied = 0
-    while (copied < wanted) {
-      let available = seqDiff(end, seq)
-      if (available <= 0) break
-      const mark = conn.urgState === URG_NONE ? -1 : seqDiff(conn.urgSeq, seq)
-      if (mark === 0) {
-        if (copied > 0) break
-        if (!conn.settings.oobInline) {
-          // The urgent byte is not part of the stream.
-          seq = seqAdd(seq, 1)
-          if (!peek) this.#advance(conn, seq)
-          continue
-        }
-      } else if (mark > 0) {
-        available = Math.min(available, mark)
-      }
-      const n = Math.min(available, wanted - copied)
-      const put = (flags & MSG_TRUNC) !== 0 ? n : conn.queue.copy(seq, n, dst)
-      if (put <= 0) {
-        if (copied === 0) copied = put
-        break
-      }
-      copied += put
-      seq = seqAdd(seq, put)
-      if (!peek) this.#advance(conn, seq)
-    }
-    if (copied !== 0) {
-      if (!peek && copied > 0) dataRead(conn, copied)
-      return copied
-    }
-    if (wanted === 0 && (conn.unread > 0 || conn.finReceived)) return 0
-    return this.#nothing(conn)
+    return (flags & MSG_OOB) !== 0 ? readUrgent(conn, dst, flags) : readStream(conn, dst, flags, peekOffset)
   }
-
-  #advance(conn: TcpConnection, seq: number): void {
-    conn.copiedSeq = seq
-    conn.queue.drop(seq)
-    if (conn.urgState !== URG_NONE && seqAfter(seq, conn.urgSeq)) conn.urgState = URG_NONE
-  }
-
-  #nothing(conn: TcpConnection): number {
-    if (conn.error !== 0) return this.takeError()
-    if (conn.finReceived || (conn.shutdown & RCV_SHUTDOWN) !== 0) return 0
-    if (conn.state === TCP_CLOSE) return -ENOTCONN
-    dataRead(conn, 0)
-    return -EAGAIN
-  }
-
-  /** recv(2) with MSG_OOB: tcp(7). */
-  #receiveUrgent(conn: TcpConnection, dst: IoDst, flags: number): number {
-    if (conn.settings.oobInline || conn.urgState === URG_NONE || conn.urgState === URG_READ) return -EINVAL
-    if (conn.state === TCP_CLOSE && !conn.finReceived) return -ENOTCONN
-    if (conn.urgState === URG_VALID) {
-      if (dst.remaining === 0) return 0
-      const put = dst.put(Uint8Array.of(conn.urgByte))
-      if (put === 1 && (flags & MSG_PEEK) === 0) conn.urgState = URG_READ
-      return put
-    }
-    if ((conn.shutdown & RCV_SHUTDOWN) !== 0) return 0
-    return -EAGAIN
-  }
-
   /** SIOCATMARK: the next byte is the urgent one, or was. */
   get atMark(): boolean {
-    const conn = this.connection
-    return conn !== undefined && conn.urgState !== URG_NONE && conn.copiedSeq === conn.urgSeq
+    return this.connection !== undefined && isAtMark(this.connection)
   }
   /** SIOCINQ: bytes that can be read, up to the urgent one. */
   get readable(): number {
-    const conn = this.connection
-    if (conn === undefined) return 0
-    const mark = seqDiff(conn.urgSeq, conn.copiedSeq)
-    if (conn.urgState !== URG_NONE && mark >= 0 && mark < conn.unread && !conn.settings.oobInline) return mark > 0 ? mark : conn.unread - 1
-    return conn.unread
+    return this.connection === undefined ? 0 : readableBytes(this.connection)
   }
   /** SIOCOUTQ: bytes not yet acknowledged. SIOCOUTQNSD is `connection.unsent`. */
   get unacknowledged(): number {
@@ -461,19 +397,9 @@ export class TcpEndpoint implements PortOwner {
       return 0
     }
     conn.shutdown |= mask
-    if ((mask & SEND_SHUTDOWN) !== 0) this.#sendFin(conn)
+    if ((mask & SEND_SHUTDOWN) !== 0) queueFin(conn)
     this.changed()
     return 0
-  }
-
-  #sendFin(conn: TcpConnection): void {
-    if (conn.finQueued) return
-    if (conn.state === TCP_ESTABLISHED || conn.state === TCP_SYN_RECV) conn.setState(TCP_FIN_WAIT1)
-    else if (conn.state === TCP_CLOSE_WAIT) conn.setState(TCP_LAST_ACK)
-    else return
-    conn.finQueued = true
-    conn.pushSeq = conn.buffer.end
-    output(conn)
   }
 
   /**
@@ -481,58 +407,13 @@ export class TcpEndpoint implements PortOwner {
    * is still delivered. With `lingering` the owner goes on being told of changes (`delivered`), until `forsake`.
    */
   close(abort = false, lingering = false): void {
-    const { protocol } = this
-    protocol.enter()
+    this.protocol.enter()
     this.#stopListening()
     this.#unbind()
     const conn = this.connection
     if (conn === undefined) return
     if (!lingering) this.forsake()
-    const unread = conn.unread > 0
-    conn.orphan = true
-    conn.shutdown = BOTH_SHUTDOWN
-    if (conn.state === TCP_CLOSE) {
-      conn.purgeReceived()
-      return
-    }
-    const ext = protocol.network.counters.tcpExt
-    if (conn.state === TCP_SYN_SENT) {
-      conn.done()
-      return
-    }
-    if (unread || abort) {
-      if (abort) ext.TCPAbortOnData++
-      else ext.TCPAbortOnClose++
-      sendReset(conn)
-      conn.done()
-      return
-    }
-    protocol.orphans.add(conn)
-    conn.purgeReceived()
-    this.#sendFin(conn)
-    if (conn.state === TCP_CLOSE) return
-    if (conn.state === TCP_FIN_WAIT2) {
-      this.#leaveInFinWait2(conn)
-      return
-    }
-    if (protocol.tooManyOrphans(false)) {
-      ext.TCPAbortOnMemory++
-      sendReset(conn)
-      conn.done()
-    }
-  }
-
-  #leaveInFinWait2(conn: TcpConnection): void {
-    const { protocol } = this
-    const { linger2 } = conn.settings
-    if (linger2 < 0) {
-      protocol.network.counters.tcpExt.TCPAbortOnLinger++
-      sendReset(conn)
-      conn.done()
-      return
-    }
-    const seconds = linger2 > 0 ? linger2 : protocol.network.sysctl.ipv4.tcp_fin_timeout
-    protocol.toTimeWait(conn, TCP_FIN_WAIT2, seconds)
+    closeConnection(conn, abort)
   }
 
   /** After `close`: whether the peer has acknowledged everything, FIN included. SO_LINGER waits for it. */
@@ -633,6 +514,8 @@ export class TcpEndpoint implements PortOwner {
   }
   get congestionName(): string {
     if (this.connection !== undefined) return this.connection.congestion.control.name
-    return this.settings.congestion !== '' ? this.settings.congestion : this.protocol.network.sysctl.congestionControl
+    return this.settings.congestion !== ''
+      ? this.settings.congestion
+      : this.protocol.network.sysctl.congestionControl
   }
 }

@@ -76,7 +76,8 @@ class Fuzzer {
     switch (random(8)) {
       case 0: {
         const made = new TcpEndpoint(this.#host.tcp)
-        if (this.#endpoints.length < 6 && made.connect(this.#peer, 5000 + random(3)) === 0) this.#endpoints.push(made)
+        if (this.#endpoints.length < 6 && made.connect(this.#peer, 5000 + random(3)) === 0)
+          this.#endpoints.push(made)
         break
       }
       case 1: {
@@ -130,9 +131,25 @@ class Fuzzer {
     view.setUint16(start, entry?.flow.destinationPort ?? 5000 + random(4))
     view.setUint16(start + 2, entry?.flow.sourcePort ?? 80)
     view.setInt32(start + 4, near(seqBase, 200_000) | 0)
-    const ack = conn !== undefined && random(2) === 0 ? ackBase + random(Math.max(conn.sent.outstanding, 1) + 1) : near(ackBase, 200_000)
+    const ack =
+      conn !== undefined && random(2) === 0
+        ? ackBase + random(Math.max(conn.sent.outstanding, 1) + 1)
+        : near(ackBase, 200_000)
     view.setInt32(start + 8, ack | 0)
-    const flags = [ACK, ACK, ACK | PSH, ACK, SYN, SYN | ACK, ACK | FIN, RST, RST | ACK, ACK | URG, 0, random(256)][random(12)]
+    const flags = [
+      ACK,
+      ACK,
+      ACK | PSH,
+      ACK,
+      SYN,
+      SYN | ACK,
+      ACK | FIN,
+      RST,
+      RST | ACK,
+      ACK | URG,
+      0,
+      random(256),
+    ][random(12)]
     view.setUint16(start + 12, (header << 10) | flags)
     view.setUint16(start + 14, [0, 1, 500, 65535, random(65536)][random(5)])
     view.setUint16(start + 18, random(3000))
@@ -149,7 +166,8 @@ class Fuzzer {
   #options(conn: TcpConnection | undefined): Uint8Array {
     const random = this.#random
     const out: number[] = []
-    const u32 = (n: number): void => void out.push((n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255)
+    const u32 = (n: number): void =>
+      void out.push((n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255)
     if (random(3) > 0) {
       const tsval = (conn?.tsRecent ?? 0) + (random(4) === 0 ? random(2 ** 32) : random(10))
       out.push(1, 1, 8, 10)
@@ -160,7 +178,8 @@ class Fuzzer {
       const blocks = 1 + random(3)
       out.push(1, 1, 5, 2 + 8 * blocks)
       for (let i = 0; i < blocks; i++) {
-        const from = conn.sndUna + random(Math.max(conn.sent.outstanding, 1) + 2) - (random(8) === 0 ? 3000 : 0)
+        const from =
+          conn.sndUna + random(Math.max(conn.sent.outstanding, 1) + 2) - (random(8) === 0 ? 3000 : 0)
         u32(from)
         u32(from + random(20_000) - (random(8) === 0 ? 10_000 : 0))
       }
@@ -177,9 +196,18 @@ class Fuzzer {
       assert.ok(conn.sent.consistent(), 'scoreboard')
       assert.ok(conn.sent.inFlight >= 0, `in flight ${conn.sent.inFlight}`)
       assert.equal((conn.sndNxt - conn.sndUna) | 0, conn.sent.outstanding)
-      assert.ok(conn.congestion.size > 0 && Number.isFinite(conn.congestion.size), `window ${conn.congestion.size}`)
-      assert.ok(conn.receiveCharge <= 2 * conn.settings.rcvbuf + 200_000, `receive buffer ${conn.receiveCharge}`)
-      assert.ok(conn.unread >= 0, `unread ${conn.unread}, state ${conn.state}, urgent ${conn.urgState}, fin ${conn.finReceived}, orphan ${conn.orphan}`)
+      assert.ok(
+        conn.congestion.size > 0 && Number.isFinite(conn.congestion.size),
+        `window ${conn.congestion.size}`,
+      )
+      assert.ok(
+        conn.receiveCharge <= 2 * conn.settings.rcvbuf + 200_000,
+        `receive buffer ${conn.receiveCharge}`,
+      )
+      assert.ok(
+        conn.unread >= 0,
+        `unread ${conn.unread}, state ${conn.state}, urgent ${conn.urgState}, fin ${conn.finReceived}, orphan ${conn.orphan}`,
+      )
       assert.ok(conn.mss >= 24 && Number.isInteger(conn.mss))
       assert.ok(conn.rtt.rto > 0 && conn.rtt.rto <= 120e9)
     }

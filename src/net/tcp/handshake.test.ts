@@ -13,24 +13,29 @@ import {
   TCP_ESTABLISHED,
   TCP_FIN_WAIT1,
   TCP_FIN_WAIT2,
-  TCP_LAST_ACK,
   TCP_SYN_RECV,
   TCP_SYN_SENT,
 } from '../../abi/constants.ts'
 import { EADDRINUSE, EAGAIN, ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT } from '../../abi/errno.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
-import { RCV_SHUTDOWN, SEND_SHUTDOWN } from '../socket.ts'
 import { TcpEndpoint } from './endpoint.ts'
+import { RCV_SHUTDOWN, SEND_SHUTDOWN } from './shutdown.ts'
 import { Script } from './testing-script.ts'
 
-function connecting(change?: ConstructorParameters<typeof Script>[0]): { script: Script; endpoint: TcpEndpoint } {
+function connecting(change?: ConstructorParameters<typeof Script>[0]): {
+  script: Script
+  endpoint: TcpEndpoint
+} {
   const script = new Script(change)
   const endpoint = new TcpEndpoint(script.host.tcp)
   assert.equal(endpoint.connect(script.peer, script.port), 0)
   return { script, endpoint }
 }
 
-function connected(change?: ConstructorParameters<typeof Script>[0]): { script: Script; endpoint: TcpEndpoint } {
+function connected(change?: ConstructorParameters<typeof Script>[0]): {
+  script: Script
+  endpoint: TcpEndpoint
+} {
   const { script, endpoint } = connecting(change)
   script.expect('S 0:0')
   script.inject('S. 0 ack 1 <mss 1460,sackOK,wscale 7>')

@@ -1,15 +1,16 @@
 /** Opening: the active side's SYN-SENT and simultaneous open (RFC 9293 §3.10.7.3), and what both sides do when it is done. */
 import { TCP_ESTABLISHED, TCP_SYN_RECV, TCP_SYN_SENT } from '../../abi/constants.ts'
-import { TIMER_RTO, type TcpConnection } from './connection.ts'
+import { receiveAck } from './ack.ts'
+import { type TcpConnection, TIMER_RTO } from './connection.ts'
 import { resetReply, sendAck, sendSyn } from './control-segment.ts'
 import { afterSegment, reset } from './input.ts'
 import { armTimer } from './output.ts'
-import { receiveAck } from './ack.ts'
 import { delayAck, receiveData, receiveUrgent } from './receive.ts'
-import { plausibleEcho } from './sack.ts'
 import { FALLBACK_RTO, MSEC } from './rtt.ts'
+import { plausibleEcho } from './sack.ts'
 import { ACK, CWR, ECE, RST, type Segment, SYN } from './segment.ts'
 import { seqAdd, seqAfter } from './sequence.ts'
+import { expandSendBuffer, initialCongestionWindow, updateMss } from './sizes.ts'
 import type { TimeWait } from './time-wait.ts'
 import { initReceiveBuffer, receiveScale } from './window.ts'
 
@@ -21,7 +22,7 @@ export function startConnect(conn: TcpConnection, reused: TimeWait | undefined):
   const { protocol } = conn
   const { ipv4 } = protocol.network.sysctl
   const { flow } = conn
-  protocol.updateMss(conn)
+  updateMss(conn)
   conn.iss = protocol.initialSequence(flow)
   conn.tsOffset = protocol.timestampOffset(flow)
   if (reused !== undefined) conn.iss = reused.successorSequence
@@ -71,7 +72,7 @@ export function takePeerSyn(conn: TcpConnection, segment: Segment): void {
     conn.tsRecentAt = conn.protocol.now
   }
   conn.peerMss = options.mss > 0 ? options.mss : 536
-  conn.protocol.updateMss(conn)
+  updateMss(conn)
 }
 
 export function synSentSegment(conn: TcpConnection, segment: Segment): void {
@@ -120,10 +121,9 @@ function synAcknowledged(conn: TcpConnection, segment: Segment): void {
   if (conn.hasUnsent || conn.ackPending) afterSegment(conn)
 }
 
-/** Data on a SYN begins after it. */
+/** Data on a SYN begin after it. */
 function receiveSynData(conn: TcpConnection, segment: Segment): void {
-  if (segment.length === 0) return
-  segment.seq = seqAdd(segment.seq, 1)
+  segment.dropSyn()
   receiveData(conn, segment)
 }
 
@@ -141,16 +141,16 @@ function simultaneousOpen(conn: TcpConnection, segment: Segment): void {
 export function becomeEstablished(conn: TcpConnection, segment: Segment): void {
   const { protocol, congestion, recovery } = conn
   conn.setState(TCP_ESTABLISHED)
-  conn.sndWnd = segment.has(SYN) ? segment.window : segment.window * 2 ** conn.sndWscale
+  conn.sndWnd = segment.scaledWindow(conn.sndWscale)
   conn.maxWindow = Math.max(conn.maxWindow, conn.sndWnd)
   conn.sndWl1 = segment.seq
-  protocol.updateMss(conn)
+  updateMss(conn)
   // RFC 6298 §5.7, RFC 5681 §3.1: a lost SYN is a sign of congestion.
   if (conn.totalRetransmits > 0) {
     if (conn.rtt.srtt === 0) conn.rtt.rto = FALLBACK_RTO
     congestion.size = congestion.mss
   } else {
-    congestion.size = protocol.initialCongestionWindow(conn)
+    congestion.size = initialCongestionWindow(conn)
   }
   recovery.retransSince = 0
   recovery.state = 0
@@ -160,7 +160,7 @@ export function becomeEstablished(conn: TcpConnection, segment: Segment): void {
   conn.lastReceivedAt = conn.lastAckAt = protocol.now
   conn.rcvMss = Math.min(conn.advertisedMss, conn.mss, Math.max(conn.rcvWnd / 2, 88), 536)
   initReceiveBuffer(conn)
-  protocol.expandSendBuffer(conn)
+  expandSendBuffer(conn)
   conn.startKeepalive()
   conn.changed()
 }

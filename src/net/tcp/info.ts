@@ -71,8 +71,10 @@ function writeSizes(view: DataView, conn: TcpConnection): void {
 
 function writeTimes(view: DataView, conn: TcpConnection): void {
   const { now } = conn.protocol
-  const us = (at: number, ns: number): void => view.setUint32(at, Math.min(Math.floor(ns / 1e3), 0xffffffff), true)
-  const since = (at: number, then: number): void => view.setUint32(at, Math.floor((now - then) / 1e6) >>> 0, true)
+  const us = (at: number, ns: number): void =>
+    view.setUint32(at, Math.min(Math.floor(ns / 1e3), 0xffffffff), true)
+  const since = (at: number, then: number): void =>
+    view.setUint32(at, Math.floor((now - then) / 1e6) >>> 0, true)
   us(TCP_INFO.tcpi_rto, conn.rtt.rto)
   us(TCP_INFO.tcpi_ato, conn.ato)
   us(TCP_INFO.tcpi_rtt, conn.rtt.srtt)
@@ -114,4 +116,3 @@ function writeCounters(view: DataView, conn: TcpConnection): void {
   u32(TCP_INFO.tcpi_rcv_ooopack, conn.outOfOrderSegments)
   view.setUint16(TCP_INFO.tcpi_total_rto, Math.min(conn.totalRto, 0xffff), true)
 }
-

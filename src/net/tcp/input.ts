@@ -15,7 +15,6 @@ import {
   TCP_TIME_WAIT,
 } from '../../abi/constants.ts'
 import { ECONNREFUSED, ECONNRESET, EPIPE } from '../../abi/errno.ts'
-import { RCV_SHUTDOWN, SEND_SHUTDOWN } from '../socket.ts'
 import { ACK_BAD, receiveAck } from './ack.ts'
 import type { TcpConnection } from './connection.ts'
 import { resetReply, sendAck, sendReset } from './control-segment.ts'
@@ -25,6 +24,7 @@ import { acknowledgeNow, checkAck, duplicateSegment, receiveData, receiveUrgent 
 import { MSEC } from './rtt.ts'
 import { ACK, CWR, FIN, RST, type Segment, SYN } from './segment.ts'
 import { seqAdd, seqAfter, seqBefore } from './sequence.ts'
+import { RCV_SHUTDOWN, SEND_SHUTDOWN } from './shutdown.ts'
 import { receiveWindow } from './window.ts'
 
 /** RFC 7323 §5.5: after so long a timestamp says nothing. */
@@ -89,7 +89,10 @@ function isAcceptable(conn: TcpConnection, segment: Segment): boolean {
   }
   if (segment.has(SYN)) {
     // Simultaneous open: their SYN once more, with the acknowledgement of ours.
-    if (conn.state === TCP_SYN_RECV && segment.has(ACK) && seqAdd(segment.seq, 1) === conn.rcvNxt) return true
+    if (conn.state === TCP_SYN_RECV && segment.has(ACK) && seqAdd(segment.seq, 1) === conn.rcvNxt) {
+      segment.dropSyn()
+      return true
+    }
     challengeSyn(conn)
     return false
   }
@@ -204,7 +207,8 @@ export function reset(conn: TcpConnection): void {
   const { tcp } = conn.protocol.network.counters
   if (conn.state === TCP_SYN_SENT || conn.state === TCP_SYN_RECV) tcp.AttemptFails++
   if (conn.state === TCP_ESTABLISHED || conn.state === TCP_CLOSE_WAIT) tcp.EstabResets++
-  const errno = conn.state === TCP_SYN_SENT ? ECONNREFUSED : conn.state === TCP_CLOSE_WAIT ? EPIPE : ECONNRESET
+  const errno =
+    conn.state === TCP_SYN_SENT ? ECONNREFUSED : conn.state === TCP_CLOSE_WAIT ? EPIPE : ECONNRESET
   conn.fail(errno)
 }
 

@@ -12,6 +12,7 @@ import type { TcpProtocol } from './protocol.ts'
 import { SynRequest } from './request.ts'
 import { ACK, CWR, ECE, FIN, RST, type Segment, SYN } from './segment.ts'
 import { type Seq, seqAdd } from './sequence.ts'
+import { advertisedMss, updateMss } from './sizes.ts'
 import { cookieTimestamp, readCookieTimestamp } from './syncookie.ts'
 import { initialWindow, receiveScale, windowOfSpace } from './window.ts'
 
@@ -59,7 +60,10 @@ export class TcpListener {
     const { ipv4 } = protocol.network.sysctl
     const ext = protocol.network.counters.tcpExt
     let cookie = ipv4.tcp_syncookies === 2
-    if (this.requests.size >= Math.min(Math.max(this.backlog, 1), ipv4.tcp_max_syn_backlog) && iss === undefined) {
+    if (
+      this.requests.size >= Math.min(Math.max(this.backlog, 1), ipv4.tcp_max_syn_backlog) &&
+      iss === undefined
+    ) {
       if (ipv4.tcp_syncookies === 0) {
         ext.TCPReqQFullDrop++
         ext.ListenDrops++
@@ -113,7 +117,7 @@ export class TcpListener {
     const request = new SynRequest(this, flow)
     request.irs = segment.seq
     request.mss = segment.options.mss > 0 ? segment.options.mss : 536
-    request.advertisedMss = protocol.advertisedMss(flow, route, this.settings)
+    request.advertisedMss = advertisedMss(flow, route, this.settings)
     request.tsOffset = protocol.timestampOffset(flow)
     const space = windowOfSpace(endpoint, this.settings.rcvbuf)
     request.rcvWnd = initialWindow(space, request.advertisedMss, this.settings.windowClamp)
@@ -239,7 +243,7 @@ function fillConnection(conn: TcpConnection, request: SynRequest): void {
   conn.offersWscale = request.wscaleOk
   conn.advertisedMss = request.advertisedMss
   conn.peerMss = request.mss
-  protocol.updateMss(conn)
+  updateMss(conn)
   conn.totalRetransmits = request.retransmits
   if (request.retransmits > 0 || request.sentAt === 0) return
   const { ipv4 } = protocol.network.sysctl

@@ -3,11 +3,12 @@
  * with Minshall's rule (RFC 9293 §3.7.4), TCP_CORK and the pacing rate allow, in packets of up to 64 KiB.
  */
 import { TCP_CA_CWR, TCP_CA_Open, TCP_CLOSE } from '../../abi/constants.ts'
-import { TIMER_PROBE, TIMER_RTO, type TcpConnection } from './connection.ts'
+import { type TcpConnection, TIMER_PROBE, TIMER_RTO } from './connection.ts'
 import { currentMss, sendProbeSegment, sendSegment } from './control-segment.ts'
 import { scheduleLossProbe } from './rack.ts'
 import { FIN, PSH } from './segment.ts'
 import { seqAdd, seqAfter, seqBefore, seqDiff } from './sequence.ts'
+import { gsoMaxSize, initialCongestionWindow } from './sizes.ts'
 
 /** The longest payload of one packet: IP's 64 KiB less the headers. */
 const MAX_PAYLOAD = 65535 - 120
@@ -49,7 +50,8 @@ function sendNew(conn: TcpConnection, one: boolean): boolean {
     }
     const length = one ? Math.min(conn.unsent, currentMss(conn), windowRoom(conn)) : nextLength(conn)
     if (length < 0) break
-    const withFin = conn.finQueued && length === conn.unsent && seqBefore(seqAdd(conn.sndNxt, length), conn.windowEnd)
+    const withFin =
+      conn.finQueued && length === conn.unsent && seqBefore(seqAdd(conn.sndNxt, length), conn.windowEnd)
     if (length === 0 && !withFin) break
     if (!sendNext(conn, length, withFin)) break
     any = true
@@ -94,7 +96,7 @@ function nextLength(conn: TcpConnection): number {
 /** How much goes into one packet: about a millisecond's worth, so that losses and queues stay small on slow paths. */
 function packetGoal(conn: TcpConnection, mss: number): number {
   const { sysctl } = conn.protocol.network
-  const most = Math.min(MAX_PAYLOAD, conn.protocol.gsoMaxSize(conn))
+  const most = Math.min(MAX_PAYLOAD, gsoMaxSize(conn))
   const share = Math.max(conn.pacingRate / 1024, sysctl.ipv4.tcp_min_tso_segs * mss)
   const goal = Math.min(most, share, Math.max(conn.maxWindow / 2, mss))
   return Math.max(Math.floor(goal / mss) * mss, mss)
@@ -121,7 +123,11 @@ function sendNext(conn: TcpConnection, length: number, withFin: boolean): boolea
   const seq = conn.sndNxt
   const end = seqAdd(seq, length)
   let flags = withFin ? FIN : 0
-  if (length > 0 && (end === conn.buffer.end || (seqAfter(conn.pushSeq, seq) && !seqAfter(conn.pushSeq, end)))) flags |= PSH
+  if (
+    length > 0 &&
+    (end === conn.buffer.end || (seqAfter(conn.pushSeq, seq) && !seqAfter(conn.pushSeq, end)))
+  )
+    flags |= PSH
   if (sendSegment(conn, seq, flags, length, true) < 0) return false
   const segment = sent.push(seq, withFin ? seqAdd(end, 1) : end, flags)
   if (sent.size === 1) conn.firstSentAt = conn.deliveredAt = protocol.now
@@ -165,7 +171,7 @@ function startFlight(conn: TcpConnection): void {
   conn.congestion.control.restarted(idle)
   if (network.sysctl.ipv4.tcp_slow_start_after_idle === 0 || idle <= conn.rtt.rto) return
   const { congestion } = conn
-  const restart = Math.min(conn.protocol.initialCongestionWindow(conn), congestion.size)
+  const restart = Math.min(initialCongestionWindow(conn), congestion.size)
   congestion.ssthresh = Math.max(congestion.ssthresh, (congestion.size * 3) / 4)
   let size = congestion.size
   for (let left = idle - conn.rtt.rto; left > 0 && size > restart; left -= conn.rtt.rto) size /= 2

@@ -42,7 +42,7 @@ export class PortTable {
   conflicts(port: number, owner: PortOwner): boolean {
     for (const other of this.#owners.get(port) ?? []) {
       if (other === owner || !overlap(owner, other)) continue
-      if (owner.reuseAddress && other.reuseAddress && !other.listening && !owner.listening) continue
+      if (owner.reuseAddress && other.reuseAddress && !other.listening) continue
       if (owner.reusePort && other.reusePort && owner.uid === other.uid) continue
       return true
     }
@@ -50,7 +50,12 @@ export class PortTable {
   }
 
   /** A free port for bind(2) with port 0: the port, or -EADDRINUSE. */
-  choose(owner: PortOwner, range: readonly number[], reserved: ReadonlySet<number>, random: number): number | Status {
+  choose(
+    owner: PortOwner,
+    range: readonly number[],
+    reserved: ReadonlySet<number>,
+    random: number,
+  ): number | Status {
     for (const parity of [1, 0]) {
       const port = search(range, parity, random, reserved, candidate => !this.conflicts(candidate, owner))
       if (port > 0) return port

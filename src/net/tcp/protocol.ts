@@ -12,28 +12,24 @@ import { Flow } from '../ip/flow.ts'
 import type { IcmpError, TransportProtocol } from '../ip/transport.ts'
 import type { Packet } from '../packet.ts'
 import { AckOutcome } from './ack-outcome.ts'
-import { INITIAL_WINDOW } from './congestion/control.ts'
 import type { TcpConnection } from './connection.ts'
 import { resetReply, sendReset } from './control-segment.ts'
 import type { TcpEndpoint } from './endpoint.ts'
 import { receiveSegment } from './input.ts'
 import { TcpMemory } from './memory.ts'
-import type { TcpNetwork, TcpRoute } from './network.ts'
+import type { TcpNetwork } from './network.ts'
 import { output } from './output.ts'
 import { listenScore, PortTable } from './ports.ts'
 import type { SynRequest } from './request.ts'
 import { retransmitLost } from './retransmit.ts'
-import { IPPROTO_TCP, SEGMENT_OK, Segment, SEGMENT_BAD_CHECKSUM, TCP_HEADER } from './segment.ts'
+import { IPPROTO_TCP, SEGMENT_BAD_CHECKSUM, SEGMENT_OK, Segment } from './segment.ts'
 import { ChunkPool } from './send-buffer.ts'
 import { type Seq, seqWithin } from './sequence.ts'
-import type { TcpSettings } from './settings.ts'
 import { SipHash } from './siphash.ts'
+import { updateMss } from './sizes.ts'
 import { SynCookies } from './syncookie.ts'
 import { CONNECTION, ConnectionTable, REQUEST, TIME_WAIT } from './table.ts'
 import { TIME_WAIT_SECONDS, TimeWait, TW_SYN } from './time-wait.ts'
-
-/** A packet's longest payload with its headers: IP's limit. */
-const MAX_PACKET = 65535
 
 export class TcpProtocol implements TransportProtocol {
   readonly network: TcpNetwork
@@ -198,7 +194,7 @@ export class TcpProtocol implements TransportProtocol {
     if (conn.state === TCP_LISTEN || conn.state === TCP_CLOSE) return
     const before = conn.mss
     conn.flow.forgetRoute()
-    this.updateMss(conn)
+    updateMss(conn)
     if (conn.mss >= before || !conn.synchronized) return
     const { sent } = conn
     for (let i = 0; i < sent.size; i++) sent.markLost(sent.at(i))
@@ -235,6 +231,15 @@ export class TcpProtocol implements TransportProtocol {
     if (!this.table.remove(timeWait)) return
     this.timeWaits--
     this.ports.remove(timeWait.flow.sourcePort, timeWait)
+  }
+
+  /** The namespace ends: without a word to anybody. Its endpoints are closed already. */
+  close(): void {
+    for (const entry of [...this.table.entries()]) {
+      if (entry.kind === CONNECTION) (entry as TcpConnection).done()
+      else if (entry.kind === TIME_WAIT) (entry as TimeWait).kill()
+      else (entry as SynRequest).listener.drop(entry as SynRequest)
+    }
   }
 
   /** A connection that nobody has accepted. */
@@ -293,54 +298,6 @@ export class TcpProtocol implements TransportProtocol {
     return this.#challenges++ < this.network.sysctl.ipv4.tcp_challenge_ack_limit
   }
 
-  /** The MSS of our SYN: RFC 9293 §3.7.1. */
-  advertisedMss(flow: Flow, route: TcpRoute, settings: TcpSettings): number {
-    let mss = route.mtu - ipHeader(flow) - TCP_HEADER
-    if (route.advmss > 0) mss = Math.min(mss, route.advmss)
-    if (settings.maxSegment > 0) mss = Math.min(mss, settings.maxSegment)
-    return Math.min(Math.max(mss, 88), MAX_PACKET - ipHeader(flow) - TCP_HEADER)
-  }
-
-  /** Fits the segment size to the path, the peer's MSS and its window: RFC 9293 §3.7.1, RFC 1191. */
-  updateMss(conn: TcpConnection): void {
-    const route = this.network.routeFor(conn.flow)
-    if (typeof route === 'number') return
-    const { flow, settings } = conn
-    const { ipv4 } = this.network.sysctl
-    if (conn.pmtu === 0) conn.advertisedMss = this.advertisedMss(flow, route, settings)
-    conn.pmtu = Math.min(route.mtu, MAX_PACKET)
-    if (conn.mtuCap > 0) conn.pmtu = Math.min(conn.pmtu, conn.mtuCap)
-    let mss = conn.pmtu - ipHeader(flow) - TCP_HEADER - (flow.options?.length ?? 0)
-    if (conn.state !== TCP_CLOSE && conn.state !== TCP_SYN_SENT) mss = Math.min(mss, conn.peerMss)
-    if (settings.maxSegment > 0) mss = Math.min(mss, settings.maxSegment)
-    mss = Math.max(mss, ipv4.tcp_min_snd_mss) - (conn.timestamps ? 12 : 0)
-    // A receiver with a tiny buffer: half of it at a time, or nothing would ever fit. RFC 9293 §3.8.6.2.1.
-    if (conn.maxWindow > 0) mss = Math.min(mss, Math.max(conn.maxWindow > 536 ? conn.maxWindow / 2 : conn.maxWindow, 48))
-    conn.mss = Math.floor(mss)
-    conn.congestion.mss = conn.mss
-  }
-
-  gsoMaxSize(conn: TcpConnection): number {
-    const { route } = conn.flow
-    const most = route === undefined ? MAX_PACKET : Math.min(route.device.features.gsoMaxSize, MAX_PACKET)
-    return most - 120
-  }
-
-  initialCongestionWindow(conn: TcpConnection): number {
-    const segments = conn.flow.route?.initialWindow ?? 0
-    return (segments > 0 ? segments : INITIAL_WINDOW) * conn.mss
-  }
-
-  /** tcp_wmem: room for twice the congestion window. */
-  expandSendBuffer(conn: TcpConnection): void {
-    const { settings, congestion } = conn
-    if (settings.sndbufLocked || this.memory.pressure) return
-    const perSegment = 2 ** Math.ceil(Math.log2(conn.mss + 576)) + 256
-    const segments = Math.max(INITIAL_WINDOW, congestion.segments, conn.rack.reordering + 1)
-    const wanted = Math.min(2 * segments * perSegment, this.network.sysctl.ipv4.tcp_wmem[2])
-    if (wanted > settings.sndbuf) settings.sndbuf = wanted
-  }
-
   // For endpoints.
 
   listen(endpoint: TcpEndpoint): void {
@@ -363,19 +320,24 @@ export class TcpProtocol implements TransportProtocol {
   tupleFree(local: IpAddress, localPort: number, remote: IpAddress, remotePort: number): boolean {
     const entry = this.table.find(local, localPort, remote, remotePort)
     if (entry === undefined) return true
-    return entry.kind === TIME_WAIT && (entry as TimeWait).state === TCP_TIME_WAIT && (entry as TimeWait).mayReuse()
+    return (
+      entry.kind === TIME_WAIT &&
+      (entry as TimeWait).state === TCP_TIME_WAIT &&
+      (entry as TimeWait).mayReuse()
+    )
   }
   /** Takes the four-tuple from a TIME-WAIT that `tupleFree` has approved: the sequence number to begin with, if any. */
-  takeTuple(local: IpAddress, localPort: number, remote: IpAddress, remotePort: number): TimeWait | undefined {
+  takeTuple(
+    local: IpAddress,
+    localPort: number,
+    remote: IpAddress,
+    remotePort: number,
+  ): TimeWait | undefined {
     const entry = this.table.find(local, localPort, remote, remotePort)
     if (entry === undefined) return undefined
     ;(entry as TimeWait).kill()
     return entry as TimeWait
   }
-}
-
-function ipHeader(flow: Flow): number {
-  return flow.destination.isV4 ? 20 : 40
 }
 
 /** ip_local_reserved_ports: '8080,9000-9010'. */

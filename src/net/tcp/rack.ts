@@ -4,12 +4,12 @@
  */
 import { TCP_CA_CWR, TCP_CA_Open, TCP_CA_Recovery } from '../../abi/constants.ts'
 import type { AckOutcome } from './ack-outcome.ts'
-import { TIMER_REORDER, TIMER_RTO, TIMER_TLP, type TcpConnection } from './connection.ts'
+import { type TcpConnection, TIMER_REORDER, TIMER_RTO, TIMER_TLP } from './connection.ts'
 import { armTimer, output, sendOne } from './output.ts'
 import { enterCwr, enterRecovery, keepOpen, reduceWindow } from './recovery.ts'
 import { noteLost, retransmitAt, retransmitLost } from './retransmit.ts'
-import { FIN, PSH } from './segment.ts'
 import { MSEC } from './rtt.ts'
+import { FIN, PSH } from './segment.ts'
 import { RETRANSMITTED, type SentSegment } from './sent-queue.ts'
 import { type Seq, seqAdd, seqAfter, seqBefore } from './sequence.ts'
 
@@ -83,8 +83,9 @@ export function detectLosses(conn: TcpConnection, outcome: AckOutcome | undefine
     if (!sentAfter(rack.sentAt, segment.sentAt, rack.end, segment.end)) break
     const left = segment.sentAt + patience - protocol.now
     if (left > 0) {
-      wait = Math.max(wait, left)
-      continue
+      // So it is for all that were sent after it; the last of them has had its time then.
+      wait = rack.sentAt + patience - protocol.now
+      break
     }
     if (segment.is(RETRANSMITTED)) {
       protocol.network.counters.tcpExt.TCPLostRetransmit++
@@ -122,7 +123,7 @@ export function scheduleLossProbe(conn: TcpConnection): void {
   const { recovery, protocol, rtt, sent } = conn
   if (!conn.sackOk || sent.size === 0 || protocol.network.sysctl.ipv4.tcp_early_retrans < 3) return
   if (recovery.state !== TCP_CA_Open && recovery.state !== TCP_CA_CWR) return
-  if (conn.rack.tlpOut || conn.timerKind === TIMER_REORDER && conn.retransmitTimer.pending) return
+  if (conn.rack.tlpOut || (conn.timerKind === TIMER_REORDER && conn.retransmitTimer.pending)) return
   if (rtt.srtt === 0) return
   let delay = 2 * rtt.srtt + (sent.outstanding <= conn.mss ? WORST_DELAYED_ACK : 2 * MSEC)
   delay = Math.min(delay, rtt.rto)

@@ -20,7 +20,14 @@ export class ReceivedChunk {
   /** Whose buffer `bytes` is; undefined for a copy. */
   #packet: Packet | undefined
 
-  constructor(bytes: Uint8Array, at: number, length: number, seq: Seq, fin: boolean, packet: Packet | undefined) {
+  constructor(
+    bytes: Uint8Array,
+    at: number,
+    length: number,
+    seq: Seq,
+    fin: boolean,
+    packet: Packet | undefined,
+  ) {
     this.bytes = bytes
     this.at = at
     this.length = length
@@ -216,7 +223,13 @@ export class OutOfOrderQueue {
       next = chunks[at + covered]
     }
     const before = chunks[at - 1]
-    if (covered === 0 && before !== undefined && before.end === chunk.seq && chunk.sparse && before.room >= chunk.length) {
+    if (
+      covered === 0 &&
+      before !== undefined &&
+      before.end === chunk.seq &&
+      chunk.sparse &&
+      before.room >= chunk.length
+    ) {
       before.absorb(chunk)
       return true
     }

@@ -12,13 +12,13 @@ import {
   TCP_SYN_RECV,
   TCP_TIME_WAIT,
 } from '../../abi/constants.ts'
-import { RCV_SHUTDOWN } from '../socket.ts'
 import { type TcpConnection, URG_AWAITED, URG_NONE, URG_VALID } from './connection.ts'
 import { sendAck } from './control-segment.ts'
 import { ReceivedChunk } from './receive-queue.ts'
 import { MSEC } from './rtt.ts'
 import { FIN, PSH, type Segment, URG } from './segment.ts'
 import { type Seq, seqAdd, seqAfter, seqBefore, seqDiff } from './sequence.ts'
+import { RCV_SHUTDOWN } from './shutdown.ts'
 import { adjustReceiveSpace, growWindow, idealWindow, measureReceiveRtt, receiveWindow } from './window.ts'
 
 /** Linux's bounds of the delay of acknowledgements. */
@@ -204,11 +204,27 @@ function dataReceived(conn: TcpConnection, segment: Segment): void {
   growWindow(conn, segment.length)
 }
 
-/** Segments of the peer's size: of those which come in one packet the size of the parts. */
+/**
+ * The size of the peer's segments (of those which come in one packet that of the parts), and whether this one may be the end
+ * of a write, whose writer then waits for the acknowledgement.
+ */
 function measureSegments(conn: TcpConnection, segment: Segment): void {
   const size = segment.unit
-  if (size >= conn.rcvMss) conn.rcvMss = Math.min(size, Math.max(conn.advertisedMss, 536))
-  else if (segment.has(PSH) && conn.rcvMss > 88 && size > 88 && size * 8 < conn.rcvMss) conn.rcvMss = Math.max(size, 88)
+  if (size >= conn.rcvMss) {
+    conn.rcvMss = Math.min(size, Math.max(conn.advertisedMss, 536))
+    if (segment.has(PSH)) conn.ackPushed = Math.max(conn.ackPushed, 1)
+    return
+  }
+  // Two of a size in a row: a sender of smaller segments.
+  if (size >= 536 || (size >= 88 && !segment.has(PSH | FIN | URG))) {
+    const again = size === conn.lastSegmentSize
+    conn.lastSegmentSize = size
+    if (again) {
+      conn.rcvMss = size
+      return
+    }
+  }
+  conn.ackPushed = Math.min(conn.ackPushed + 1, 2)
 }
 
 function startQuickAcks(conn: TcpConnection): void {
@@ -231,7 +247,8 @@ export function acknowledgeNow(conn: TcpConnection): void {
 export function checkAck(conn: TcpConnection): void {
   if (!conn.ackPending || !conn.synchronized) return
   const unacknowledged = seqDiff(conn.rcvNxt, conn.rcvWup)
-  const fullSize = unacknowledged > conn.rcvMss && (conn.unread < conn.settings.rcvLowat || idealWindow(conn) >= conn.rcvWnd)
+  const fullSize =
+    unacknowledged > conn.rcvMss && (conn.unread < conn.settings.rcvLowat || idealWindow(conn) >= conn.rcvWnd)
   const quick = conn.quickAcks > 0 && conn.pingPong === 0
   if (fullSize || quick || conn.ackNow || !conn.outOfOrder.empty) sendAck(conn)
   else delayAck(conn)
@@ -275,7 +292,9 @@ export function dataRead(conn: TcpConnection, copied: number): void {
   let now = false
   if (conn.ackPending) {
     const unacknowledged = seqDiff(conn.rcvNxt, conn.rcvWup)
-    now = unacknowledged > conn.rcvMss || (copied > 0 && conn.unread === 0 && conn.pingPong === 0 && conn.quickAcks > 0)
+    // The end of a write was read: the writer may hold back more until it hears (Nagle).
+    const pushed = conn.ackPushed === 2 || (conn.ackPushed === 1 && conn.pingPong === 0)
+    now = unacknowledged > conn.rcvMss || (copied > 0 && conn.unread === 0 && pushed)
   }
   if (!now && copied > 0 && (conn.shutdown & RCV_SHUTDOWN) === 0) {
     const window = receiveWindow(conn)
@@ -308,11 +327,15 @@ function urgentPointer(conn: TcpConnection, segment: Segment): void {
   if (conn.urgState !== URG_NONE && !seqAfter(at, conn.urgSeq)) return
   conn.endpoint?.urgent()
   // The one before was never read, and is data like all other now; at the head of the queue it goes.
-  if (conn.urgSeq === conn.copiedSeq && conn.urgState !== URG_NONE && !conn.settings.oobInline && conn.unread > 0) {
+  if (
+    conn.urgSeq === conn.copiedSeq &&
+    conn.urgState !== URG_NONE &&
+    !conn.settings.oobInline &&
+    conn.unread > 0
+  ) {
     conn.copiedSeq = seqAdd(conn.copiedSeq, 1)
     conn.queue.drop(conn.copiedSeq)
   }
   conn.urgState = URG_AWAITED
   conn.urgSeq = at
 }
-

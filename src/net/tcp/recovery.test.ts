@@ -10,7 +10,11 @@ import { Script } from './testing-script.ts'
 const MSS = 1000
 
 /** A connection of 1000-byte segments with a round trip of 100 ms, and `segments` of them on their way. */
-function sending(segments: number, options = 'mss 1000,sackOK,wscale 7', change?: ConstructorParameters<typeof Script>[0]): { script: Script; endpoint: TcpEndpoint } {
+function sending(
+  segments: number,
+  options = 'mss 1000,sackOK,wscale 7',
+  change?: ConstructorParameters<typeof Script>[0],
+): { script: Script; endpoint: TcpEndpoint } {
   const script = new Script(change)
   const listener = script.listen()
   script.inject(`S 0 <${options}>`)

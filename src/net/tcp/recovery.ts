@@ -94,8 +94,7 @@ function detectReno(conn: TcpConnection, outcome: AckOutcome): number {
   const { recovery, sent } = conn
   const first = sent.first
   if (first === undefined) return 0
-  const three = recovery.state < TCP_CA_Recovery && recovery.renoSacked >= Math.min(3 * conn.mss, sent.outstanding - conn.mss)
-  const enough = three && recovery.renoSacked >= Math.min(conn.rack.reordering, 3) * conn.mss
+  const enough = recovery.state < TCP_CA_Recovery && recovery.renoSacked >= 3 * conn.mss
   const partial = recovery.state === TCP_CA_Recovery && outcome.advanced
   if (!enough && !partial) return 0
   if (first.length > conn.mss + 1) sent.split(0, seqAdd(first.seq, conn.mss), FIN | PSH)
@@ -148,7 +147,8 @@ export function enterLoss(conn: TcpConnection): void {
   recovery.highSeq = conn.sndNxt
   recovery.retransmitHint = conn.sndUna
   conn.rack.tlpOut = false
-  recovery.frto = protocol.network.sysctl.ipv4.tcp_frto !== 0 && (isNew || conn.retransmits > 0) && sent.size > 0
+  recovery.frto =
+    protocol.network.sysctl.ipv4.tcp_frto !== 0 && (isNew || conn.retransmits > 0) && sent.size > 0
 }
 
 function markAllLost(conn: TcpConnection): void {
@@ -248,7 +248,8 @@ function endReduction(conn: TcpConnection): void {
 function isEarlyEcho(conn: TcpConnection): boolean {
   const { recovery, protocol } = conn
   const { options } = protocol.segment
-  if (recovery.retransSince === 0 || !conn.timestamps || !options.timestamp || options.tsecr === 0) return false
+  if (recovery.retransSince === 0 || !conn.timestamps || !options.timestamp || options.tsecr === 0)
+    return false
   return seqBefore(options.tsecr, recovery.retransStamp)
 }
 
@@ -338,7 +339,8 @@ function anyRetransmitted(conn: TcpConnection): boolean {
 /** Open if there is no sign of trouble, else Disorder. */
 export function keepOpen(conn: TcpConnection): void {
   const { recovery, sent } = conn
-  const trouble = sent.sacked + sent.lost + recovery.renoSacked > 0 || anyRetransmitted(conn) || recovery.canUndo
+  const trouble =
+    sent.sacked + sent.lost + recovery.renoSacked > 0 || anyRetransmitted(conn) || recovery.canUndo
   const state = trouble ? TCP_CA_Disorder : TCP_CA_Open
   if (state === recovery.state) return
   recovery.state = state

@@ -151,7 +151,8 @@ export class SynRequest implements TableEntry, Expiry {
 
   #mayAnswer(): boolean {
     const protocol = this.#protocol
-    if (protocol.now - this.#lastAckAt < protocol.network.sysctl.ipv4.tcp_invalid_ratelimit * MSEC) return false
+    if (protocol.now - this.#lastAckAt < protocol.network.sysctl.ipv4.tcp_invalid_ratelimit * MSEC)
+      return false
     this.#lastAckAt = protocol.now
     return true
   }

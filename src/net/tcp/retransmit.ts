@@ -2,12 +2,13 @@
 import { TCP_CA_CWR, TCP_CA_Loss } from '../../abi/constants.ts'
 import { EAGAIN } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
-import { TIMER_RTO, type TcpConnection } from './connection.ts'
+import { type TcpConnection, TIMER_RTO } from './connection.ts'
 import { currentMss, sendSegment, sendSyn } from './control-segment.ts'
 import { armTimer, inFlight } from './output.ts'
 import { ACK, FIN, PSH, SYN } from './segment.ts'
 import { LOST, type SentSegment } from './sent-queue.ts'
 import { seqAdd, seqAfter, seqBefore, seqDiff } from './sequence.ts'
+import { gsoMaxSize } from './sizes.ts'
 
 /** Retransmits lost segments while the window has room. */
 export function retransmitLost(conn: TcpConnection): void {
@@ -41,7 +42,7 @@ export function retransmitAt(conn: TcpConnection, index: number, room: number): 
   // A peer that has shrunk its window gets only the first byte it waits for.
   const window = seqDiff(conn.windowEnd, segment.seq)
   if (window <= 0 && segment.seq !== conn.sndUna) return -EAGAIN
-  let most = Math.min(room, protocol.gsoMaxSize(conn), window > 0 ? window : mss)
+  let most = Math.min(room, gsoMaxSize(conn), window > 0 ? window : mss)
   most = Math.max(most - (most % mss), mss)
   const length = payloadOf(segment)
   if (length > most) sent.split(index, seqAdd(segment.seq, most), FIN | PSH)
@@ -92,5 +93,6 @@ function payloadOf(segment: SentSegment): number {
 export function noteLost(conn: TcpConnection, segment: SentSegment): void {
   const { recovery, sent } = conn
   sent.markLost(segment)
-  if (segment.is(LOST) && seqAfter(recovery.retransmitHint, segment.seq)) recovery.retransmitHint = segment.seq
+  if (segment.is(LOST) && seqAfter(recovery.retransmitHint, segment.seq))
+    recovery.retransmitHint = segment.seq
 }

@@ -11,6 +11,9 @@ import { FIN, PSH, type Segment, SYN } from './segment.ts'
 import { EVER_RETRANSMITTED, RETRANSMITTED, SACKED, type SentSegment } from './sent-queue.ts'
 import { type Seq, seqAfter, seqBefore, seqDiff, seqWithin } from './sequence.ts'
 
+/** Segments that the scoreboard is split into at most: a peer with a tiny MSS must not make each acknowledgement dear. */
+const MAX_SEGMENTS = 8192
+
 /** Takes the SACK blocks of `segment` into the scoreboard. */
 export function processSacks(conn: TcpConnection, segment: Segment, outcome: AckOutcome): void {
   const { sacks, sackCount } = segment.options
@@ -64,6 +67,8 @@ function markRange(conn: TcpConnection, outcome: AckOutcome, start: Seq, end: Se
     let segment = sent.at(i)
     if (!seqBefore(segment.seq, end)) return
     if (segment.is(SACKED)) continue
+    const whole = !seqBefore(segment.seq, start) && !seqAfter(segment.end, end)
+    if (!whole && sent.size >= MAX_SEGMENTS) continue
     if (seqBefore(segment.seq, start)) {
       const cut = wholeSegments(segment, start, mss, Math.ceil)
       if (cut === segment.end) continue
@@ -102,7 +107,8 @@ export function removeAcknowledged(conn: TcpConnection, outcome: AckOutcome): vo
       break
     }
     if (!first.is(SACKED)) arrived(conn, outcome, first, false)
-    else if (!first.is(EVER_RETRANSMITTED)) outcome.originalAcked ||= !seqAfter(first.end, conn.recovery.highSeq)
+    else if (!first.is(EVER_RETRANSMITTED))
+      outcome.originalAcked ||= !seqAfter(first.end, conn.recovery.highSeq)
     if ((first.flags & SYN) === 0) outcome.dataAcked = true
     sent.shift()
   }

@@ -37,6 +37,8 @@ export class Segment {
   flags = 0
   /** As in the header, not scaled. */
   window = 0
+  /** It came with SYN: the window is what it is, RFC 7323 §2.2. */
+  opening = false
   urgent = 0
   /** Offset of the payload in the packet's bytes. */
   payload = 0
@@ -48,6 +50,10 @@ export class Segment {
   unit = 0
   readonly options = new TcpOptions()
 
+  /** The window in bytes, of a peer with this scale. */
+  scaledWindow(wscale: number): number {
+    return this.opening ? this.window : this.window << wscale
+  }
   has(flags: number): boolean {
     return (this.flags & flags) !== 0
   }
@@ -78,6 +84,7 @@ export class Segment {
     this.ack = view.getInt32(start + 8)
     this.flags = words & 0xff
     this.window = view.getUint16(start + 14)
+    this.opening = (words & SYN) !== 0
     this.urgent = view.getUint16(start + 18)
     this.payload = start + header
     this.length = total - header
@@ -85,6 +92,12 @@ export class Segment {
     this.end = (this.seq + this.length + (this.flags & FIN) + ((this.flags & SYN) >>> 1)) | 0
     this.options.parse(view, start + TCP_HEADER, start + header, (this.flags & SYN) !== 0)
     return SEGMENT_OK
+  }
+
+  /** SYN has been dealt with: what follows it is looked at as if it stood alone. */
+  dropSyn(): void {
+    this.flags &= ~SYN
+    this.seq = (this.seq + 1) | 0
   }
 
   /** The packet, whose owner the caller now is. */

@@ -18,7 +18,13 @@ export class SipHash {
   }
 
   /** Hashes a pair of addresses, a pair of ports and one number more. */
-  flow(source: IpAddress, destination: IpAddress, sourcePort: number, destinationPort: number, extra: number): number {
+  flow(
+    source: IpAddress,
+    destination: IpAddress,
+    sourcePort: number,
+    destinationPort: number,
+    extra: number,
+  ): number {
     this.#start()
     if (!source.isV4) {
       this.#word(source.w0, source.w1)
@@ -65,7 +71,15 @@ export class SipHash {
   }
 
   #round(): void {
-    let [v0l, v0h, v1l, v1h, v2l, v2h, v3l, v3h] = this.#v
+    const v = this.#v
+    let v0l = v[0]
+    let v0h = v[1]
+    let v1l = v[2]
+    let v1h = v[3]
+    let v2l = v[4]
+    let v2h = v[5]
+    let v3l = v[6]
+    let v3h = v[7]
     let t: number
     // v0 += v1; v1 <<<= 13; v1 ^= v0; v0 <<<= 32
     t = (v0l >>> 0) + (v1l >>> 0)
@@ -101,7 +115,6 @@ export class SipHash {
     t = v2l
     v2l = v2h
     v2h = t
-    const v = this.#v
     v[0] = v0l
     v[1] = v0h
     v[2] = v1l

@@ -5,11 +5,12 @@ import { TCP_CLOSE, TCP_ESTABLISHED } from '../../abi/constants.ts'
 import { ECONNREFUSED } from '../../abi/errno.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import { IpAddress, V4_ANY, V6_ANY } from '../address.ts'
+import { StackNetwork } from '../inet/stack-network.ts'
 import { addRoute, TestNet } from '../ip/testing.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { TcpEndpoint } from './endpoint.ts'
-import { installTcp } from './install.ts'
-import type { TcpProtocol } from './protocol.ts'
+import { TcpProtocol } from './protocol.ts'
+import { IPPROTO_TCP } from './segment.ts'
 
 function pass(net: TestNet, client: TcpEndpoint, listener: TcpEndpoint, size: number): TcpEndpoint {
   net.run(3)
@@ -28,6 +29,12 @@ function pass(net: TestNet, client: TcpEndpoint, listener: TcpEndpoint, size: nu
   }
   assert.deepEqual(into, bytes)
   return server
+}
+
+function installTcp(stack: IpStack): TcpProtocol {
+  const tcp = new TcpProtocol(new StackNetwork(stack))
+  stack.protocols[IPPROTO_TCP] = tcp
+  return tcp
 }
 
 function listenOn(tcp: TcpProtocol, address: IpAddress): TcpEndpoint {
@@ -78,6 +85,38 @@ for (const [name, from, to] of [
     pass(net, client, listener, 300_000)
   })
 }
+
+test('tcp: a namespace that ends takes connections in every state with it', () => {
+  const net = new TestNet()
+  const tcp = installTcp(net.stack())
+  const listener = listenOn(tcp, V4_ANY)
+  const clients = [1, 2, 3].map(() => new TcpEndpoint(tcp))
+  for (const client of clients) assert.equal(client.connect(IpAddress.of('127.0.0.1'), 80), 0)
+  net.run(0.1)
+  clients[0].close()
+  net.run(0.1)
+  listener.accept()!.close()
+  net.run(0.1)
+  assert.ok(tcp.timeWaits > 0)
+  listener.close()
+  for (const client of clients) client.close()
+  tcp.close()
+  assert.equal(tcp.table.size, 0)
+  assert.equal(tcp.memory.allocated, 0)
+})
+
+test('tcp: a port can connect to itself, by a simultaneous open', () => {
+  const net = new TestNet()
+  const self = new TcpEndpoint(installTcp(net.stack()))
+  const address = IpAddress.of('127.0.0.1')
+  assert.equal(self.bind(address, 4000), 0)
+  assert.equal(self.connect(address, 4000), 0)
+  net.run(0.1)
+  assert.equal(self.state, TCP_ESTABLISHED)
+  assert.equal(self.send(new BufferSrc(new Uint8Array(10)), 0), 10)
+  net.run(0.1)
+  assert.equal(self.receive(new BufferDst(new Uint8Array(20)), 0), 10)
+})
 
 test('tcp: a closed port refuses over loopback', () => {
   const net = new TestNet()

@@ -81,7 +81,8 @@ export class ConnectionTable {
     h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35) ^ ((localPort << 16) | remotePort)
     if (!remote.isV4) {
       h = Math.imul(h ^ (h >>> 15), 0x85ebca6b) ^ remote.w2
-      h = Math.imul(h ^ (h >>> 15), 0xc2b2ae35) ^ remote.w1 ^ Math.imul(remote.w0, 31) ^ Math.imul(local.w2, 17)
+      h =
+        Math.imul(h ^ (h >>> 15), 0xc2b2ae35) ^ remote.w1 ^ Math.imul(remote.w0, 31) ^ Math.imul(local.w2, 17)
     }
     h = Math.imul(h ^ (h >>> 16), 0x7feb352d) ^ this.#seed
     return Math.imul(h ^ (h >>> 15), 0x846ca68b) ^ (h >>> 16)

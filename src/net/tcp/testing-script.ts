@@ -6,7 +6,6 @@
  * flags (S F R P . U E W, '-' for none), sequence range, and what else counts; sequence numbers relative to each side's SYN,
  * '.' for ACK. `expect` compares only what it names, and always flags and range.
  */
-import assert from 'node:assert/strict'
 import { IpAddress } from '../address.ts'
 import { CHECKSUM_VERIFIED, type Packet } from '../packet.ts'
 import { TcpEndpoint } from './endpoint.ts'
@@ -118,7 +117,16 @@ export class Script {
     const header = TCP_HEADER + bytes.length
     const packet = this.host.runtime.packets.allocate(header + length)
     packet.append(header + length)
-    writeHeader(packet, this.port, this.localPort, (PEER_ISN + seq) | 0, (this.isn + ack) | 0, header, flags, window)
+    writeHeader(
+      packet,
+      this.port,
+      this.localPort,
+      (PEER_ISN + seq) | 0,
+      (this.isn + ack) | 0,
+      header,
+      flags,
+      window,
+    )
     packet.view.setUint16(packet.start + 18, urgent)
     packet.bytes.set(bytes, packet.start + TCP_HEADER)
     for (let i = 0; i < length; i++) packet.bytes[packet.start + header + i] = (seq + i) & 0xff
@@ -131,7 +139,8 @@ export class Script {
 
   #options(text: string): Uint8Array {
     const out: number[] = []
-    const u32 = (n: number): void => void out.push((n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255)
+    const u32 = (n: number): void =>
+      void out.push((n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255)
     for (const option of text === '' ? [] : text.split(',')) {
       const [name, ...args] = option.split(' ')
       if (name === 'mss') out.push(2, 4, Number(args[0]) >> 8, Number(args[0]) & 255)
@@ -151,18 +160,19 @@ export class Script {
   /** The next segment of the host. */
   expect(text: string): void {
     const packet = this.#out.shift()
-    assert.ok(packet !== undefined, `expected ${text}, but nothing was sent`)
+    if (packet === undefined) throw new Error(`expected ${text}, but nothing was sent`)
     const segment = new Segment()
     segment.parse(packet)
     if (segment.has(SYN)) this.isn = segment.seq
     this.localPort = segment.sourcePort
     const actual = formatSegment(packet, this.isn, PEER_ISN)
     packet.release()
-    assert.equal(reduced(actual, text), text)
+    if (reduced(actual, text) !== text) throw new Error(`expected ${text}, but ${actual} was sent`)
   }
 
   expectNothing(): void {
-    assert.deepEqual(this.sent(), [])
+    const sent = this.sent()
+    if (sent.length > 0) throw new Error(`expected nothing, but ${sent.join(', ')} was sent`)
   }
 
   /** Everything the host has sent meanwhile. */
@@ -184,7 +194,7 @@ export class Script {
     this.sent()
     this.inject(`. 1 ack 1 win ${window}`)
     const endpoint = listener.accept()
-    assert.ok(endpoint !== undefined, 'no connection')
+    if (endpoint === undefined) throw new Error('no connection')
     this.listener = listener
     this.expectNothing()
     return endpoint
@@ -193,8 +203,8 @@ export class Script {
 
   listen(backlog = 5): TcpEndpoint {
     const listener = new TcpEndpoint(this.host.tcp)
-    assert.equal(listener.bind(this.host.address, 80), 0)
-    assert.equal(listener.listen(backlog), 0)
+    const status = listener.bind(this.host.address, 80) || listener.listen(backlog)
+    if (status !== 0) throw new Error(`can't listen: ${status}`)
     return listener
   }
 }

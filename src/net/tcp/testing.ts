@@ -225,7 +225,13 @@ export function split(packet: Packet, send: (packet: Packet) => void): void {
 }
 
 /** Two hosts and what joins them. */
-export function connectHosts(world: World, a: TestHost, b: TestHost, there: LinkOptions, back: LinkOptions): void {
+export function connectHosts(
+  world: World,
+  a: TestHost,
+  b: TestHost,
+  there: LinkOptions,
+  back: LinkOptions,
+): void {
   a.link = new Link(world, there)
   b.link = new Link(world, back)
   a.link.to = b

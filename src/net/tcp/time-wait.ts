@@ -140,7 +140,8 @@ export class TimeWait implements TableEntry, Expiry, PortOwner {
       resetReply(this.#protocol, segment)
       return TW_DONE
     }
-    if (!segment.has(ACK) || !seqAfter(segment.end, this.rcvNxt) || segment.end === segment.seq) return TW_DONE
+    if (!segment.has(ACK) || !seqAfter(segment.end, this.rcvNxt) || segment.end === segment.seq)
+      return TW_DONE
     if (!segment.has(FIN) || segment.end !== seqAdd(this.rcvNxt, 1)) {
       // Data for nobody.
       this.kill()

@@ -14,7 +14,7 @@ import {
 } from '../../abi/constants.ts'
 import { ETIMEDOUT } from '../../abi/errno.ts'
 import type { Timer } from '../../kernel/timers.ts'
-import { TIMER_PROBE, TIMER_REORDER, TIMER_RTO, TIMER_TLP, type TcpConnection } from './connection.ts'
+import { type TcpConnection, TIMER_PROBE, TIMER_REORDER, TIMER_RTO, TIMER_TLP } from './connection.ts'
 import { sendProbeSegment, sendReset } from './control-segment.ts'
 import { armTimer, output, wakeUp } from './output.ts'
 import { reorderTimeout, sendLossProbe } from './rack.ts'
@@ -22,6 +22,7 @@ import { delayedAckTimeout } from './receive.ts'
 import { enterLoss } from './recovery.ts'
 import { retransmitAt } from './retransmit.ts'
 import { MSEC } from './rtt.ts'
+import { updateMss } from './sizes.ts'
 
 export function connectionTimer(conn: TcpConnection, timer: Timer): void {
   const { now, network } = conn.protocol
@@ -149,7 +150,9 @@ function hasRetried(conn: TcpConnection, tries: number): boolean {
   const most = maxRto(conn)
   const doubling = Math.floor(Math.log2(most / base))
   const time =
-    tries <= doubling ? (2 * 2 ** tries - 1) * base : (2 * 2 ** doubling - 1) * base + (tries - doubling) * most
+    tries <= doubling
+      ? (2 * 2 ** tries - 1) * base
+      : (2 * 2 ** doubling - 1) * base + (tries - doubling) * most
   return protocol.now - recovery.retransSince >= time
 }
 
@@ -171,7 +174,7 @@ function detectBlackHole(conn: TcpConnection): void {
   const overhead = conn.pmtu - conn.mss
   const mss = Math.max(Math.min(ipv4.tcp_base_mss, conn.mss / 2), ipv4.tcp_mtu_probe_floor)
   conn.mtuCap = Math.floor(mss) + overhead
-  conn.protocol.updateMss(conn)
+  updateMss(conn)
 }
 
 /** The window is closed, or a cork has held long enough. */

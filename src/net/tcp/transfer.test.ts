@@ -4,8 +4,8 @@ import { test } from 'node:test'
 import { TCP_CLOSE } from '../../abi/constants.ts'
 import { EAGAIN } from '../../abi/errno.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
-import { SEND_SHUTDOWN } from '../socket.ts'
 import { TcpEndpoint } from './endpoint.ts'
+import { SEND_SHUTDOWN } from './shutdown.ts'
 import { CONNECTION } from './table.ts'
 import { connectHosts, type LinkOptions, TestHost, World } from './testing.ts'
 
@@ -137,7 +137,13 @@ function nothingLeft(host: TestHost, seed: number): void {
 }
 
 test('tcp: a transfer in both directions over a good link', () => {
-  const took = transfer({ seed: 1, there: { delay: 10 }, back: { delay: 10 }, sizes: [300_000, 200_000], limit: 5 })
+  const took = transfer({
+    seed: 1,
+    there: { delay: 10 },
+    back: { delay: 10 },
+    sizes: [300_000, 200_000],
+    limit: 5,
+  })
   assert.ok(took < 1, `${took} s`)
 })
 

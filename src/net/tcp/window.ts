@@ -12,6 +12,7 @@ const MAX_UNSCALED = 0xffff
 /** How much of `space` bytes of memory is promised to the peer: tcp_adv_win_scale; the rest is for overhead. */
 export function windowOfSpace(conn: Pick<TcpConnection, 'protocol'>, space: number): number {
   const scale = conn.protocol.network.sysctl.ipv4.tcp_adv_win_scale
+  if (scale === 1) return space > 0 ? Math.floor(space / 2) : 0
   const window = scale > 0 ? space - space / 2 ** scale : space / 2 ** -scale
   return Math.max(0, Math.floor(window))
 }
@@ -67,7 +68,7 @@ export function idealWindow(conn: TcpConnection): number {
   }
   free = Math.min(free, conn.rcvSsthresh)
   if (conn.rcvWscale > 0) {
-    const unit = 2 ** conn.rcvWscale
+    const unit = 1 << conn.rcvWscale
     return Math.ceil(free / unit) * unit
   }
   const current = receiveWindow(conn)
@@ -84,21 +85,23 @@ export function advertiseWindow(conn: TcpConnection): number {
   if (window < current) {
     // What was offered stays offered.
     if (window === 0) ext.TCPWantZeroWindowAdv++
-    const unit = 2 ** conn.rcvWscale
+    const unit = 1 << conn.rcvWscale
     window = Math.ceil(current / unit) * unit
   }
-  window = Math.min(window, MAX_UNSCALED * 2 ** conn.rcvWscale)
+  window = Math.min(window, MAX_UNSCALED * (1 << conn.rcvWscale))
   if (window === 0 && conn.rcvWnd !== 0) ext.TCPToZeroWindowAdv++
   else if (window !== 0 && conn.rcvWnd === 0) ext.TCPFromZeroWindowAdv++
   conn.rcvWnd = window
   conn.rcvWup = conn.rcvNxt
-  return Math.floor(window / 2 ** conn.rcvWscale)
+  return Math.floor(window / (1 << conn.rcvWscale))
 }
 
 /** A segment of some length came in order: the peer is worth a larger window. */
 export function growWindow(conn: TcpConnection, length: number): void {
   if (length <= 128 || conn.protocol.memory.pressure) return
-  const room = Math.min(conn.windowClamp, windowOfSpace(conn, conn.settings.rcvbuf - conn.receiveCharge)) - conn.rcvSsthresh
+  const room =
+    Math.min(conn.windowClamp, windowOfSpace(conn, conn.settings.rcvbuf - conn.receiveCharge)) -
+    conn.rcvSsthresh
   if (room > 0) conn.rcvSsthresh += Math.min(room, Math.max(2 * conn.advertisedMss, 2 * length))
 }
 
@@ -140,7 +143,8 @@ export function adjustReceiveSpace(conn: TcpConnection): void {
       if (rcvbuf > conn.settings.rcvbuf && !conn.protocol.memory.pressure) {
         conn.settings.rcvbuf = rcvbuf
         conn.windowClamp = windowOfSpace(conn, rcvbuf)
-        if (conn.settings.windowClamp > 0) conn.windowClamp = Math.min(conn.windowClamp, conn.settings.windowClamp)
+        if (conn.settings.windowClamp > 0)
+          conn.windowClamp = Math.min(conn.windowClamp, conn.settings.windowClamp)
       }
     }
     conn.space = copied

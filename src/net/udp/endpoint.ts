@@ -6,7 +6,19 @@
  * Received datagrams stay in their packets: the data is from packet.transport + 8 to packet.end; source, destination, ttl,
  * tos and device are the packet's.
  */
-import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRNORM } from '../../abi/constants.ts'
+import {
+  IPPROTO_UDP,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+  POLLRDHUP,
+  POLLRDNORM,
+  POLLWRNORM,
+  RTN_BROADCAST,
+  RTN_LOCAL,
+  RTN_UNICAST,
+} from '../../abi/constants.ts'
 import {
   EACCES,
   EADDRINUSE,
@@ -26,8 +38,9 @@ import { type IpAddress, V4_ANY, V6_ANY } from '../address.ts'
 import { pseudoHeaderSum } from '../checksum.ts'
 import { ErrorQueue, type QueuedError, SO_EE_ORIGIN_LOCAL } from '../ip/error-queue.ts'
 import { Flow, type Route } from '../ip/flow.ts'
+import { mtuFor } from '../ip/ipv4-output.ts'
 import { isAllHosts, type Membership } from '../ip/multicast.ts'
-import { IPV4_HEADER, IPV6_HEADER, PROTO_UDP, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST } from '../ip/numbers.ts'
+import { IPV4_HEADER, IPV6_HEADER } from '../ip/numbers.ts'
 import { addressType4 } from '../ip/routing4.ts'
 import { CHECKSUM_NONE, CHECKSUM_PARTIAL, GSO_UDP, type Packet, PacketQueue } from '../packet.ts'
 import type { UdpProtocol } from './protocol.ts'
@@ -114,7 +127,7 @@ export class UdpEndpoint {
     this.protocol = protocol
     this.isV6 = isV6
     this.local = this.remote = isV6 ? V6_ANY : V4_ANY
-    this.flow.protocol = PROTO_UDP
+    this.flow.protocol = IPPROTO_UDP
     const { core } = protocol.stack.sysctls
     this.receiveBuffer = core.rmem_default
     this.sendBuffer = core.wmem_default
@@ -346,13 +359,9 @@ export class UdpEndpoint {
       }
       packet.gsoType = GSO_UDP
       packet.gsoSize = segment
-    } else if (
-      length + headers > route.mtu &&
-      !flow.mayFragment &&
-      !(flow.ignoresPathMtu && length + headers <= route.device.mtu)
-    ) {
+    } else if (!flow.mayFragment && length + headers > mtuFor(flow, route)) {
       packet.release()
-      this.#tooLong(flow, route.mtu)
+      this.#tooLong(flow, mtuFor(flow, route))
       return -EMSGSIZE
     }
     view.setUint16(start, this.localPort)
@@ -362,7 +371,7 @@ export class UdpEndpoint {
       view.setUint16(start + 6, 0)
       packet.checksum = CHECKSUM_NONE
     } else {
-      view.setUint16(start + 6, pseudoHeaderSum(route.source, destination, PROTO_UDP, length))
+      view.setUint16(start + 6, pseudoHeaderSum(route.source, destination, IPPROTO_UDP, length))
       packet.checksum = CHECKSUM_PARTIAL
       packet.checksumStart = start
       packet.checksumOffset = 6

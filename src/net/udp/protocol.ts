@@ -9,11 +9,11 @@ import {
   ICMPV6_DEST_UNREACH,
   ICMPV6_PORT_UNREACH,
   IP_PMTUDISC_DONT,
+  IPPROTO_UDP,
 } from '../../abi/constants.ts'
 import { type IpAddress, V4_LOOPBACK, V6_LOOPBACK } from '../address.ts'
 import { pseudoHeaderSum, sumView } from '../checksum.ts'
 import { type QueuedError, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } from '../ip/error-queue.ts'
-import { PROTO_UDP } from '../ip/numbers.ts'
 import type { IcmpError, TransportProtocol } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_NONE, CHECKSUM_VERIFIED, GSO_NONE, GSO_UDP, type Packet } from '../packet.ts'
@@ -28,7 +28,7 @@ export class UdpProtocol implements TransportProtocol {
   constructor(stack: IpStack) {
     this.stack = stack
     this.#secret = stack.random.u32()
-    stack.protocols[PROTO_UDP] = this
+    stack.protocols[IPPROTO_UDP] = this
   }
 
   endpoint(isV6: boolean): UdpEndpoint {
@@ -181,7 +181,7 @@ export class UdpProtocol implements TransportProtocol {
     if (packet.checksum !== CHECKSUM_NONE) return true
     // RFC 768: zero is 'none'; IPv6 has nothing else that would protect the addresses.
     if (view.getUint16(start + 6) === 0) return destination.isV4
-    if (sumView(view, start, length, pseudoHeaderSum(source, destination, PROTO_UDP, length)) !== 0xffff)
+    if (sumView(view, start, length, pseudoHeaderSum(source, destination, IPPROTO_UDP, length)) !== 0xffff)
       return false
     packet.checksum = CHECKSUM_VERIFIED
     return true

@@ -2,13 +2,14 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, posix } from 'node:path'
 import { UserError } from '../../sandbox/user-error.ts'
+import { isHostRoot } from '../host-root.ts'
 import { readText, tryWrite } from './files.ts'
 import { UNIFIED } from './hierarchies.ts'
 
-/** Not permitted, or the hierarchy is mounted read-only: an ordinary user goes without. */
+/** Not permitted, or the hierarchy is mounted read-only: who is not the host's root goes without. */
 const REFUSALS = new Set(['EACCES', 'EPERM', 'EROFS'])
 
-/** Whether it could be made: only for root, and where something is `wanted` of it, it must be. */
+/** Whether it could be made: only for the host's root, and where something is `wanted` of it, it must be. */
 export function makeDirectory(
   controller: string,
   mountpoint: string,
@@ -20,7 +21,7 @@ export function makeDirectory(
     return true
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    if (REFUSALS.has(code ?? '') && !wanted && process.geteuid!() !== 0) return false
+    if (REFUSALS.has(code ?? '') && !wanted && !isHostRoot()) return false
     throw new UserError(`the cgroup ${directory} can't be made: ${message}`)
   }
 }

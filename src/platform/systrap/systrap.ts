@@ -84,8 +84,8 @@ export class Systrap implements Platform {
   readonly hwcap: number
   readonly hwcap2: number
   readonly minSignalStack: number
-  readonly cpus: readonly number[]
-  readonly cpuCount: number
+  cpus: readonly number[] = [0]
+  cpuCount = 1
   readonly xstateSize: number
   readonly xstateMask: number
   patching = true
@@ -100,7 +100,7 @@ export class Systrap implements Platform {
   residentPages: ((pid: number) => number) | undefined = undefined
   peakPages: ((pid: number) => number) | undefined = undefined
   /** How long a new thread may spin while it waits for the sentry; later the addon decides. */
-  readonly stubSpin: number
+  stubSpin = 0
 
   #zygote: number
   readonly #vdsoFrom: number
@@ -132,9 +132,7 @@ export class Systrap implements Platform {
     // FSGSBASE is not announced: a guest that writes GS by itself would lose its slot.
     this.hwcap2 = start.hwcap2 & ~2
     this.minSignalStack = start.minSignalStack
-    this.cpus = allowedCpus(addon)
-    this.cpuCount = this.cpus.length
-    this.stubSpin = this.cpuCount > 1 ? STUB_SPIN : 0
+    this.lookAtCpus()
     const info = new DataView(start.info)
     this.xstateSize = info.getUint32(16, true)
     this.xstateMask = info.getUint32(8, true) + info.getUint32(12, true) * 4294967296
@@ -158,6 +156,13 @@ export class Systrap implements Platform {
     if (typeof memory === 'number') throw new Error(`cannot map trampolines (errno ${-memory})`)
     this.trampolines = new Trampolines(memfd, memory, Number(view.getBigUint64(24, true)))
     this.#spare = this.#request()
+  }
+
+  /** To be called when our CPUs may be others than at the start, before there is a guest. */
+  lookAtCpus(): void {
+    this.cpus = allowedCpus(this.addon)
+    this.cpuCount = this.cpus.length
+    this.stubSpin = this.cpuCount > 1 ? STUB_SPIN : 0
   }
 
   /** From now on `next` returns when node's event loop wants to run. */

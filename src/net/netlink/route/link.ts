@@ -9,7 +9,6 @@ import {
   IFLA_GROUP,
   IFLA_IFALIAS,
   IFLA_IFNAME,
-  IFLA_INFO_DATA,
   IFLA_INFO_KIND,
   IFLA_LINKINFO,
   IFLA_MASTER,
@@ -113,7 +112,7 @@ export function newLink(stack: IpStack, request: NetlinkRequest): Status {
   }
   const target = namespaceOf(request.task, attributes, stack)
   if (typeof target === 'number') return target
-  const made = createDevice(request, stack, target, kind, attributes, info.get(IFLA_INFO_DATA))
+  const made = createDevice(request, target, kind, attributes)
   if (typeof made === 'number') return made
   const status = target.devices.register(made, index)
   if (status < 0) {

@@ -67,6 +67,8 @@ import { readAddress } from './address.ts'
 
 /** The largest rtm_type that there is: RTN_MAX. */
 const RTN_MAX = 11
+/** Shown of a route to this machine. */
+const RTCF_LOCAL = 0x80000000
 /** IP6_RT_PRIO_USER: what an IPv6 route has without a metric. */
 const DEFAULT_METRIC6 = 1024
 /** More next hops in one route are refused. */
@@ -245,7 +247,7 @@ export function getRoute(stack: IpStack, request: NetlinkRequest, family: number
   writer.set8(at + RTMSG.rtm_dst_len, isV4 ? 32 : 128)
   writer.set8(at + RTMSG.rtm_table, table < 256 ? table : 252)
   writer.set8(at + RTMSG.rtm_type, route.type)
-  writer.set32(at + RTMSG.rtm_flags, isV4 ? RTM_F_CLONED : 0)
+  writer.set32(at + RTMSG.rtm_flags, isV4 ? RTM_F_CLONED | (route.type === RTN_LOCAL ? RTCF_LOCAL : 0) : 0)
   if (flow.destination !== undefined) writer.bytes(RTA_DST, route.destination.bytes())
   writer.u32(RTA_TABLE, table)
   if (!flow.source.isAny && isV4) writer.bytes(RTA_SRC, flow.source.bytes())

@@ -55,7 +55,8 @@ export class HyStart {
   }
 
   #newRound(window: CongestionWindow, sample: AckSample): void {
-    if (this.#started && this.#cssRounds >= 0 && ++this.#cssRounds >= CSS_ROUNDS) window.ssthresh = window.size
+    if (this.#started && this.#cssRounds >= 0 && ++this.#cssRounds >= CSS_ROUNDS)
+      window.ssthresh = window.size
     this.#started = true
     this.#roundEnd = sample.sndNxt
     this.#lastMin = this.#currentMin

@@ -1,0 +1,390 @@
+/**
+ * PacketSocket: AF_PACKET: frames as links have them: packet(7). PacketSockets taps the stack while there are any; each
+ * socket gets copies of the frames of its protocol and device.
+ *
+ * SOCK_RAW has the link header in front, SOCK_DGRAM has it taken off and, for sending, made from the address. Rings
+ * (PACKET_RX_RING) are not offered: their users fall back to recvmsg(2).
+ */
+import {
+  AF_PACKET,
+  CAP_NET_RAW,
+  ETH_P_ALL,
+  FIONREAD,
+  MSG_OOB,
+  MSG_PEEK,
+  MSG_TRUNC,
+  PACKET_ADD_MEMBERSHIP,
+  PACKET_AUXDATA,
+  PACKET_DROP_MEMBERSHIP,
+  PACKET_HDRLEN,
+  PACKET_IGNORE_OUTGOING,
+  PACKET_MR_ALLMULTI,
+  PACKET_MR_MULTICAST,
+  PACKET_MR_PROMISC,
+  PACKET_ORIGDEV,
+  PACKET_QDISC_BYPASS,
+  PACKET_RESERVE,
+  PACKET_STATISTICS,
+  PACKET_VERSION,
+  POLLERR,
+  POLLIN,
+  POLLOUT,
+  POLLRDNORM,
+  POLLWRBAND,
+  POLLWRNORM,
+  SIOCOUTQ,
+  SO_ATTACH_FILTER,
+  SO_DETACH_FILTER,
+  SOCK_DGRAM,
+  SOCK_PACKET,
+  SOCK_RAW,
+  SOL_PACKET,
+  SOL_SOCKET,
+} from '../../abi/constants.ts'
+import {
+  EADDRNOTAVAIL,
+  EAGAIN,
+  EBUSY,
+  EFAULT,
+  EINVAL,
+  EMSGSIZE,
+  ENETDOWN,
+  ENODEV,
+  ENOENT,
+  ENOPROTOOPT,
+  ENOTCONN,
+  ENXIO,
+  EOPNOTSUPP,
+  EPERM,
+  ESOCKTNOSUPPORT,
+} from '../../abi/errno.ts'
+import { PACKET_MREQ, SOCKADDR_LL, TPACKET_AUXDATA, TPACKET_STATS } from '../../abi/layout.ts'
+import type { OrErrno, Status } from '../../base/result.ts'
+import type { Task } from '../../kernel/task.ts'
+import type { IoctlContext } from '../../vfs/file.ts'
+import { pushEthernet } from '../ip/ethernet.ts'
+import { ETH_HLEN } from '../ip/numbers.ts'
+import type { PacketTap } from '../ip/transport.ts'
+import type { NetDevice } from '../link/device.ts'
+import { PACKET_OUTGOING, type Packet, PacketQueue } from '../packet.ts'
+import { type ReceiveRequest, type SendRequest, Socket } from '../socket.ts'
+import { pushStamps } from './control.ts'
+import { type SocketFilter, setSocketFilter } from './filter.ts'
+import type { InetNetwork } from './network.ts'
+import { intBytes, readInt } from './option-bytes.ts'
+
+const OVERHEAD = 256
+/** TP_STATUS_USER and TP_STATUS_CSUMNOTREADY of struct tpacket_auxdata. */
+const STATUS_USER = 1
+const STATUS_CSUM_NOT_READY = 8
+
+export function createPacketSocket(
+  net: InetNetwork,
+  task: Task,
+  type: number,
+  protocol: number,
+): OrErrno<Socket> {
+  if (!net.capable(task, CAP_NET_RAW)) return -EPERM
+  if (type !== SOCK_DGRAM && type !== SOCK_RAW && type !== SOCK_PACKET) return -ESOCKTNOSUPPORT
+  return type === SOCK_PACKET ? -ESOCKTNOSUPPORT : new PacketSocket(net, type, protocol)
+}
+
+export class PacketSockets implements PacketTap {
+  readonly #net: InetNetwork
+  readonly sockets = new Set<PacketSocket>()
+
+  constructor(net: InetNetwork) {
+    this.#net = net
+  }
+
+  add(socket: PacketSocket): void {
+    if (this.sockets.size === 0) this.#net.ip.taps.push(this)
+    this.sockets.add(socket)
+  }
+  remove(socket: PacketSocket): void {
+    this.sockets.delete(socket)
+    const { taps } = this.#net.ip
+    if (this.sockets.size === 0) taps.splice(taps.indexOf(this), 1)
+  }
+
+  seen(device: NetDevice, packet: Packet): void {
+    for (const socket of this.sockets) socket.seen(device, packet)
+  }
+}
+
+export class PacketSocket extends Socket {
+  readonly #net: InetNetwork
+  /** ETH_P_*, 0: nothing is received. */
+  #etherType: number
+  #device = 0
+  readonly #queue = new PacketQueue()
+  #memory = 0
+  #received = 0
+  #dropped = 0
+  readonly #values = new Map<number, number>()
+  readonly #memberships: { readonly device: number; readonly type: number; readonly address: string }[] = []
+  filter: SocketFilter | undefined = undefined
+
+  /** `protocol` is an ETH_P_* in network byte order, as socket(2) has it. */
+  constructor(net: InetNetwork, type: number, protocol: number) {
+    super(AF_PACKET, type, protocol)
+    this.#net = net
+    this.#etherType = swap(protocol)
+    net.packets.add(this)
+  }
+
+  get etherType(): number {
+    return this.#etherType
+  }
+  get device(): number {
+    return this.#device
+  }
+  get receiveMemory(): number {
+    return this.#memory
+  }
+
+  override poll(): number {
+    const readable = this.#queue.length > 0 ? POLLIN | POLLRDNORM : 0
+    return readable | POLLOUT | POLLWRNORM | POLLWRBAND | (this.error !== 0 ? POLLERR : 0)
+  }
+
+  /** From the tap: doesn't own the packet. */
+  seen(device: NetDevice, packet: Packet): void {
+    if (this.#etherType === 0 || (this.#device !== 0 && device.index !== this.#device)) return
+    const outgoing = packet.type === PACKET_OUTGOING
+    // What goes out is only shown to those who want everything.
+    if (outgoing && (this.#etherType !== ETH_P_ALL || (this.#values.get(PACKET_IGNORE_OUTGOING) ?? 0) !== 0)) return
+    if (this.#etherType !== ETH_P_ALL && packet.networkProtocol !== this.#etherType) return
+    const header = device.headerLength
+    const frame = outgoing || header === 0 ? packet.start : packet.link
+    const start = this.type === SOCK_RAW ? frame : frame + header
+    let keep = packet.end - start
+    if (this.filter !== undefined) keep = Math.min(this.filter.run(packet, start), keep)
+    if (keep === 0) return
+    const cost = packet.bytes.length + OVERHEAD
+    if (this.#memory + cost > this.options.rcvbuf) {
+      this.#dropped++
+      return
+    }
+    this.#received++
+    const copy = packet.clone()
+    copy.start += start - packet.start
+    copy.trim(keep)
+    copy.device = device
+    copy.mark = packet.end - start
+    this.#memory += cost
+    this.#queue.push(copy)
+    this.waitQueue.wake(POLLIN | POLLRDNORM)
+  }
+
+  override bind(_task: Task, address: Uint8Array): Status {
+    const view = new DataView(address.buffer, address.byteOffset, address.length)
+    if (address.length < SOCKADDR_LL.size || view.getUint16(0, true) !== AF_PACKET) return -EINVAL
+    const index = view.getInt32(SOCKADDR_LL.sll_ifindex, true)
+    const device = index === 0 ? undefined : this.#net.ip.devices.byIndex(index)
+    if (index !== 0 && device === undefined) return -ENODEV
+    this.#device = index
+    const protocol = view.getUint16(SOCKADDR_LL.sll_protocol)
+    if (protocol !== 0) this.#etherType = protocol
+    if (device !== undefined && !device.up) {
+      this.error = ENETDOWN
+      this.waitQueue.wake(POLLERR)
+    }
+    return 0
+  }
+
+  override name(peer: boolean): OrErrno<Uint8Array> {
+    if (peer) return -EOPNOTSUPP
+    const device = this.#net.ip.devices.byIndex(this.#device)
+    return this.#address(this.#etherType, this.#device, device?.type ?? 0, 0, device?.address)
+  }
+  #address(protocol: number, index: number, type: number, packetType: number, address?: Uint8Array): Uint8Array {
+    const bytes = new Uint8Array(SOCKADDR_LL.size)
+    const view = new DataView(bytes.buffer)
+    view.setUint16(SOCKADDR_LL.sll_family, AF_PACKET, true)
+    view.setUint16(SOCKADDR_LL.sll_protocol, protocol)
+    view.setInt32(SOCKADDR_LL.sll_ifindex, index, true)
+    view.setUint16(SOCKADDR_LL.sll_hatype, type, true)
+    view.setUint8(SOCKADDR_LL.sll_pkttype, packetType)
+    if (address !== undefined) {
+      view.setUint8(SOCKADDR_LL.sll_halen, address.length)
+      bytes.set(address, SOCKADDR_LL.sll_addr)
+    }
+    return bytes
+  }
+
+  override send(_task: Task, request: SendRequest): number {
+    let index = this.#device
+    let protocol = this.#etherType
+    let target: Uint8Array | undefined
+    if (request.address !== undefined) {
+      const { address } = request
+      if (address.length < SOCKADDR_LL.size) return -EINVAL
+      const view = new DataView(address.buffer, address.byteOffset, address.length)
+      const length = view.getUint8(SOCKADDR_LL.sll_halen)
+      if (length > 8) return -EINVAL
+      index = view.getInt32(SOCKADDR_LL.sll_ifindex, true)
+      protocol = view.getUint16(SOCKADDR_LL.sll_protocol)
+      target = address.subarray(SOCKADDR_LL.sll_addr, SOCKADDR_LL.sll_addr + length)
+    } else if (index === 0) {
+      return -ENOTCONN
+    }
+    const device = this.#net.ip.devices.byIndex(index)
+    if (device === undefined) return -ENXIO
+    if (!device.up) return -ENETDOWN
+    const header = device.headerLength
+    const length = request.src.remaining
+    const payload = this.type === SOCK_RAW ? length - header : length
+    if (this.type === SOCK_RAW && length < header) return -EINVAL
+    if (payload > device.mtu) return -EMSGSIZE
+    if (this.type === SOCK_DGRAM && header === ETH_HLEN && (target === undefined || target.length < 6)) return -EINVAL
+    const packet = this.#net.ip.packets.allocate(length)
+    const at = packet.append(length)
+    if (length > 0 && request.src.take(packet.bytes.subarray(at, at + length)) < length) {
+      packet.release()
+      return -EFAULT
+    }
+    if (this.type === SOCK_RAW && header === ETH_HLEN) protocol = packet.view.getUint16(at + 12)
+    packet.networkProtocol = protocol
+    if (this.type === SOCK_DGRAM && header === ETH_HLEN) pushEthernet(packet, target!, device.address, protocol)
+    packet.network = packet.start + header
+    const status = this.#net.ip.transmit(device, packet)
+    return status < 0 ? status : length
+  }
+
+  override receive(_task: Task, request: ReceiveRequest): number {
+    const { flags, dst } = request
+    if ((flags & MSG_OOB) !== 0) return -EINVAL
+    this.#net.settle()
+    const error = this.takeError()
+    if (error < 0) return error
+    const packet = this.#queue.first
+    if (packet === undefined) return -EAGAIN
+    const { length, device } = packet
+    const size = Math.min(length, dst.remaining)
+    if (size < length) request.outFlags |= MSG_TRUNC
+    const done = size === 0 ? 0 : dst.put(packet.bytes.subarray(packet.start, packet.start + size))
+    const hasHeader = device !== undefined && device.headerLength === ETH_HLEN && packet.link >= 0
+    const source = hasHeader ? packet.bytes.slice(packet.link + 6, packet.link + 12) : undefined
+    request.address = this.#address(packet.networkProtocol, device?.index ?? 0, device?.type ?? 0, packet.type, source)
+    pushStamps(this, packet.timestamp || this.#net.realtime(), request)
+    if ((this.#values.get(PACKET_AUXDATA) ?? 0) !== 0) {
+      request.control.push({ level: SOL_PACKET, type: PACKET_AUXDATA, data: this.#auxiliary(packet) })
+    }
+    if ((flags & MSG_PEEK) === 0) {
+      this.#queue.shift()
+      this.#memory -= packet.bytes.length + OVERHEAD
+      packet.release()
+    }
+    if (done < size) return done < 0 ? done : -EFAULT
+    return (flags & MSG_TRUNC) !== 0 ? length : size
+  }
+
+  /** struct tpacket_auxdata. */
+  #auxiliary(packet: Packet): Uint8Array {
+    const view = new DataView(new ArrayBuffer(TPACKET_AUXDATA.size))
+    const partial = packet.checksum === 2 ? STATUS_CSUM_NOT_READY : 0
+    view.setUint32(TPACKET_AUXDATA.tp_status, STATUS_USER | partial, true)
+    view.setUint32(TPACKET_AUXDATA.tp_len, packet.mark, true)
+    view.setUint32(TPACKET_AUXDATA.tp_snaplen, packet.length, true)
+    const header = this.type === SOCK_RAW ? (packet.device?.headerLength ?? 0) : 0
+    view.setUint16(TPACKET_AUXDATA.tp_net, header, true)
+    return new Uint8Array(view.buffer)
+  }
+
+  override getOption(_task: Task, level: number, name: number, _length: number): OrErrno<Uint8Array> | undefined {
+    if (level === SOL_SOCKET) return undefined
+    if (level !== SOL_PACKET) return -ENOPROTOOPT
+    switch (name) {
+      case PACKET_STATISTICS: {
+        const view = new DataView(new ArrayBuffer(TPACKET_STATS.size))
+        view.setUint32(TPACKET_STATS.tp_packets, this.#received + this.#dropped, true)
+        view.setUint32(TPACKET_STATS.tp_drops, this.#dropped, true)
+        this.#received = this.#dropped = 0
+        return new Uint8Array(view.buffer)
+      }
+      case PACKET_AUXDATA:
+      case PACKET_ORIGDEV:
+      case PACKET_IGNORE_OUTGOING:
+      case PACKET_QDISC_BYPASS:
+      case PACKET_RESERVE:
+      case PACKET_VERSION:
+        return intBytes(this.#values.get(name) ?? 0)
+    }
+    return -ENOPROTOOPT
+  }
+
+  override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
+    if (level === SOL_SOCKET) {
+      if (name === SO_ATTACH_FILTER) return setSocketFilter(this, task, value)
+      if (name !== SO_DETACH_FILTER) return undefined
+      if (this.filter === undefined) return -ENOENT
+      this.filter = undefined
+      return 0
+    }
+    if (level !== SOL_PACKET) return -ENOPROTOOPT
+    const number = readInt(value)
+    if (number === undefined) return -EINVAL
+    switch (name) {
+      case PACKET_ADD_MEMBERSHIP:
+      case PACKET_DROP_MEMBERSHIP:
+        return value.length < PACKET_MREQ.size ? -EINVAL : this.#member(name === PACKET_ADD_MEMBERSHIP, value)
+      case PACKET_AUXDATA:
+      case PACKET_ORIGDEV:
+      case PACKET_IGNORE_OUTGOING:
+      case PACKET_QDISC_BYPASS:
+        this.#values.set(name, number !== 0 ? 1 : 0)
+        return 0
+      case PACKET_HDRLEN:
+        return -EINVAL
+    }
+    return -ENOPROTOOPT
+  }
+
+  #member(join: boolean, value: Uint8Array): Status {
+    const view = new DataView(value.buffer, value.byteOffset, value.length)
+    const index = view.getInt32(PACKET_MREQ.mr_ifindex, true)
+    const type = view.getUint16(PACKET_MREQ.mr_type, true)
+    const device = this.#net.ip.devices.byIndex(index)
+    const address = String(value.subarray(PACKET_MREQ.mr_address, PACKET_MREQ.mr_address + 8))
+    const at = this.#memberships.findIndex(
+      each => each.device === index && each.type === type && each.address === address,
+    )
+    if (!join) {
+      if (at < 0) return -EADDRNOTAVAIL
+      this.#memberships.splice(at, 1)
+      if (device !== undefined) this.#count(device, type, -1)
+      return 0
+    }
+    if (device === undefined) return -ENODEV
+    if (at >= 0) return -EBUSY
+    if (type !== PACKET_MR_PROMISC && type !== PACKET_MR_ALLMULTI && type !== PACKET_MR_MULTICAST) return -EINVAL
+    this.#memberships.push({ device: index, type, address })
+    this.#count(device, type, 1)
+    return 0
+  }
+  #count(device: NetDevice, type: number, by: number): void {
+    if (type === PACKET_MR_PROMISC) device.promiscuity += by
+    else device.allMulticast += by
+    device.filterChanged()
+  }
+
+  override ioctl(context: IoctlContext, request: number, argument: number): number {
+    if (request === FIONREAD) return context.copyOut(argument, intBytes(this.#queue.first?.length ?? 0))
+    if (request === SIOCOUTQ) return context.copyOut(argument, intBytes(0))
+    return super.ioctl(context, request, argument)
+  }
+
+  override release(): void {
+    for (const { device, type } of this.#memberships) {
+      const found = this.#net.ip.devices.byIndex(device)
+      if (found !== undefined) this.#count(found, type, -1)
+    }
+    this.#net.packets.remove(this)
+    this.#queue.clear()
+  }
+}
+
+function swap(word: number): number {
+  return ((word & 0xff) << 8) | ((word >>> 8) & 0xff)
+}

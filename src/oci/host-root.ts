@@ -1,0 +1,8 @@
+/** Whether this process is root of the host, and not of a user namespace, as rootless engines have it. */
+import { readFileSync } from 'node:fs'
+
+export function isHostRoot(): boolean {
+  return (
+    process.geteuid!() === 0 && /^ *0 +0 +4294967295$/m.test(readFileSync('/proc/self/uid_map', 'latin1'))
+  )
+}
