@@ -90,6 +90,7 @@
 #define CAISSON_OP_GET_GS 12    /* 0 if the guest has set none */
 #define CAISSON_OP_STORE8 13    /* a0 address, a1 value: one aligned 8-byte store */
 #define CAISSON_OP_EXCHANGE4 14 /* a0 address, a1 expected, a2 desired: compare-and-exchange of 4 bytes; result is what was there */
+#define CAISSON_OP_ATTEMPT 15   /* as OP_SYSCALL for what the guest need not know: result 0 also where the host refuses */
 /* In a0, a1 and a4 of OP_SYSCALL: replaced by the descriptors that the last OP_RECEIVE_FD brought. */
 #define CAISSON_FD_RECEIVED 0x7fffffff
 #define CAISSON_FD_RECEIVED_SECOND 0x7ffffffe

@@ -16,6 +16,7 @@ import {
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
   SIGKILL,
+  SIGTERM,
 } from '../src/abi/constants.ts'
 import { NR } from '../src/abi/syscall-numbers.ts'
 import { type Addon, loadAddon } from '../src/platform/addon.ts'
@@ -39,6 +40,8 @@ export async function codeOfContainerRun(packageRoot: string): Promise<Buffer | 
     rmSync(directory, { recursive: true })
   }
 }
+
+const PATIENCE_MS = 1000
 
 async function runContainer(packageRoot: string, directory: string, log: number): Promise<void> {
   const addon = loadAddon(join(packageRoot, 'native/build/caisson.node'))
@@ -66,7 +69,10 @@ async function runContainer(packageRoot: string, directory: string, log: number)
     await client.ask({ command: 'stats', container: 'build' })
     addon.close(connection)
     await client.ask({ command: 'signal', container: 'build', signo: 15 })
+    // The signal may have come before the trap was set, and be ignored: an init's default.
+    const patience = setTimeout(() => sandbox.process.kill(SIGTERM), PATIENCE_MS)
     await ended
+    clearTimeout(patience)
   } finally {
     sandbox.process.kill(SIGKILL)
     addon.close(tree)

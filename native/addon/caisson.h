@@ -15,6 +15,7 @@ napi_value systrap_init(napi_env env, napi_value exports);
 napi_value watch_init(napi_env env, napi_value exports);
 napi_value process_init(napi_env env, napi_value exports);
 napi_value socket_init(napi_env env, napi_value exports);
+napi_value link_init(napi_env env, napi_value exports);
 
 /* The epoll set of Host.watch; its events carry the watch's token in data.u64. */
 int caisson_epoll_fd(void);

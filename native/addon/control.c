@@ -1,6 +1,7 @@
 /*
  * Control connections, whose protocol is in src/sandbox/protocol.ts. The client's side asks on a thread of libuv's pool,
- * since a sandbox may hang; the sentry's side receives requests with their descriptors.
+ * since a sandbox may hang, or at once, where nothing else is to be done meanwhile: making the pool takes longer than most
+ * answers. The sentry's side receives requests with their descriptors.
  */
 #include "caisson.h"
 
@@ -168,11 +169,8 @@ static int receive_line(struct ask *ask)
 	return -ENOMEM;
 }
 
-static void ask_on_thread(napi_env env, void *data)
+static void ask_and_wait(struct ask *ask)
 {
-	(void)env;
-	struct ask *ask = data;
-
 	ask->connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	ask->error = ask->connection < 0 ? -errno : connect_to(ask);
 	if (ask->error == 0)
@@ -189,28 +187,43 @@ static void ask_on_thread(napi_env env, void *data)
 	}
 }
 
-static void tell_outcome(napi_env env, napi_status status, void *data)
+static void ask_on_thread(napi_env env, void *data)
 {
-	struct ask *ask = data;
+	(void)env;
+	ask_and_wait(data);
+}
+
+/* And nothing is left of `ask`. */
+static napi_value make_outcome(napi_env env, struct ask *ask)
+{
 	napi_value outcome, line;
-	(void)status;
 
 	napi_create_object(env, &outcome);
 	napi_create_string_utf8(env, ask->line ? ask->line : "", ask->error ? 0 : ask->line_length, &line);
 	napi_set_named_property(env, outcome, "error", make_number(env, ask->error));
 	napi_set_named_property(env, outcome, "line", line);
 	napi_set_named_property(env, outcome, "connection", make_number(env, ask->connection));
-	napi_resolve_deferred(env, ask->deferred, outcome);
-	napi_delete_async_work(env, ask->work);
 	free(ask->line);
 	free(ask->request);
 	free(ask);
+	return outcome;
 }
 
-/* controlAsk(path, request, descriptors, timeoutMs): a promise, see src/platform/addon.ts. */
+static void tell_outcome(napi_env env, napi_status status, void *data)
+{
+	struct ask *ask = data;
+	napi_deferred deferred = ask->deferred;
+	(void)status;
+
+	napi_delete_async_work(env, ask->work);
+	napi_resolve_deferred(env, deferred, make_outcome(env, ask));
+}
+
+/* controlAsk(path, request, descriptors, timeoutMs, blocking): a promise, or the outcome: see src/platform/addon.ts. */
 static napi_value control_ask(napi_env env, napi_callback_info info)
 {
-	ARGUMENTS(4);
+	ARGUMENTS(5);
+	bool blocking = false;
 	napi_value promise, name;
 	size_t length, descriptor_bytes;
 	struct ask *ask = calloc(1, sizeof *ask);
@@ -231,6 +244,11 @@ static napi_value control_ask(napi_env env, napi_callback_info info)
 	ask->descriptor_count = descriptor_bytes / sizeof(int);
 	ask->deadline_ms = now_ms() + get_number(env, argv[3]);
 	ask->connection = -1;
+	napi_get_value_bool(env, argv[4], &blocking);
+	if (blocking) {
+		ask_and_wait(ask);
+		return make_outcome(env, ask);
+	}
 	napi_create_promise(env, &ask->deferred, &promise);
 	napi_create_string_utf8(env, "caisson.controlAsk", NAPI_AUTO_LENGTH, &name);
 	napi_create_async_work(env, NULL, name, ask_on_thread, tell_outcome, ask, &ask->work);

@@ -18,6 +18,7 @@ NAPI_MODULE_INIT()
 	jail_init(env, exports);
 	control_init(env, exports);
 	socket_init(env, exports);
+	link_init(env, exports);
 	watch_init(env, exports);
 	process_init(env, exports);
 	if (systrap_init)

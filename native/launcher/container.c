@@ -140,13 +140,16 @@ static void start(struct parts *parts, const struct order *order, struct watch *
 	watch->child = start_sentry(parts, &options, &watch->signals, &watch->channel);
 }
 
-/* The sentry, which waits for it, locks itself in and goes on. */
-static _Noreturn void go_on(const struct order *order, const struct watch *watch)
+/* The sentry, which waits for them, locks itself in and goes on. */
+static void tell_settings(const struct order *order, const struct watch *watch)
+{
+	tell_sentry(watch->channel, order->settings, strlen(order->settings) + 1, STDERR_FILENO);
+}
+
+static _Noreturn void go_on(const struct watch *watch)
 {
 	leave_directory();
-	/* First, since the sentry may say that it serves before we run again. */
 	dprintf(report_fd, "launched\n");
-	tell_sentry(watch->channel, order->settings, strlen(order->settings) + 1, STDERR_FILENO);
 	close(report_fd);
 	report_fd = -1;
 	watch_over(watch);
@@ -179,7 +182,8 @@ _Noreturn void run_container(struct parts *parts, int argc, char **argv)
 	watch.control = open_control_socket(order.control);
 	enter_network(order.network_namespace);
 	start(parts, &order, &watch);
-	go_on(&order, &watch);
+	tell_settings(&order, &watch);
+	go_on(&watch);
 }
 
 /* Kills the sentry and waits for its end, so that nothing is left when we are gone. */
@@ -216,5 +220,7 @@ _Noreturn void run_spare(struct parts *parts, const char *network_namespace)
 	join_cgroups(&order, 0);
 	join_cgroups(&order, watch.child);
 	move_children(&order, watch.child);
-	go_on(&order, &watch);
+	/* When all is done, since it looks at its CPUs then. */
+	tell_settings(&order, &watch);
+	go_on(&watch);
 }

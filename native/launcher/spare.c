@@ -79,6 +79,9 @@ char *start_spare(struct parts *parts, int argc, char **argv)
 	pid_t pid = ours < 0 ? -1 : fork();
 	if (pid == 0) {
 		int nothing = open("/dev/null", O_RDWR);
+		sigset_t none;
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
 		setsid();
 		/* What the caller has left open is not for us to hold. */
 		for (int fd = 0; fd <= STDERR_FILENO; fd++)

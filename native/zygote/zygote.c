@@ -174,6 +174,8 @@ static void become_stub(int slots, int socket, int event)
 	if (syscall(SYS_close_range, 2, ~0u, 0))
 		die("close_range");
 	setrlimit(RLIMIT_CORE, &no_core);
+	/* Until it carries a program, which gives it its own name. */
+	prctl(PR_SET_NAME, "caisson-stub");
 	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
 		struct kernel_sigaction action = {
 			.handler = table->handler,

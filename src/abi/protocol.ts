@@ -49,6 +49,7 @@ export const OP_SET_GS = 11
 export const OP_GET_GS = 12
 export const OP_STORE8 = 13
 export const OP_EXCHANGE4 = 14
+export const OP_ATTEMPT = 15
 export const FD_RECEIVED = 0x7fffffff
 export const FD_RECEIVED_SECOND = 0x7ffffffe
 export const OP_COUNT = 88

@@ -27,7 +27,7 @@ export function messageOf(error: unknown): string {
   return error instanceof UserError ? error.message : `this is a bug: ${(error as Error).stack}`
 }
 
-export function exitStatusOf(error: unknown): number {
+function exitStatusOf(error: unknown): number {
   return error instanceof UserError ? error.exitStatus : EXIT_FAILED
 }
 

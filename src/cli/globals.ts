@@ -37,6 +37,7 @@ export function runtimeOptions(globals: Words): RuntimeOptions {
     logLevel: level,
     debugLog: globals.last('debug-log'),
     strace: globals.has('strace'),
+    oneCommand: true,
   }
 }
 

@@ -112,7 +112,7 @@ async function inForeground(runtime: Runtime, id: string, request: ExecRequest):
   }
   const { connection } = await runtime.openProcess(id, { ...request, terminal })
   if (request.pidFile !== undefined) {
-    const { writePidFile } = await import('../oci/create.ts')
+    const { writePidFile } = await import('../oci/pid-file.ts')
     writePidFile(request.pidFile, process.pid)
   }
   // The one descriptor that it keeps.

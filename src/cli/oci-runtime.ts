@@ -8,7 +8,13 @@ import { logEntry } from './runtime-log.ts'
 
 export async function openRuntime(globals: Words): Promise<Runtime> {
   const { Runtime } = await import('../oci/runtime.ts')
-  return new Runtime({ ...runtimeOptions(globals), warn: text => logEntry(globals, 'warning', text) })
+  const runtime = new Runtime({
+    ...runtimeOptions(globals),
+    warn: text => logEntry(globals, 'warning', text),
+  })
+  // Without Node.js's own clearing up, which takes a millisecond: all that is printed has been written.
+  Object.assign(process, { reallyExit: (status?: number) => runtime.addon.exitGroup(status ?? 0) })
+  return runtime
 }
 
 /** The one word that the verb takes. */

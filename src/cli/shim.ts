@@ -1,5 +1,6 @@
 /** The program of the containerd shim (src/shim): bin/containerd-shim-caisson-v1 runs it by the verb `shim`. */
 import { writeSync } from 'node:fs'
+import { join } from 'node:path'
 import { runShim } from '../shim/main.ts'
 import { messageOf } from './command-line.ts'
 import { packageRoot, packageVersion } from './package-root.ts'
@@ -8,10 +9,11 @@ import { packageRoot, packageVersion } from './package-root.ts'
 const EXIT_FAILED = 1
 
 export async function main(): Promise<void> {
-  const [node, script, verb, ...words] = process.argv
-  const command = [node, ...process.execArgv, script, verb]
+  const [, , verb, ...words] = process.argv
   try {
-    const program = { packageRoot: packageRoot(), version: packageVersion(), command }
+    const root = packageRoot()
+    const command = [join(root, 'native/build/caisson'), verb]
+    const program = { packageRoot: root, version: packageVersion(), command }
     const output = await runShim(program, words)
     if (output === undefined) return
     printAll(typeof output === 'string' ? Buffer.from(output) : output)

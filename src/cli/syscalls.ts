@@ -22,7 +22,7 @@ export const syscallsVerb: Verb = {
 }
 
 /** Every number of the ABI, those without a row as missing. */
-export function formatSyscalls(rows: SyscallRows, markdown: boolean): string {
+function formatSyscalls(rows: SyscallRows, markdown: boolean): string {
   const lines = Object.entries(NR)
     .map(([name, nr]): Line => {
       const row = rows[name]

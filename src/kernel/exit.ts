@@ -70,6 +70,7 @@ export function endTask(task: Task, status: number): void {
   task.fds.put()
   task.fs.put()
   task.ns.mnt.put()
+  task.ns.net.runtime?.released()
   reparentChildren(task)
 
   if (task !== group.leader) releaseTask(task)

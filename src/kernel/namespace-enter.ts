@@ -69,6 +69,7 @@ export function enterNamespaces(task: Task, choices: readonly NamespaceChoice[])
     task.fs.cwd = proxy.mnt.rootPath
   }
   task.ns = proxy
+  proxy.net.runtime?.released()
   if (cred !== task.cred) commitCredentials(task, cred)
   return 0
 }

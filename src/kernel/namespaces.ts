@@ -70,16 +70,33 @@ export class NetNamespace {
   readonly inum: number
   /** net.ipv4.ip_unprivileged_port_start */
   unprivilegedPortStart = 1024
-  /** The network stack, made by net/ on first use. */
-  stack: unknown = undefined
   /** What the network stacks of the kernel share, put there by net/; undefined: they have none but unix sockets. */
-  runtime: unknown
+  runtime: NetworkRuntime | undefined
+  /** Descriptors and whatever else keeps it, beside tasks, sockets and mounts. */
+  holders = 0
+  #stack: unknown = undefined
 
-  constructor(userNs: UserNamespace, inum: number, runtime?: unknown) {
+  constructor(userNs: UserNamespace, inum: number, runtime?: NetworkRuntime) {
     this.userNs = userNs
     this.inum = inum
     this.runtime = runtime
   }
+
+  /** The network stack, made by net/ on first use. */
+  get stack(): unknown {
+    this.#stack ??= this.runtime?.stackFor(this)
+    return this.#stack
+  }
+  set stack(stack: unknown) {
+    this.#stack = stack
+  }
+}
+
+/** A network of the kernel's own, which each namespace has a part of. */
+export interface NetworkRuntime {
+  stackFor(ns: NetNamespace): unknown
+  /** A task or a descriptor has let go of its namespace, which may have been the last to hold it. */
+  released(): void
 }
 
 export class CgroupNamespace {

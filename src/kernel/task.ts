@@ -292,5 +292,7 @@ export class Task implements Waiter, WalkContext, Expiry {
   setComm(name: string): void {
     const end = name.indexOf('\0')
     this.comm = name.slice(0, end < 0 ? 15 : Math.min(end, 15))
+    // One that runs, and is named by another of its process, keeps its name on the host.
+    if (this.thread.stopped) this.thread.setName?.(this.comm)
   }
 }

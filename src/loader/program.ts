@@ -198,7 +198,9 @@ function load(mm: Mm, program: Program, facts: LoadFacts): OrErrno<LoadedProgram
     entry: loaded.entry,
     base,
   })
-  return stackPointer < 0 ? stackPointer : { entry, stackPointer }
+  if (stackPointer < 0) return stackPointer
+  mm.space.showArguments?.(mm)
+  return { entry, stackPointer }
 }
 
 /** The heap starts behind the program; of a program that lies among the mappings, where programs usually lie. */

@@ -16,6 +16,7 @@ import {
   ETH_P_ARP,
   ETH_P_IP,
   ETH_P_IPV6,
+  IFA_F_PERMANENT,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPV6_MIN_MTU,
@@ -29,6 +30,7 @@ import { Counters } from './ip/counters.ts'
 import { DuplicateDetection } from './ip/dad.ts'
 import { DeviceTable } from './ip/devices.ts'
 import { pullLinkHeader, pushEthernet } from './ip/ethernet.ts'
+import { HeaderWalk } from './ip/extension-headers.ts'
 import { type AddMode, Fib, FibResult, type FibRoute } from './ip/fib.ts'
 import { NetfilterHooks } from './ip/hooks.ts'
 import { Icmp4 } from './ip/icmp4.ts'
@@ -113,6 +115,7 @@ export class IpStack {
   readonly routeKey = newKey()
   readonly fibResult = new FibResult()
   readonly inputRoute = new InputRoute()
+  readonly headerWalk = new HeaderWalk()
 
   constructor(runtime: NetRuntime) {
     this.runtime = runtime
@@ -360,7 +363,13 @@ export class IpStack {
 
   #stopIpv6(device: NetDevice): void {
     this.slaac.stop(device)
-    this.addresses.flush(device, false)
+    const keep = this.sysctls.ipv6Conf.of(device.index).keep_addr_on_down > 0
+    for (const entry of [...this.addresses.of(device)]) {
+      if (entry.address.isV4) continue
+      const kept = keep && (entry.flags & IFA_F_PERMANENT) !== 0 && !entry.address.isLinkLocal
+      if (kept) this.dad.ended(entry)
+      else this.addresses.remove(entry)
+    }
     this.multicast.stopIpv6(device)
     this.neighbours6.flush(device)
     for (const route of [...this.fib6.routes()]) this.#dropHops(route, device)

@@ -125,6 +125,10 @@ export abstract class Socket {
   name(_peer: boolean): OrErrno<Uint8Array> {
     return -EOPNOTSUPP
   }
+  /** What accept(2) tells of the peer of a connection that it has just taken, though that may have gone again. */
+  acceptedName(): OrErrno<Uint8Array> {
+    return this.name(true)
+  }
   /** `mask`: RCV_SHUTDOWN, SEND_SHUTDOWN or both. */
   shutdown(_mask: number): Status {
     return -EOPNOTSUPP

@@ -19,15 +19,13 @@ import type { Socket } from './socket.ts'
 import { formatUnixSockets } from './unix/proc.ts'
 import { UnixTable } from './unix/table.ts'
 
-/** A kernel's own network, in NetNamespace.runtime: inet/network.ts, which is loaded only where there is one. */
-export interface OwnNetworks {
-  attach(stack: NetStack): OwnNetwork
-}
-
-/** One namespace's part of it. */
+/** A namespace's part of the kernel's own network: inet/network.ts, which is loaded only where there is one. */
 export interface OwnNetwork {
   readonly ip: IpStack
   readonly netlink: NetlinkTable
+  /** /proc/sys/net and /sys/class/net. */
+  readonly settings: NetSettings
+  readonly devices: NetDevices
   /** socket(2) of AF_INET, AF_INET6, AF_NETLINK and AF_PACKET. */
   create(task: Task, family: number, type: number, protocol: number): OrErrno<Socket>
   /** ioctl(2) about interfaces and routes, of any socket. */
@@ -41,11 +39,11 @@ export class NetStack {
   readonly unix = new UnixTable()
   /** Where internet and routing sockets pass through to; undefined: there are none. */
   host: HostNetwork | undefined = undefined
-  readonly own: OwnNetwork | undefined
+  /** Set by who makes it for a namespace with NetNamespace.runtime. */
+  own: OwnNetwork | undefined = undefined
 
   constructor(ns: NetNamespace) {
     this.ns = ns
-    this.own = (ns.runtime as OwnNetworks | undefined)?.attach(this)
   }
 
   get ip(): IpStack | undefined {
@@ -54,12 +52,12 @@ export class NetStack {
 
   /** NetSettingsSource: /proc/sys/net. */
   get settings(): NetSettings | undefined {
-    return this.host?.settings
+    return this.own?.settings ?? this.host?.settings
   }
 
   /** NetDevicesSource: /sys/class/net. */
   get devices(): NetDevices | undefined {
-    return this.host?.devices
+    return this.own?.devices ?? this.host?.devices
   }
 
   /** ProcNetSource: the lines below `header`. */

@@ -27,6 +27,7 @@ import {
 import { TERMIOS } from '../abi/layout.ts'
 import type { Addon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
+import { unixAddress } from './unix-address.ts'
 
 export interface Console {
   readonly master: number
@@ -95,14 +96,6 @@ export function sendMaster(addon: Addon, path: string, { master, name }: Console
     addon.close(directory)
     if (socket >= 0) addon.close(socket)
   }
-}
-
-/** struct sockaddr_un */
-function unixAddress(path: string): Uint8Array {
-  const address = Buffer.alloc(2 + Buffer.byteLength(path) + 1)
-  address.writeUInt16LE(AF_UNIX)
-  address.write(path, 2)
-  return address
 }
 
 /** A struct cmsghdr with one descriptor. */

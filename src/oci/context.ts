@@ -17,6 +17,8 @@ export interface RuntimeOptions {
   /** Where sandboxes log, a file or 'DIR/'; a file of the container's state if absent. */
   readonly debugLog?: string
   readonly strace?: boolean
+  /** The process does nothing else: it may be held up by a sandbox that does not answer. */
+  readonly oneCommand?: boolean
   /** Hears what is left out of a config.json, and what went wrong where the work goes on. */
   readonly warn?: (text: string) => void
 }
@@ -30,8 +32,8 @@ export interface Context {
 }
 
 /** The sentry that serves the container. */
-export function sentryOf({ addon, store }: Context, state: SavedState): ControlClient {
-  return new ControlClient(addon, store.controlSocket(state.sandbox))
+export function sentryOf({ addon, store, options }: Context, state: SavedState): ControlClient {
+  return new ControlClient(addon, store.controlSocket(state.sandbox), options.oneCommand)
 }
 
 export function warn({ options }: Context, text: string): void {

@@ -13,22 +13,23 @@
  * A further container of a pod goes to the sentry that the pod's first one has; a process that holds its connection
  * stands for it in the launcher's place.
  */
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { harmless } from '../sandbox/control-answer.ts'
-import { ControlClient, NoSandboxError } from '../sandbox/control-client.ts'
+import { NoSandboxError } from '../sandbox/control-client.ts'
 import { attachProcess, launchSandbox, type Sandbox } from '../sandbox/launch.ts'
 import { MAX_DESCRIPTORS } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { loadBundle } from './bundle.ts'
 import { HostCgroup } from './cgroup/host-cgroup.ts'
-import { type Context, hookState, warn } from './context.ts'
+import { type Context, hookState, sentryOf, warn } from './context.ts'
 import { destroy } from './destroy.ts'
 import { openTrees, sealTrees } from './donate.ts'
-import { runHooks } from './hooks.ts'
+import { limitOf, runHooks } from './hooks.ts'
 import { type PreparedIo, type ProcessIo, prepareIo } from './io.ts'
 import type { Members } from './namespaces.ts'
 import { inNetworkNamespace } from './network-namespace.ts'
+import { writePidFile } from './pid-file.ts'
 import type { ContainerPlan } from './plan.ts'
 import { planContainer } from './plan-container.ts'
 import { podRole } from './pod.ts'
@@ -89,6 +90,7 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
     creator: ownIdentity(),
     sandbox: plan.pod?.kind === 'container' ? plan.pod.sandboxId : id,
     cgroup: await HostCgroup.plan(plan),
+    startLimitMs: limitOf(plan.hooks.startContainer, CREATE_TIMEOUT_MS),
     poststart: plan.hooks.poststart,
     poststop: plan.hooks.poststop,
     process: undefined,
@@ -153,8 +155,7 @@ class Creation {
     await this.#runtimeHooks(standing.pid)
     await this.#withDescriptors(io, async descriptors => {
       await sandbox.serving
-      const { addon, store } = this.#context
-      const sentry = new ControlClient(addon, store.controlSocket(this.#state.id))
+      const sentry = sentryOf(this.#context, this.#state)
       const timeoutMs = CREATE_TIMEOUT_MS
       await sentry.ask({ command: 'create', spec: this.#spec(io, standing.pid) }, { descriptors, timeoutMs })
     })
@@ -207,7 +208,7 @@ class Creation {
     const cgroup = await this.#makeCgroup()
     await this.#runtimeHooks(first.process!.pid)
     const connection = await this.#withDescriptors(io, async descriptors => {
-      const sentry = new ControlClient(addon, store.controlSocket(first.id))
+      const sentry = sentryOf(this.#context, this.#state)
       const spec = this.#spec(io, first.process!.pid)
       const opened = await sentry.open(
         { command: 'create', spec },
@@ -324,20 +325,6 @@ class Creation {
     } catch (error) {
       throw asUserError(error, `the sandbox's log ${path} can't be written`)
     }
-  }
-}
-
-/** In one step, since somebody may be waiting for the file. */
-export function writePidFile(path: string, pid: number): void {
-  const next = join(dirname(path), `.${basename(path)}`)
-  try {
-    // What is there may be a link that somebody else has made.
-    rmSync(next, { force: true })
-    writeFileSync(next, String(pid), { flag: 'wx' })
-    renameSync(next, path)
-  } catch (error) {
-    rmSync(next, { force: true })
-    throw asUserError(error, `--pid-file ${path} can't be written`)
   }
 }
 

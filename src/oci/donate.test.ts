@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { MNT_DETACH } from '../abi/constants.ts'
+import { EINVAL } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { type Addon, loadAddon } from '../platform/addon.ts'
 import { openTrees } from './donate.ts'
@@ -44,6 +45,24 @@ test('donate: what was looked at may be a window into the kernel by now, and is 
       )
     }
   }
+})
+
+test('donate: nothing is taken away from a tree as long as the host could lose it with that', {
+  skip,
+}, () => {
+  const calls: number[] = []
+  // As in a chroot, whose root is no mount.
+  const chrooted: Addon = Object.create(addon, {
+    syscall: {
+      value(nr: number, ...args: (number | string | Uint8Array)[]) {
+        calls.push(nr)
+        return nr === NR.mount ? -EINVAL : addon.syscall(nr, ...args)
+      },
+    },
+  })
+  assert.throws(() => openTrees(chrooted, [treeOf('/')]), /making its mounts private: invalid argument/)
+  assert.equal(calls.includes(NR.umount2), false)
+  assert.ok(existsSync('/proc/self'))
 })
 
 test('donate: a link that is put in the way between two looks at the source leads nowhere', { skip }, () => {

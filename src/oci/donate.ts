@@ -120,7 +120,9 @@ function cloneWithout(addon: Addon, tree: HostTree, path: string, pseudo: readon
     const status = addon.syscall(NR.unshare, CLONE_NEWNS)
     if (status < 0) throw refusal(tree, 'a mount namespace to copy it in', status)
     try {
-      addon.syscall(NR.mount, 0, '/', 0, MS_REC | MS_PRIVATE, 0)
+      // As long as they are shared the host would lose its own.
+      const unshared = addon.syscall(NR.mount, 0, '/', 0, MS_REC | MS_PRIVATE, 0)
+      if (unshared < 0) throw refusal(tree, 'making its mounts private', unshared)
       for (const below of pseudo) {
         const gone = addon.syscall(NR.umount2, below, MNT_DETACH | UMOUNT_NOFOLLOW)
         // EINVAL: no mount; what lies in /dev itself is no device here.
@@ -135,14 +137,18 @@ function cloneWithout(addon: Addon, tree: HostTree, path: string, pseudo: readon
         addon.close(at)
       }
     } finally {
-      // Both set root and working directory, which here have never been others.
-      addon.syscall(NR.setns, own, CLONE_NEWNS)
-      addon.syscall(NR.fchdir, cwd)
+      comeBack(addon, tree, own, cwd)
     }
   } finally {
     addon.close(own)
     addon.close(cwd)
   }
+}
+
+/** Both set root and working directory, which here have never been others. */
+function comeBack(addon: Addon, tree: HostTree, own: number, cwd: number): void {
+  const status = Math.min(addon.syscall(NR.setns, own, CLONE_NEWNS), addon.syscall(NR.fchdir, cwd))
+  if (status < 0) throw refusal(tree, 'coming back from where it was copied', status)
 }
 
 function refusal(tree: HostTree, what: string, errno: number): UserError {

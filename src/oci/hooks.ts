@@ -13,7 +13,7 @@ import type { HookConfig, HookKind } from './config.ts'
 
 /** Most that is shown of what a failing hook has said. */
 const MAX_OUTPUT = 16 << 10
-/** Node.js takes more for no time at all. */
+/** Weeks. Node.js takes more for no time at all. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 export interface HookPlace {
@@ -21,6 +21,16 @@ export interface HookPlace {
   readonly start?: (start: () => HostProcess) => HostProcess
   /** Ends a hook that runs: what it would have done is of no use any more. */
   readonly abort?: AbortSignal
+}
+
+/** The most that all of them take, ms, and `moreMs`; undefined where there are none. */
+export function limitOf(hooks: readonly HookConfig[], moreMs: number): number | undefined {
+  if (hooks.length === 0) return undefined
+  const limits = hooks.map(({ timeout = Number.POSITIVE_INFINITY }) => timeout * 1000)
+  return Math.min(
+    limits.reduce((sum, limit) => sum + limit, moreMs),
+    MAX_TIMER_MS,
+  )
 }
 
 /** `state`: runtime-spec's, as JSON. Throws a UserError for the first that fails. */

@@ -12,16 +12,19 @@ export function inNetworkNamespace<T>(addon: Addon, pid: number, work: () => T):
   const own = addon.syscall(NR.open, '/proc/thread-self/ns/net', O_CLOEXEC)
   const other = addon.syscall(NR.open, `/proc/${pid}/ns/net`, O_CLOEXEC)
   try {
-    if (own < 0 || other < 0 || addon.syscall(NR.setns, other, CLONE_NEWNET) < 0) {
-      throw new UserError(`the network namespace of process ${pid} can't be joined`)
-    }
+    join(addon, other, pid)
     try {
       return work()
     } finally {
-      addon.syscall(NR.setns, own, CLONE_NEWNET)
+      join(addon, own, pid)
     }
   } finally {
     if (own >= 0) addon.close(own)
     if (other >= 0) addon.close(other)
   }
+}
+
+function join(addon: Addon, namespace: number, pid: number): void {
+  if (namespace >= 0 && addon.syscall(NR.setns, namespace, CLONE_NEWNET) === 0) return
+  throw new UserError(`the network namespace of process ${pid} can't be joined, or left again`)
 }

@@ -17,6 +17,8 @@ import type { ResourcesConfig } from './config.ts'
 import { type Context, hookState, type RuntimeOptions, sentryOf } from './context.ts'
 import type { CreateRequest } from './create.ts'
 import type { ExecRequest, OpenProcess } from './exec.ts'
+import { isFrozen, passesOn, refuseFrozen } from './frozen.ts'
+import { podRole } from './pod.ts'
 import { signalProcess } from './process-identity.ts'
 import type { Standing } from './standing.ts'
 import { NoContainerError, type SavedState, StateStore, type Status, statusOf } from './state.ts'
@@ -74,7 +76,10 @@ export class Runtime {
       // First, so that it is not one that runs and is said not to.
       store.save({ ...state, phase: 'started' })
       try {
-        await sentryOf(this.#context, state).ask({ command: 'start', container: id })
+        await sentryOf(this.#context, state).ask(
+          { command: 'start', container: id },
+          { timeoutMs: state.startLimitMs },
+        )
       } catch (error) {
         store.save(state)
         throw error
@@ -128,20 +133,27 @@ export class Runtime {
       if (!signalProcess(addon, state.process, SIGKILL) && !all) throw new UserError('container not running')
       return
     }
+    if (isFrozen(state, status) && own && !all && passesOn(signo)) {
+      // It waits there until the launcher can pass it on.
+      signalProcess(addon, state.process, signo)
+      return
+    }
+    refuseFrozen(state, status)
     await sentryOf(this.#context, state).ask({ command: 'signal', container: id, signo, all })
   }
 
   /** To a process that `exec` has named. */
   async killExec(id: string, execId: string, signo: number): Promise<void> {
     const state = this.#context.store.load(id)
+    refuseFrozen(state, await this.#status(state))
     await sentryOf(this.#context, state).ask({ command: 'signal', container: id, exec: execId, signo })
   }
 
   /** Removes a stopped container, or one that was never started; `force`: whatever it does, and if there is one. */
   async delete(id: string, force = false): Promise<void> {
     const { addon, store } = this.#context
-    // A `create` under way holds the lock; it fails when its sandbox dies, and cleans up itself.
-    const busy = () => force && killCreation(addon, store.tryFind(id))
+    // Who holds the lock waits for the sandbox, and fails when it dies.
+    const busy = () => force && killSandbox(addon, store.tryFind(id))
     try {
       await store.locked(id, () => this.#delete(id, force), busy)
     } catch (error) {
@@ -186,7 +198,9 @@ export class Runtime {
   async ps(id: string): Promise<HostProcessInfo[]> {
     const { store } = this.#context
     const state = store.load(id)
-    if ((await this.#status(state)) === 'stopped') return []
+    const status = await this.#status(state)
+    if (status === 'stopped') return []
+    refuseFrozen(state, status)
     const { hostPids } = await import('./host-pids.ts')
     const answer = await sentryOf(this.#context, state).ask({ command: 'processes', container: id })
     if (!('processes' in answer)) return []
@@ -195,34 +209,46 @@ export class Runtime {
   }
 
   async pause(id: string): Promise<void> {
-    await this.#freeze(id, ['running', 'created'], cgroup => cgroup.freeze())
+    await this.#setPaused(id, ['running', 'created'], true)
   }
 
   async resume(id: string): Promise<void> {
-    await this.#freeze(id, ['paused'], cgroup => cgroup.thaw())
+    await this.#setPaused(id, ['paused'], false)
   }
 
-  async #freeze(
-    id: string,
-    from: readonly Status[],
-    change: (cgroup: HostCgroup) => Promise<void> | void,
-  ): Promise<void> {
+  async #setPaused(id: string, from: readonly Status[], paused: boolean): Promise<void> {
     const { store } = this.#context
     await store.locked(id, async () => {
       const state = store.load(id)
       const status = await this.#status(state)
-      if (!from.includes(status)) {
-        throw new UserError(`container not ${from[0]}: ${id} is ${status}`)
-      }
-      if (state.sandbox !== id) {
-        throw new UserError(
-          `container ${id} shares the sandbox of ${state.sandbox}: only all of a pod can be paused`,
-        )
-      }
+      if (!from.includes(status)) throw new UserError(`container not ${from[0]}: ${id} is ${status}`)
+      // The host sees a pod as one sandbox, which tells its containers apart.
+      if (isInPod(state)) return this.#setPausedInside(state, paused)
       const cgroup = await this.#cgroup(state)
       if (cgroup === undefined) throw new UserError(`container ${id} has no cgroup that could be frozen`)
-      await change(cgroup)
+      if (paused) await cgroup.freeze()
+      else cgroup.thaw()
     })
+  }
+
+  async #setPausedInside(state: SavedState, paused: boolean): Promise<void> {
+    const { store } = this.#context
+    const sentry = sentryOf(this.#context, state)
+    const container = state.id
+    if (!paused) {
+      await sentry.ask({ command: 'resume', container })
+      store.save({ ...state, paused })
+      return
+    }
+    // First, so that it is not one that is held and is said to run.
+    store.save({ ...state, paused })
+    try {
+      await sentry.ask({ command: 'pause', container })
+    } catch (error) {
+      await sentry.ask({ command: 'resume', container }).catch(() => {})
+      store.save(state)
+      throw error
+    }
   }
 
   /** New limits, of the host's cgroup and of the guest's. */
@@ -233,6 +259,7 @@ export class Runtime {
       const state = store.load(id)
       const status = await this.#status(state)
       if (status === 'stopped') throw new UserError('container not running')
+      refuseFrozen(state, status)
       await (await this.#cgroup(state))?.apply(resources)
       const limits = planLimits(resources)
       await sentryOf(this.#context, state).ask({ command: 'update', container: id, limits })
@@ -247,6 +274,13 @@ export class Runtime {
     })
     if (!('stats' in answer)) throw new UserError('the sandbox gave no statistics')
     return answer.stats
+  }
+
+  /** `killed` is called when processes of a pod's container were killed for want of memory. The result ends that. */
+  async watchGuestOom(id: string, killed: () => void): Promise<() => void> {
+    const state = this.#context.store.load(id)
+    const { watchEvents } = await import('./guest-events.ts')
+    return watchEvents(sentryOf(this.#context, state), id, killed)
   }
 
   /** The container's cgroup on the host. */
@@ -279,7 +313,11 @@ export class Runtime {
   }
 }
 
-function killCreation(addon: Context['addon'], state: SavedState | undefined): void {
-  if (state?.phase !== 'creating') return
-  if (state.process !== undefined && state.sandbox === state.id) signalProcess(addon, state.process, SIGKILL)
+/** It shares a sandbox, or may come to. */
+function isInPod({ id, annotations }: SavedState): boolean {
+  return podRole(id, annotations) !== undefined
+}
+
+function killSandbox(addon: Context['addon'], state: SavedState | undefined): void {
+  if (state?.process !== undefined && state.sandbox === state.id) signalProcess(addon, state.process, SIGKILL)
 }

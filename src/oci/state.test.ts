@@ -116,6 +116,7 @@ test('state: a container is what its process on the host is, whatever the file s
   assert.equal(status({ phase: 'created', process: live }), 'created')
   assert.equal(status({ phase: 'started', process: live }), 'running')
   assert.equal(status({ phase: 'started', process: live }, true), 'paused')
+  assert.equal(status({ phase: 'started', process: live, paused: true }), 'paused')
   assert.equal(status({ phase: 'started', process: dead }), 'stopped')
   assert.equal(status({ phase: 'started' }), 'stopped')
 })

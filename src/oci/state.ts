@@ -51,6 +51,10 @@ export interface SavedState {
   /** The container whose sentry serves this one: itself, or the first of its pod. */
   readonly sandbox: string
   readonly cgroup?: SavedCgroup
+  /** Of a pod's container: its sandbox holds its processes. One that has a sandbox of its own is frozen by the host. */
+  readonly paused?: boolean
+  /** The most that `start` waits for, ms, where startContainer hooks run first. */
+  readonly startLimitMs?: number
   readonly poststart: readonly HookConfig[]
   readonly poststop: readonly HookConfig[]
   /** Of config.json, for what `exec` doesn't say of its process. */
@@ -65,7 +69,7 @@ const ID = /^[\w+,\-.]+$/
 const MAX_ID = 200
 const LOCK_PATIENCE_MS = 10_000
 
-export function checkId(id: string): string {
+function checkId(id: string): string {
   if (!ID.test(id) || id === '.' || id === '..' || id.length > MAX_ID) {
     throw new UserError(
       `invalid container ID format: ${JSON.stringify(id)}: letters, digits and + , - . _ only`,
@@ -233,11 +237,11 @@ export class StateStore {
   }
 }
 
-/** `frozen`: whether the container's cgroup is, which is asked only of a live one. */
+/** `frozen`: whether the container's cgroup on the host is, which is asked only of a live one. */
 export function statusOf(state: SavedState, frozen: () => boolean): Status {
   if (state.phase === 'creating') return isAlive(state.creator) ? 'creating' : 'stopped'
   if (state.process === undefined || !isAlive(state.process)) return 'stopped'
-  if (frozen()) return 'paused'
+  if (state.paused === true || frozen()) return 'paused'
   return state.phase === 'created' ? 'created' : 'running'
 }
 

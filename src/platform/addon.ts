@@ -116,19 +116,27 @@ export interface ProcessAddon {
   ): number
 }
 
+export interface ControlOutcome {
+  readonly error: number
+  readonly line: string
+  readonly connection: number
+}
+
 /** native/addon/control.c */
 export interface ControlAddon {
   close(fd: number): number
   /**
-   * On a thread of its own: connects to the unix socket at `path` ('@NAME': an abstract one), sends `request` with
-   * `descriptors`, and receives a line, without its end. `error` is 0 or a negative errno; the connection stays open.
+   * Connects to the unix socket at `path` ('@NAME': an abstract one), sends `request` with `descriptors`, and receives a
+   * line, without its end; on a thread of its own, unless `blocking`. `error` is 0 or a negative errno; the connection
+   * stays open.
    */
   controlAsk(
     path: string,
     request: Uint8Array,
     descriptors: Int32Array,
     timeoutMs: number,
-  ): Promise<{ readonly error: number; readonly line: string; readonly connection: number }>
+    blocking: boolean,
+  ): ControlOutcome | Promise<ControlOutcome>
   /**
    * recvmsg(2) without waiting: the length; descriptors that came along are put into `descriptors` behind their count.
    */
@@ -170,9 +178,21 @@ export interface SocketAddon {
   interfaceList(fd: number, into: Uint8Array): number
 }
 
+/** native/addon/link.c */
+export interface LinkAddon {
+  /** Host side: a link's descriptor over an interface of the thread's network namespace. */
+  openPacketLink(index: number): number
+  /** Host side: the same over a TAP device, which is made if it isn't there. */
+  openTapLink(name: string): number
+  /** As HostLinks. */
+  linkReceive(fd: number, buffers: readonly Uint8Array[], offset: number, lengths: Int32Array): number
+  linkSend(fd: number, bytes: Uint8Array, start: number, end: number): number
+}
+
 export type Addon = HostAddon &
   JailAddon &
   SocketAddon &
+  LinkAddon &
   SystrapAddon &
   WatchAddon &
   ProcessAddon &

@@ -132,6 +132,9 @@ export interface PlatformThread {
   /** All calls come to the kernel again. */
   clearConstants?(): void
 
+  /** What the host's ps is to show of a stopped thread, from its next `resume` on; at most 15 bytes. */
+  setName?(name: string): void
+
   /** Absent where the kernel does all waiting. */
   readonly native?: NativeWaits
 
@@ -149,6 +152,15 @@ export interface PlatformThread {
 
   /** A host system call from the stopped thread, in its process; only those of the stub's list work. Raw result. */
   hostCall(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): number
+}
+
+/** As in mm_struct: addresses in the guest's memory. */
+export interface ArgumentLayout {
+  readonly startStack: number
+  readonly argStart: number
+  readonly argEnd: number
+  readonly envStart: number
+  readonly envEnd: number
 }
 
 /** The memory of guest processes (an mm): one host process. */
@@ -203,6 +215,9 @@ export interface AddressSpace {
    */
   readFile(hostFd: number, offset: number, address: number, length: number): number
   writeFile(hostFd: number, offset: number, address: number, length: number): number
+
+  /** Where the program's stack, arguments and environment are: what the host's ps is to show as its command line. */
+  showArguments?(layout: ArgumentLayout): void
 
   /** Resident set in pages, read from the host: for /proc/PID/statm. */
   residentPages(): number

@@ -10,6 +10,7 @@
 import { encodeText } from '../base/bytes.ts'
 import { type IdMapping, UserNamespace } from '../base/credentials.ts'
 import type { Cgroup } from '../kernel/cgroup/cgroup.ts'
+import { isFrozen, setFreeze } from '../kernel/cgroup/freezer.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import {
   CgroupNamespace,
@@ -119,6 +120,27 @@ export class Container {
     }
   }
 
+  /** Holds all of its processes; `done` when none runs any more. */
+  pause(done: () => void): void {
+    const { cgroup } = this
+    setFreeze(cgroup, true)
+    if (isFrozen(cgroup)) {
+      done()
+      return
+    }
+    const { queue } = cgroup.events
+    const entry = queue.add({
+      woken: () => {
+        if (!isFrozen(cgroup)) return
+        queue.remove(entry)
+        done()
+      },
+    })
+  }
+  resume(): void {
+    setFreeze(this.cgroup, false)
+  }
+
   /** What is left ends as by SIGKILL. */
   killAll(): void {
     for (const task of [...this.tasks()]) killGroup(task.group)
@@ -169,6 +191,8 @@ function namespaces(
 /** The first container's is the one of the host's that was made for it and that the sandbox lives in. */
 function newNetwork(kernel: Kernel, userNs: UserNamespace): NetNamespace {
   const made = new NetNamespace(userNs, kernel.newInum(), kernel.net.runtime)
+  // Containers join each other's: it lives as long as the sandbox.
+  made.holders++
   if (kernel.init === undefined) netStack(made).host = netStack(kernel.net).host
   return made
 }

@@ -13,7 +13,7 @@ import { containerStats, setContainerLimits } from './container-cgroup.ts'
 import type { ContainerProcess } from './container-process.ts'
 import type { Connection } from './control.ts'
 import { describeProcesses } from './process-info.ts'
-import type { ContainerSpec, ControlAnswer, ControlRequest } from './protocol.ts'
+import { type ContainerSpec, type ControlAnswer, type ControlRequest, EVENT_OOM } from './protocol.ts'
 import { runStartHooks } from './start-hooks.ts'
 import { UserError } from './user-error.ts'
 
@@ -65,6 +65,16 @@ export class Containers {
         break
       case 'wait':
         this.#wait(request, connection)
+        break
+      case 'pause':
+        this.#find(request.container).pause(() => connection.answer({ done: true }))
+        break
+      case 'resume':
+        this.#find(request.container).resume()
+        connection.answer({ done: true })
+        break
+      case 'events':
+        this.#tellEvents(this.#find(request.container), connection)
         break
       case 'delete':
         this.#delete(request, connection)
@@ -190,6 +200,29 @@ export class Containers {
     }
     connection.keep(answer)
     process.onEnd(watcher)
+  }
+
+  #tellEvents({ cgroup, init }: Container, connection: Connection): void {
+    const { memory } = cgroup
+    const queue = memory.eventsChanged.queue
+    let told = memory.events.oom_kill
+    const entry = queue.add({
+      woken: () => {
+        if (memory.events.oom_kill === told) return
+        told = memory.events.oom_kill
+        connection.say(Uint8Array.of(EVENT_OOM))
+      },
+    })
+    const ended = (): void => {
+      queue.remove(entry)
+      connection.finish()
+    }
+    connection.onGone = () => {
+      queue.remove(entry)
+      init.forget(ended)
+    }
+    connection.keep({ done: true })
+    init.onEnd(ended)
   }
 
   /** Answered when nothing of it is left. */

@@ -2,7 +2,7 @@
  * What a sandbox answers is a line from a sentry that its guest may have taken over. Here it becomes plain data of the
  * protocol's form, or nothing: who asks can rely on types, and texts have no characters that a terminal would obey.
  */
-import type { ControlAnswer } from './protocol.ts'
+import type { ContainerStats, ControlAnswer, ProcessInfo, SandboxInfo } from './protocol.ts'
 
 /** Longer than any sentence, or a program's name with its arguments as they are worth showing. */
 const MAX_TEXT = 4096
@@ -25,9 +25,14 @@ export function parseAnswer(line: string): ControlAnswer | undefined {
 type JsonObject = { readonly [name: string]: unknown }
 type Field = 'number' | 'text' | 'texts'
 type Fields = { readonly [name: string]: Field }
+/** Says the same as the protocol's type: what is added there the compiler wants here. */
+type FieldsOf<T> = {
+  readonly [K in keyof T]: T[K] extends number ? 'number' : T[K] extends string ? 'text' : 'texts'
+}
+type KindOf<Answer> = Answer extends unknown ? Exclude<keyof Answer, 'status'> : never
 
-const INFO: Fields = { id: 'text', command: 'text', startedMs: 'number', processes: 'number' }
-const PROCESS: Fields = {
+const INFO: FieldsOf<SandboxInfo> = { id: 'text', command: 'text', startedMs: 'number', processes: 'number' }
+const PROCESS: FieldsOf<ProcessInfo> = {
   pid: 'number',
   hostPid: 'number',
   ppid: 'number',
@@ -38,7 +43,7 @@ const PROCESS: Fields = {
   startedMs: 'number',
   cpuMs: 'number',
 }
-const STATS: Fields = {
+const STATS: FieldsOf<ContainerStats> = {
   memory: 'number',
   memoryPeak: 'number',
   oomKills: 'number',
@@ -50,7 +55,7 @@ const STATS: Fields = {
 const CONTAINER: Fields = { id: 'text', status: 'text', pid: 'number' }
 
 /** By the member that tells one kind from another; an error first, as it counts whatever else is there. */
-const FORMS: { readonly [kind: string]: (value: unknown, answer: JsonObject) => unknown } = {
+const FORMS: { readonly [kind in KindOf<ControlAnswer>]: (value: unknown, answer: JsonObject) => unknown } = {
   error: (value, { status }) => {
     const error = text(value)
     if (error === undefined) return undefined

@@ -30,11 +30,16 @@ export class NoSandboxError extends UserError {}
 export class ControlClient {
   readonly #addon: ControlAddon
   readonly #path: string
+  readonly #blocking: boolean
 
-  /** `path`: of the socket; '@NAME' for an abstract one. */
-  constructor(addon: ControlAddon, path: string) {
+  /**
+   * `path`: of the socket; '@NAME' for an abstract one. `blocking`: the process has nothing else to do while it waits for
+   * an answer, and gets it sooner.
+   */
+  constructor(addon: ControlAddon, path: string, blocking = false) {
     this.#addon = addon
     this.#path = path
+    this.#blocking = blocking
   }
 
   /** One request and its answer. Throws a UserError for an error that was answered, a NoSandboxError where nobody is there. */
@@ -64,7 +69,7 @@ export class ControlClient {
       )
     }
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
-    const got = await this.#addon.controlAsk(this.#path, line, descriptors, timeoutMs)
+    const got = await this.#addon.controlAsk(this.#path, line, descriptors, timeoutMs, this.#blocking)
     if (got.error !== 0) throw this.#failure(got.error, request.command, timeoutMs)
     const answer = parseAnswer(got.line)
     if (answer === undefined || 'error' in answer) {

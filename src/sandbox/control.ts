@@ -138,10 +138,20 @@ export class Connection {
 
   /** The process has ended: `status` as wait(2) has it. */
   end(status: number): void {
-    if (this.#state !== 'kept') return
     const bytes = new Uint8Array(4)
     new DataView(bytes.buffer).setUint32(0, status, true)
-    this.#send(bytes)
+    this.say(bytes)
+    this.finish()
+  }
+
+  /** To the client of a kept connection. */
+  say(bytes: Uint8Array): void {
+    if (this.#state === 'kept') this.#send(bytes)
+  }
+
+  /** There is nothing more to say. */
+  finish(): void {
+    if (this.#state !== 'kept') return
     this.#state = 'ending'
     this.#endIfSent()
   }

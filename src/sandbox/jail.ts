@@ -130,16 +130,17 @@ export class Jail {
     check(this.#addon.dropCapabilities(keep, 0), 'dropping capabilities')
   }
 
-  /**
-   * Installs the filter: a call that it refuses is named in the log and ends the sandbox. `network`: the guest's internet
-   * sockets are the host's.
-   */
-  seal(network: boolean): void {
-    check(this.#addon.reportRefusals(2, callNames()), 'reporting refused calls')
+  /** The filter. `network`: the guest's internet sockets are the host's. */
+  assembleFilter(network: boolean): Uint8Array {
     const { chmodWay: chmod, changes } = this.#host
     const rules = [...hostCalls({ writable: this.#writable, chmod, inotify: changes.fd })]
     if (network) rules.push(...NETWORK_CALLS)
-    const program = assembleFilter(rules, SECCOMP_TRAP, REFUSED_CALLS)
+    return assembleFilter(rules, SECCOMP_TRAP, REFUSED_CALLS)
+  }
+
+  /** Installs the filter: a call that it refuses is named in the log and ends the sandbox. */
+  seal(program: Uint8Array): void {
+    check(this.#addon.reportRefusals(2, callNames()), 'reporting refused calls')
     const status = this.#addon.installFilter(program, 0)
     if (status > 0) throw new UserError(`seccomp: thread ${status} of the sentry can't be synchronised`)
     check(status, 'seccomp')

@@ -153,17 +153,26 @@ class Reports {
       this.#process.kill(SIGKILL)
     }, TIMEOUT_MS)
     try {
-      while (!this.#text.startsWith(`${step}\n`)) {
+      while (!this.#take(step)) {
         if (await this.#more()) continue
         this.close()
         throw late
           ? new UserError(`the sandbox did not start within ${TIMEOUT_MS / 1000} s`)
           : this.#failure()
       }
-      this.#text = this.#text.slice(step.length + 1)
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** Launcher and sentry are two processes, either of which may be the first to say what it has. */
+  #take(step: string): boolean {
+    const lines = this.#text.split('\n')
+    // Behind the last newline there is no line yet.
+    const at = lines.lastIndexOf(step, -2)
+    if (at < 0) return false
+    this.#text = lines.toSpliced(at, 1).join('\n')
+    return true
   }
 
   /** False at the end. */

@@ -60,6 +60,7 @@ export function pseudoMountsBelow(mounts: readonly HostMount[], source: string):
   return topmost.map(path => path.slice(prefix.length))
 }
 
-function unescapePath(path: string): string {
+/** As the kernel writes paths in it. */
+export function unescapePath(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }

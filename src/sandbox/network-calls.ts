@@ -72,6 +72,16 @@ export const NETWORK_CALLS: readonly NetworkCall[] = [
   },
 ]
 
+/**
+ * What the sentry may do where the guest's sockets are those of its own stack (--network=sandbox), beside host-calls.ts: only
+ * to move frames over descriptors that the host side has opened and set up. None of these calls is new to that list; they stand here
+ * so that it can be seen that a link needs no others: no socket is made, bound, connected or configured after the seal.
+ */
+export const LINK_CALLS: readonly NetworkCall[] = [
+  { nr: NR.read, why: 'HostLinks.receive: a frame from a packet socket or a TAP device' },
+  { nr: NR.write, why: 'HostLinks.send: a frame to one' },
+]
+
 function ofType(...types: number[]): Condition {
   return { arg: 1, mask: TYPE_MASK, equals: types }
 }

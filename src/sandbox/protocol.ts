@@ -9,7 +9,7 @@
  *   sandbox → client   four bytes, little endian, at the end: the exit status as wait(2) has it
  *
  * A client of `create` or `exec` that goes away before kills the process, as the death of a container's parent would; one
- * of `wait` does not.
+ * of `wait` does not. After the answer to `events` there comes a byte EVENT_* for each event, until the container stops.
  *
  * All strings are text as JSON has it; the sandbox makes byte strings of them.
  */
@@ -17,6 +17,9 @@
 export const MAX_DESCRIPTORS = 250
 /** Bytes of a request's line. A container's whole specification, with its seccomp program, is a tenth of it. */
 export const MAX_REQUEST = 4 << 20
+
+/** Processes of the container were killed for want of memory. */
+export const EVENT_OOM = 1
 
 /** The least memory limit of a sandbox on the host, in bytes: some 20 MiB of it are the sentry's own. */
 export const LEAST_MEMORY = 64 << 20
@@ -185,6 +188,9 @@ export type ControlRequest =
       readonly all?: boolean
     }
   | { readonly command: 'wait'; readonly container: string; readonly exec?: string }
+  /** Answered when none of the container's processes runs any more; they can be killed all the same. */
+  | { readonly command: 'pause' | 'resume'; readonly container: string }
+  | { readonly command: 'events'; readonly container: string }
   /** Ends what is left of a stopped container of a pod; `force` ends a running one first. */
   | { readonly command: 'delete'; readonly container: string; readonly force?: boolean }
   | { readonly command: 'processes'; readonly container: string }

@@ -3,7 +3,7 @@
  * systems.
  *
  *   start   the zygote, which the launcher has started, learns what stubs may do; the jail's root; the kernel
- *   seal    capabilities go, the seccomp filter closes; no guest code has run yet
+ *   seal    capabilities go first, then the seccomp filter closes; no guest code has run yet
  *   serve   the loop: guest code, control connections, until whoever started it says that it is over
  */
 import { join } from 'node:path'
@@ -49,6 +49,7 @@ export class Sentry {
   readonly jail: Jail
   readonly #hostNetwork: boolean
   readonly #strace: Strace
+  #filter: Uint8Array | undefined = undefined
 
   /** `writable`: files of the host may be changed, of the donations or of what comes later. */
   constructor(options: SentryOptions, donations: readonly Donation[], writable: boolean) {
@@ -99,10 +100,16 @@ export class Sentry {
     useHostNetwork(this.kernel.net, network)
   }
 
+  /** What of `seal` can be done when it is not known yet whether there will be anything to serve. */
+  prepareSeal(): Uint8Array {
+    this.jail.dropCapabilities()
+    this.#filter = this.jail.assembleFilter(this.#hostNetwork)
+    return this.#filter
+  }
+
   /** From here on the sentry can do no more than host-calls.ts says. */
   seal(): void {
-    this.jail.dropCapabilities()
-    this.jail.seal(this.#hostNetwork)
+    this.jail.seal(this.#filter ?? this.prepareSeal())
     this.platform.followLoop()
     const tidier = new Tidier(this.kernel, this.addon)
     this.platform.onZygoteGone = () =>

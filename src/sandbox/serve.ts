@@ -26,6 +26,7 @@ export async function serveContainers(
 ): Promise<number> {
   const sentry = new Sentry(options, [], true)
   const { addon, host, kernel } = sentry
+  sentry.prepareSeal()
   sentry.set(settingsOf(awaitSettings(addon, host)))
   sentry.seal()
 

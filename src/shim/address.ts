@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path'
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from '../abi/constants.ts'
 import { EADDRINUSE, EAGAIN, errnoName } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { unixAddress } from '../oci/unix-address.ts'
 import type { Addon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { sha256 } from './sha256.ts'
@@ -20,8 +21,6 @@ const SCHEME = 'unix://'
 /** In the bundle, where containerd up to 1.6 looks for its shims after a restart. */
 const ADDRESS_FILE = 'address'
 const BACKLOG = 128
-/** sizeof(struct sockaddr_un) less the family and a NUL. */
-const MAX_PATH = 107
 
 /** `group`: of the containers that share a shim. */
 export function socketPath(
@@ -107,18 +106,6 @@ function withSocket(addon: Addon, type: number, work: (fd: number) => number): n
   if (status >= 0) return fd
   addon.close(fd)
   return status
-}
-
-/** struct sockaddr_un */
-function unixAddress(path: string): Buffer {
-  const bytes = Buffer.from(path)
-  if (bytes.length > MAX_PATH) {
-    throw new UserError(`${path} is too long for a socket: a shorter directory is needed`)
-  }
-  const address = Buffer.alloc(3 + bytes.length)
-  address.writeUInt16LE(AF_UNIX, 0)
-  address.set(bytes, 2)
-  return address
 }
 
 function refusal(path: string, errno: number): UserError {

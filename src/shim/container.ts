@@ -275,9 +275,10 @@ export class Container {
     try {
       const { annotations = {} } = await runtime.state(this.id)
       this.inPod = podRole(this.id, annotations) !== undefined
-      // What happens in a pod its sentry counts, which is asked when a process has ended.
-      const cgroup = this.inPod ? undefined : await runtime.cgroup(this.id)
-      this.#stopOomWatch = cgroup?.watchOom(() => void this.#countOomKills()) ?? (() => {})
+      const killed = () => void this.#countOomKills()
+      // What happens in a pod its sentry counts.
+      if (this.inPod) this.#stopOomWatch = await runtime.watchGuestOom(this.id, killed)
+      else this.#stopOomWatch = (await runtime.cgroup(this.id))?.watchOom(killed) ?? (() => {})
     } catch (error) {
       log.error('running out of memory will not be told at once', error, { id: this.id })
     }

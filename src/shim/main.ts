@@ -14,18 +14,19 @@ import { loadAddon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { ServeFlags } from './serve.ts'
 
-export const SHIM_NAME = 'containerd-shim-caisson-v1'
+const SHIM_NAME = 'containerd-shim-caisson-v1'
 const RUNTIME_NAME = 'io.containerd.caisson.v1'
 
 /** How this program is installed and run. */
 export interface ShimProgram {
   readonly packageRoot: string
   readonly version: string
-  /** File and arguments, to which the flags are added. */
+  /** File, a path, and arguments, to which the flags are added. */
   readonly command: readonly string[]
 }
 
-const TEXT_FLAGS = ['namespace', 'id', 'address', 'publish-binary', 'bundle', 'socket'] as const
+/** `spare` is the launcher's (native/launcher/spare.c). */
+const TEXT_FLAGS = ['namespace', 'id', 'address', 'publish-binary', 'bundle', 'socket', 'spare'] as const
 const SWITCHES = ['debug', 'info', 'v', 'version'] as const
 
 interface Parsed {

@@ -17,4 +17,5 @@ export type ShimRuntime = Pick<
   | 'start'
   | 'state'
   | 'update'
+  | 'watchGuestOom'
 >

@@ -89,6 +89,11 @@ class FakeRuntime {
       cpuSystemMs: 2,
     }
   }
+  killed: () => void = () => {}
+  async watchGuestOom(_id: string, killed: () => void) {
+    this.killed = killed
+    return () => {}
+  }
   async cgroup() {
     return { oomKills: () => this.oomKills, watchOom: () => () => {}, saved: { version: 1 } }
   }
@@ -212,6 +217,21 @@ test('out of memory is told before the end that it was the cause of', async () =
   await call('start', { id })
   runtime.oomKills = 1
   runtime.exits.get(id)!(137)
+  await call('wait', { id })
+  assert.deepEqual(topics, ['create', 'start', 'oom', `exit ${id}`])
+})
+
+test('in a pod out of memory is told at once, also if the first process lives on, and once', async () => {
+  const { runtime, topics, call } = newService()
+  const id = 'oom-in-pod'
+  runtime.pod = true
+  await call('create', { id, bundle: newBundle(id) })
+  await call('start', { id })
+  runtime.killed()
+  runtime.killed()
+  await new Promise(setImmediate)
+  assert.deepEqual(topics, ['create', 'start', 'oom'])
+  runtime.exits.get(id)!(0)
   await call('wait', { id })
   assert.deepEqual(topics, ['create', 'start', 'oom', `exit ${id}`])
 })

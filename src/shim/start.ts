@@ -2,12 +2,12 @@
  * `start`: makes the shim of a container, or finds that of its pod, and says where it listens. The shim itself is a process
  * of its own (serve.ts), which gets the listening socket: containerd can connect before it is there.
  */
-import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CLOSE_RANGE_CLOEXEC } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
+import { HostProcess } from '../sandbox/host-process.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { addressOf, listenAt, saveAddress, socketPath } from './address.ts'
 import { type ShimFlags, startAnswer, startParams } from './bootstrap.ts'
@@ -26,7 +26,9 @@ export async function startShim(
   input: Uint8Array,
 ): Promise<Uint8Array | string> {
   const params = startParams(flags, input)
-  const path = socketPath(params.socketDirectory, params.address, flags.namespace, groupOf(flags.id))
+  const config = readConfig(flags.id)
+  const group = groupOf(config) ?? flags.id
+  const path = socketPath(params.socketDirectory, params.address, flags.namespace, group)
   // What our caller has left open is not for the shim.
   addon.syscall(NR.close_range, 3, 0x7fffffff, CLOSE_RANGE_CLOEXEC)
   const listener = listenAt(addon, path)
@@ -35,33 +37,47 @@ export async function startShim(
     const own = ['-namespace', flags.namespace, '-id', flags.id, '-address', params.address, '-socket', path]
     if (flags.publishBinary !== '') own.push('-publish-binary', flags.publishBinary)
     if (params.debug) own.push('-debug')
+    const network = networkOf(config)
+    // For the launcher: a sandbox starts while the shim does.
+    if (network !== undefined && params.options.network !== 'none') own.push('-spare', network)
     // Nothing of ours stays open in it: who started us waits for the end of our output.
-    const stdio = ['ignore', 'ignore', 'ignore', listener] as const
-    const shim = spawn(file, [...words, ...own, 'serve'], { stdio: [...stdio], detached: true })
-    await new Promise<void>((resolve, reject) => {
-      shim.once('spawn', resolve)
-      shim.once('error', error => reject(new UserError(`the shim can't be started: ${error.message}`)))
-    })
-    settle(shim.pid!, params.options.shimCgroup)
-    shim.unref()
+    const descriptors = [-1, -1, -1, listener]
+    const args = [file, ...words, ...own, 'serve']
+    const shim = HostProcess.start(addon, { path: file, args, descriptors, session: true })
+    settle(shim.pid, params.options.shimCgroup)
   }
   const address = addressOf(path)
   saveAddress(address)
   return startAnswer(params, address)
 }
 
-function groupOf(id: string): string {
-  let annotations: Record<string, unknown> | undefined
+/** What of config.json matters here; the runtime looks at it closely. */
+interface Config {
+  readonly annotations?: Readonly<Record<string, unknown>>
+  readonly linux?: { readonly namespaces?: readonly { readonly type?: unknown; readonly path?: unknown }[] }
+}
+
+function readConfig(id: string): Config {
   try {
-    annotations = JSON.parse(readFileSync('config.json', 'utf8')).annotations
+    return JSON.parse(readFileSync('config.json', 'utf8'))
   } catch (error) {
     throw new UserError(`config.json of container ${id}: ${(error as Error).message}`)
   }
+}
+
+function groupOf({ annotations }: Config): string | undefined {
   for (const name of GROUP_ANNOTATIONS) {
     const group = annotations?.[name]
     if (typeof group === 'string' && group !== '') return group
   }
-  return id
+  return undefined
+}
+
+/** The network namespace of the container's sandbox: 'new', or a path; undefined for the host's own. */
+function networkOf({ linux }: Config): string | undefined {
+  const network = linux?.namespaces?.find?.(each => each?.type === 'network')
+  if (network === undefined) return undefined
+  return typeof network.path === 'string' && network.path !== '' ? network.path : 'new'
 }
 
 /** The shim's place among the host's processes. */

@@ -86,7 +86,14 @@ export class Streams {
     const sink = this.#inputSink
     if (sink === undefined) return
     this.#inputSink = undefined
-    const fifo = open(this.#paths.stdin, O_RDONLY | O_NONBLOCK)
+    let fifo: number
+    try {
+      fifo = open(this.#paths.stdin, O_RDONLY | O_NONBLOCK)
+    } catch {
+      // The client has gone already, and its FIFO with it: the process that runs by now finds the end of its input.
+      closeSync(sink)
+      return
+    }
     if (!this.#stdinClosed) this.#stdinWriter = open(this.#paths.stdin, O_WRONLY | O_NONBLOCK)
     this.#input = new Copier(this.#addon, fifo, sink)
     void this.#input.done.then(() => {
@@ -146,6 +153,8 @@ export class Streams {
     this.#kept.push(master)
     this.#master = master
     const output = this.#openOutput(stdout, this.#logBinary?.stdout)
+    // Nothing comes that way; a program that reads to the end of both would wait for it.
+    if (this.#logBinary !== undefined) closeSync(this.#logBinary.stderr)
     this.#output = new Copier(this.#addon, master, output)
     // At once: clients read to the end before they delete a process.
     void this.#output.done.then(() => closeSync(output))

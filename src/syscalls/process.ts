@@ -152,6 +152,7 @@ export function unshare(task: Task, flags: number): number {
   task.ns.mnt.put()
   // copyNamespaces makes what a child would get; the caller itself stays in its time namespace.
   task.ns = { ...ns, time: task.ns.time }
+  ns.net.runtime?.released()
   if (cred !== task.cred) commitCredentials(task, cred)
   return 0
 }

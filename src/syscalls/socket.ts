@@ -3,6 +3,8 @@ import {
   AF_INET,
   AF_INET6,
   AF_MAX,
+  AF_NETLINK,
+  AF_PACKET,
   AF_UNIX,
   MSG_CMSG_CLOEXEC,
   MSG_CTRUNC,
@@ -28,6 +30,7 @@ import {
   EAFNOSUPPORT,
   EAGAIN,
   EALREADY,
+  ECONNABORTED,
   EFAULT,
   EINPROGRESS,
   EINVAL,
@@ -143,8 +146,8 @@ export function accept4(
   const file = new SocketFile(task, made, (flags & SOCK_NONBLOCK) !== 0)
   const newFd = installFile(task, file, (flags & SOCK_CLOEXEC) !== 0)
   if (newFd < 0 || nameAt === 0) return newFd
-  const name = made.name(true)
-  const status = failed(name) ? name : writeAddress(task, name, nameAt, lengthAt)
+  const name = made.acceptedName()
+  const status = failed(name) ? -ECONNABORTED : writeAddress(task, name, nameAt, lengthAt)
   if (status === 0) return newFd
   task.fds.close(newFd)
   return status
@@ -230,7 +233,7 @@ export function getsockopt(
   return task.mm.putU32(lengthAt, part.length)
 }
 
-const FAMILIES = { AF_UNIX, AF_INET, AF_INET6 }
+const FAMILIES = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET }
 const TYPES = { SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_CLOEXEC, SOCK_NONBLOCK }
 const MSG = {
   MSG_OOB,
@@ -256,7 +259,9 @@ export const socketCalls = {
     run: socket,
     args: [domain, type, int],
     returns: 'fd',
-    partial: 'AF_UNIX, and by way of the host AF_INET, AF_INET6 and NETLINK_ROUTE',
+    partial:
+      'AF_UNIX; AF_INET, AF_INET6, AF_NETLINK and AF_PACKET of a network of the sandbox’s own, or by way of the host AF_INET, ' +
+      'AF_INET6 and NETLINK_ROUTE',
   },
   socketpair: { nr: NR.socketpair, run: socketpair, args: [domain, type, int, addr] },
   bind: { nr: NR.bind, run: bind, args: [fdArg, addr, int] },

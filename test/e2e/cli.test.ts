@@ -21,7 +21,7 @@ test('cli: what is wrong with the flags is said in one line, with status 125', (
   const wrong: [string[], RegExp][] = [
     [['do'], /missing required argument/],
     [['do', '--nonsense', 'true'], /unknown option/],
-    [['do', '--network=sandbox', '--', 'true'], /--network=sandbox is not there yet/],
+    [['do', '--network=bridge', '--', 'true'], /--network: bridge is none of 'none', 'host' and 'sandbox'/],
     [['do', '--rw', '/no/such/path', '--', 'true'], /\/no\/such\/path can't be given/],
     [['do', '--rw', '/proc/self', '--', 'true'], /has its own proc/],
     [['do', '--volume', '/tmp', '--', 'true'], /expected SOURCE:TARGET/],

@@ -3,6 +3,8 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, beforeEach, test } from 'node:test'
 import { SIGINT, SIGKILL, SIGTERM, SIGUSR1 } from '../../src/abi/constants.ts'
+import { watchEvents } from '../../src/oci/guest-events.ts'
+import { ProcessConnection } from '../../src/sandbox/control-client.ts'
 import { attachProcess, type LaunchOptions } from '../../src/sandbox/launch.ts'
 import {
   addon,
@@ -226,6 +228,54 @@ test('a pod: containers share what they are told to, come and go, and end with t
   await sandbox.client.ask({ command: 'signal', container: 'pause', signo: SIGKILL })
   assert.equal(await last.life.exit, SIGKILL)
   assert.equal(await sandbox.exit, 128 + SIGKILL)
+})
+
+test('a pod: one container is paused, the others go on; it goes on when resumed, and dies of SIGKILL', {
+  skip,
+}, async () => {
+  await sandbox.create('pause', processSpec(['sleep', '1000']))
+  await sandbox.start('pause')
+  // A busy one, one that waits in a call, and one whose threads wait for a child.
+  const count = 'sleep 1000 & i=0; while :; do i=$((i+1)); echo $i > /count; done'
+  await sandbox.create('a', processSpec(['sh', '-c', count]))
+  await sandbox.create('b', processSpec(['sh', '-c', 'while :; do echo b; sleep 0.05; done']))
+  await sandbox.start('a')
+  await sandbox.start('b')
+  const counted = () => fs.readFileSync(join(sandbox.root, 'count'), 'latin1')
+  await until(() => fs.existsSync(join(sandbox.root, 'count')), 'it counts')
+  await sandbox.client.ask({ command: 'pause', container: 'a' })
+  const before = counted()
+  // The others do.
+  const { streams, life } = await sandbox.exec('b', processSpec(['echo', 'goes on']))
+  assert.equal(await life.exit, 0)
+  assert.equal(streams.out, 'goes on\n')
+  assert.equal(counted(), before)
+  await sandbox.client.ask({ command: 'resume', container: 'a' })
+  await until(() => counted() !== before, 'it counts again')
+
+  await sandbox.client.ask({ command: 'pause', container: 'a' })
+  await sandbox.client.ask({ command: 'signal', container: 'a', signo: SIGTERM })
+  await sandbox.client.ask({ command: 'pause', container: 'a' })
+  assert.equal((await sandbox.commands('a')).length, 2)
+  const end = (await sandbox.client.open({ command: 'wait', container: 'a' })).connection
+  await sandbox.client.ask({ command: 'signal', container: 'a', signo: SIGKILL })
+  assert.equal(await (await ProcessConnection.over(end)).exit, SIGKILL)
+  fs.rmSync(join(sandbox.root, 'count'))
+})
+
+test('a pod: who asked for events hears at once of a process that was killed for want of memory', {
+  skip,
+}, async () => {
+  await sandbox.create('pause', processSpec(['sleep', '1000']))
+  await sandbox.start('pause')
+  const eater = 'sh -c "x=aaaaaaaaaaaaaaaa; while :; do x=\\$x\\$x; done"; sleep 1000'
+  await sandbox.create('a', processSpec(['sh', '-c', eater]), { limits: { memory: 32 << 20 } })
+  let kills = 0
+  await watchEvents(sandbox.client, 'a', () => kills++)
+  await sandbox.start('a')
+  await until(() => kills > 0, 'the kill is told', 20_000)
+  // It was not the first one: the container goes on.
+  while ((await sandbox.commands('a')).join() !== 'sleep 1000');
 })
 
 test('a terminal: the process has one of its own, with the host’s size, in its session', {

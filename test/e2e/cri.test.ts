@@ -168,6 +168,27 @@ describe(`pods with ${runtime}`, { skip }, () => {
     assert.equal(await inContainer(other, 'echo fine'), 'fine')
   })
 
+  test('one container of a pod is paused, the others go on', async () => {
+    const pod = await newPod()
+    const other = await newContainer(pod, IDLE)
+    const counter = await newContainer(
+      pod,
+      'trap "exit 0" TERM; i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.02; done',
+    )
+    const count = () => inContainer(counter, 'cat /count')
+    const before = await count()
+    await daemon.ctr('tasks', 'pause', counter)
+    assert.match(await daemon.ctr('tasks', 'list'), new RegExp(`${counter} .*PAUSED`))
+    await assert.rejects(count())
+    assert.equal(await inContainer(other, 'echo fine'), 'fine')
+    await daemon.ctr('tasks', 'resume', counter)
+    for (let tries = 0; tries < 100 && (await count()) === before; tries++);
+    assert.notEqual(await count(), before)
+    await daemon.ctr('tasks', 'pause', counter)
+    await daemon.ctr('tasks', 'kill', '--signal', 'SIGKILL', counter)
+    assert.equal((await becomes(counter, 'CONTAINER_EXITED')).exitCode, 137)
+  })
+
   test('the end of the pod’s sandbox is the end of its containers', async () => {
     const pod = await newPod()
     const id = await newContainer(pod, IDLE)

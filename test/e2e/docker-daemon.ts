@@ -21,7 +21,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from './leftovers.ts'
 
-const caisson = join(import.meta.dirname, '../../bin/caisson')
+/** As `caisson install` enters it. */
+const caisson = join(import.meta.dirname, '../../native/build/caisson')
 const START_LIMIT_MS = 60_000
 
 /** Why there can be no daemon here, or undefined. */

@@ -2,6 +2,7 @@
  * Bundles for the tests of the runtime's command line, and a root of its own for their state. `leftovers` tells what of
  * them is still on the host.
  */
+import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import {
   existsSync,
@@ -17,6 +18,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeBusyboxTree } from './docker-daemon.ts'
+import { until } from './leftovers.ts'
 
 export const caisson = process.env.CAISSON_RUNTIME ?? join(import.meta.dirname, '../../bin/caisson')
 const LIMIT_MS = 30_000
@@ -121,6 +123,29 @@ export class OciWorld {
     return output
   }
 
+  /** The same, beside others, without its output. */
+  beside(...args: string[]): Promise<Outcome> {
+    const child = spawn(caisson, ['--root', this.root, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
+    let stderr = ''
+    child.stderr!.on('data', text => (stderr += text))
+    // Not 'close': what stands for a container may keep the descriptor.
+    return new Promise(resolve =>
+      child.on('exit', status => setImmediate(() => resolve({ status, stdout: '', stderr }))),
+    )
+  }
+
+  /** A shell's commands, in which $c is caisson on this world's root; they see mounts of their own. */
+  script(text: string, ...args: string[]): Outcome {
+    const prelude = `c="${caisson} --root ${this.root}"\n`
+    const words = ['-m', 'sh', '-c', prelude + text, 'sh', ...args]
+    const { status, stdout, stderr } = spawnSync('unshare', words, {
+      encoding: 'utf8',
+      timeout: LIMIT_MS,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    return { status, stdout, stderr }
+  }
+
   start(...args: string[]): ChildProcess {
     return spawn(caisson, ['--root', this.root, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
   }
@@ -152,6 +177,16 @@ export class OciWorld {
       .flatMap(hierarchy => globSync(join('/sys/fs/cgroup', hierarchy, '**', this.cgroups.slice(1))))
   }
 
+  /** Does `body`, which must leave nothing; if it fails, what follows must not fail for that. */
+  async cleanly(body: () => Promise<void> | void): Promise<void> {
+    try {
+      await body()
+      await until(() => this.leftovers().length === 0, `nothing is left: ${this.leftovers()}`)
+    } finally {
+      this.clear()
+    }
+  }
+
   /** Cgroups, mounts, processes and files. */
   leftovers(): string[] {
     const cgroups = this.#cgroupDirectories()
@@ -167,6 +202,13 @@ export class OciWorld {
     const files = existsSync(this.root) ? readdirSync(this.root) : []
     return [...cgroups, ...mounts, ...processes.map(pid => `${pid}: ${commandLine(pid)}`), ...files]
   }
+}
+
+/** It failed, and says why without showing where in the program. */
+export function assertSentence({ status, stderr }: Outcome, expected: RegExp): void {
+  assert.notEqual(status, 0)
+  assert.match(stderr, expected)
+  assert.doesNotMatch(stderr, /this is a bug|\n\s+at /)
 }
 
 function commandLine(pid: string): string {

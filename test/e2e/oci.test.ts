@@ -24,15 +24,7 @@ after(() => world.end())
 const SLEEPER = ['sh', '-c', 'trap "echo term; exit 3" TERM; echo up; while :; do sleep 0.05; done']
 
 function oci(name: string, body: () => Promise<void> | void): void {
-  test(`oci: ${name}`, { skip: needsRoot }, async () => {
-    try {
-      await body()
-      assert.deepEqual(world.leftovers(), [])
-    } finally {
-      // A failure must not be those of all that follow.
-      world.clear()
-    }
-  })
+  test(`oci: ${name}`, { skip: needsRoot }, () => world.cleanly(body))
 }
 
 function read(path: string): string {

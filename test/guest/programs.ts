@@ -70,8 +70,10 @@ export async function run(program: string, mode: Mode, titles: readonly string[]
 function commandLine(mode: Mode, directory: string, program: string[]): string[] {
   if (mode === 'host') return program
   const flags = mode === 'patched' ? ['--rw', directory] : ['--no-patch']
-  // Programs about the internet.
-  if (basename(program[0]).startsWith('inet')) flags.push('--network=host')
+  const name = basename(program[0])
+  // The host's sockets and the kernel's own have to answer alike; a network that can be changed is only the kernel's own.
+  if (name.startsWith('inet')) flags.push(mode === 'patched' ? '--network=host' : '--network=sandbox')
+  else if (name.startsWith('net-')) flags.push('--network=sandbox')
   return [caisson, 'do', ...flags, '--', ...program]
 }
 

@@ -22,13 +22,13 @@ import { type Credentials, UserNamespace } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import type {
-  CgroupNamespace,
-  IpcNamespace,
+import {
+  type CgroupNamespace,
+  type IpcNamespace,
   NetNamespace,
-  NsProxy,
-  TimeNamespace,
-  UtsNamespace,
+  type NsProxy,
+  type TimeNamespace,
+  type UtsNamespace,
 } from '../../kernel/namespaces.ts'
 import { PidNamespace } from '../../kernel/pid.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -97,6 +97,12 @@ export class NsFile extends File {
     this.kind = inode.kind
     this.ns = inode.ns
     this.#fs = fs
+    if (this.ns instanceof NetNamespace) this.ns.holders++
+  }
+  override release(): void {
+    if (!(this.ns instanceof NetNamespace)) return
+    this.ns.holders--
+    this.ns.runtime?.released()
   }
 
   override ioctl(context: IoctlContext, request: number, argument: number): number {

@@ -1,17 +1,11 @@
 /** bind(2) of the internet families: which addresses and ports may be taken: ip(7), ipv6(7). __inet_bind, __inet6_bind. */
-import {
-  AF_INET,
-  AF_INET6,
-  AF_UNSPEC,
-  CAP_NET_BIND_SERVICE,
-  IPV6_V6ONLY,
-} from '../../abi/constants.ts'
+import { AF_INET, AF_INET6, AF_UNSPEC, CAP_NET_BIND_SERVICE, IPV6_V6ONLY } from '../../abi/constants.ts'
 import { EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENODEV } from '../../abi/errno.ts'
 import { SOCKADDR_IN } from '../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
-import { addressType4 } from '../ip/routing4.ts'
 import { RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST } from '../ip/numbers.ts'
+import { addressType4 } from '../ip/routing4.ts'
 import { addressFamily, parseSocketAddress, type SocketAddress, v4Address } from './address.ts'
 import type { InetSocket } from './socket.ts'
 
@@ -19,11 +13,14 @@ import type { InetSocket } from './socket.ts'
 export function checkBind(socket: InetSocket, task: Task, bytes: Uint8Array): OrErrno<SocketAddress> {
   const parsed = parse(socket, bytes)
   if (failed(parsed)) return parsed
+  // Bound already, be it by connect(2).
+  if (socket.localPort !== 0) return -EINVAL
   const status = checkAddress(socket, parsed)
   if (status < 0) return status
   const { port } = parsed
   const { net } = socket
-  if (port !== 0 && port < net.ns.unprivilegedPortStart && !net.capable(task, CAP_NET_BIND_SERVICE)) return -EACCES
+  if (port !== 0 && port < net.ns.unprivilegedPortStart && !net.capable(task, CAP_NET_BIND_SERVICE))
+    return -EACCES
   return parsed
 }
 
@@ -67,4 +64,3 @@ export function checkAddress(socket: InetSocket, { address, scope }: SocketAddre
 export function scopeDevice({ address, scope }: SocketAddress): number {
   return address.needsScope ? scope : 0
 }
-

@@ -79,7 +79,8 @@ export function parseControl(
       if (message.data.length !== 2) return -EINVAL
       control.segment = message.data[0] | (message.data[1] << 8)
     } else if (message.level === SOL_IP && toV4) status = ofIp(message, control)
-    else if (message.level === SOL_IPV6 && socket.isIpv6) status = ofIpv6(socket, task, message, control, toV4)
+    else if (message.level === SOL_IPV6 && socket.isIpv6)
+      status = ofIpv6(socket, task, message, control, toV4)
     if (status < 0) return status
   }
   return control
@@ -198,7 +199,11 @@ export function describePacket(socket: InetSocket, packet: Packet, request: Rece
 }
 
 /** SO_TIMESTAMP and the like. */
-export function pushStamps(socket: InetSocket | { options: InetSocket['options'] }, stamp: number, request: ReceiveRequest): void {
+export function pushStamps(
+  socket: InetSocket | { options: InetSocket['options'] },
+  stamp: number,
+  request: ReceiveRequest,
+): void {
   const { options } = socket
   const seconds = Math.floor(stamp / 1e9)
   const rest = Math.floor(stamp % 1e9)
@@ -270,6 +275,9 @@ function pushIpv6(socket: InetSocket, packet: Packet, request: ReceiveRequest): 
   if (settings.v6(IPV6_2292PKTINFO) !== 0) push(IPV6_2292PKTINFO, info())
   if (settings.v6(IPV6_2292HOPLIMIT) !== 0) push(IPV6_2292HOPLIMIT, intBytes(packet.ttl))
   if (settings.v6(IPV6_RECVORIGDSTADDR) !== 0 && packet.transport >= 0) {
-    push(IPV6_RECVORIGDSTADDR, socketAddress(AF_INET6, packet.destination, packet.view.getUint16(packet.transport + 2)))
+    push(
+      IPV6_RECVORIGDSTADDR,
+      socketAddress(AF_INET6, packet.destination, packet.view.getUint16(packet.transport + 2)),
+    )
   }
 }

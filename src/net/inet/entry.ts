@@ -78,7 +78,8 @@ function ofSocket(_net: InetNetwork, socket: InetSocket): InetEntry {
     remote: connection?.flow.destination ?? socket.remoteAddress,
     remotePort: socket.remotePort,
     device: socket.boundDevice || socket.flow.device,
-    receiveQueue: listener?.ready ?? (socket instanceof TcpSocket ? socket.receiveQueued : socket.receiveMemory),
+    receiveQueue:
+      listener?.ready ?? (socket instanceof TcpSocket ? socket.receiveQueued : socket.receiveMemory),
     sendQueue: listener === undefined ? socket.sendQueued : 0,
     ...timerOf(connection),
     uid: socket.uid,

@@ -32,7 +32,7 @@ export function ethtool(stack: IpStack, context: IoctlContext, argument: number)
   const command = new Uint8Array(4)
   if (context.copyIn(at, command) < 0) return -EFAULT
   const number = new DataView(command.buffer).getUint32(0, true)
-  const value = valueOf(device, number)
+  const value = answerTo(device, number)
   if (value !== undefined) {
     const word = new Uint8Array(4)
     new DataView(word.buffer).setUint32(0, value, true)
@@ -54,7 +54,7 @@ export function ethtool(stack: IpStack, context: IoctlContext, argument: number)
   return context.copyOut(at, info)
 }
 
-function valueOf(device: NetDevice, command: number): number | undefined {
+function answerTo(device: NetDevice, command: number): number | undefined {
   const { features } = device
   switch (command) {
     case ETHTOOL_GLINK:

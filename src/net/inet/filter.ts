@@ -9,7 +9,6 @@ import {
   BPF_AND,
   BPF_B,
   BPF_DIV,
-
   BPF_IMM,
   BPF_IND,
   BPF_JA,
@@ -110,7 +109,14 @@ export class SocketFilter {
           else if (mode === BPF_LEN) a = length
           else if (mode === BPF_MEM) a = memory[k]
           else {
-            const loaded = load(packet, view, start, length, (mode === BPF_IND ? (x + k) >>> 0 : k) | 0, code & SIZE)
+            const loaded = load(
+              packet,
+              view,
+              start,
+              length,
+              (mode === BPF_IND ? (x + k) >>> 0 : k) | 0,
+              code & SIZE,
+            )
             if (loaded < 0) return 0
             a = loaded
           }
@@ -199,7 +205,14 @@ function jump(code: number, a: number, b: number, jt: number, jf: number, k: num
 }
 
 /** -1 where there is nothing. */
-function load(packet: Packet, view: DataView, start: number, length: number, at: number, size: number): number {
+function load(
+  packet: Packet,
+  view: DataView,
+  start: number,
+  length: number,
+  at: number,
+  size: number,
+): number {
   if (at < 0) {
     if (at >= AD_OFF) return about(packet, at - AD_OFF)
     const base = at >= NET_OFF ? packet.network - NET_OFF : at >= LL_OFF ? packet.link - LL_OFF : -1

@@ -39,8 +39,8 @@ import {
   EFAULT,
   EINVAL,
   ENETDOWN,
-  ENODEV,
   ENOBUFS,
+  ENODEV,
   ENOTTY,
   ENXIO,
   EOPNOTSUPP,
@@ -221,7 +221,8 @@ function change(
   switch (request) {
     case SIOCSIFFLAGS:
       // An alias (eth0:1) that is set down goes away.
-      if (label !== device.name) return (view.getUint16(at, true) & 1) === 0 ? dropLabel(stack, device, label) : 0
+      if (label !== device.name)
+        return (view.getUint16(at, true) & 1) === 0 ? dropLabel(stack, device, label) : 0
       return setFlags(stack, device, (device.flags & ~0xffff) | view.getUint16(at, true))
     case SIOCSIFMETRIC:
       return -EOPNOTSUPP
@@ -270,7 +271,8 @@ function changeAddress(
     if (address.isAny) return 0
     const entry = new InterfaceAddress(device, address, classLength(address))
     entry.label = label
-    if (entry.length < 31 && !device.isLoopback) entry.broadcast = IpAddress.v4(address.w3 | ~maskWord(entry.length))
+    if (entry.length < 31 && !device.isLoopback)
+      entry.broadcast = IpAddress.v4(address.w3 | ~maskWord(entry.length))
     const status = stack.addresses.add(entry)
     // ifconfig's address makes the interface go up.
     return status < 0 ? status : stack.devices.setUp(device, true)
@@ -281,7 +283,8 @@ function changeAddress(
     length = Math.clz32(~address.w3)
     if (maskWord(length) >>> 0 !== address.w3) return -EINVAL
     const before = IpAddress.v4(old.address.w3 | ~maskWord(old.length))
-    if (broadcast?.equals(before)) broadcast = length < 31 ? IpAddress.v4(old.address.w3 | ~maskWord(length)) : undefined
+    if (broadcast?.equals(before))
+      broadcast = length < 31 ? IpAddress.v4(old.address.w3 | ~maskWord(length)) : undefined
   } else if (request === SIOCSIFBRDADDR) {
     broadcast = address
   } else {
@@ -321,7 +324,8 @@ function listInterfaces(stack: IpStack, context: IoctlContext, argument: number)
       records.push(record)
     }
   }
-  const count = at === 0 ? records.length : Math.min(records.length, Math.floor(Math.min(room, MAX_LIST) / IFREQ.size))
+  const count =
+    at === 0 ? records.length : Math.min(records.length, Math.floor(Math.min(room, MAX_LIST) / IFREQ.size))
   if (at !== 0) {
     for (let i = 0; i < count; i++) if (context.copyOut(at + i * IFREQ.size, records[i]) < 0) return -EFAULT
   }
@@ -364,7 +368,8 @@ function changeRoute(stack: IpStack, context: IoctlContext, request: number, arg
   route.type = RTN_UNICAST
   route.priority = Math.max(view.getInt16(RTENTRY.rt_metric, true) - 1, 0)
   let gateway: IpAddress | undefined
-  if ((flags & RTF_GATEWAY) !== 0 && familyAt(RTENTRY.rt_gateway) === AF_INET) gateway = IpAddress.v4(wordAt(RTENTRY.rt_gateway))
+  if ((flags & RTF_GATEWAY) !== 0 && familyAt(RTENTRY.rt_gateway) === AF_INET)
+    gateway = IpAddress.v4(wordAt(RTENTRY.rt_gateway))
   if (gateway?.isAny) gateway = undefined
   if (request === SIOCDELRT) {
     for (const known of stack.fib4.table(route.table).at(destination, length)) {

@@ -265,7 +265,10 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
     case IP_OPTIONS:
       return settings.ipOptions
     case IP_TTL:
-      return shortInt(settings.v4(IP_TTL) === -1 ? socket.net.ip.sysctls.ipv4.ip_default_ttl : settings.v4(IP_TTL), length)
+      return shortInt(
+        settings.v4(IP_TTL) === -1 ? socket.net.ip.sysctls.ipv4.ip_default_ttl : settings.v4(IP_TTL),
+        length,
+      )
     case IP_MTU: {
       const route = socket.connectedRoute()
       return failed(route) ? -ENOTCONN : intBytes(Math.min(route.mtu, MAX_MTU))

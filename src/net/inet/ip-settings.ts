@@ -8,6 +8,7 @@ import {
   IP_MULTICAST_ALL,
   IP_MULTICAST_LOOP,
   IP_MULTICAST_TTL,
+  IP_PMTUDISC_DO,
   IP_PMTUDISC_WANT,
   IP_TOS,
   IP_TRANSPARENT,
@@ -15,6 +16,7 @@ import {
   IP_UNICAST_IF,
   IPV6_ADDR_PREFERENCES,
   IPV6_AUTOFLOWLABEL,
+  IPV6_DONTFRAG,
   IPV6_FREEBIND,
   IPV6_MTU_DISCOVER,
   IPV6_MULTICAST_ALL,
@@ -106,7 +108,7 @@ export class IpSettings {
       flow.multicastTtl = this.v6(IPV6_MULTICAST_HOPS)
       flow.multicastLoop = this.v6(IPV6_MULTICAST_LOOP) !== 0
       flow.multicastDevice = this.multicastDevice6
-      flow.pmtuDiscovery = this.v6(IPV6_MTU_DISCOVER)
+      flow.pmtuDiscovery = this.v6(IPV6_DONTFRAG) !== 0 ? IP_PMTUDISC_DO : this.v6(IPV6_MTU_DISCOVER)
       flow.options = undefined
     }
     flow.anySource = this.freeBind

@@ -101,7 +101,12 @@ const MEMBERSHIPS: ReadonlySet<number> = new Set([
   MCAST_MSFILTER,
 ])
 /** Extension headers for all that is sent: only to be taken away, or set by who may send raw packets. */
-const STICKY_HEADERS: ReadonlySet<number> = new Set([IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS])
+const STICKY_HEADERS: ReadonlySet<number> = new Set([
+  IPV6_HOPOPTS,
+  IPV6_RTHDRDSTOPTS,
+  IPV6_RTHDR,
+  IPV6_DSTOPTS,
+])
 const ECN_MASK = 3
 const MIN_MTU = 1280
 /** IPV6_PREFER_SRC_TMP, _PUBLIC and _PUBTMP_DEFAULT; _COA and _HOME; _CGA and _NONCGA: of each one at most. */

@@ -9,8 +9,12 @@ import {
   IP_UNBLOCK_SOURCE,
   IPV6_ADD_MEMBERSHIP,
   IPV6_DROP_MEMBERSHIP,
+  MCAST_BLOCK_SOURCE,
   MCAST_JOIN_GROUP,
+  MCAST_JOIN_SOURCE_GROUP,
   MCAST_LEAVE_GROUP,
+  MCAST_LEAVE_SOURCE_GROUP,
+  MCAST_UNBLOCK_SOURCE,
 } from '../../abi/constants.ts'
 import { EADDRNOTAVAIL, EINVAL, ENODEV, ENOPROTOOPT } from '../../abi/errno.ts'
 import { IP_MREQ, IP_MREQN, IPV6_MREQ } from '../../abi/layout.ts'
@@ -24,6 +28,15 @@ import type { InetSocket } from './socket.ts'
 
 /** struct group_req: the index, and at 8 a sockaddr. */
 const GROUP_REQ = { size: 136, index: 0, group: 8 }
+/** struct group_source_req: the same, and a source. */
+const GROUP_SOURCE_REQ = { size: 264, index: 0, group: 8, source: 136 }
+/** Options for either family, by the IPv4 option that does the same. */
+const SOURCE_CHANGES: ReadonlyMap<number, number> = new Map([
+  [MCAST_JOIN_SOURCE_GROUP, IP_ADD_SOURCE_MEMBERSHIP],
+  [MCAST_LEAVE_SOURCE_GROUP, IP_DROP_SOURCE_MEMBERSHIP],
+  [MCAST_BLOCK_SOURCE, IP_BLOCK_SOURCE],
+  [MCAST_UNBLOCK_SOURCE, IP_UNBLOCK_SOURCE],
+])
 /** struct ip_mreq_source: group, interface, source. */
 const MREQ_SOURCE = { size: 12, group: 0, interface: 4, source: 8 }
 
@@ -70,7 +83,16 @@ export function setMulticast(
     if (failed(parsed)) return isV4 ? -EINVAL : -EADDRNOTAVAIL
     return change(socket, name === MCAST_JOIN_GROUP, parsed.address, deviceFor(socket, parsed.address, index))
   }
-  return -ENOPROTOOPT
+  const change4 = SOURCE_CHANGES.get(name)
+  if (change4 === undefined) return -ENOPROTOOPT
+  if (value.length < GROUP_SOURCE_REQ.size) return -EINVAL
+  const family = isV4 ? AF_INET : socket.family
+  const group = parseSocketAddress(value.subarray(GROUP_SOURCE_REQ.group, GROUP_SOURCE_REQ.source), family)
+  const source = parseSocketAddress(value.subarray(GROUP_SOURCE_REQ.source), family)
+  if (failed(group) || failed(source)) return -EADDRNOTAVAIL
+  const index = view.getUint32(GROUP_SOURCE_REQ.index, true)
+  const device = deviceFor(socket, group.address, index)
+  return changeSource(socket, change4, group.address, device, source.address)
 }
 
 /** The one named by index or address, or where packets to the group go out. */

@@ -2,7 +2,8 @@
  * InetNetworks: the kernel's own TCP/IP network, in NetNamespace.runtime of all namespaces that have one; InetNetwork: one
  * namespace's part of it: its IpStack with TCP and UDP, and the sockets over it.
  *
- * A namespace's part is made with the first look at it, with a loopback device that is down, and ends with `close`.
+ * A namespace's part is made with the first look at it, with a loopback device that is down. It ends by `close` when no
+ * task, socket, descriptor or mount holds the namespace any more, which is looked at after something has let go.
  */
 import {
   AF_INET,
@@ -20,9 +21,11 @@ import {
 } from '../../abi/constants.ts'
 import { EACCES, EINVAL, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import { NsInode } from '../../fs/proc/ns-file.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import type { NetNamespace } from '../../kernel/namespaces.ts'
+import type { NetNamespace, NetworkRuntime } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
+import { type Expiry, Timer } from '../../kernel/timers.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { NetRuntime } from '../ip/runtime.ts'
 import type { PacketTap } from '../ip/transport.ts'
@@ -33,9 +36,11 @@ import { createNetlink } from '../netlink/create.ts'
 import { RouteNotifier } from '../netlink/route/notify.ts'
 import { NetlinkTable } from '../netlink/table.ts'
 import type { Packet } from '../packet.ts'
+import { StackDevices } from '../proc/devices.ts'
 import { procNetText } from '../proc/files.ts'
+import { StackSettings } from '../proc/settings.ts'
 import type { Socket } from '../socket.ts'
-import { type NetStack, netStack, type OwnNetwork, type OwnNetworks } from '../stack.ts'
+import { NetStack, netStack, type OwnNetwork } from '../stack.ts'
 import { TcpProtocol } from '../tcp/protocol.ts'
 import { UdpProtocol } from '../udp/protocol.ts'
 import { stackIoctl } from './ioctl.ts'
@@ -51,17 +56,47 @@ import { UdpSocket } from './udp.ts'
 const IPPROTO_MAX = 263
 const PROTO_TCP = 6
 
-export class InetNetworks implements OwnNetworks {
+/** A namespace that nobody holds any more ends so much later (ns), in the background as Linux's. */
+const END_DELAY = 20e6
+
+export class InetNetworks implements NetworkRuntime, Expiry {
   readonly kernel: Kernel
   readonly runtime: NetRuntime
+  readonly #all = new Set<InetNetwork>()
+  readonly #timer = new Timer(this)
 
   constructor(kernel: Kernel) {
     this.kernel = kernel
     this.runtime = new NetRuntime(kernel.clock, kernel.timers, into => kernel.host.random(into))
   }
 
-  attach(stack: NetStack): OwnNetwork {
-    return new InetNetwork(this, stack)
+  stackFor(ns: NetNamespace): NetStack {
+    const stack = new NetStack(ns)
+    const network = new InetNetwork(this, stack)
+    stack.own = network
+    this.#all.add(network)
+    return stack
+  }
+
+  released(): void {
+    const { timers } = this.kernel
+    if (this.#all.size > 1 && !this.#timer.armed) timers.add(this.#timer, this.runtime.now() + END_DELAY)
+  }
+  expired(): void {
+    for (const network of this.#all) {
+      if (this.#isHeld(network)) continue
+      this.#all.delete(network)
+      network.close()
+    }
+  }
+  /** By a task, a socket, a descriptor or a mount of it. */
+  #isHeld({ ns, hasSockets }: InetNetwork): boolean {
+    const { kernel } = this
+    if (ns === kernel.net || ns.holders > 0 || hasSockets) return true
+    for (const task of kernel.tasks()) if (!task.ended && task.ns.net === ns) return true
+    for (const { root } of kernel.vfs.mounts)
+      if (root.inode instanceof NsInode && root.inode.ns === ns) return true
+    return false
   }
 }
 
@@ -75,6 +110,8 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   readonly ping: PingSockets
   readonly packets: PacketSockets
   readonly netlink = new NetlinkTable()
+  readonly settings: StackSettings
+  readonly devices: StackDevices
   /** All of AF_INET and AF_INET6, for /proc/net and sock_diag. */
   readonly sockets = new Set<InetSocket>()
   readonly #stamped = new Set<InetSocket>()
@@ -91,6 +128,8 @@ export class InetNetwork implements OwnNetwork, PacketTap {
     this.raw = new RawSockets(this.ip)
     this.ping = new PingSockets(this.ip)
     this.packets = new PacketSockets(this)
+    this.settings = new StackSettings(this.ip, stack.unix)
+    this.devices = new StackDevices(this.ip)
     this.ip.devices.register(new LoopbackDevice())
   }
 
@@ -99,6 +138,15 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   }
   get runtime(): NetRuntime {
     return this.networks.runtime
+  }
+  get hasSockets(): boolean {
+    const { unix } = this.stack
+    return [this.sockets, this.netlink.sockets, this.packets.sockets, unix.sockets].some(set => set.size > 0)
+  }
+  /** The namespace has ended: its interfaces go, and with them the other ends of its cables. */
+  close(): void {
+    this.ip.listener = undefined
+    this.ip.close()
   }
   /** Whose call is being served. */
   get caller(): Task | undefined {

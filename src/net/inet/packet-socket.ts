@@ -12,7 +12,6 @@ import {
   FIONREAD,
   MSG_OOB,
   MSG_PEEK,
-  MSG_TRUNC,
   PACKET_ADD_MEMBERSHIP,
   PACKET_AUXDATA,
   PACKET_DROP_MEMBERSHIP,
@@ -52,7 +51,6 @@ import {
   ENODEV,
   ENOENT,
   ENOPROTOOPT,
-  ENOTCONN,
   ENXIO,
   EOPNOTSUPP,
   EPERM,
@@ -66,14 +64,14 @@ import { pushEthernet } from '../ip/ethernet.ts'
 import { ETH_HLEN } from '../ip/numbers.ts'
 import type { PacketTap } from '../ip/transport.ts'
 import type { NetDevice } from '../link/device.ts'
-import { PACKET_OUTGOING, type Packet, PacketQueue } from '../packet.ts'
+import { PACKET_OUTGOING, type Packet } from '../packet.ts'
 import { type ReceiveRequest, type SendRequest, Socket } from '../socket.ts'
 import { pushStamps } from './control.ts'
 import { type SocketFilter, setSocketFilter } from './filter.ts'
+import { Inbox } from './inbox.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes, readInt } from './option-bytes.ts'
 
-const OVERHEAD = 256
 /** TP_STATUS_USER and TP_STATUS_CSUMNOTREADY of struct tpacket_auxdata. */
 const STATUS_USER = 1
 const STATUS_CSUM_NOT_READY = 8
@@ -117,10 +115,8 @@ export class PacketSocket extends Socket {
   /** ETH_P_*, 0: nothing is received. */
   #etherType: number
   #device = 0
-  readonly #queue = new PacketQueue()
-  #memory = 0
+  readonly #inbox = new Inbox()
   #received = 0
-  #dropped = 0
   readonly #values = new Map<number, number>()
   readonly #memberships: { readonly device: number; readonly type: number; readonly address: string }[] = []
   filter: SocketFilter | undefined = undefined
@@ -140,11 +136,11 @@ export class PacketSocket extends Socket {
     return this.#device
   }
   get receiveMemory(): number {
-    return this.#memory
+    return this.#inbox.memory
   }
 
   override poll(): number {
-    const readable = this.#queue.length > 0 ? POLLIN | POLLRDNORM : 0
+    const readable = this.#inbox.length > 0 ? POLLIN | POLLRDNORM : 0
     return readable | POLLOUT | POLLWRNORM | POLLWRBAND | (this.error !== 0 ? POLLERR : 0)
   }
 
@@ -153,7 +149,8 @@ export class PacketSocket extends Socket {
     if (this.#etherType === 0 || (this.#device !== 0 && device.index !== this.#device)) return
     const outgoing = packet.type === PACKET_OUTGOING
     // What goes out is only shown to those who want everything.
-    if (outgoing && (this.#etherType !== ETH_P_ALL || (this.#values.get(PACKET_IGNORE_OUTGOING) ?? 0) !== 0)) return
+    if (outgoing && (this.#etherType !== ETH_P_ALL || (this.#values.get(PACKET_IGNORE_OUTGOING) ?? 0) !== 0))
+      return
     if (this.#etherType !== ETH_P_ALL && packet.networkProtocol !== this.#etherType) return
     const header = device.headerLength
     const frame = outgoing || header === 0 ? packet.start : packet.link
@@ -161,19 +158,14 @@ export class PacketSocket extends Socket {
     let keep = packet.end - start
     if (this.filter !== undefined) keep = Math.min(this.filter.run(packet, start), keep)
     if (keep === 0) return
-    const cost = packet.bytes.length + OVERHEAD
-    if (this.#memory + cost > this.options.rcvbuf) {
-      this.#dropped++
-      return
-    }
+    if (this.#inbox.refuses(packet, this.options.rcvbuf)) return
     this.#received++
     const copy = packet.clone()
     copy.start += start - packet.start
     copy.trim(keep)
     copy.device = device
     copy.mark = packet.end - start
-    this.#memory += cost
-    this.#queue.push(copy)
+    this.#inbox.push(copy)
     this.waitQueue.wake(POLLIN | POLLRDNORM)
   }
 
@@ -198,7 +190,13 @@ export class PacketSocket extends Socket {
     const device = this.#net.ip.devices.byIndex(this.#device)
     return this.#address(this.#etherType, this.#device, device?.type ?? 0, 0, device?.address)
   }
-  #address(protocol: number, index: number, type: number, packetType: number, address?: Uint8Array): Uint8Array {
+  #address(
+    protocol: number,
+    index: number,
+    type: number,
+    packetType: number,
+    address?: Uint8Array,
+  ): Uint8Array {
     const bytes = new Uint8Array(SOCKADDR_LL.size)
     const view = new DataView(bytes.buffer)
     view.setUint16(SOCKADDR_LL.sll_family, AF_PACKET, true)
@@ -226,8 +224,6 @@ export class PacketSocket extends Socket {
       index = view.getInt32(SOCKADDR_LL.sll_ifindex, true)
       protocol = view.getUint16(SOCKADDR_LL.sll_protocol)
       target = address.subarray(SOCKADDR_LL.sll_addr, SOCKADDR_LL.sll_addr + length)
-    } else if (index === 0) {
-      return -ENOTCONN
     }
     const device = this.#net.ip.devices.byIndex(index)
     if (device === undefined) return -ENXIO
@@ -237,7 +233,8 @@ export class PacketSocket extends Socket {
     const payload = this.type === SOCK_RAW ? length - header : length
     if (this.type === SOCK_RAW && length < header) return -EINVAL
     if (payload > device.mtu) return -EMSGSIZE
-    if (this.type === SOCK_DGRAM && header === ETH_HLEN && (target === undefined || target.length < 6)) return -EINVAL
+    if (this.type === SOCK_DGRAM && header === ETH_HLEN && (target === undefined || target.length < 6))
+      return -EINVAL
     const packet = this.#net.ip.packets.allocate(length)
     const at = packet.append(length)
     if (length > 0 && request.src.take(packet.bytes.subarray(at, at + length)) < length) {
@@ -246,38 +243,38 @@ export class PacketSocket extends Socket {
     }
     if (this.type === SOCK_RAW && header === ETH_HLEN) protocol = packet.view.getUint16(at + 12)
     packet.networkProtocol = protocol
-    if (this.type === SOCK_DGRAM && header === ETH_HLEN) pushEthernet(packet, target!, device.address, protocol)
+    if (this.type === SOCK_DGRAM && header === ETH_HLEN)
+      pushEthernet(packet, target!, device.address, protocol)
     packet.network = packet.start + header
     const status = this.#net.ip.transmit(device, packet)
     return status < 0 ? status : length
   }
 
   override receive(_task: Task, request: ReceiveRequest): number {
-    const { flags, dst } = request
+    const { flags } = request
     if ((flags & MSG_OOB) !== 0) return -EINVAL
     this.#net.settle()
     const error = this.takeError()
     if (error < 0) return error
-    const packet = this.#queue.first
+    const packet = this.#inbox.first
     if (packet === undefined) return -EAGAIN
-    const { length, device } = packet
-    const size = Math.min(length, dst.remaining)
-    if (size < length) request.outFlags |= MSG_TRUNC
-    const done = size === 0 ? 0 : dst.put(packet.bytes.subarray(packet.start, packet.start + size))
+    const { device } = packet
+    const n = this.#inbox.copy(packet, request)
     const hasHeader = device !== undefined && device.headerLength === ETH_HLEN && packet.link >= 0
     const source = hasHeader ? packet.bytes.slice(packet.link + 6, packet.link + 12) : undefined
-    request.address = this.#address(packet.networkProtocol, device?.index ?? 0, device?.type ?? 0, packet.type, source)
+    request.address = this.#address(
+      packet.networkProtocol,
+      device?.index ?? 0,
+      device?.type ?? 0,
+      packet.type,
+      source,
+    )
     pushStamps(this, packet.timestamp || this.#net.realtime(), request)
     if ((this.#values.get(PACKET_AUXDATA) ?? 0) !== 0) {
       request.control.push({ level: SOL_PACKET, type: PACKET_AUXDATA, data: this.#auxiliary(packet) })
     }
-    if ((flags & MSG_PEEK) === 0) {
-      this.#queue.shift()
-      this.#memory -= packet.bytes.length + OVERHEAD
-      packet.release()
-    }
-    if (done < size) return done < 0 ? done : -EFAULT
-    return (flags & MSG_TRUNC) !== 0 ? length : size
+    if ((flags & MSG_PEEK) === 0) this.#inbox.shift()
+    return n
   }
 
   /** struct tpacket_auxdata. */
@@ -292,15 +289,20 @@ export class PacketSocket extends Socket {
     return new Uint8Array(view.buffer)
   }
 
-  override getOption(_task: Task, level: number, name: number, _length: number): OrErrno<Uint8Array> | undefined {
+  override getOption(
+    _task: Task,
+    level: number,
+    name: number,
+    _length: number,
+  ): OrErrno<Uint8Array> | undefined {
     if (level === SOL_SOCKET) return undefined
     if (level !== SOL_PACKET) return -ENOPROTOOPT
     switch (name) {
       case PACKET_STATISTICS: {
         const view = new DataView(new ArrayBuffer(TPACKET_STATS.size))
-        view.setUint32(TPACKET_STATS.tp_packets, this.#received + this.#dropped, true)
-        view.setUint32(TPACKET_STATS.tp_drops, this.#dropped, true)
-        this.#received = this.#dropped = 0
+        view.setUint32(TPACKET_STATS.tp_packets, this.#received + this.#inbox.drops, true)
+        view.setUint32(TPACKET_STATS.tp_drops, this.#inbox.drops, true)
+        this.#received = this.#inbox.drops = 0
         return new Uint8Array(view.buffer)
       }
       case PACKET_AUXDATA:
@@ -358,7 +360,8 @@ export class PacketSocket extends Socket {
     }
     if (device === undefined) return -ENODEV
     if (at >= 0) return -EBUSY
-    if (type !== PACKET_MR_PROMISC && type !== PACKET_MR_ALLMULTI && type !== PACKET_MR_MULTICAST) return -EINVAL
+    if (type !== PACKET_MR_PROMISC && type !== PACKET_MR_ALLMULTI && type !== PACKET_MR_MULTICAST)
+      return -EINVAL
     this.#memberships.push({ device: index, type, address })
     this.#count(device, type, 1)
     return 0
@@ -370,7 +373,7 @@ export class PacketSocket extends Socket {
   }
 
   override ioctl(context: IoctlContext, request: number, argument: number): number {
-    if (request === FIONREAD) return context.copyOut(argument, intBytes(this.#queue.first?.length ?? 0))
+    if (request === FIONREAD) return context.copyOut(argument, intBytes(this.#inbox.first?.length ?? 0))
     if (request === SIOCOUTQ) return context.copyOut(argument, intBytes(0))
     return super.ioctl(context, request, argument)
   }
@@ -381,7 +384,7 @@ export class PacketSocket extends Socket {
       if (found !== undefined) this.#count(found, type, -1)
     }
     this.#net.packets.remove(this)
-    this.#queue.clear()
+    this.#inbox.clear()
   }
 }
 

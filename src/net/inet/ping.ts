@@ -4,7 +4,6 @@
  */
 import {
   AF_INET,
-
   AF_UNSPEC,
   IP_RECVERR,
   IPV6_RECVERR,
@@ -12,7 +11,6 @@ import {
   MSG_ERRQUEUE,
   MSG_OOB,
   MSG_PEEK,
-  MSG_TRUNC,
   POLLERR,
   POLLIN,
   POLLOUT,
@@ -40,21 +38,20 @@ import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { IpAddress } from '../address.ts'
 import { checksumOf, pseudoHeaderSum, sumView } from '../checksum.ts'
-import { SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } from '../ip/error-queue.ts'
 import { Flow } from '../ip/flow.ts'
 import { RTN_BROADCAST } from '../ip/numbers.ts'
 import type { EchoReceiver, IcmpError } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
-import { type Packet, PacketQueue } from '../packet.ts'
+import type { Packet } from '../packet.ts'
 import { RCV_SHUTDOWN, type ReceiveRequest, type SendRequest } from '../socket.ts'
 import { addressFamily, parseSocketAddress, socketAddress } from './address.ts'
 import { checkAddress, scopeDevice } from './bind.ts'
 import { describePacket, parseControl } from './control.ts'
 import { pendingOf, receiveError } from './errors.ts'
+import { Inbox, queuedIcmp } from './inbox.ts'
 import type { InetNetwork } from './network.ts'
 import { InetSocket } from './socket.ts'
 
-const OVERHEAD = 256
 /** An ICMP message's own: type, code, checksum, identifier, sequence number. */
 const HEADER = 8
 const CHECKSUM_AT = 2
@@ -111,9 +108,7 @@ export class PingSocket extends InetSocket {
   #identifier = 0
   #local: IpAddress
   #remote: IpAddress | undefined = undefined
-  readonly #queue = new PacketQueue()
-  #memory = 0
-  #drops = 0
+  readonly #inbox = new Inbox()
 
   constructor(net: InetNetwork, task: Task, family: number, protocol: number) {
     super(net, task, family, SOCK_DGRAM, protocol)
@@ -139,54 +134,34 @@ export class PingSocket extends InetSocket {
     return this.#remote === undefined ? TCP_CLOSE : TCP_ESTABLISHED
   }
   override get receiveQueued(): number {
-    return this.#queue.first?.length ?? 0
+    return this.#inbox.first?.length ?? 0
   }
   override get drops(): number {
-    return this.#drops
+    return this.#inbox.drops
   }
 
   override poll(): number {
     let events = POLLOUT | POLLWRNORM | POLLWRBAND
-    if (this.#queue.length > 0 || (this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM
+    if (this.#inbox.length > 0 || (this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM
     if (this.error !== 0 || this.errors.length > 0) events |= POLLERR
     return events
   }
 
   /** Owns the packet. */
   deliver(packet: Packet): void {
-    const cost = packet.bytes.length + OVERHEAD
     const bound = this.boundDevice !== 0 && this.boundDevice !== packet.device?.index
-    if (bound || this.#memory + cost > this.options.rcvbuf) {
-      if (!bound) this.#drops++
+    if (bound || this.#inbox.refuses(packet, this.options.rcvbuf)) {
       packet.release()
       return
     }
-    this.#memory += cost
-    this.#queue.push(packet)
+    this.#inbox.push(packet)
     this.waitQueue.wake(POLLIN | POLLRDNORM)
   }
 
   icmp(packet: Packet, error: IcmpError): void {
     const queued = (this.isIpv6 ? this.settings.v6(IPV6_RECVERR) : this.settings.v4(IP_RECVERR)) !== 0
     if (!queued && (!error.hard || this.#remote === undefined)) return
-    if (queued) {
-      const quote = packet.clone()
-      quote.start = Math.min(quote.start + HEADER, quote.end)
-      this.errors.push(
-        {
-          errno: error.errno,
-          origin: error.isV4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
-          type: error.type,
-          code: error.code,
-          info: error.info,
-          offender: error.offender,
-          destination: error.destination,
-          port: 0,
-          packet: quote,
-        },
-        this.options.rcvbuf,
-      )
-    }
+    if (queued) this.errors.push(queuedIcmp(packet, error, HEADER), this.options.rcvbuf)
     this.error = error.errno
     this.waitQueue.wake(POLLERR)
   }
@@ -308,7 +283,7 @@ export class PingSocket extends InetSocket {
   }
 
   override receive(_task: Task, request: ReceiveRequest): number {
-    const { flags, dst } = request
+    const { flags } = request
     if ((flags & MSG_OOB) !== 0) return -EOPNOTSUPP
     this.net.settle()
     if ((flags & MSG_ERRQUEUE) !== 0) {
@@ -318,31 +293,22 @@ export class PingSocket extends InetSocket {
     }
     const error = this.takeError()
     if (error < 0) return error
-    const packet = this.#queue.first
+    const packet = this.#inbox.first
     if (packet === undefined) {
       const over = (this.shutdownMask & RCV_SHUTDOWN) !== 0 && (flags & MSG_DONTWAIT) === 0
       return over ? 0 : -EAGAIN
     }
-    const { length } = packet
-    const size = Math.min(length, dst.remaining)
-    if (size < length) request.outFlags |= MSG_TRUNC
-    const done = size === 0 ? 0 : dst.put(packet.bytes.subarray(packet.start, packet.start + size))
+    const n = this.#inbox.copy(packet, request)
     request.address = socketAddress(this.family, packet.source, 0, packet.device?.index ?? 0)
     this.stamp = packet.timestamp || this.net.realtime()
     describePacket(this, packet, request)
-    if ((flags & MSG_PEEK) === 0) {
-      this.#queue.shift()
-      this.#memory -= packet.bytes.length + OVERHEAD
-      packet.release()
-    }
-    if (done < size) return done < 0 ? done : -EFAULT
-    return (flags & MSG_TRUNC) !== 0 ? length : size
+    if ((flags & MSG_PEEK) === 0) this.#inbox.shift()
+    return n
   }
 
   override release(): void {
     if (this.#identifier !== 0) this.net.ping.forget(this, this.#identifier)
-    this.#queue.clear()
+    this.#inbox.clear()
     super.release()
   }
 }
-

@@ -21,7 +21,6 @@ import {
   MSG_ERRQUEUE,
   MSG_OOB,
   MSG_PEEK,
-  MSG_TRUNC,
   POLLERR,
   POLLHUP,
   POLLIN,
@@ -57,25 +56,29 @@ import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import { checksumOf, pseudoHeaderSum, sumView } from '../checksum.ts'
-import { SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } from '../ip/error-queue.ts'
 import { Flow } from '../ip/flow.ts'
 import { localOut4 } from '../ip/ipv4-output.ts'
 import { ETH_P_IP, RTN_BROADCAST } from '../ip/numbers.ts'
 import type { IcmpError, RawReceiver } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
-import { type Packet, PacketQueue } from '../packet.ts'
-import { BOTH_SHUTDOWN, RCV_SHUTDOWN, type ReceiveRequest, SEND_SHUTDOWN, type SendRequest } from '../socket.ts'
+import type { Packet } from '../packet.ts'
+import {
+  BOTH_SHUTDOWN,
+  RCV_SHUTDOWN,
+  type ReceiveRequest,
+  SEND_SHUTDOWN,
+  type SendRequest,
+} from '../socket.ts'
 import type { SendControl } from '../udp/endpoint.ts'
 import { addressFamily, parseSocketAddress, type SocketAddress, socketAddress } from './address.ts'
 import { checkAddress, scopeDevice } from './bind.ts'
 import { describePacket, parseControl } from './control.ts'
 import { pendingOf, receiveError } from './errors.ts'
+import { Inbox, queuedIcmp } from './inbox.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes, readInt } from './option-bytes.ts'
 import { InetSocket } from './socket.ts'
 
-/** What a queued packet costs besides its buffer. */
-const OVERHEAD = 256
 const MAX_PACKET = 65535
 const ICMPV6_CHECKSUM_AT = 2
 
@@ -116,9 +119,8 @@ export class RawSocket extends InetSocket {
   override readonly flow = new Flow()
   #local: IpAddress
   #remote: IpAddress | undefined = undefined
-  readonly #queue = new PacketQueue()
-  #memory = 0
-  #drops = 0
+  #remotePort = 0
+  readonly #inbox = new Inbox()
   /** Types of ICMP messages that are not to be shown, as bits. */
   readonly #icmpFilter: Uint8Array
   /** IPV6_CHECKSUM: where the kernel puts and checks one; -1: nowhere. */
@@ -149,24 +151,24 @@ export class RawSocket extends InetSocket {
     return this.#remote
   }
   override get remotePort(): number {
-    return 0
+    return this.#remotePort
   }
   override get state(): number {
     return this.#remote === undefined ? TCP_CLOSE : TCP_ESTABLISHED
   }
   override get receiveQueued(): number {
-    return this.#queue.first?.length ?? 0
+    return this.#inbox.first?.length ?? 0
   }
   override get receiveMemory(): number {
-    return this.#memory
+    return this.#inbox.memory
   }
   override get drops(): number {
-    return this.#drops
+    return this.#inbox.drops
   }
 
   override poll(): number {
     let events = POLLOUT | POLLWRNORM | POLLWRBAND
-    if (this.#queue.length > 0) events |= POLLIN | POLLRDNORM
+    if (this.#inbox.length > 0) events |= POLLIN | POLLRDNORM
     if (this.error !== 0 || this.errors.length > 0) events |= POLLERR
     if ((this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM | POLLRDHUP
     return this.shutdownMask === BOTH_SHUTDOWN ? events | POLLHUP : events
@@ -185,7 +187,9 @@ export class RawSocket extends InetSocket {
       if (!this.memberships.wants(destination, device, source, all !== 0)) return false
     }
     if (this.#isFiltered(packet)) return false
-    return this.filter === undefined || this.filter.run(packet, this.isIpv6 ? packet.start : packet.network) > 0
+    return (
+      this.filter === undefined || this.filter.run(packet, this.isIpv6 ? packet.start : packet.network) > 0
+    )
   }
   #isFiltered(packet: Packet): boolean {
     if (this.protocol !== IPPROTO_ICMP && this.protocol !== IPPROTO_ICMPV6) return false
@@ -197,9 +201,7 @@ export class RawSocket extends InetSocket {
 
   /** Owns the packet. */
   deliver(packet: Packet): void {
-    const cost = packet.bytes.length + OVERHEAD
-    if (this.#memory + cost > this.options.rcvbuf || (this.shutdownMask & RCV_SHUTDOWN) !== 0) {
-      this.#drops++
+    if ((this.shutdownMask & RCV_SHUTDOWN) !== 0 || this.#inbox.refuses(packet, this.options.rcvbuf)) {
       packet.release()
       return
     }
@@ -209,8 +211,7 @@ export class RawSocket extends InetSocket {
     }
     // An IPv4 socket sees the header, too.
     if (!this.isIpv6) packet.start = packet.network
-    this.#memory += cost
-    this.#queue.push(packet)
+    this.#inbox.push(packet)
     this.waitQueue.wake(POLLIN | POLLRDNORM)
   }
   #checksumRight(packet: Packet): boolean {
@@ -227,23 +228,7 @@ export class RawSocket extends InetSocket {
     const queued = (this.isIpv6 ? settings.v6(IPV6_RECVERR) : settings.v4(IP_RECVERR)) !== 0
     // Who isn't connected hears of hard errors only if he has asked for them.
     if (!queued && (this.#remote === undefined || !error.hard)) return
-    if (queued) {
-      const quote = packet.clone()
-      this.errors.push(
-        {
-          errno: error.errno,
-          origin: error.isV4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
-          type: error.type,
-          code: error.code,
-          info: error.info,
-          offender: error.offender,
-          destination: error.destination,
-          port: 0,
-          packet: quote,
-        },
-        this.options.rcvbuf,
-      )
-    }
+    if (queued) this.errors.push(queuedIcmp(packet, error, 0), this.options.rcvbuf)
     this.error = error.errno
     this.waitQueue.wake(POLLERR)
   }
@@ -278,13 +263,14 @@ export class RawSocket extends InetSocket {
     if (route.type === RTN_BROADCAST && !this.options.flag(SO_BROADCAST)) return -EACCES
     if (this.#local.isAny) this.#local = route.source
     this.#remote = parsed.address
+    this.#remotePort = parsed.port
     return 0
   }
 
   override name(peer: boolean): OrErrno<Uint8Array> {
     if (!peer) return socketAddress(this.family, this.#local, this.protocol, this.flow.device)
-    if (this.#remote === undefined) return -ENOTCONN
-    return socketAddress(this.family, this.#remote, 0, this.flow.device)
+    if (this.#remote === undefined || this.#remotePort === 0) return -ENOTCONN
+    return socketAddress(this.family, this.#remote, this.#remotePort, this.flow.device)
   }
 
   override shutdown(mask: number): Status {
@@ -316,7 +302,9 @@ export class RawSocket extends InetSocket {
       packet.release()
       return -EFAULT
     }
-    const status = this.#headerIncluded ? this.#sendWhole(packet, flow) : this.#sendPayload(packet, flow, route.source)
+    const status = this.#headerIncluded
+      ? this.#sendWhole(packet, flow)
+      : this.#sendPayload(packet, flow, route.source)
     return status < 0 ? status : length
   }
   get #headerIncluded(): boolean {
@@ -350,6 +338,8 @@ export class RawSocket extends InetSocket {
     flow.device = control?.device || this.boundDevice || scopeDevice(peer) || this.flow.device
     if (flow.source.isMulticast) flow.source = this.anyAddress
     if (control?.source !== undefined) flow.source = control.source
+    else if (peer.address.isMulticast && flow.source.isAny && peer.address.isV4)
+      flow.source = this.settings.multicastAddress
     if (control?.ttl !== undefined) flow.ttl = flow.multicastTtl = control.ttl
     if (control?.tos !== undefined) flow.tos = control.tos
     if (control?.mark !== undefined) flow.mark = control.mark
@@ -367,7 +357,10 @@ export class RawSocket extends InetSocket {
       }
       packet.view.setUint16(packet.start + at, 0)
       const sum = pseudoHeaderSum(source, flow.destination, flow.protocol, packet.length)
-      packet.view.setUint16(packet.start + at, checksumOf(sumView(packet.view, packet.start, packet.length, sum)) || 0xffff)
+      packet.view.setUint16(
+        packet.start + at,
+        checksumOf(sumView(packet.view, packet.start, packet.length, sum)) || 0xffff,
+      )
     }
     return this.net.ip.ip.send(packet, flow)
   }
@@ -408,7 +401,7 @@ export class RawSocket extends InetSocket {
   }
 
   override receive(_task: Task, request: ReceiveRequest): number {
-    const { flags, dst } = request
+    const { flags } = request
     if ((flags & MSG_OOB) !== 0) return -EOPNOTSUPP
     this.net.settle()
     if ((flags & MSG_ERRQUEUE) !== 0) {
@@ -418,25 +411,17 @@ export class RawSocket extends InetSocket {
     }
     const error = this.takeError()
     if (error < 0) return error
-    const packet = this.#queue.first
+    const packet = this.#inbox.first
     if (packet === undefined) {
       const over = (this.shutdownMask & RCV_SHUTDOWN) !== 0 && (flags & MSG_DONTWAIT) === 0
       return over ? 0 : -EAGAIN
     }
-    const { length } = packet
-    const size = Math.min(length, dst.remaining)
-    if (size < length) request.outFlags |= MSG_TRUNC
-    const done = size === 0 ? 0 : dst.put(packet.bytes.subarray(packet.start, packet.start + size))
+    const n = this.#inbox.copy(packet, request)
     request.address = socketAddress(this.family, packet.source, 0, packet.device?.index ?? 0)
     this.stamp = packet.timestamp || this.net.realtime()
     describePacket(this, packet, request)
-    if ((flags & MSG_PEEK) === 0) {
-      this.#queue.shift()
-      this.#memory -= packet.bytes.length + OVERHEAD
-      packet.release()
-    }
-    if (done < size) return done < 0 ? done : -EFAULT
-    return (flags & MSG_TRUNC) !== 0 ? length : size
+    if ((flags & MSG_PEEK) === 0) this.#inbox.shift()
+    return n
   }
 
   protected override getProtocolOption(
@@ -484,7 +469,7 @@ export class RawSocket extends InetSocket {
 
   override release(): void {
     this.net.raw.remove(this)
-    this.#queue.clear()
+    this.#inbox.clear()
     super.release()
   }
 }

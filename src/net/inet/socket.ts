@@ -162,7 +162,8 @@ export abstract class InetSocket extends Socket {
     if (level === SOL_SOCKET) return this.#setSocketOption(task, name, value)
     const own = this.setProtocolOption(task, level, name, value)
     if (own !== undefined) return own
-    if (level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW)) return setIpOption(this, task, name, value)
+    if (level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW))
+      return setIpOption(this, task, name, value)
     if (level === SOL_IPV6 && this.isIpv6) return setIpv6Option(this, task, name, value)
     return -ENOPROTOOPT
   }
@@ -222,4 +223,3 @@ export abstract class InetSocket extends Socket {
     this.net.wantsStamps(this, false)
   }
 }
-

@@ -2,6 +2,7 @@
 import {
   CAP_NET_ADMIN,
   TCP_CC_INFO,
+  TCP_CLOSE,
   TCP_CONGESTION,
   TCP_CORK,
   TCP_DEFER_ACCEPT,
@@ -16,7 +17,6 @@ import {
   TCP_KEEPINTVL,
   TCP_LINGER2,
   TCP_LISTEN,
-  TCP_CLOSE,
   TCP_MAXSEG,
   TCP_MD5SIG,
   TCP_NODELAY,
@@ -98,7 +98,7 @@ export function setTcpOption(socket: TcpSocket, task: Task, name: number, value:
       socket.tcpValues.set(name, number)
       return 0
     case TCP_LINGER2:
-      settings.linger2 = number < 0 ? -1 : number > MAX_LINGER2 ? MAX_LINGER2 : number
+      settings.linger2 = number < 0 ? -1 : Math.min(number, MAX_LINGER2)
       return 0
     case TCP_DEFER_ACCEPT:
       settings.deferAccept = retransmissions(number)

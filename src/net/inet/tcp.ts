@@ -24,6 +24,7 @@ import {
   SO_REUSEPORT,
   SO_SNDBUF,
   SOCK_STREAM,
+  SOL_SOCKET,
   SOL_TCP,
   TCP_CLOSE,
   TCP_CLOSING,
@@ -53,7 +54,7 @@ import type { Flow } from '../ip/flow.ts'
 import type { ReceiveRequest, SendRequest, Socket } from '../socket.ts'
 import type { EndpointListener, TcpEndpoint } from '../tcp/endpoint.ts'
 import { TcpEndpoint as Endpoint } from '../tcp/endpoint.ts'
-import { addressFamily, parseSocketAddress } from './address.ts'
+import { addressFamily, parseSocketAddress, socketAddress } from './address.ts'
 import { checkBind, scopeDevice } from './bind.ts'
 import { pendingOf, receiveError } from './errors.ts'
 import type { InetNetwork } from './network.ts'
@@ -102,7 +103,9 @@ export class TcpSocket extends InetSocket implements EndpointListener {
   }
   override get remoteAddress(): IpAddress | undefined {
     const { state } = this.endpoint
-    return state === TCP_CLOSE || state === TCP_LISTEN || state === TCP_SYN_SENT ? undefined : this.flow.destination
+    return state === TCP_CLOSE || state === TCP_LISTEN || state === TCP_SYN_SENT
+      ? undefined
+      : this.flow.destination
   }
   override get remotePort(): number {
     return this.flow.destinationPort
@@ -125,7 +128,9 @@ export class TcpSocket extends InetSocket implements EndpointListener {
 
   // EndpointListener.
   changed(): void {
-    this.waitQueue.wake(this.poll())
+    const events = this.poll()
+    // 0 would be 'look yourself'.
+    if (events !== 0) this.waitQueue.wake(events)
   }
   urgent(): void {
     if (this.file !== undefined) signalUrgent(this.file)
@@ -200,7 +205,8 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     if (failed(parsed)) return parsed
     let { address } = parsed
     if (address.isV4 && this.isIpv6 && this.endpoint.settings.v6Only) return -ENETUNREACH
-    if (address.isAny && !address.isV4) address = this.localAddress.isV4 && !this.localAddress.isAny ? V4_LOOPBACK : V6_LOOPBACK
+    if (address.isAny && !address.isV4)
+      address = this.localAddress.isV4 && !this.localAddress.isAny ? V4_LOOPBACK : V6_LOOPBACK
     if (address.isAny) address = V4_LOOPBACK
     if (address.isMulticast || address.isLimitedBroadcast) return -ENETUNREACH
     if (address.isLinkLocal && !address.isV4) {
@@ -247,6 +253,11 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     return super.name(peer)
   }
 
+  override acceptedName(): OrErrno<Uint8Array> {
+    const { destination, destinationPort, device } = this.flow
+    return socketAddress(this.family, destination, destinationPort, device)
+  }
+
   override send(task: Task, request: SendRequest): number {
     this.net.settle()
     if ((request.flags & MSG_FASTOPEN) !== 0 && request.address !== undefined) {
@@ -290,7 +301,8 @@ export class TcpSocket extends InetSocket implements EndpointListener {
 
   override shutdown(mask: number): Status {
     const status = this.endpoint.shutdown(mask)
-    if (status === 0 && this.#state === CONNECTING && this.endpoint.state === TCP_CLOSE) this.#state = UNCONNECTED
+    if (status === 0 && this.#state === CONNECTING && this.endpoint.state === TCP_CLOSE)
+      this.#state = UNCONNECTED
     return status
   }
 
@@ -301,6 +313,12 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     return level === SOL_TCP ? setTcpOption(this, task, name, value) : undefined
   }
 
+  /** Auto-tuning moves the sizes of buffers. */
+  override getOption(task: Task, level: number, name: number, length: number) {
+    if (level === SOL_SOCKET && name === SO_SNDBUF) return intBytes(this.endpoint.settings.sndbuf)
+    if (level === SOL_SOCKET && name === SO_RCVBUF) return intBytes(this.endpoint.settings.rcvbuf)
+    return super.getOption(task, level, name, length)
+  }
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
     const status = super.setOption(task, level, name, value)
     this.#reread()
@@ -351,11 +369,6 @@ export class TcpSocket extends InetSocket implements EndpointListener {
       }
     }
   }
-  /** Auto-tuning moves them. */
-  get bufferSizes(): { readonly sndbuf: number; readonly rcvbuf: number } {
-    return this.endpoint.settings
-  }
-
   override ioctl(context: IoctlContext, request: number, argument: number): number {
     const { endpoint } = this
     switch (request) {

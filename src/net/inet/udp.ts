@@ -51,7 +51,7 @@ import type { IpAddress } from '../address.ts'
 import type { Flow } from '../ip/flow.ts'
 import { GSO_UDP, type Packet } from '../packet.ts'
 import { RCV_SHUTDOWN, type ReceiveRequest, type SendRequest } from '../socket.ts'
-import type { EndpointListener, UdpEndpoint } from '../udp/endpoint.ts'
+import type { EndpointListener, SendControl, UdpEndpoint } from '../udp/endpoint.ts'
 import { addressFamily, parseSocketAddress, type SocketAddress, socketAddress } from './address.ts'
 import { checkBind, scopeDevice } from './bind.ts'
 import { describePacket, parseControl } from './control.ts'
@@ -134,6 +134,8 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     const peer = this.#peerOf(address, false)
     if (typeof peer === 'number') return peer
     if (peer === undefined) return -EAFNOSUPPORT
+    // As Linux does: the port is there also when there is no way to the peer.
+    if (this.endpoint.localPort === 0 && !this.net.udp.claim(this.endpoint, 0)) return -EAGAIN
     this.#aim(peer.address)
     return this.endpoint.connect(peer.address, peer.port, this.boundDevice || scopeDevice(peer))
   }
@@ -161,7 +163,8 @@ export class UdpSocket extends InetSocket implements EndpointListener {
 
   override name(peer: boolean): OrErrno<Uint8Array> {
     const { endpoint } = this
-    if (peer && !endpoint.connected) return -ENOTCONN
+    // A peer without a port is none.
+    if (peer && (!endpoint.connected || endpoint.remotePort === 0)) return -ENOTCONN
     const address = peer ? endpoint.remote : endpoint.local
     const port = peer ? endpoint.remotePort : endpoint.localPort
     return socketAddress(this.family, address, port, this.flow.device)
@@ -202,18 +205,24 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     const control = parseControl(this, task, request.control, destination.isV4)
     if (typeof control === 'number') return control
     const scope = peer === undefined || this.boundDevice !== 0 ? 0 : scopeDevice(peer)
-    const sticky = this.isIpv6 && !destination.isV4 ? this.settings : undefined
-    const extra =
-      scope !== 0 || sticky?.stickySource !== undefined || (sticky?.stickyDevice ?? 0) !== 0
-        ? {
-            device: scope || sticky?.stickyDevice || undefined,
-            source: sticky?.stickySource,
-            ...control,
-          }
-        : control
+    const fixed = this.#fixed(destination, scope)
+    const extra = fixed === undefined ? control : { ...fixed, ...control }
     const whole = (flags & MSG_DONTROUTE) !== 0 ? { dontRoute: true, ...extra } : extra
     const more = (flags & MSG_MORE) !== 0 || (this.#values.get(UDP_CORK) ?? 0) !== 0
     return endpoint.send(request.src, peer?.address, peer?.port, whole, more)
+  }
+
+  /** Source and device as options have them: of multicasts, and of IPV6_PKTINFO. Undefined: nothing of the kind. */
+  #fixed(destination: IpAddress, scope: number): SendControl | undefined {
+    const { settings, endpoint } = this
+    if (destination.isV4) {
+      if (!destination.isMulticast || settings.multicastAddress.isAny || !endpoint.local.isAny)
+        return undefined
+      return { source: settings.multicastAddress }
+    }
+    const device = scope || settings.stickyDevice
+    if (device === 0 && settings.stickySource === undefined) return undefined
+    return { device, source: settings.stickySource }
   }
 
   override receive(_task: Task, request: ReceiveRequest): number {

@@ -27,7 +27,10 @@ export class DuplicateDetection {
   start(entry: InterfaceAddress): void {
     const stack = this.#stack
     const { device } = entry
-    if (device.up) stack.multicast.joinSolicited(device, solicitedNode(entry.address))
+    if (device.up && !entry.solicitedJoined) {
+      stack.multicast.joinSolicited(device, solicitedNode(entry.address))
+      entry.solicitedJoined = true
+    }
     const conf = stack.sysctls.ipv6Conf
     const accept = Math.max(conf.all.accept_dad, conf.of(device.index).accept_dad)
     const probes = conf.of(device.index).dad_transmits
@@ -70,8 +73,11 @@ export class DuplicateDetection {
     stack.listener?.addressChanged(entry, false)
   }
 
-  /** The address is gone. */
+  /** The address is gone, or its device is down. */
   ended(entry: InterfaceAddress): void {
+    this.#stack.timers.cancel(entry.dadTimer)
+    if (!entry.solicitedJoined) return
+    entry.solicitedJoined = false
     this.#stack.multicast.leaveSolicited(entry.device, solicitedNode(entry.address))
   }
 

@@ -16,10 +16,23 @@ import {
   RTNH_F_DEAD,
   RTPROT_BOOT,
 } from '../../abi/constants.ts'
-import { EACCES, EAGAIN, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH } from '../../abi/errno.ts'
+import {
+  EACCES,
+  EAGAIN,
+  EEXIST,
+  EHOSTUNREACH,
+  EINVAL,
+  ENETUNREACH,
+  ENOBUFS,
+  ENOENT,
+  ESRCH,
+} from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
 import type { NetDevice } from '../link/device.ts'
+
+/** Routes of one family: more than any table of the internet's that somebody would keep here by hand. */
+const MAX_ROUTES = 1 << 16
 
 export interface NextHop {
   device: NetDevice
@@ -204,6 +217,8 @@ export class FibTable {
 export class Fib {
   readonly isV4: boolean
   readonly tables = new Map<number, FibTable>()
+  /** Routes of all tables. */
+  size = 0
 
   constructor(isV4: boolean) {
     this.isV4 = isV4
@@ -221,11 +236,19 @@ export class Fib {
   /** Only through IpStack.addRoute, which makes it known. */
   add(route: FibRoute, mode: AddMode): Status {
     if (route.destination.isV4 !== this.isV4 || route.length > route.destination.bits) return -EINVAL
-    return this.table(route.table).add(route, mode)
+    if (this.size >= MAX_ROUTES) return -ENOBUFS
+    const table = this.table(route.table)
+    const before = table.size
+    const status = table.add(route, mode)
+    this.size += table.size - before
+    return status
   }
 
   remove(route: FibRoute): Status {
-    return this.tables.get(route.table)?.remove(route) ? 0 : -ESRCH
+    const table = this.tables.get(route.table)
+    if (table === undefined || !table.remove(route)) return -ESRCH
+    this.size--
+    return 0
   }
 
   *routes(): IterableIterator<FibRoute> {

@@ -91,13 +91,11 @@ class LinkReports implements Expiry {
 
 export class GroupReporter {
   readonly #stack: IpStack
-  readonly #isV4: boolean
   readonly #messages: GroupMessages
   readonly #links = new Map<NetDevice, LinkReports>()
 
-  constructor(stack: IpStack, isV4: boolean, messages: GroupMessages) {
+  constructor(stack: IpStack, messages: GroupMessages) {
     this.#stack = stack
-    this.#isV4 = isV4
     this.#messages = messages
   }
 
@@ -256,10 +254,6 @@ export class GroupReporter {
       this.#links.set(device, link)
     }
     return link
-  }
-
-  get isV4(): boolean {
-    return this.#isV4
   }
 }
 

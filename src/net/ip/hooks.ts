@@ -2,6 +2,8 @@
  * The five points at which netfilter sees packets. A filter (src/net/filter) registers NetfilterHook objects per family
  * and point; without any, a point costs one comparison.
  */
+import { EPERM } from '../../abi/errno.ts'
+import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import type { Packet } from '../packet.ts'
@@ -16,6 +18,9 @@ export const NF_DROP = 0
 export const NF_ACCEPT = 1
 /** The hook owns the packet now. */
 export const NF_STOLEN = 2
+
+/** Of passHooks. */
+export const PASSED = 1
 
 export interface NetfilterHook {
   /** Lower ones see a packet first: NF_IP_PRI_*. */
@@ -52,7 +57,7 @@ export class NetfilterHooks {
   }
 }
 
-/** Whether the packet goes on; if not it is somebody else's or released. */
+/** PASSED: it goes on. 0: it is somebody else's now. -EPERM: a filter refused it, and it is released. */
 export function passHooks(
   stack: IpStack,
   hooks: readonly NetfilterHook[],
@@ -60,12 +65,13 @@ export function passHooks(
   packet: Packet,
   input: NetDevice | undefined,
   output: NetDevice | undefined,
-): boolean {
+): Status {
   for (const hook of hooks) {
     const verdict = hook.filter(stack, point, packet, input, output)
     if (verdict === NF_ACCEPT) continue
-    if (verdict !== NF_STOLEN) packet.release()
-    return false
+    if (verdict === NF_STOLEN) return 0
+    packet.release()
+    return -EPERM
   }
-  return true
+  return PASSED
 }

@@ -15,7 +15,6 @@ export class PacketIds {
   constructor(random: Random) {
     this.#random = random
     this.#secret = random.u32()
-    for (let i = 0; i < BUCKETS; i++) this.#counters[i] = random.u32()
   }
 
   /** The first of `count` consecutive ones, 32 bits wide. */
@@ -24,6 +23,7 @@ export class PacketIds {
     hash ^= Math.imul(destination.w0 ^ destination.w1 ^ destination.w2, 0x9e3779b1)
     hash = Math.imul(hash ^ (hash >>> 16), 0x7feb352d)
     const bucket = (hash ^ (hash >>> 15)) & (BUCKETS - 1)
+    if (this.#counters[bucket] === 0) this.#counters[bucket] = this.#random.u32()
     const id = this.#counters[bucket] + 1 + (this.#random.u32() & 3)
     this.#counters[bucket] = id + count - 1
     return id >>> 0

@@ -1,7 +1,6 @@
 /** IGMP: RFC 1112, RFC 2236, RFC 3376: the messages; group-reporter.ts decides what is said when. */
 import { IPPROTO_IGMP, RT_SCOPE_LINK } from '../../abi/constants.ts'
-import type { IpAddress } from '../address.ts'
-import { IpAddress as Address, V4_ANY } from '../address.ts'
+import { IpAddress, V4_ANY } from '../address.ts'
 import { checksumOf, sumView } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
@@ -16,8 +15,8 @@ const V1_REPORT = 0x12
 const V2_REPORT = 0x16
 const V2_LEAVE = 0x17
 const V3_REPORT = 0x22
-const ALL_ROUTERS = Address.v4(0xe0000002)
-const ALL_V3_ROUTERS = Address.v4(0xe0000016)
+const ALL_ROUTERS = IpAddress.v4(0xe0000002)
+const ALL_V3_ROUTERS = IpAddress.v4(0xe0000016)
 /** RFC 2113: routers look at it. */
 const ROUTER_ALERT = Uint8Array.of(148, 4, 0, 0)
 /** 0.1 s, in which response times are given. */
@@ -105,7 +104,7 @@ export class IgmpProtocol implements TransportProtocol, GroupMessages {
     const count = view.getUint16(start + 10)
     if (length < 12 + 4 * count) return
     const sources: IpAddress[] = []
-    for (let i = 0; i < count; i++) sources.push(Address.v4(view.getUint32(start + 12 + 4 * i)))
+    for (let i = 0; i < count; i++) sources.push(IpAddress.v4(view.getUint32(start + 12 + 4 * i)))
     this.reporter.queried(device, {
       version: 3,
       address: asked,

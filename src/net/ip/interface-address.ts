@@ -55,6 +55,8 @@ export class InterfaceAddress implements Expiry {
   /** Monotonic ns. */
   created = 0
   updated = 0
+  /** The group under which neighbours ask for it is joined. */
+  solicitedJoined = false
   /** Duplicate address detection: probes left. */
   dadProbes = 0
   dadNonce: Uint8Array | undefined = undefined
@@ -254,11 +256,11 @@ export class InterfaceAddresses {
     for (const other of rest) this.remove(other)
   }
 
-  /** IPv4: primaries in order of scope, then secondaries. IPv6: wider scopes first, new ones before old ones. */
+  /** IPv4: primaries, the narrower scopes first, then secondaries. IPv6: wider scopes first, new ones before old ones. */
   #insert(list: InterfaceAddress[], entry: InterfaceAddress): void {
     let at = list.length
     if (entry.address.isV4 && !entry.secondary) {
-      at = list.findIndex(other => other.address.isV4 && (other.secondary || other.scope > entry.scope))
+      at = list.findIndex(other => other.address.isV4 && (other.secondary || other.scope < entry.scope))
     } else if (!entry.address.isV4) {
       at = list.findIndex(other => !other.address.isV4 && other.scope >= entry.scope)
     }

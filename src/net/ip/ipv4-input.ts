@@ -16,7 +16,7 @@ import { sumView } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { forward4 } from './forwarding.ts'
-import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, passHooks } from './hooks.ts'
+import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, PASSED, passHooks } from './hooks.ts'
 import { checkOptions4 } from './ipv4-options.ts'
 import { IP_MF, IP_OFFSET, IPV4_HEADER } from './numbers.ts'
 import { routeInput4 } from './routing4.ts'
@@ -47,7 +47,7 @@ export function receive4(stack: IpStack, packet: Packet): void {
       if (whole === undefined) return
       packet = whole
     }
-    if (!passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined)) return
+    if (passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined) !== PASSED) return
     packet.source = stack.runtime.addresses.v4(packet.view.getUint32(packet.network + 12))
     packet.destination = stack.runtime.addresses.v4(packet.view.getUint32(packet.network + 16))
   }
@@ -112,7 +112,7 @@ function deliver4(stack: IpStack, packet: Packet): void {
     packet = whole
   }
   const hooks = stack.hooks.v4[NF_INET_LOCAL_IN]
-  if (!passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined)) return
+  if (passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined) !== PASSED) return
   packet.start = packet.transport
   const raw = stack.raw?.deliver(packet) === true
   const protocol = stack.protocols[packet.transportProtocol]

@@ -8,7 +8,7 @@ import {
   RTN_LOCAL,
   RTN_MULTICAST,
 } from '../../abi/constants.ts'
-import { EHOSTUNREACH, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS, EPERM } from '../../abi/errno.ts'
+import { EHOSTUNREACH, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
 import { checksumOf, sumView } from '../checksum.ts'
@@ -18,7 +18,7 @@ import { GSO_NONE, type Packet } from '../packet.ts'
 import { BROADCAST_MAC, multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment4 } from './fragmentation.ts'
-import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, passHooks } from './hooks.ts'
+import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, PASSED, passHooks } from './hooks.ts'
 import { IP_DF, IPV4_HEADER } from './numbers.ts'
 import { routeOutput4 } from './routing4.ts'
 
@@ -78,7 +78,8 @@ export function localOut4(
   if (hooks.length > 0) {
     const { mark } = packet
     const before = packet.view.getUint32(packet.network + 16)
-    if (!passHooks(stack, hooks, NF_INET_LOCAL_OUT, packet, undefined, route.device)) return -EPERM
+    const verdict = passHooks(stack, hooks, NF_INET_LOCAL_OUT, packet, undefined, route.device)
+    if (verdict !== PASSED) return verdict
     if (packet.mark !== mark || packet.view.getUint32(packet.network + 16) !== before) {
       const other = reroute4(stack, packet)
       if (typeof other === 'number') {
@@ -109,7 +110,8 @@ export function output4(
   }
   packet.device = device
   const hooks = stack.hooks.v4[NF_INET_POST_ROUTING]
-  if (!passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device)) return -EPERM
+  const verdict = passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device)
+  if (verdict !== PASSED) return verdict
   counters.ip.OutTransmits++
   counters.ipExt.OutOctets += packet.length
   if (route.type === RTN_MULTICAST) {

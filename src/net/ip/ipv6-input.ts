@@ -21,7 +21,7 @@ import type { IpStack } from '../ip-stack.ts'
 import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { checkOptions6, HeaderWalk, OptionProblem } from './extension-headers.ts'
 import { forward6 } from './forwarding.ts'
-import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, passHooks } from './hooks.ts'
+import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, PASSED, passHooks } from './hooks.ts'
 import { IPV6_HEADER } from './numbers.ts'
 import { routeInput6 } from './routing6.ts'
 
@@ -49,7 +49,7 @@ export function receive6(stack: IpStack, packet: Packet): void {
     packet.release()
     return
   }
-  const walk = new HeaderWalk()
+  const walk = stack.headerWalk
   walk.walk(view, start, packet.end)
   if (walk.truncated) {
     counters.ip6.InTruncatedPkts++
@@ -67,7 +67,7 @@ export function receive6(stack: IpStack, packet: Packet): void {
       if (whole === undefined) return
       packet = whole
     }
-    if (!passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined)) return
+    if (passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined) !== PASSED) return
     packet.destination = stack.runtime.addresses.v6(packet.view, packet.network + 24)
     packet.source = stack.runtime.addresses.v6(packet.view, packet.network + 8)
   }
@@ -105,7 +105,7 @@ function route(stack: IpStack, packet: Packet): void {
     return
   }
   const hooks = stack.hooks.v6[NF_INET_LOCAL_IN]
-  if (!passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined)) return
+  if (passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined) !== PASSED) return
   deliver6(stack, packet)
 }
 

@@ -1,13 +1,13 @@
 /** Sending IPv6: the header, the filters, fragments, and the next hop. RFC 8200. */
 import { ETH_P_IPV6, RTN_LOCAL, RTN_MULTICAST } from '../../abi/constants.ts'
-import { EMSGSIZE, ENETDOWN, ENOBUFS, EPERM } from '../../abi/errno.ts'
+import { EMSGSIZE, ENETDOWN, ENOBUFS } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { GSO_NONE, type Packet } from '../packet.ts'
 import { multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment6 } from './fragmentation.ts'
-import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, passHooks } from './hooks.ts'
+import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, PASSED, passHooks } from './hooks.ts'
 import { mtuFor } from './ipv4-output.ts'
 import { IPV6_HEADER } from './numbers.ts'
 import { routeOutput6 } from './routing6.ts'
@@ -61,7 +61,8 @@ export function localOut6(
   const hooks = stack.hooks.v6[NF_INET_LOCAL_OUT]
   if (hooks.length > 0) {
     const { mark, destination } = packet
-    if (!passHooks(stack, hooks, NF_INET_LOCAL_OUT, packet, undefined, route.device)) return -EPERM
+    const verdict = passHooks(stack, hooks, NF_INET_LOCAL_OUT, packet, undefined, route.device)
+    if (verdict !== PASSED) return verdict
     const now = stack.runtime.addresses.v6(packet.view, packet.network + 24)
     if (packet.mark !== mark || !now.equals(destination)) {
       const other = reroute6(stack, packet)
@@ -92,7 +93,8 @@ export function output6(
   }
   packet.device = device
   const hooks = stack.hooks.v6[NF_INET_POST_ROUTING]
-  if (!passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device)) return -EPERM
+  const verdict = passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device)
+  if (verdict !== PASSED) return verdict
   ip6.OutTransmits++
   ip6.OutOctets += packet.length
   if (route.type === RTN_MULTICAST) {

@@ -290,3 +290,20 @@ test('IPv6: extension headers are gone through, unknown ones and source routes r
   assert.deepEqual(ask(199, []), [4, 1, 6])
   assert.deepEqual(ask(60, [58, 200, ...padding]), [], 'cut off')
 })
+
+test('IPv6: with keep_addr_on_down an address is back with its link, checked again', () => {
+  const { link, stack, net } = host()
+  const global = IpAddress.of('2001:db8::1')
+  stack.devices.setUp(link, false)
+  assert.equal(stack.addresses.find(global), undefined)
+  const again = net.recorder(stack, '2001:db8:7::1/64')
+  stack.sysctls.ipv6Conf.of(again.index).keep_addr_on_down = 1
+  net.run(3)
+  stack.devices.setUp(again, false)
+  assert.ok(stack.addresses.find(IpAddress.of('2001:db8:7::1')) !== undefined)
+  assert.equal([...stack.fib6.routes()].filter(route => route.uses(again)).length, 0)
+  stack.devices.setUp(again, true)
+  net.run(3)
+  assert.ok(stack.addresses.isLocal(IpAddress.of('2001:db8:7::1')))
+  assert.ok([...stack.fib6.routes()].filter(route => route.uses(again)).length > 0)
+})

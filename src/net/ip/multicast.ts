@@ -84,8 +84,8 @@ export class MulticastGroups {
     this.#stack = stack
     this.#igmpProtocol = new IgmpProtocol(stack)
     this.#mldProtocol = new MldProtocol(stack)
-    this.igmp = new GroupReporter(stack, true, this.#igmpProtocol)
-    this.mld = new GroupReporter(stack, false, this.#mldProtocol)
+    this.igmp = new GroupReporter(stack, this.#igmpProtocol)
+    this.mld = new GroupReporter(stack, this.#mldProtocol)
     this.#igmpProtocol.reporter = this.igmp
     this.#mldProtocol.reporter = this.mld
   }

@@ -33,6 +33,8 @@ import type { NeighConf } from './sysctl.ts'
 /** States in which the link address is good enough to send to. */
 const CONNECTED = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE
 const VALID = CONNECTED | NUD_STALE | NUD_DELAY | NUD_PROBE
+/** Memory of packets that wait for neighbours, in one table: who sends to many unknown ones gets no more. */
+const MAX_WAITING = 8 << 20
 const TIMED = NUD_INCOMPLETE | NUD_REACHABLE | NUD_DELAY | NUD_PROBE
 
 export interface Resolver {
@@ -69,6 +71,8 @@ export class Neighbour implements Expiry {
   reachableTime: number
   gone = false
   readonly #waiting = new PacketQueue()
+  /** Of the packets that wait. */
+  #memory = 0
   readonly #timer = new Timer(this)
 
   constructor(table: NeighbourTable, device: NetDevice, address: IpAddress) {
@@ -170,7 +174,15 @@ export class Neighbour implements Expiry {
   end(): void {
     this.gone = true
     this.table.stack.timers.cancel(this.#timer)
-    this.#waiting.clear()
+    for (let packet = this.#next(); packet !== undefined; packet = this.#next()) packet.release()
+  }
+
+  #next(): Packet | undefined {
+    const packet = this.#waiting.shift()
+    if (packet === undefined) return undefined
+    this.#memory -= packet.bytes.length
+    this.table.waiting -= packet.bytes.length
+    return packet
   }
 
   #wait(packet: Packet): Status {
@@ -182,15 +194,16 @@ export class Neighbour implements Expiry {
       }
     }
     if ((this.state & VALID) !== 0) return this.#send(packet)
+    const cost = packet.bytes.length
     // The oldest go first, as in Linux.
-    while (this.#waiting.length > 0 && this.#waiting.bytes + packet.length > conf.unres_qlen_bytes) {
-      this.#waiting.shift()!.release()
-    }
-    if (packet.length > conf.unres_qlen_bytes) {
+    while (this.#waiting.length > 0 && this.#memory + cost > conf.unres_qlen_bytes) this.#next()!.release()
+    if (cost > conf.unres_qlen_bytes || this.table.waiting + cost > MAX_WAITING) {
       packet.release()
       return -ENOBUFS
     }
     this.#waiting.push(packet)
+    this.#memory += cost
+    this.table.waiting += cost
     return 0
   }
 
@@ -233,7 +246,7 @@ export class Neighbour implements Expiry {
   #fail(state: number): void {
     this.state = state
     this.table.stack.timers.cancel(this.#timer)
-    for (let packet = this.#waiting.shift(); packet !== undefined; packet = this.#waiting.shift()) {
+    for (let packet = this.#next(); packet !== undefined; packet = this.#next()) {
       this.table.resolver.unreachable(this, packet)
     }
     this.table.changed(this)
@@ -241,7 +254,7 @@ export class Neighbour implements Expiry {
 
   #flush(): void {
     if ((this.state & VALID) === 0) return
-    for (let packet = this.#waiting.shift(); packet !== undefined; packet = this.#waiting.shift()) {
+    for (let packet = this.#next(); packet !== undefined; packet = this.#next()) {
       this.#send(packet)
     }
   }
@@ -265,6 +278,8 @@ export class NeighbourTable implements Expiry {
   readonly #entries = new Map<number, Map<string, Neighbour>>()
   readonly #timer = new Timer(this)
   size = 0
+  /** Memory of all packets that wait. */
+  waiting = 0
 
   constructor(stack: IpStack, isV4: boolean, resolver: Resolver) {
     this.stack = stack

@@ -27,7 +27,7 @@ import { FR_ACT_TO_TBL } from './rules.ts'
 import { Random, seededFill } from './runtime.ts'
 import { RecorderDevice, TestNet } from './testing.ts'
 
-const QUERIES = 150
+const QUERIES = 80
 /** ROUTE_SEED=n tries another world. */
 const FIRST_SEED = Number(process.env.ROUTE_SEED ?? 1)
 const TABLES = [254, 254, 254, 100]

@@ -1,6 +1,15 @@
 /** Routing policy rules of one address family: which table is asked for which packets. ip-rule(8). */
 import { RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN } from '../../abi/constants.ts'
-import { EACCES, EAGAIN, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT } from '../../abi/errno.ts'
+import {
+  EACCES,
+  EAGAIN,
+  EEXIST,
+  EHOSTUNREACH,
+  EINVAL,
+  ENETUNREACH,
+  ENOBUFS,
+  ENOENT,
+} from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
 import { type Fib, type FibKey, type FibResult, NO_ROUTE } from './fib.ts'
@@ -12,6 +21,9 @@ export const FR_ACT_NOP = 3
 export const FR_ACT_BLACKHOLE = 6
 export const FR_ACT_UNREACHABLE = 7
 export const FR_ACT_PROHIBIT = 8
+
+/** Each lookup goes through all of them. */
+const MAX_RULES = 4096
 
 export interface Rule {
   priority: number
@@ -73,6 +85,7 @@ export class RuleTable {
   /** Without a priority: one before the first that has one above 0. */
   add(rule: Rule, exclusive: boolean): Status {
     if (exclusive && this.#rules.some(other => sameRule(other, rule))) return -EEXIST
+    if (this.#rules.length >= MAX_RULES) return -ENOBUFS
     const at = this.#rules.findIndex(other => other.priority > rule.priority)
     this.#rules.splice(at < 0 ? this.#rules.length : at, 0, rule)
     this.#asNew = false

@@ -34,6 +34,8 @@ import {
   POLLWRBAND,
   POLLWRNORM,
   SCM_CREDENTIALS,
+  SO_ATTACH_FILTER,
+  SO_DETACH_FILTER,
   SOL_SOCKET,
 } from '../../abi/constants.ts'
 import {
@@ -43,12 +45,15 @@ import {
   EINVAL,
   EMSGSIZE,
   ENOBUFS,
+  ENOENT,
   EOPNOTSUPP,
   EPERM,
 } from '../../abi/errno.ts'
 import { NLMSGERR, NLMSGHDR, SOCKADDR_NL } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
+import { type SocketFilter, setSocketFilter } from '../inet/filter.ts'
+import { Packet } from '../packet.ts'
 import { type ReceiveRequest, type SendRequest, Socket } from '../socket.ts'
 import type { NetStack } from '../stack.ts'
 import type { MessageCred } from '../unix/message.ts'
@@ -99,11 +104,19 @@ export class NetlinkSocket extends Socket {
   readonly #queue: Queued[] = []
   #queued = 0
   drops = 0
+  /** SO_ATTACH_FILTER. */
+  filter: SocketFilter | undefined = undefined
   #dump: RunningDump | undefined = undefined
   /** The most that a reader had room for. */
   #readerRoom = 0
 
-  constructor(stack: NetStack, table: NetlinkTable, type: number, protocol: number, kernelEnd: NetlinkProtocol) {
+  constructor(
+    stack: NetStack,
+    table: NetlinkTable,
+    type: number,
+    protocol: number,
+    kernelEnd: NetlinkProtocol,
+  ) {
     super(AF_NETLINK, type, protocol)
     this.stack = stack
     this.table = table
@@ -212,6 +225,12 @@ export class NetlinkSocket extends Socket {
     return getNetlinkOption(this, level, name, length)
   }
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
+    if (level === SOL_SOCKET && name === SO_ATTACH_FILTER) return setSocketFilter(this, task, value)
+    if (level === SOL_SOCKET && name === SO_DETACH_FILTER) {
+      if (this.filter === undefined) return -ENOENT
+      this.filter = undefined
+      return 0
+    }
     return setNetlinkOption(this, task, level, name, value)
   }
 
@@ -358,7 +377,7 @@ export class NetlinkSocket extends Socket {
 
   /** Into the queue; a queue that is full drops it and tells of that by ENOBUFS. */
   deliver(bytes: Uint8Array, port: number, group: number, cred?: MessageCred): Status {
-    if (bytes.length === 0) return 0
+    if (bytes.length === 0 || (this.filter !== undefined && !this.#passes(this.filter, bytes))) return 0
     if (this.#queued > this.options.rcvbuf) {
       this.drops++
       if (port !== KERNEL_PORT && group === 0) return -EAGAIN
@@ -372,6 +391,13 @@ export class NetlinkSocket extends Socket {
     this.#queued += bytes.length + OVERHEAD
     this.waitQueue.wake(READABLE)
     return 0
+  }
+
+  #passes(filter: SocketFilter, bytes: Uint8Array): boolean {
+    const packet = new Packet(bytes)
+    packet.start = 0
+    packet.end = bytes.length
+    return filter.run(packet) > 0
   }
 
   override receive(task: Task, request: ReceiveRequest): number {
@@ -388,7 +414,10 @@ export class NetlinkSocket extends Socket {
       if (done < 0) return done
     }
     if (part.length < first.bytes.length) request.outFlags |= MSG_TRUNC
-    request.address = netlinkAddress(first.port, first.group === 0 || first.group > 32 ? 0 : 1 << (first.group - 1))
+    request.address = netlinkAddress(
+      first.port,
+      first.group === 0 || first.group > 32 ? 0 : 1 << (first.group - 1),
+    )
     if (this.options.passCred) {
       const data = first.cred === undefined ? new Uint8Array(12) : credBytes(task, first.cred)
       request.control.push({ level: SOL_SOCKET, type: SCM_CREDENTIALS, data })

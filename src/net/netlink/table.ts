@@ -22,7 +22,10 @@ export class NetlinkTable {
 
   claim(socket: NetlinkSocket, port: number): Status {
     let ports = this.#ports.get(socket.protocol)
-    if (ports === undefined) this.#ports.set(socket.protocol, (ports = new Map()))
+    if (ports === undefined) {
+      ports = new Map()
+      this.#ports.set(socket.protocol, ports)
+    }
     if (ports.has(port)) return -EADDRINUSE
     ports.set(port, socket)
     return 0
@@ -44,7 +47,8 @@ export class NetlinkTable {
 
   /** Whether anybody listens to a group, so that a message for it is worth making. */
   listens(protocol: number, group: number): boolean {
-    for (const socket of this.sockets) if (socket.protocol === protocol && socket.groups.has(group)) return true
+    for (const socket of this.sockets)
+      if (socket.protocol === protocol && socket.groups.has(group)) return true
     return false
   }
   /** To all members of the group; `from`: the socket that sends, undefined for the kernel. */

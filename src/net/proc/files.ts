@@ -1,11 +1,5 @@
 /** /proc/net of a namespace that has the kernel's own network: each file's lines below its header, by name. */
-import {
-  IPPROTO_ICMP,
-  IPPROTO_ICMPV6,
-  IPPROTO_UDP,
-  SOCK_DGRAM,
-  SOCK_RAW,
-} from '../../abi/constants.ts'
+import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW } from '../../abi/constants.ts'
 import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import { devLines, ifInet6Lines, igmpLines, mcastLines, ptypeLines } from './links.ts'
@@ -51,9 +45,10 @@ function select(net: InetNetwork, type: number, protocol: number) {
   return [...inetEntries(net, protocol)].filter(entry => entry.socket?.type === type)
 }
 function raw(net: InetNetwork, isV6: boolean) {
-  const protocols = new Set([...net.sockets].filter(socket => socket.type === SOCK_RAW).map(socket => socket.protocol))
+  const protocols = new Set(
+    [...net.sockets].filter(socket => socket.type === SOCK_RAW).map(socket => socket.protocol),
+  )
   return [...protocols]
     .flatMap(protocol => [...inetEntries(net, protocol)])
     .filter(entry => entry.isV6 === isV6 && entry.socket?.type === SOCK_RAW)
 }
-

@@ -34,7 +34,12 @@ export function mcastLines(stack: IpStack): string {
   let text = ''
   for (const device of devicesOf(stack)) {
     for (const [address, users] of device.multicastList) {
-      const fields = [`${device.index}`.padEnd(4), device.name.padEnd(15), `${users}`.padEnd(5), '0'.padEnd(5)]
+      const fields = [
+        `${device.index}`.padEnd(4),
+        device.name.padEnd(15),
+        `${users}`.padEnd(5),
+        '0'.padEnd(5),
+      ]
       text += `${fields.join(' ')} ${address.replaceAll(':', '')}\n`
     }
   }
@@ -47,7 +52,9 @@ export function ifInet6Lines(stack: IpStack): string {
     for (const entry of stack.addresses.of(device)) {
       if (entry.address.isV4) continue
       const scope = SHOWN_SCOPES.get(entry.scope) ?? 0
-      const numbers = [device.index, entry.length, scope, entry.flags & 0xff].map(value => hex(value, 2, false))
+      const numbers = [device.index, entry.length, scope, entry.flags & 0xff].map(value =>
+        hex(value, 2, false),
+      )
       text += `${hexBytes(entry.address.bytes())} ${numbers.join(' ')} ${device.name.padStart(8)}\n`
     }
   }

@@ -1,10 +1,5 @@
 /** /proc/net of sockets: tcp, udp, raw, icmp, netlink, packet: each line a socket. */
-import {
-  IPPROTO_TCP,
-  TCP_LISTEN,
-  TCP_SYN_RECV,
-  TCP_TIME_WAIT,
-} from '../../abi/constants.ts'
+import { IPPROTO_TCP, TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT } from '../../abi/constants.ts'
 import { V4_ANY, V6_ANY } from '../address.ts'
 import { type InetEntry, inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
@@ -36,7 +31,8 @@ function tail({ connection, state }: InetEntry): string {
   if (state === TCP_TIME_WAIT || state === TCP_SYN_RECV) return ''
   if (connection === undefined) return ' 100 0 0 10 0'
   const { rtt, congestion, ato, quickAcks, pingPong } = connection
-  const threshold = congestion.ssthresh === Number.POSITIVE_INFINITY ? -1 : Math.ceil(congestion.ssthresh / connection.mss)
+  const threshold =
+    congestion.ssthresh === Number.POSITIVE_INFINITY ? -1 : Math.ceil(congestion.ssthresh / connection.mss)
   const quick = (quickAcks << 1) | (pingPong > 0 ? 1 : 0)
   return ` ${Math.floor(rtt.rto / TICK)} ${Math.floor(ato / TICK)} ${quick} ${congestion.segments} ${threshold}`
 }

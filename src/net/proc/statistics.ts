@@ -64,7 +64,9 @@ function rawInUse(net: InetNetwork, isV6: boolean): number {
 export function sockstatText(net: InetNetwork): string {
   const { tcp, sockets, netlink, packets, stack } = net
   const used = sockets.size + netlink.sockets.size + packets.sockets.size + stack.unix.sockets.size
-  const allocated = [...sockets].filter(socket => socket.protocol === IPPROTO_TCP && socket.state !== TCP_CLOSE).length
+  const allocated = [...sockets].filter(
+    socket => socket.protocol === IPPROTO_TCP && socket.state !== TCP_CLOSE,
+  ).length
   return (
     `sockets: used ${used}\n` +
     `TCP: inuse ${inUse(net, IPPROTO_TCP, false)} orphan ${tcp.orphans.size} tw ${tcp.timeWaits} alloc ${allocated} mem 0\n` +

@@ -62,6 +62,7 @@ export function receiveAck(conn: TcpConnection, segment: Segment): number {
   if (conn.rack.fack !== 0 && seqAfter(conn.sndUna, conn.rack.fack)) conn.rack.fack = conn.sndUna
   measure(conn, segment, outcome)
   conn.delivered += outcome.delivered
+  if (outcome.ece) conn.deliveredCe += Math.ceil(outcome.delivered / conn.mss)
   if (outcome.delivered > 0) conn.deliveredAt = protocol.now
   if (conn.rack.tlpOut) probeAcknowledged(conn, outcome)
   if (outcome.advanced) rearm(conn)

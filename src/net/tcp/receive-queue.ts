@@ -86,16 +86,26 @@ export class ReceivedChunk {
   }
 }
 
-/** Moves sparse neighbours together. */
+/** Moves sparse neighbours together. Each run that is in order: what stands alone stays where it is. */
 function collapse(chunks: ReceivedChunk[]): ReceivedChunk[] {
   const out: ReceivedChunk[] = []
   for (const chunk of chunks) {
-    const last = out[out.length - 1]
-    const fits = last !== undefined && last.end === chunk.seq && !last.fin && last.room >= chunk.length
-    if (chunk.sparse && fits) last.absorb(chunk)
-    else out.push(chunk.sparse && chunk.length < COPY_BUFFER / 2 ? chunk.compact() : chunk)
+    const merged = chunk.sparse ? join(out[out.length - 1], chunk) : undefined
+    if (merged !== undefined) out[out.length - 1] = merged
+    else out.push(chunk)
   }
   return out
+}
+
+/** One chunk in place of two that follow each other, or undefined if they don't fit. */
+function join(before: ReceivedChunk | undefined, chunk: ReceivedChunk): ReceivedChunk | undefined {
+  if (before === undefined || before.fin || before.end !== chunk.seq) return undefined
+  if (before.room < chunk.length) {
+    if (!before.sparse || before.length + chunk.length > COPY_BUFFER / 2) return undefined
+    before = before.compact()
+  }
+  before.absorb(chunk)
+  return before
 }
 
 function chargeOf(chunks: ReceivedChunk[]): number {
@@ -223,14 +233,11 @@ export class OutOfOrderQueue {
       next = chunks[at + covered]
     }
     const before = chunks[at - 1]
-    if (
-      covered === 0 &&
-      before !== undefined &&
-      before.end === chunk.seq &&
-      chunk.sparse &&
-      before.room >= chunk.length
-    ) {
-      before.absorb(chunk)
+    const charge = before?.charge ?? 0
+    const merged = covered === 0 && chunk.sparse ? join(before, chunk) : undefined
+    if (merged !== undefined) {
+      chunks[at - 1] = merged
+      this.charge += merged.charge - charge
       return true
     }
     if (chunk.length + (chunk.fin ? 1 : 0) <= 0) {
@@ -250,11 +257,6 @@ export class OutOfOrderQueue {
     this.#chunks.shift()
     this.charge -= first.charge
     return first
-  }
-
-  collapse(): void {
-    this.#chunks = collapse(this.#chunks)
-    this.charge = chargeOf(this.#chunks)
   }
 
   /** Drops from the far end until `limit` bytes of memory or less are held. */

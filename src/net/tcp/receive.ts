@@ -26,6 +26,8 @@ const ATO_MIN = 40 * MSEC
 const DELACK_MIN = 40 * MSEC
 const DELACK_MAX = 200 * MSEC
 const MAX_QUICK_ACKS = 16
+/** So much more memory than twice the payload makes collapsing worth its time. */
+const SPARSE_QUEUE = 65536
 
 /** Takes the payload and FIN of a segment that is acceptable by its sequence numbers. */
 export function receiveData(conn: TcpConnection, segment: Segment): void {
@@ -135,28 +137,30 @@ export function duplicateSegment(conn: TcpConnection, segment: Segment): void {
 }
 
 /**
- * Whether a chunk may be kept: as long as the buffer isn't overfull already, as in Linux. Else room is made by moving sparse
- * chunks together, then at the expense of what came out of order.
+ * Whether a segment may be kept: as long as the buffer isn't overfull already, as in Linux. Then nothing out of order is
+ * taken, and for what is in order room is made at the expense of what came out of order: an eighth of the buffer at a time, so
+ * that a flood of tiny segments does not have everything looked through for each.
  */
 function hasMemoryFor(conn: TcpConnection, inOrder: boolean): boolean {
-  const { protocol } = conn
+  const { protocol, queue, outOfOrder } = conn
   const limit = conn.settings.rcvbuf
-  if (conn.receiveCharge <= limit && !protocol.memory.exhausted) return true
+  const isOver = (): boolean => conn.receiveCharge > limit || protocol.memory.exhausted
+  if (!isOver()) return true
   const ext = protocol.network.counters.tcpExt
   ext.PruneCalled++
-  conn.queue.collapse()
-  conn.outOfOrder.collapse()
-  ext.TCPRcvCollapsed++
-  if (conn.receiveCharge > limit || protocol.memory.exhausted) {
-    if (inOrder && conn.outOfOrder.prune(Math.max(limit - conn.queue.charge, 0))) {
+  if (inOrder) {
+    if (queue.charge > 2 * conn.unread + SPARSE_QUEUE) {
+      queue.collapse()
+      ext.TCPRcvCollapsed++
+    }
+    if (isOver() && outOfOrder.prune(Math.max((limit * 7) / 8 - queue.charge, 0))) {
       ext.OfoPruned++
       // RFC 2018 §8: what was thrown away is not reported any more.
       conn.sacks.clear()
     }
+    // A reader that has read everything always gets the next segment, or nothing would ever move.
+    if (queue.charge === 0 || !isOver()) return true
   }
-  // A reader that has read everything always gets the next segment, or nothing would ever move.
-  if (inOrder && conn.queue.charge === 0) return true
-  if (conn.receiveCharge <= limit && !protocol.memory.exhausted) return true
   ext.RcvPruned++
   return false
 }

@@ -121,6 +121,9 @@ export class UdpEndpoint {
   #error = 0
   /** The datagram that MSG_MORE or UDP_CORK is collecting. */
   #corked: Packet | undefined = undefined
+  #corkedFlow: Flow | undefined = undefined
+  #corkedRoute: Route | undefined = undefined
+  #corkedSegment = 0
   #closed = false
 
   constructor(protocol: UdpProtocol, isV6: boolean) {
@@ -326,10 +329,6 @@ export class UdpEndpoint {
     this.#error = errno
     this.listener?.changed()
   }
-
-  #corkedFlow: Flow | undefined = undefined
-  #corkedRoute: Route | undefined = undefined
-  #corkedSegment = 0
 
   #append(src: IoSrc, more: boolean): number {
     const packet = this.#corked!

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { posix } from 'node:path'
+import { unescapePath } from '../../sandbox/mount-info.ts'
 
 export interface Hierarchy {
   /** Of version 1: the controllers, or 'name=systemd'; of version 2: ''. */
@@ -55,8 +56,4 @@ function ownPaths(text: string): Map<string, string> {
 function below(mountpoint: string, root: string, path: string): string {
   const relative = posix.relative(root, path)
   return relative.startsWith('..') ? mountpoint : posix.join(mountpoint, relative)
-}
-
-function unescapePath(path: string): string {
-  return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }

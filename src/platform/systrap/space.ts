@@ -14,24 +14,29 @@ import {
   FUTEX_PRIVATE_FLAG,
   FUTEX_WAKE,
   MAP_FIXED,
+  PR_SET_MM,
+  PR_SET_MM_MAP,
   PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
 } from '../../abi/constants.ts'
 import { EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
-import { RUSAGE } from '../../abi/layout.ts'
+import { PRCTL_MM_MAP, RUSAGE } from '../../abi/layout.ts'
 import {
   FD_RECEIVED,
+  OP_ATTEMPT,
   OP_EXCHANGE4,
   OP_RECEIVE_FD,
   OP_SYSCALL,
   SLOT_BOUNCE,
   SLOT_SIZE,
   SLOTS,
+  STUB_TEXT,
+  STUB_TEXT_SIZE,
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
-import type { AddressSpace, SpaceOwner } from '../platform.ts'
+import type { AddressSpace, ArgumentLayout, SpaceOwner } from '../platform.ts'
 import { Patcher } from './patcher-x86-64.ts'
 import type { Systrap } from './systrap.ts'
 import { SystrapThread } from './thread.ts'
@@ -359,6 +364,33 @@ export class SystrapSpace implements AddressSpace {
     )
   }
 
+  /**
+   * With the reply. Only arguments and environment are the guest's; the host gets harmless values for the parts of a
+   * program that it insists on, since it would refuse some of the guest's own.
+   */
+  showArguments({ startStack, argStart, argEnd, envStart, envEnd }: ArgumentLayout): void {
+    const worker = this.#worker()
+    if (worker === undefined) return
+    const map = new Uint32Array(PRCTL_MM_MAP.size / 4)
+    const put = (at: number, value: number): void => {
+      map[at / 4] = value
+      map[at / 4 + 1] = Math.floor(value / 2 ** 32)
+    }
+    for (const at of PROGRAM_PARTS) put(at, STUB_TEXT)
+    put(PRCTL_MM_MAP.end_code, STUB_TEXT + STUB_TEXT_SIZE)
+    put(PRCTL_MM_MAP.start_brk, STUB_TEXT + STUB_TEXT_SIZE)
+    put(PRCTL_MM_MAP.brk, STUB_TEXT + STUB_TEXT_SIZE)
+    put(PRCTL_MM_MAP.start_stack, startStack)
+    put(PRCTL_MM_MAP.arg_start, argStart)
+    put(PRCTL_MM_MAP.arg_end, argEnd)
+    put(PRCTL_MM_MAP.env_start, envStart)
+    put(PRCTL_MM_MAP.env_end, envEnd)
+    map[PRCTL_MM_MAP.exe_fd / 4] = -1
+    const address = worker.stage(new Uint8Array(map.buffer))
+    if (address !== 0)
+      worker.queue(OP_ATTEMPT, NR.prctl, PR_SET_MM, PR_SET_MM_MAP, address, PRCTL_MM_MAP.size)
+  }
+
   residentPages(): number {
     return this.platform.residentPages?.(this.pid) ?? 0
   }
@@ -379,6 +411,7 @@ export class SystrapSpace implements AddressSpace {
   }
 }
 
+const PROGRAM_PARTS = [PRCTL_MM_MAP.start_code, PRCTL_MM_MAP.start_data, PRCTL_MM_MAP.end_data]
 /** Calls whose success the vmas promise. */
 const PUT_OFF: ReadonlySet<number> = new Set([NR.mmap, NR.munmap, NR.mprotect])
 const PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE

@@ -20,8 +20,12 @@ import {
   FUTEX_WAKE,
   FUTEX_WAKE_BITSET,
   FUTEX_WAKE_OP,
+  PR_SET_MM,
+  PR_SET_MM_MAP,
+  PR_SET_NAME,
   SIGCHLD,
 } from '../../abi/constants.ts'
+import { PRCTL_MM_MAP } from '../../abi/layout.ts'
 import { FD_EVENT, FD_SOCKET, STUB_TEXT, STUB_TEXT_SIZE } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import { assembleFilter, type CallRule, SECCOMP_TRAP } from '../seccomp-program.ts'
@@ -118,6 +122,20 @@ export const STUB_CALLS: readonly StubCall[] = [
     when: [[{ arg: 0, equals: 0 }]],
   },
   { nr: NR.membarrier, name: 'membarrier', why: 'the guest’s membarrier(2) is about host threads' },
+  {
+    nr: NR.prctl,
+    name: 'prctl',
+    why: 'the guest’s name and arguments for the host’s ps: only shown; the map’s exe_fd needs a capability',
+    when: [
+      [{ arg: 0, equals: PR_SET_NAME }],
+      [
+        { arg: 0, equals: PR_SET_MM },
+        { arg: 1, equals: PR_SET_MM_MAP },
+        { arg: 3, equals: PRCTL_MM_MAP.size },
+        { arg: 4, equals: 0 },
+      ],
+    ],
+  },
   { nr: NR.exit, name: 'exit', why: 'end a guest thread' },
 ]
 

@@ -8,12 +8,13 @@
  * guest go on after them, `exchange` has the stub do them and report at once.
  */
 
-import { POLLIN, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
+import { POLLIN, PR_SET_NAME, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
 import { EAGAIN, EFAULT, EINVAL, ESRCH } from '../../abi/errno.ts'
 import {
   COMMAND_EXIT,
   COMMAND_RESUME,
   OP,
+  OP_ATTEMPT,
   OP_COPY_IN,
   OP_COPY_OUT,
   OP_COUNT,
@@ -73,6 +74,8 @@ const FAULT_SIGNALS: ReadonlySet<number> = new Set([SIGSEGV, SIGBUS, SIGFPE, SIG
 /** Calls that may be found interrupted. */
 const WAITS: ReadonlySet<number> = new Set([NR.futex, NR.futex_waitv, NR.futex_wait])
 const AUDIT_ARCH_X86_64 = 0xc000003e
+/** With the terminator. */
+const TASK_COMM_LEN = 16
 
 export class SystrapThread implements PlatformThread {
   readonly platform: Systrap
@@ -318,6 +321,23 @@ export class SystrapThread implements PlatformThread {
     this.queue(OP_COPY_OUT, 0, address, this.#bounceTop, from.length)
     this.#bounceTop = (this.#bounceTop + from.length + 15) & ~15
     return true
+  }
+
+  /** Lays bytes out for an operation that is put off until the reply: their address in the process, 0 without room. */
+  stage(bytes: Uint8Array): number {
+    if (this.#bounceTop + bytes.length > BOUNCE_LIMIT) return 0
+    const offset = this.#bounceTop
+    this.platform.slots.bytes.set(bytes, this.platform.slots.bounce(this.slot) + offset)
+    this.#bounceTop = (offset + bytes.length + 15) & ~15
+    return SLOTS + this.local * SLOT_SIZE + SLOT_BOUNCE + offset
+  }
+
+  setName(name: string): void {
+    if (this.dead) return
+    const bytes = new Uint8Array(TASK_COMM_LEN)
+    for (let i = 0; i < name.length && i < TASK_COMM_LEN - 1; i++) bytes[i] = name.charCodeAt(i)
+    const address = this.stage(bytes)
+    if (address !== 0) this.queue(OP_ATTEMPT, NR.prctl, PR_SET_NAME, address)
   }
 
   // Registers and extended state.

@@ -6,7 +6,7 @@
  *	/scan/WAY/NUMBER	an attempt begins
  *	/scan/end		it came back
  *
- * Ways: `text` and `stub`; `int80` enters through int $0x80 (i386's numbers), `x32` sets the x32 ABI's bit.
+ * Ways: `text` and `stub`; `prctl`, the stub's with that call, the number being its option; `int80` enters through int $0x80 (i386's numbers), `x32` sets the x32 ABI's bit.
  *
  * Usage: scan LIST-OF-WAYS FIRST LAST
  */
@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -63,20 +64,20 @@ static long from_int80(long number)
 	return number;
 }
 
-static void jump_to_stub(long number)
+static void jump_to_stub(long number, long argument)
 {
 	register long r10 __asm__("r10") = -1, r8 __asm__("r8") = -1, r9 __asm__("r9") = -1;
 
 	__asm__ volatile("jmp *%%rcx"
-			 :: "a"(number), "D"(-1l), "S"(-1l), "d"(-1l), "r"(r10), "r"(r8), "r"(r9), "c"(stub_syscall())
+			 :: "a"(number), "D"(argument), "S"(-1l), "d"(-1l), "r"(r10), "r"(r8), "r"(r9), "c"(stub_syscall())
 			 : "r11", "memory");
 }
 
-static long from_stub(long number)
+static long from_stub(long number, long argument)
 {
 	/* No mask is saved: that would be calls of its own. */
 	if (sigsetjmp(back, 0) == 0)
-		jump_to_stub(number);
+		jump_to_stub(number, argument);
 	return result;
 }
 
@@ -95,7 +96,9 @@ static void attempt(const char *way, int number)
 	if (!strcmp(way, "text"))
 		value = from_text(number);
 	else if (!strcmp(way, "stub"))
-		value = from_stub(number);
+		value = from_stub(number, -1);
+	else if (!strcmp(way, "prctl"))
+		value = from_stub(SYS_prctl, number);
 	else if (!strcmp(way, "int80"))
 		value = from_int80(number);
 	else

@@ -9,6 +9,7 @@ import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { before, test } from 'node:test'
+import { PR_SET_NAME } from '../../../src/abi/constants.ts'
 import { NR } from '../../../src/abi/syscall-numbers.ts'
 import { STUB_CALLS } from '../../../src/platform/systrap/stub-calls.ts'
 import { build, caisson } from '../programs.ts'
@@ -32,7 +33,7 @@ let output = ''
 
 before(() => {
   const program = build('scan', import.meta.dirname)
-  const args = ['do', '--strace', '--', program, 'text,stub,int80,x32', '0', String(LAST)]
+  const args = ['do', '--strace', '--', program, 'text,stub,prctl,int80,x32', '0', String(LAST)]
   const directory = mkdtempSync(join(tmpdir(), 'caisson-scan-'))
   try {
     // A file: the trace is long, and its writer doesn't wait for the reader of a full pipe.
@@ -94,6 +95,10 @@ test('scan: from the stub’s text the host answers what the list allows with an
     unasked('stub').filter(nr => !UNFILTERED.includes(nr)),
     allowed.sort((a, b) => a - b),
   )
+})
+
+test('scan: from the stub’s text prctl(2) names a thread, and does nothing else with arguments that are not the sentry’s', () => {
+  assert.deepEqual(unasked('prctl'), [PR_SET_NAME])
 })
 
 test('scan: a thread that ends itself behind the sentry’s back takes only its process with it', () => {

@@ -89,12 +89,18 @@ function holds(op: number, view: DataView, at: number, entry: InetEntry): boolea
     case INET_DIAG_BC_S_COND:
       return hostMatches(view, at + 4, entry.local, entry.localPort, entry.isV6)
     case INET_DIAG_BC_D_COND:
-      return hostMatches(view, at + 4, entry.remote ?? (entry.isV6 ? V6_ANY : V4_ANY), entry.remotePort, entry.isV6)
+      return hostMatches(
+        view,
+        at + 4,
+        entry.remote ?? (entry.isV6 ? V6_ANY : V4_ANY),
+        entry.remotePort,
+        entry.isV6,
+      )
     case INET_DIAG_BC_DEV_COND:
       return view.getUint32(at + 4, true) === entry.device
     case INET_DIAG_BC_MARK_COND: {
       const mark = entry.socket?.options.values.get(SO_MARK) ?? 0
-      return ((mark & view.getUint32(at + 8, true)) >>> 0) === view.getUint32(at + 4, true)
+      return (mark & view.getUint32(at + 8, true)) >>> 0 === view.getUint32(at + 4, true)
     }
   }
   // The value is the `no` field of the instruction behind.

@@ -29,7 +29,12 @@ import {
   TCP_LISTEN,
 } from '../../../abi/constants.ts'
 import { EINVAL, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
-import { INET_DIAG_MEMINFO as MEMINFO, INET_DIAG_MSG, INET_DIAG_REQ_V2, INET_DIAG_SOCKID } from '../../../abi/layout.ts'
+import {
+  INET_DIAG_MSG,
+  INET_DIAG_REQ_V2,
+  INET_DIAG_SOCKID,
+  INET_DIAG_MEMINFO as MEMINFO,
+} from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
 import { IpAddress } from '../../address.ts'
 import { type InetEntry, inetEntries } from '../../inet/entry.ts'
@@ -170,7 +175,10 @@ function writeEntry(
     writer.setBytes(id + INET_DIAG_SOCKID.idiag_dst, bytesOf(entry.remote, entry.isV6))
   }
   writer.set32(id + INET_DIAG_SOCKID.idiag_if, entry.device)
-  writer.set32(id + INET_DIAG_SOCKID.idiag_cookie, entry.socket === undefined ? 0 : net.cookieOf(entry.socket))
+  writer.set32(
+    id + INET_DIAG_SOCKID.idiag_cookie,
+    entry.socket === undefined ? 0 : net.cookieOf(entry.socket),
+  )
   const expires = entry.timer === 0 ? 0 : Math.max(Math.floor((entry.timerDue - net.runtime.now()) / 1e6), 0)
   writer.set32(at + INET_DIAG_MSG.idiag_expires, expires)
   writer.set32(at + INET_DIAG_MSG.idiag_rqueue, entry.receiveQueue)

@@ -6,7 +6,17 @@ import type { InetNetwork } from '../../inet/network.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 
 /** struct netlink_diag_msg: family, type, protocol, state, port, destination port, group, inode, cookie. */
-const NETLINK_MSG = { size: 28, type: 1, protocol: 2, state: 3, port: 4, peer: 8, group: 12, ino: 16, cookie: 20 }
+const NETLINK_MSG = {
+  size: 28,
+  type: 1,
+  protocol: 2,
+  state: 3,
+  port: 4,
+  peer: 8,
+  group: 12,
+  ino: 16,
+  cookie: 20,
+}
 /** All protocols: NDIAG_PROTO_ALL. */
 const ALL_PROTOCOLS = 0xff
 /** struct packet_diag_msg: family, type, number, inode, cookie. */
@@ -18,7 +28,9 @@ export function netlinkDiag(net: InetNetwork, request: NetlinkRequest): Status |
   const { body, sequence, port } = request
   if (body.length < 16) return -EINVAL
   const protocol = body[1]
-  const found = [...net.netlink.sockets].filter(each => protocol === ALL_PROTOCOLS || each.protocol === protocol)
+  const found = [...net.netlink.sockets].filter(
+    each => protocol === ALL_PROTOCOLS || each.protocol === protocol,
+  )
   return new ListDump(found, (writer, socket) => {
     writer.start(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, sequence, port)
     const at = writer.struct(NETLINK_MSG.size)

@@ -19,7 +19,7 @@ import {
   UNIX_DIAG_UID,
 } from '../../../abi/constants.ts'
 import { EINVAL, ENOENT } from '../../../abi/errno.ts'
-import { UNIX_DIAG_MSG, UNIX_DIAG_REQ, UNIX_DIAG_RQLEN as RQLEN } from '../../../abi/layout.ts'
+import { UNIX_DIAG_RQLEN as RQLEN, UNIX_DIAG_MSG, UNIX_DIAG_REQ } from '../../../abi/layout.ts'
 import { toBytes } from '../../../base/bytes.ts'
 import type { Status } from '../../../base/result.ts'
 import { ESTABLISHED, LISTEN, type UnixSocket } from '../../unix/socket.ts'
@@ -34,7 +34,9 @@ export function unixDiag(request: NetlinkRequest, isDump: boolean): Status | Dum
   const sockets = [...stack.unix.sockets].filter(socket => socket.file !== undefined)
   if (isDump) {
     const found = sockets.filter(socket => (states & (1 << stateOf(socket))) !== 0)
-    return new ListDump(found, (writer, socket) => writeSocket(writer, socket, show, NLM_F_MULTI, sequence, port))
+    return new ListDump(found, (writer, socket) =>
+      writeSocket(writer, socket, show, NLM_F_MULTI, sequence, port),
+    )
   }
   const ino = view.getUint32(UNIX_DIAG_REQ.udiag_ino, true)
   if (ino === 0) return -EINVAL
@@ -83,4 +85,3 @@ function writeSocket(
   writer.u8(UNIX_DIAG_SHUTDOWN, socket.shutdownMask)
   writer.end()
 }
-

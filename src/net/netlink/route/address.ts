@@ -20,14 +20,7 @@ import {
   RTM_DELADDR,
   RTM_NEWADDR,
 } from '../../../abi/constants.ts'
-import {
-  EADDRNOTAVAIL,
-  EEXIST,
-  EINVAL,
-  ENODEV,
-  ENOENT,
-  EOPNOTSUPP,
-} from '../../../abi/errno.ts'
+import { EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
 import { IFA_CACHEINFO as CACHEINFO, IFADDRMSG } from '../../../abi/layout.ts'
 import { NSEC_PER_SEC } from '../../../base/clock.ts'
 import type { Status } from '../../../base/result.ts'
@@ -98,7 +91,9 @@ export function getAddresses(stack: IpStack, request: NetlinkRequest, family: nu
       return -EINVAL
     }
     const { view } = request
-    const other = [IFADDRMSG.ifa_prefixlen, IFADDRMSG.ifa_flags, IFADDRMSG.ifa_scope].some(at => view.getUint8(at))
+    const other = [IFADDRMSG.ifa_prefixlen, IFADDRMSG.ifa_flags, IFADDRMSG.ifa_scope].some(at =>
+      view.getUint8(at),
+    )
     if (other) {
       request.reason = 'ipv4: Invalid values in header for address dump request'
       return -EINVAL
@@ -114,7 +109,8 @@ export function getAddresses(stack: IpStack, request: NetlinkRequest, family: nu
   for (const each of wanted) {
     for (const owner of sortedDevices(stack)) {
       if (device !== 0 && owner.index !== device) continue
-      for (const entry of stack.addresses.of(owner)) if (entry.address.isV4 === (each === AF_INET)) entries.push(entry)
+      for (const entry of stack.addresses.of(owner))
+        if (entry.address.isV4 === (each === AF_INET)) entries.push(entry)
     }
   }
   const { sequence, port } = request
@@ -227,7 +223,8 @@ export function newAddress(stack: IpStack, request: NetlinkRequest, family: numb
   entry.priority = attributes.u32(IFA_RT_PRIORITY) ?? 0
   entry.protocol = attributes.u8(IFA_PROTO) ?? 0
   const status = stack.addresses.add(entry)
-  if (status === 0 && (valid !== FOREVER || preferred !== FOREVER)) entry.setLifetimes(stack, valid, preferred)
+  if (status === 0 && (valid !== FOREVER || preferred !== FOREVER))
+    entry.setLifetimes(stack, valid, preferred)
   return status
 }
 

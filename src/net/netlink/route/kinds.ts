@@ -1,5 +1,11 @@
 /** The kinds of interfaces that `ip link add` makes, and what makes one a port of another. */
-import { IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_LINKINFO, VETH_INFO_PEER } from '../../../abi/constants.ts'
+import {
+  IFLA_ADDRESS,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_LINKINFO,
+  VETH_INFO_PEER,
+} from '../../../abi/constants.ts'
 import { EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, EOPNOTSUPP } from '../../../abi/errno.ts'
 import { IFINFOMSG } from '../../../abi/layout.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
@@ -63,7 +69,10 @@ function createVeth(
   const [device, peer] = vethPair(target.random, name, peerName)
   device.address = address
   peer.address = peerAddress
-  const index = peerInfo === undefined ? 0 : new DataView(peerInfo.buffer, peerInfo.byteOffset).getInt32(IFINFOMSG.ifi_index, true)
+  const index =
+    peerInfo === undefined
+      ? 0
+      : new DataView(peerInfo.buffer, peerInfo.byteOffset).getInt32(IFINFOMSG.ifi_index, true)
   const status = home.devices.register(peer, Math.max(index, 0))
   return status < 0 ? status : device
 }

@@ -8,6 +8,7 @@ import {
   IF_OPER_UP,
   IFLA_ADDRESS,
   IFLA_AF_SPEC,
+  IFLA_ALLMULTI,
   IFLA_BROADCAST,
   IFLA_CARRIER,
   IFLA_CARRIER_CHANGES,
@@ -39,11 +40,14 @@ import {
   IFLA_QDISC,
   IFLA_STATS,
   IFLA_STATS64,
+  IFLA_TSO_MAX_SEGS,
+  IFLA_TSO_MAX_SIZE,
   IFLA_TXQLEN,
 } from '../../../abi/constants.ts'
 import { IFINFOMSG, RTNL_LINK_IFMAP, RTNL_LINK_STATS, RTNL_LINK_STATS64 } from '../../../abi/layout.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
+import { VethDevice } from '../../link/veth.ts'
 import { type MessageWriter, NESTED } from '../message.ts'
 
 const GSO_MAX_SEGS = 65535
@@ -89,13 +93,18 @@ export function writeLink(
   writer.u32(IFLA_MAX_MTU, device.isLoopback ? 0 : device.maxMtu)
   writer.u32(IFLA_GROUP, device.group)
   writer.u32(IFLA_PROMISCUITY, device.promiscuity)
+  writer.u32(IFLA_ALLMULTI, device.allMulticast)
   writer.u32(IFLA_NUM_TX_QUEUES, 1)
   writer.u32(IFLA_GSO_MAX_SEGS, GSO_MAX_SEGS)
   writer.u32(IFLA_GSO_MAX_SIZE, device.features.gsoMaxSize)
   writer.u32(IFLA_GRO_MAX_SIZE, device.features.gsoMaxSize)
+  writer.u32(IFLA_TSO_MAX_SIZE, device.features.gsoMaxSize)
+  writer.u32(IFLA_TSO_MAX_SEGS, GSO_MAX_SEGS)
   writer.u32(IFLA_NUM_RX_QUEUES, 1)
   const below = device.linkIndex
-  if (below !== 0 && below !== device.index) writer.u32(IFLA_LINK, below)
+  // The other end of a cable may have the same index in another namespace.
+  const elsewhere = device instanceof VethDevice && device.peer?.stack !== stack
+  if (below !== 0 && (below !== device.index || elsewhere)) writer.u32(IFLA_LINK, below)
   if (device.master !== undefined) writer.u32(IFLA_MASTER, device.master.index)
   writer.u8(IFLA_CARRIER, device.carrier ? 1 : 0)
   writer.string(IFLA_QDISC, queueing(device))

@@ -13,8 +13,6 @@ import {
   IFLA_LINKINFO,
   IFLA_MASTER,
   IFLA_MTU,
-  IFLA_NET_NS_FD,
-  IFLA_NET_NS_PID,
   IFLA_TXQLEN,
   NLM_F_CREATE,
   NLM_F_DUMP,
@@ -69,7 +67,8 @@ export function getLinks(stack: IpStack, request: NetlinkRequest, family: number
   return new ListDump(
     found,
     (writer, device) => {
-      if (device.stack === stack) writeLink(writer, stack, device, RTM_NEWLINK, NLM_F_MULTI | flags, sequence, port)
+      if (device.stack === stack)
+        writeLink(writer, stack, device, RTM_NEWLINK, NLM_F_MULTI | flags, sequence, port)
     },
     0,
     () => stack.generation,
@@ -100,7 +99,7 @@ export function newLink(stack: IpStack, request: NetlinkRequest): Status {
   }
   const index = view.getInt32(IFINFOMSG.ifi_index, true)
   if (index < 0) {
-    request.reason = 'ifindex can\'t be negative'
+    request.reason = "ifindex can't be negative"
     return -EINVAL
   }
   if ((flags & NLM_F_CREATE) === 0) return -ENODEV
@@ -181,7 +180,8 @@ function change(stack: IpStack, request: NetlinkRequest, device: NetDevice, attr
   if (mtu !== undefined) {
     const status = home.devices.setMtu(device, mtu)
     if (status < 0) {
-      request.reason = mtu < device.minMtu ? 'mtu less than device minimum' : 'mtu greater than device maximum'
+      request.reason =
+        mtu < device.minMtu ? 'mtu less than device minimum' : 'mtu greater than device maximum'
       return status
     }
   }
@@ -226,7 +226,8 @@ function flagsOf(request: NetlinkRequest, device: NetDevice): number {
 export function setFlags(stack: IpStack, device: NetDevice, flags: number): Status {
   const before = device.flags
   device.flags = (before & ~FREE_FLAGS) | (flags & FREE_FLAGS)
-  const counted = (bit: number) => ((device.flags & bit) === (before & bit) ? 0 : (device.flags & bit) !== 0 ? 1 : -1)
+  const counted = (bit: number) =>
+    (device.flags & bit) === (before & bit) ? 0 : (device.flags & bit) !== 0 ? 1 : -1
   device.promiscuity += counted(IFF_PROMISC)
   device.allMulticast += counted(IFF_ALLMULTI)
   if (device.flags !== before) device.filterChanged()
@@ -265,4 +266,3 @@ export function removeDevice(stack: IpStack, device: NetDevice): Status {
   device.close()
   return 0
 }
-

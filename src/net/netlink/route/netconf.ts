@@ -18,14 +18,18 @@ import {
 import { EINVAL, ENODEV, EOPNOTSUPP } from '../../../abi/errno.ts'
 import type { Status } from '../../../base/result.ts'
 import type { IpStack } from '../../ip-stack.ts'
-import { align4, Attributes, MessageWriter } from '../message.ts'
+import { Attributes, align4, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import { sortedDevices } from './address.ts'
 
 export function getNetconf(stack: IpStack, request: NetlinkRequest, family: number): Status | Dump {
   const { sequence, port } = request
   if ((request.flags & NLM_F_DUMP) !== 0) {
-    const indices = [...sortedDevices(stack).map(device => device.index), NETCONFA_IFINDEX_ALL, NETCONFA_IFINDEX_DEFAULT]
+    const indices = [
+      ...sortedDevices(stack).map(device => device.index),
+      NETCONFA_IFINDEX_ALL,
+      NETCONFA_IFINDEX_DEFAULT,
+    ]
     const entries: [number, number][] = []
     for (const each of family === AF_UNSPEC ? [AF_INET, AF_INET6] : [family]) {
       if (each !== AF_INET && each !== AF_INET6) return -EOPNOTSUPP

@@ -23,7 +23,7 @@ import {
 import type { FibRoute } from '../../ip/fib.ts'
 import type { InterfaceAddress } from '../../ip/interface-address.ts'
 import type { Neighbour } from '../../ip/neighbour.ts'
-import { RTN_LOCAL, RT_TABLE_LOCAL } from '../../ip/numbers.ts'
+import { RT_TABLE_LOCAL, RTN_LOCAL } from '../../ip/numbers.ts'
 import type { StackListener } from '../../ip/transport.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'

@@ -101,7 +101,8 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [
     RTM_GETROUTE,
     (stack, request, family) => {
-      if (isDump(request)) return isIp(family) ? dumpRoutes(stack, request, dumpFamily(family)) : dumpNothing(request)
+      if (isDump(request))
+        return isIp(family) ? dumpRoutes(stack, request, dumpFamily(family)) : dumpNothing(request)
       return family === AF_INET || family === AF_INET6 ? getRoute(stack, request, family) : -EOPNOTSUPP
     },
   ],
@@ -117,7 +118,10 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   ],
   [RTM_NEWNEIGH, newNeighbour],
   [RTM_DELNEIGH, deleteNeighbour],
-  [RTM_GETRULE, (stack, request, family) => (isDump(request) ? dumpRules(stack, request, family) : -EOPNOTSUPP)],
+  [
+    RTM_GETRULE,
+    (stack, request, family) => (isDump(request) ? dumpRules(stack, request, family) : -EOPNOTSUPP),
+  ],
   [RTM_NEWRULE, newRule],
   [RTM_DELRULE, deleteRule],
   [RTM_GETNETCONF, getNetconf],

@@ -56,12 +56,11 @@ import {
   RTN_THROW,
   RTN_UNICAST,
   RTN_UNREACHABLE,
-
   RTNH_F_LINKDOWN,
   RTNH_F_ONLINK,
 } from '../../ip/numbers.ts'
 import type { IpStack } from '../../ip-stack.ts'
-import { align4, Attributes, MessageWriter, viewOf } from '../message.ts'
+import { Attributes, align4, MessageWriter, viewOf } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import { readAddress } from './address.ts'
 
@@ -161,7 +160,8 @@ export function dumpRoutes(stack: IpStack, request: NetlinkRequest, family: numb
   let flags = 0
   if (body.length >= RTMSG.size) {
     const attributes = new Attributes(body, RTMSG.size)
-    if ((request.view.getUint32(RTMSG.rtm_flags, true) & RTM_F_CLONED) !== 0) return new ListDump([], () => {})
+    if ((request.view.getUint32(RTMSG.rtm_flags, true) & RTM_F_CLONED) !== 0)
+      return new ListDump([], () => {})
     if (socket.strict) {
       const { view } = request
       const odd = [RTMSG.rtm_dst_len, RTMSG.rtm_src_len, RTMSG.rtm_tos, RTMSG.rtm_scope]
@@ -365,7 +365,8 @@ function addHop(
     const flow = new Flow()
     flow.destination = any
     const found = stack.ip.routeFor(flow)
-    if (failed(found)) return request.type === RTM_NEWROUTE ? refuse(request, 'Nexthop has invalid gateway', ENETUNREACH) : 0
+    if (failed(found))
+      return request.type === RTM_NEWROUTE ? refuse(request, 'Nexthop has invalid gateway', ENETUNREACH) : 0
     device = found.device
   }
   route.nextHops.push({ device, gateway: any, weight, flags })
@@ -385,7 +386,11 @@ export function newRoute(stack: IpStack, request: NetlinkRequest, family: number
   if (route.type === 0) route.type = RTN_UNICAST
   const status = checkHops(stack, request, route)
   if (status < 0) return status
-  if (route.source !== undefined && stack.addresses.find(route.source) === undefined && !route.source.isLoopback) {
+  if (
+    route.source !== undefined &&
+    stack.addresses.find(route.source) === undefined &&
+    !route.source.isLoopback
+  ) {
     return refuse(request, 'Invalid prefsrc address')
   }
   const { flags } = request
@@ -414,7 +419,10 @@ function checkHops(stack: IpStack, request: NetlinkRequest, route: FibRoute): St
     const found = stack.ip.routeFor(flow)
     const unreachable = failed(found) || (found.gateway !== undefined && route.destination.isV4)
     // A device that is bound reaches everything without a route; as a gateway that isn't enough.
-    const direct = gateway.isLinkLocal || stack.addresses.of(device).some(entry => gateway.inPrefix(entry.prefixAddress, entry.length)) || hasLinkRoute(stack, hop)
+    const direct =
+      gateway.isLinkLocal ||
+      stack.addresses.of(device).some(entry => gateway.inPrefix(entry.prefixAddress, entry.length)) ||
+      hasLinkRoute(stack, hop)
     if (unreachable || !direct) return refuse(request, 'Nexthop has invalid gateway', ENETUNREACH)
     if (found.type === RTN_LOCAL) return refuse(request, 'Nexthop has invalid gateway')
   }

@@ -1,0 +1,75 @@
+/** Inbox: packets that wait for recvmsg(2), up to SO_RCVBUF: of raw, ping and packet sockets. */
+import { MSG_TRUNC } from '../../abi/constants.ts'
+import { EFAULT } from '../../abi/errno.ts'
+import { type QueuedError, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } from '../ip/error-queue.ts'
+import type { IcmpError } from '../ip/transport.ts'
+import { type Packet, PacketQueue } from '../packet.ts'
+import type { ReceiveRequest } from '../socket.ts'
+
+/** What a queued packet costs besides its buffer. */
+const OVERHEAD = 256
+
+export class Inbox {
+  readonly #queue = new PacketQueue()
+  /** Bytes that the packets cost. */
+  memory = 0
+  /** Packets that found no room. */
+  drops = 0
+
+  get length(): number {
+    return this.#queue.length
+  }
+  get first(): Packet | undefined {
+    return this.#queue.first
+  }
+
+  /** Whether another packet of this size would go over `limit`: then it is counted as lost. */
+  refuses(packet: Packet, limit: number): boolean {
+    if (this.memory + packet.bytes.length + OVERHEAD <= limit) return false
+    this.drops++
+    return true
+  }
+  /** Owns the packet from now on. */
+  push(packet: Packet): void {
+    this.memory += packet.bytes.length + OVERHEAD
+    this.#queue.push(packet)
+  }
+
+  /** The first packet's bytes to the reader: how many, with MSG_TRUNC how many there are, or -EFAULT. */
+  copy({ length, bytes, start }: Packet, request: ReceiveRequest): number {
+    const size = Math.min(length, request.dst.remaining)
+    if (size < length) request.outFlags |= MSG_TRUNC
+    const done = size === 0 ? 0 : request.dst.put(bytes.subarray(start, start + size))
+    if (done < size) return done < 0 ? done : -EFAULT
+    return (request.flags & MSG_TRUNC) !== 0 ? length : size
+  }
+  /** The first packet has been read. */
+  shift(): void {
+    const packet = this.#queue.shift()
+    if (packet === undefined) return
+    this.memory -= packet.bytes.length + OVERHEAD
+    packet.release()
+  }
+
+  clear(): void {
+    this.#queue.clear()
+    this.memory = 0
+  }
+}
+
+/** An ICMP error for the error queue, with what it quotes of a packet of ours beyond `skip` bytes. */
+export function queuedIcmp(packet: Packet, error: IcmpError, skip: number): QueuedError {
+  const quote = packet.clone()
+  quote.start = Math.min(quote.start + skip, quote.end)
+  return {
+    errno: error.errno,
+    origin: error.isV4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
+    type: error.type,
+    code: error.code,
+    info: error.info,
+    offender: error.offender,
+    destination: error.destination,
+    port: 0,
+    packet: quote,
+  }
+}

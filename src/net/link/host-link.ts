@@ -1,0 +1,232 @@
+/**
+ * HostLink: an Ethernet device whose cable is a descriptor of the host's: a packet socket on the container's veth, or a
+ * TAP device. The descriptor was opened by the host side before the sentry was sealed; it is the link's from then on.
+ *
+ *     in:   readable → a batch of frames into spare packets → IpStack.receive for each → backlog.drain() → the next batch
+ *     out:  transmit → one write(2); a busy link queues, and is watched until it can be written again
+ *
+ * Frames carry a virtio-net header (offload-header.ts), so that checksums are neither made nor looked at for what stays on
+ * this machine, and TCP's packets of up to 64 KiB pass whole in both directions.
+ *
+ * What comes in is read into packets that hold the largest frame. Large frames go up in them; small ones are copied out, or
+ * a short datagram in a queue would hold 64 KiB.
+ */
+import { POLLERR, POLLHUP, POLLIN, POLLOUT } from '../../abi/constants.ts'
+import { EAGAIN, EBADFD, EIO, EMSGSIZE, ENETDOWN, ENOBUFS } from '../../abi/errno.ts'
+import type { Status } from '../../base/result.ts'
+import { type Expiry, Timer } from '../../kernel/timers.ts'
+import type { Host } from '../../platform/host.ts'
+import type { HostLinks } from '../../platform/host-links.ts'
+import type { IpStack } from '../ip-stack.ts'
+import { GSO_NONE, HEADROOM, type Packet, PacketQueue } from '../packet.ts'
+import { NetDevice } from './device.ts'
+import { OFFLOAD_HEADER, readOffloads, writeOffloads } from './offload-header.ts'
+
+/** Frames that are read before the stack sees them. */
+const BATCH = 16
+/** Frames of one turn of the kernel's loop; guests run before the next ones. */
+const BUDGET = 256
+/** Fails in a row after which a link is left alone until it is ready again. */
+const MAX_ERRORS = 64
+/** The longest frame: 64 KiB of IP packet, Ethernet header with a tag. */
+const MAX_FRAME = 65536 + 18
+/** Frames up to this length are copied: what fits into the pool's last class but the largest. */
+const COPY_BREAK = 16384 - HEADROOM
+/** Bytes of frames that wait for a busy link; there are at most txQueueLength of them, too. */
+const QUEUE_BYTES = 4 << 20
+/** Where txQueueLength is 0, as of the veths that Docker makes: those need no queue, but a packet socket can be busy. */
+const DEFAULT_QUEUE = 1000
+
+/** The host's calls for its descriptor. */
+export type LinkHost = Pick<Host, 'watch' | 'unwatch' | 'close'>
+
+export class HostLink extends NetDevice implements Expiry {
+  override readonly kind = ''
+  readonly fd: number
+  readonly #host: LinkHost
+  readonly #links: HostLinks
+  /** Where the next frames are read into. */
+  readonly #spare: Packet[] = []
+  readonly #buffers: Uint8Array[] = []
+  readonly #lengths = new Int32Array(BATCH)
+  readonly #queue = new PacketQueue()
+  /** Due when a turn has left frames behind. */
+  readonly #more = new Timer(this)
+  /** What the descriptor is watched for; 0 while down. */
+  #watched = 0
+  readonly #ready = (events: number): void => this.#turn(events)
+
+  constructor(name: string, fd: number, address: Uint8Array, host: LinkHost, links: HostLinks) {
+    super(name)
+    this.fd = fd
+    this.address = address
+    this.#host = host
+    this.#links = links
+    this.features = { checksum: true, segmentation: true, udpSegmentation: false, gsoMaxSize: 65535 }
+  }
+
+  override opened(): Status {
+    // What came in while it was down was for nobody.
+    for (let i = 0; i < BATCH; i++) this.#renew(this.stack!, i)
+    for (let i = 0; i < BUDGET && this.#receive() === BATCH; i++);
+    const status = this.#watch(POLLIN)
+    if (status < 0) this.stopped()
+    return status
+  }
+  override stopped(): void {
+    if (this.#watched !== 0) this.#host.unwatch(this.fd)
+    this.#watched = 0
+    this.stack?.timers.cancel(this.#more)
+    this.#queue.clear()
+    for (const packet of this.#spare) packet.release()
+    this.#spare.length = 0
+    this.#buffers.length = 0
+  }
+  override close(): void {
+    this.#host.close(this.fd)
+  }
+
+  // Out.
+
+  override transmit(packet: Packet): Status {
+    if (packet.gsoType === GSO_NONE && packet.length > this.mtu + this.headerLength) {
+      return this.#lost(packet, -EMSGSIZE)
+    }
+    // Forwarded packets of another link may have no room left in front.
+    if (packet.start < OFFLOAD_HEADER) packet = roomy(packet)
+    writeOffloads(packet)
+    if (this.#queue.length > 0) return this.#enqueue(packet)
+    const sent = this.#send(packet)
+    return sent === -EAGAIN ? this.#enqueue(packet) : this.#done(packet, sent)
+  }
+
+  #send(packet: Packet): number {
+    return this.#links.send(this.fd, packet.bytes, packet.start - OFFLOAD_HEADER, packet.end)
+  }
+
+  /** It was sent, or not: what `#send` has said of it. */
+  #done(packet: Packet, sent: number): Status {
+    if (sent < 0) return this.#lost(packet, sent)
+    if (!this.carrier) this.stack?.devices.setCarrier(this, true)
+    this.countSent(packet.length)
+    packet.release()
+    return 0
+  }
+
+  #enqueue(packet: Packet): Status {
+    const queue = this.#queue
+    const limit = this.txQueueLength || DEFAULT_QUEUE
+    if (queue.length >= limit || queue.bytes + packet.length > QUEUE_BYTES)
+      return this.#lost(packet, -ENOBUFS)
+    queue.push(packet)
+    return this.#watch(POLLIN | POLLOUT)
+  }
+
+  #flush(): void {
+    for (let packet = this.#queue.first; packet !== undefined; packet = this.#queue.first) {
+      const sent = this.#send(packet)
+      if (sent === -EAGAIN) return
+      this.#queue.shift()
+      this.#done(packet, sent)
+    }
+    this.#watch(POLLIN)
+  }
+
+  #lost(packet: Packet, status: Status): Status {
+    if (status === -ENOBUFS) this.statistics.txDropped++
+    else this.statistics.txErrors++
+    packet.release()
+    return status
+  }
+
+  // In.
+
+  #turn(events: number): void {
+    if (this.#watched === 0) return
+    if ((events & POLLOUT) !== 0) this.#flush()
+    if ((events & (POLLIN | POLLERR | POLLHUP)) !== 0) this.#read()
+  }
+
+  /** Guests have run meanwhile. */
+  expired(): void {
+    this.#read()
+  }
+
+  #read(): void {
+    const { stack } = this
+    if (stack === undefined) return
+    let errors = 0
+    for (let left = BUDGET; left > 0; left -= BATCH) {
+      const count = this.#receive()
+      for (let i = 0; i < count; i++) {
+        if (this.#lengths[i] >= 0) this.#take(stack, i, this.#lengths[i])
+        else if (!this.#failed(this.#lengths[i]) || ++errors > MAX_ERRORS) return
+      }
+      stack.runtime.backlog.drain()
+      // The stack may have been told to set the link down.
+      if (count < BATCH || this.#watched === 0) return
+    }
+    stack.timers.add(this.#more, stack.runtime.now())
+  }
+
+  #receive(): number {
+    return this.#links.receive(this.fd, this.#buffers, HEADROOM - OFFLOAD_HEADER, this.#lengths)
+  }
+
+  #take(stack: IpStack, i: number, length: number): void {
+    const frame = length - OFFLOAD_HEADER
+    if (frame < this.headerLength || frame > MAX_FRAME) {
+      this.statistics.rxErrors++
+      return
+    }
+    if (!this.carrier) stack.devices.setCarrier(this, true)
+    let packet = this.#spare[i]
+    packet.end = packet.start + frame
+    if (!readOffloads(packet)) {
+      this.statistics.rxErrors++
+      packet.reset(HEADROOM)
+      return
+    }
+    if (frame <= COPY_BREAK) {
+      const copy = packet.clone()
+      packet.reset(HEADROOM)
+      packet = copy
+    } else {
+      this.#renew(stack, i)
+    }
+    stack.receive(this, packet)
+  }
+
+  /** A read gave an error, which is gone with that: whether there is more to read. */
+  #failed(error: number): boolean {
+    if (error === -ENETDOWN || error === -EBADFD || error === -EIO) {
+      this.stack?.devices.setCarrier(this, false)
+      return error === -ENETDOWN
+    }
+    this.statistics.rxErrors++
+    return true
+  }
+
+  /** Puts another spare packet in the place of one that has gone up. */
+  #renew(stack: IpStack, i: number): void {
+    const packet = stack.packets.allocate(MAX_FRAME)
+    this.#spare[i] = packet
+    this.#buffers[i] = packet.bytes
+  }
+
+  /** Watching anew tells the state as it is, so that no change gets lost. */
+  #watch(events: number): Status {
+    if (this.#watched === events) return 0
+    if (this.#watched !== 0) this.#host.unwatch(this.fd)
+    const status = this.#host.watch(this.fd, events, this.#ready)
+    this.#watched = status < 0 ? 0 : events
+    return Math.min(status, 0)
+  }
+}
+
+/** The packet with all the headroom there can be. */
+function roomy(packet: Packet): Packet {
+  const copy = packet.clone()
+  packet.release()
+  return copy
+}
