@@ -26,6 +26,7 @@ import {
   SOCK_DIAG_BY_FAMILY,
   SOCK_RAW,
   SOL_SOCKET,
+  TCP_CLOSE,
   TCP_LISTEN,
 } from '../../../abi/constants.ts'
 import { EINVAL, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
@@ -204,7 +205,9 @@ function writeExtensions(writer: MessageWriter, { extensions, protocol }: Asked,
   if (asks(INET_DIAG_TOS)) writer.u8(INET_DIAG_TOS, socket.settings.v4(IP_TOS))
   if (entry.isV6) {
     if (asks(INET_DIAG_TCLASS)) writer.u8(INET_DIAG_TCLASS, Math.max(socket.settings.v6(IPV6_TCLASS), 0))
-    writer.u8(INET_DIAG_SKV6ONLY, socket.settings.v6(IPV6_V6ONLY))
+    // Who is bound to an address of IPv6 hears nothing else.
+    const only = socket.settings.v6(IPV6_V6ONLY) !== 0 || (!entry.local.isV4 && !entry.local.isAny)
+    if (entry.state === TCP_LISTEN || entry.state === TCP_CLOSE) writer.u8(INET_DIAG_SKV6ONLY, only ? 1 : 0)
   }
   const mark = socket.options.values.get(SO_MARK)
   if (mark !== undefined) writer.u32(INET_DIAG_MARK, mark)
