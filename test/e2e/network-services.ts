@@ -197,7 +197,7 @@ http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcg
 scgi_temp_path scgi; sendfile on; tcp_nopush on; server { listen 127.0.0.1:%s; root .; } }' $(id -un) $(id -gn) $PORT > nginx.conf`,
     server: 'exec nginx -p "$PWD" -c nginx.conf',
     client:
-      'curl -sS --no-progress-meter -Z --parallel-max 8 $(for i in 1 2 3 4 5 6 7 8; do echo http://127.0.0.1:$PORT/page; done) | sha256sum; curl -sS -r 5-10 http://127.0.0.1:$PORT/page',
+      'curl -sS --no-progress-meter -Z --parallel-max 8 $(for i in 1 2 3 4 5 6 7 8; do echo -o got$i http://127.0.0.1:$PORT/page; done); cat got? | sha256sum; curl -sS -r 5-10 http://127.0.0.1:$PORT/page',
   },
   {
     name: 'redis',
