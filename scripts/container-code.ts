@@ -42,6 +42,8 @@ export async function codeOfContainerRun(packageRoot: string): Promise<Buffer | 
 }
 
 const PATIENCE_MS = 1000
+/** Then the build goes on without the code. */
+const TRIES = 10
 
 async function runContainer(packageRoot: string, directory: string, log: number): Promise<void> {
   const addon = loadAddon(join(packageRoot, 'native/build/caisson.node'))
@@ -70,9 +72,10 @@ async function runContainer(packageRoot: string, directory: string, log: number)
     addon.close(connection)
     await client.ask({ command: 'signal', container: 'build', signo: 15 })
     // The signal may have come before the trap was set, and be ignored: an init's default.
-    const patience = setTimeout(() => sandbox.process.kill(SIGTERM), PATIENCE_MS)
+    let tries = 0
+    const patience = setInterval(() => sandbox.process.kill(++tries < TRIES ? SIGTERM : SIGKILL), PATIENCE_MS)
     await ended
-    clearTimeout(patience)
+    clearInterval(patience)
   } finally {
     sandbox.process.kill(SIGKILL)
     addon.close(tree)
