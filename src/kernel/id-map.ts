@@ -1,5 +1,5 @@
 /** uid and gid maps of user namespaces (user_namespaces(7)): between a namespace's ids and the kernel's. */
-import type { IdMapping, UserNamespace } from '../base/credentials.ts'
+import type { IdMapping } from '../base/credentials.ts'
 
 export { isMapped } from '../base/credentials.ts'
 
@@ -25,11 +25,4 @@ export function fromKernelId(map: readonly IdMapping[], id: number): number {
     if (id >= line.outside && id - line.outside < line.count) return line.inside + (id - line.outside)
   }
   return OVERFLOW_ID
-}
-
-/** Whether `inner` is `outer` or descends from it. */
-export function isDescendant(inner: UserNamespace, outer: UserNamespace): boolean {
-  let at: UserNamespace | undefined = inner
-  while (at !== undefined && at !== outer) at = at.parent
-  return at === outer
 }

@@ -17,7 +17,6 @@ import { EAGAIN } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import { fromKernelId } from './id-map.ts'
 import { continueGroup } from './job-control.ts'
-import type { ProcessGroup } from './session.ts'
 import { kernelSignal, layoutOf, SigInfo } from './signal-info.ts'
 import { CORE_SIGNALS, IGNORED_SIGNALS, inMask, KERNEL_ONLY, STOP_SIGNALS } from './signal-set.ts'
 import type { PendingSignals } from './signal-state.ts'
@@ -35,11 +34,6 @@ export function sendToTask(task: Task, info: SigInfo): Status {
 
 export function sendToGroup(group: ThreadGroup, info: SigInfo): Status {
   return send(group.leader, group, group.pending, info, true)
-}
-
-/** To each member of a process group; the kernel's own signals (terminals). */
-export function sendToProcessGroup(pgrp: ProcessGroup, signo: number): void {
-  for (const member of [...pgrp.members]) sendToGroup(member, kernelSignal(signo))
 }
 
 /** The signal that `sender` sends with kill(2) (or tgkill(2)), as `receiver` sees it. */

@@ -1,7 +1,9 @@
 /** argv and envp: reading them from the caller's memory, and how large they may be (E2BIG). */
 import { E2BIG, EFAULT, ENAMETOOLONG } from '../abi/errno.ts'
-import type { OrErrno } from '../base/result.ts'
-import type { Mm } from '../mm/mm.ts'
+import { failed, type OrErrno } from '../base/result.ts'
+import type { GuestAddr, Mm } from '../mm/mm.ts'
+import type { StringReader } from '../mm/string-reader.ts'
+import { PAGE_SIZE } from '../mm/vma.ts'
 
 /** The longest single string, its NUL included. */
 export const MAX_ARG_STRLEN = 131072
@@ -25,19 +27,33 @@ export function argumentSize(argv: readonly string[], envp: readonly string[], p
   return size
 }
 
-/** Reads a NULL-terminated array of strings; a NULL array is an empty one. -EFAULT, or -E2BIG above `limit` bytes. */
-export function readStringArray(mm: Mm, address: number, limit: number): OrErrno<string[]> {
+/**
+ * A NULL-terminated array of strings; a null array is an empty one. What it takes is taken from `budget`, in bytes:
+ * -E2BIG where that is not enough.
+ */
+export function readStringArray(
+  mm: Mm,
+  reader: StringReader,
+  array: GuestAddr,
+  budget: { left: number },
+): OrErrno<string[]> {
   const strings: string[] = []
-  if (address === 0) return strings
-  let size = 0
-  for (let at = address; ; at += POINTER) {
-    const pointer = mm.u64(at)
-    if (pointer === undefined) return -EFAULT
-    if (pointer === 0) return strings
-    const text = mm.readString(pointer, MAX_ARG_STRLEN)
-    if (typeof text === 'number') return text === -ENAMETOOLONG ? -E2BIG : text
-    size += text.length + 1 + POINTER
-    if (size > limit) return -E2BIG
-    strings.push(text)
+  if (array === 0) return strings
+  for (let at = array; ; ) {
+    // Never across a page, behind which the array may have ended.
+    const length = Math.max(POINTER, PAGE_SIZE - (at % PAGE_SIZE))
+    const bytes = new Uint8Array(length - (length % POINTER))
+    if (mm.copyIn(at, bytes) < 0) return -EFAULT
+    const view = new DataView(bytes.buffer)
+    for (let i = 0; i < bytes.length; i += POINTER) {
+      const pointer = view.getUint32(i, true) + view.getUint32(i + 4, true) * 0x100000000
+      if (pointer === 0) return strings
+      const text = reader.read(pointer, MAX_ARG_STRLEN)
+      if (failed(text)) return text === -ENAMETOOLONG ? -E2BIG : text
+      strings.push(text)
+      budget.left -= text.length + 1 + POINTER
+      if (budget.left < 0) return -E2BIG
+    }
+    at += bytes.length
   }
 }

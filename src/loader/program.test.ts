@@ -22,6 +22,7 @@ import { failed, type OrErrno } from '../base/result.ts'
 import { MmContext } from '../mm/context.ts'
 import { FakeSpace } from '../mm/fake-space.ts'
 import { Mm } from '../mm/mm.ts'
+import { StringReader } from '../mm/string-reader.ts'
 import { File, type MapSource } from '../vfs/file.ts'
 import { readStringArray } from './arguments.ts'
 import { type LoadFacts, loadProgram, type Program, prepareProgram } from './program.ts'
@@ -154,9 +155,9 @@ function load(bytes: Uint8Array, options: Parameters<typeof prepare>[1] = {}, pe
 function readStack(mm: Mm, pointer: number) {
   const word = (at: number): number => mm.u64(at)!
   const argc = word(pointer)
-  const argv = readStringArray(mm, pointer + 8, 1e6) as string[]
+  const argv = readStringArray(mm, new StringReader(mm), pointer + 8, { left: 1e6 }) as string[]
   const envAt = pointer + 8 * (argc + 2)
-  const envp = readStringArray(mm, envAt, 1e6) as string[]
+  const envp = readStringArray(mm, new StringReader(mm), envAt, { left: 1e6 }) as string[]
   const auxv = new Map<number, number>()
   for (let at = envAt + 8 * (envp.length + 1); word(at) !== AT_NULL; at += 16)
     auxv.set(word(at), word(at + 8))

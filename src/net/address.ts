@@ -169,7 +169,6 @@ export const V4_ANY = IpAddress.v4(0)
 export const V6_ANY = new IpAddress(0, 0, 0, 0)
 export const V4_LOOPBACK = IpAddress.v4(0x7f000001)
 export const V6_LOOPBACK = new IpAddress(0, 0, 0, 1)
-export const V4_BROADCAST = IpAddress.v4(0xffffffff)
 
 /** The mask of the first `length` bits of a word; any length outside 0..32 is taken as the nearest of the two. */
 export function maskWord(length: number): number {

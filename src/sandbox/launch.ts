@@ -9,14 +9,13 @@
  */
 import { readSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { getSystemErrorMessage } from 'node:util'
-import { O_CLOEXEC, SIGKILL } from '../abi/constants.ts'
+import { SIGKILL } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
-import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
 import { NoSandboxError } from './control-client.ts'
 import { HostProcess, readable } from './host-process.ts'
 import type { LogLevel } from './options.ts'
+import { newPipe } from './pipe.ts'
 import type { Spare } from './spare.ts'
 import { UserError } from './user-error.ts'
 
@@ -67,7 +66,7 @@ export async function launchSandbox(addon: Addon, options: LaunchOptions): Promi
   }
   const args = ['sandbox', `--report-fd=${REPORT_FD}`, ...flagsOf(options)]
   const log = options.log ?? 2
-  const [ready, started] = openPipe(addon)
+  const { reader: ready, writer: started } = newPipe(addon)
   let process: HostProcess
   try {
     process = startOwnSession(addon, options.packageRoot, args, [options.terminal ?? -1, log, log, started])
@@ -220,7 +219,7 @@ export interface AttachOptions {
  * to be seen by who adopts the process.
  */
 export function attachProcess(addon: Addon, options: AttachOptions): HostProcess {
-  const [ready, started] = openPipe(addon)
+  const { reader: ready, writer: started } = newPipe(addon)
   try {
     const descriptors = [options.terminal ?? -1, started, -1, options.connection]
     return startOwnSession(addon, options.packageRoot, ['attach'], descriptors)
@@ -240,12 +239,4 @@ function startOwnSession(
 ): HostProcess {
   const path = join(packageRoot, 'native/build/caisson')
   return HostProcess.start(addon, { path, args: [path, ...args], descriptors, session: true })
-}
-
-/** Reading and writing end. */
-function openPipe(addon: Addon): readonly [number, number] {
-  const ends = new Int32Array(2)
-  const status = addon.syscall(NR.pipe2, new Uint8Array(ends.buffer), O_CLOEXEC)
-  if (status < 0) throw new UserError(`no pipe can be made: ${getSystemErrorMessage(status)}`)
-  return [ends[0], ends[1]]
 }

@@ -21,8 +21,8 @@ import {
 } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { COUNT_REQUESTS } from '../net/host/inet-socket.ts'
-import { INTERFACE_REQUESTS } from '../net/host/interfaces.ts'
 import { PASSED_OPTIONS } from '../net/host/option-table.ts'
+import { INTERFACE_REQUESTS } from '../net/interface-requests.ts'
 import type { CallRule, Condition } from '../platform/seccomp-program.ts'
 
 interface NetworkCall extends CallRule {

@@ -11,8 +11,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Addon } from '../platform/addon.ts'
+import { newPipe, type Pipe } from '../sandbox/pipe.ts'
 import { UserError } from '../sandbox/user-error.ts'
-import { newPipe, type Pipe } from './pipe.ts'
 
 const READY_PATIENCE_MS = 10_000
 const END_PATIENCE_MS = 12_000

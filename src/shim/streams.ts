@@ -16,10 +16,10 @@ import { F_DUPFD_CLOEXEC } from '../abi/constants.ts'
 import { openConsole, setWindowSize } from '../oci/console.ts'
 import type { ProcessIo } from '../oci/io.ts'
 import type { Addon } from '../platform/addon.ts'
+import { newPipe } from '../sandbox/pipe.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { Copier } from './copier.ts'
 import { LogBinary } from './log-binary.ts'
-import { newPipe } from './pipe.ts'
 
 export interface StreamPaths {
   readonly stdin: string

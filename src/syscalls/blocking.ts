@@ -68,19 +68,6 @@ export function sleepOn(
   return task.block(queue, done > 0 ? done : interrupted, events)
 }
 
-/** For calls of other families: tries, and waits unless the file (or the call, by `nonblocking`) must not. */
-export function blockingIo(
-  task: Task,
-  file: File,
-  events: number,
-  attempt: (file: File) => number,
-  nonblocking = file.nonblocking,
-): number {
-  const n = attempt(ioFile(task, file)!)
-  if (n !== -EAGAIN || nonblocking) return n
-  return sleepOn(task, file, events, (events & POLLIN) !== 0 ? file.readTimeout : file.writeTimeout)
-}
-
 /**
  * Writes all of `src` to a pipe, stream or terminal that `writesAll`, or one piece to anything else. `done` bytes went
  * with earlier tries. SIGPIPE comes with EPIPE.

@@ -7,7 +7,7 @@ import {
   RLIMIT_STACK,
   SIGSEGV,
 } from '../abi/constants.ts'
-import { E2BIG, EBADF, EFAULT, EINVAL, ELOOP, ENAMETOOLONG } from '../abi/errno.ts'
+import { EBADF, EINVAL, ELOOP } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import {
@@ -21,15 +21,12 @@ import {
 import { PendingExec } from '../kernel/exec-state.ts'
 import { CORE_FLAG, endGroup } from '../kernel/exit.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
-import { argumentLimit, MAX_ARG_STRLEN } from '../loader/arguments.ts'
-import type { GuestAddr, Mm } from '../mm/mm.ts'
+import { argumentLimit, readStringArray } from '../loader/arguments.ts'
+import type { GuestAddr } from '../mm/mm.ts'
 import { StringReader } from '../mm/string-reader.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
 import { argv as argvArg, fd as fdArg, hex, path as pathArg, type SyscallRows } from './args.ts'
-
-/** Pointers read at once; never across a page, behind which the array may have ended. */
-const PAGE_SIZE = 4096
 
 export function execve(task: Task, path: GuestAddr, argv: GuestAddr, envp: GuestAddr): number {
   return execveat(task, AT_FDCWD, path, argv, envp, 0)
@@ -84,8 +81,8 @@ function prepare(
   const { rlimits } = task.group
   const budget = { left: argumentLimit(rlimits.soft(RLIMIT_STACK)) }
   const reader = new StringReader(task.mm)
-  const argv = readStrings(task.mm, reader, argvAt, budget)
-  const envp = failed(argv) ? argv : readStrings(task.mm, reader, envpAt, budget)
+  const argv = readStringArray(task.mm, reader, argvAt, budget)
+  const envp = failed(argv) ? argv : readStringArray(task.mm, reader, envpAt, budget)
   if (failed(argv) || failed(envp)) {
     filePut(file)
     return envp as number
@@ -113,33 +110,6 @@ function contextOf(task: Task): ExecContext {
     rlimits: group.rlimits,
     fsShared: fs.users > sharers,
     pastReturn: false,
-  }
-}
-
-/** A NULL-terminated array of strings; a null array is an empty one. */
-function readStrings(
-  mm: Mm,
-  reader: StringReader,
-  array: GuestAddr,
-  budget: { left: number },
-): OrErrno<string[]> {
-  const strings: string[] = []
-  if (array === 0) return strings
-  for (let at = array; ; ) {
-    const length = Math.max(8, PAGE_SIZE - (at % PAGE_SIZE))
-    const bytes = new Uint8Array(length - (length % 8))
-    if (mm.copyIn(at, bytes) < 0) return -EFAULT
-    const view = new DataView(bytes.buffer)
-    for (let i = 0; i < bytes.length; i += 8) {
-      const pointer = view.getUint32(i, true) + view.getUint32(i + 4, true) * 0x100000000
-      if (pointer === 0) return strings
-      const text = reader.read(pointer, MAX_ARG_STRLEN)
-      if (failed(text)) return text === -ENAMETOOLONG ? -E2BIG : text
-      strings.push(text)
-      budget.left -= text.length + 1 + 8
-      if (budget.left < 0) return -E2BIG
-    }
-    at += bytes.length
   }
 }
 

@@ -1,76 +1,13 @@
 /** ioctl(2) about interfaces, which any socket may be asked: netdevice(7), read-only. */
-import {
-  SIOCADDMULTI,
-  SIOCADDRT,
-  SIOCDARP,
-  SIOCDELMULTI,
-  SIOCDELRT,
-  SIOCGIFADDR,
-  SIOCGIFBRDADDR,
-  SIOCGIFCONF,
-  SIOCGIFDSTADDR,
-  SIOCGIFFLAGS,
-  SIOCGIFHWADDR,
-  SIOCGIFINDEX,
-  SIOCGIFMAP,
-  SIOCGIFMETRIC,
-  SIOCGIFMTU,
-  SIOCGIFNAME,
-  SIOCGIFNETMASK,
-  SIOCGIFTXQLEN,
-  SIOCSARP,
-  SIOCSIFADDR,
-  SIOCSIFBRDADDR,
-  SIOCSIFDSTADDR,
-  SIOCSIFFLAGS,
-  SIOCSIFHWADDR,
-  SIOCSIFMETRIC,
-  SIOCSIFMTU,
-  SIOCSIFNAME,
-  SIOCSIFNETMASK,
-  SIOCSIFTXQLEN,
-} from '../../abi/constants.ts'
+import { SIOCGIFCONF } from '../../abi/constants.ts'
 import { EFAULT, EINVAL, ENOTTY, EPERM } from '../../abi/errno.ts'
 import { IFCONF, IFREQ } from '../../abi/layout.ts'
 import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { HostSockets } from '../../platform/host-sockets.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
+import { INTERFACE_CHANGES, INTERFACE_REQUESTS } from '../interface-requests.ts'
 import { netStack } from '../stack.ts'
 
-/** Those that look something up in a struct ifreq. */
-export const INTERFACE_REQUESTS: readonly number[] = [
-  SIOCGIFNAME,
-  SIOCGIFINDEX,
-  SIOCGIFFLAGS,
-  SIOCGIFADDR,
-  SIOCGIFDSTADDR,
-  SIOCGIFBRDADDR,
-  SIOCGIFNETMASK,
-  SIOCGIFMETRIC,
-  SIOCGIFMTU,
-  SIOCGIFHWADDR,
-  SIOCGIFMAP,
-  SIOCGIFTXQLEN,
-]
-/** What would change the host's network. */
-const CHANGES: ReadonlySet<number> = new Set([
-  SIOCADDRT,
-  SIOCDELRT,
-  SIOCSARP,
-  SIOCDARP,
-  SIOCADDMULTI,
-  SIOCDELMULTI,
-  SIOCSIFADDR,
-  SIOCSIFBRDADDR,
-  SIOCSIFDSTADDR,
-  SIOCSIFFLAGS,
-  SIOCSIFHWADDR,
-  SIOCSIFMETRIC,
-  SIOCSIFMTU,
-  SIOCSIFNAME,
-  SIOCSIFNETMASK,
-  SIOCSIFTXQLEN,
-])
 /** More interfaces than this are not listed. */
 const MAX_LIST = 1 << 20
 const NOTHING = new Uint8Array(0)
@@ -84,7 +21,7 @@ export function interfaceIoctl(
 ): number {
   const network = netStack(ns).host
   if (network === undefined) return -ENOTTY
-  if (CHANGES.has(request)) return -EPERM
+  if (INTERFACE_CHANGES.has(request)) return -EPERM
   if (request !== SIOCGIFCONF && !INTERFACE_REQUESTS.includes(request)) return -ENOTTY
   const fd = network.querySocket()
   if (fd < 0) return fd

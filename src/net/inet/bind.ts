@@ -1,10 +1,18 @@
 /** bind(2) of the internet families: which addresses and ports may be taken: ip(7), ipv6(7). __inet_bind, __inet6_bind. */
-import { AF_INET, AF_INET6, AF_UNSPEC, CAP_NET_BIND_SERVICE, IPV6_V6ONLY } from '../../abi/constants.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNSPEC,
+  CAP_NET_BIND_SERVICE,
+  IPV6_V6ONLY,
+  RTN_BROADCAST,
+  RTN_LOCAL,
+  RTN_MULTICAST,
+} from '../../abi/constants.ts'
 import { EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENODEV } from '../../abi/errno.ts'
 import { SOCKADDR_IN } from '../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
-import { RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST } from '../ip/numbers.ts'
 import { addressType4 } from '../ip/routing4.ts'
 import { addressFamily, parseSocketAddress, type SocketAddress, v4Address } from './address.ts'
 import type { InetSocket } from './socket.ts'

@@ -1,8 +1,6 @@
 /** Inbox: packets that wait for recvmsg(2), up to SO_RCVBUF: of raw, ping and packet sockets. */
 import { MSG_TRUNC } from '../../abi/constants.ts'
 import { EFAULT } from '../../abi/errno.ts'
-import { type QueuedError, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } from '../ip/error-queue.ts'
-import type { IcmpError } from '../ip/transport.ts'
 import { type Packet, PacketQueue } from '../packet.ts'
 import type { ReceiveRequest } from '../socket.ts'
 
@@ -54,22 +52,5 @@ export class Inbox {
   clear(): void {
     this.#queue.clear()
     this.memory = 0
-  }
-}
-
-/** An ICMP error for the error queue, with what it quotes of a packet of ours beyond `skip` bytes. */
-export function queuedIcmp(packet: Packet, error: IcmpError, skip: number): QueuedError {
-  const quote = packet.clone()
-  quote.start = Math.min(quote.start + skip, quote.end)
-  return {
-    errno: error.errno,
-    origin: error.isV4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
-    type: error.type,
-    code: error.code,
-    info: error.info,
-    offender: error.offender,
-    destination: error.destination,
-    port: 0,
-    packet: quote,
   }
 }

@@ -2,6 +2,9 @@
 import {
   AF_INET,
   CAP_NET_ADMIN,
+  NUD_PERMANENT,
+  RT_SCOPE_LINK,
+  RTN_UNICAST,
   SIOCADDMULTI,
   SIOCADDRT,
   SIOCDARP,
@@ -9,7 +12,6 @@ import {
   SIOCDELRT,
   SIOCETHTOOL,
   SIOCGARP,
-  SIOCGIFADDR,
   SIOCGIFBRDADDR,
   SIOCGIFCONF,
   SIOCGIFDSTADDR,
@@ -25,7 +27,6 @@ import {
   SIOCSARP,
   SIOCSIFADDR,
   SIOCSIFBRDADDR,
-  SIOCSIFDSTADDR,
   SIOCSIFFLAGS,
   SIOCSIFHWADDR,
   SIOCSIFMETRIC,
@@ -54,10 +55,10 @@ import { failed, type Status } from '../../base/result.ts'
 import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { IpAddress, maskWord } from '../address.ts'
+import { INTERFACE_CHANGES, INTERFACE_REQUESTS } from '../interface-requests.ts'
 import { FibRoute } from '../ip/fib.ts'
 import { Flow } from '../ip/flow.ts'
 import { InterfaceAddress } from '../ip/interface-address.ts'
-import { NUD_PERMANENT, RT_SCOPE_LINK, RTN_UNICAST } from '../ip/numbers.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { setFlags } from '../netlink/route/link.ts'
@@ -72,40 +73,6 @@ const RTF_GATEWAY = 2
 const RTF_HOST = 4
 const ATF_COM = 2
 const ATF_PERM = 4
-
-/** What changes something: takes CAP_NET_ADMIN. */
-const CHANGES: ReadonlySet<number> = new Set([
-  SIOCSIFADDR,
-  SIOCSIFBRDADDR,
-  SIOCSIFDSTADDR,
-  SIOCSIFNETMASK,
-  SIOCSIFFLAGS,
-  SIOCSIFMETRIC,
-  SIOCSIFMTU,
-  SIOCSIFHWADDR,
-  SIOCSIFNAME,
-  SIOCSIFTXQLEN,
-  SIOCADDMULTI,
-  SIOCDELMULTI,
-  SIOCADDRT,
-  SIOCDELRT,
-  SIOCSARP,
-  SIOCDARP,
-])
-const KNOWN: ReadonlySet<number> = new Set([
-  SIOCGIFFLAGS,
-  SIOCGIFADDR,
-  SIOCGIFDSTADDR,
-  SIOCGIFBRDADDR,
-  SIOCGIFNETMASK,
-  SIOCGIFMETRIC,
-  SIOCGIFMTU,
-  SIOCGIFHWADDR,
-  SIOCGIFMAP,
-  SIOCGIFTXQLEN,
-  SIOCGIFINDEX,
-  ...CHANGES,
-])
 
 export function stackIoctl(
   ns: NetNamespace,
@@ -131,15 +98,16 @@ export function stackIoctl(
     case SIOCETHTOOL:
       return ethtool(stack, context, argument)
   }
-  if (!KNOWN.has(request)) return -ENOTTY
+  const changes = INTERFACE_CHANGES.has(request)
+  if (!changes && !INTERFACE_REQUESTS.includes(request)) return -ENOTTY
   const record = new Uint8Array(IFREQ.size)
   if (context.copyIn(argument, record) < 0) return -EFAULT
   const label = nameIn(record)
   const device = stack.devices.byName(label.split(':')[0])
-  if (CHANGES.has(request) && !mayChange) return -EPERM
+  if (changes && !mayChange) return -EPERM
   if (device === undefined) return -ENODEV
   const view = new DataView(record.buffer)
-  if (CHANGES.has(request)) return change(stack, device, label, request, record, view)
+  if (changes) return change(stack, device, label, request, record, view)
   const status = read(stack, device, label, request, record, view)
   return status < 0 ? status : context.copyOut(argument, record)
 }

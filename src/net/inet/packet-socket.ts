@@ -8,6 +8,7 @@
 import {
   AF_PACKET,
   CAP_NET_RAW,
+  ETH_HLEN,
   ETH_P_ALL,
   FIONREAD,
   MSG_OOB,
@@ -61,7 +62,6 @@ import type { OrErrno, Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { pushEthernet } from '../ip/ethernet.ts'
-import { ETH_HLEN } from '../ip/numbers.ts'
 import type { PacketTap } from '../ip/transport.ts'
 import type { NetDevice } from '../link/device.ts'
 import { PACKET_OUTGOING, type Packet } from '../packet.ts'

@@ -5,22 +5,16 @@
 import {
   AF_INET,
   AF_UNSPEC,
-  IP_RECVERR,
-  IPV6_RECVERR,
-  MSG_DONTWAIT,
-  MSG_ERRQUEUE,
   MSG_OOB,
-  MSG_PEEK,
   POLLERR,
   POLLIN,
   POLLOUT,
   POLLRDNORM,
   POLLWRBAND,
   POLLWRNORM,
+  RTN_BROADCAST,
   SO_BROADCAST,
   SOCK_DGRAM,
-  TCP_CLOSE,
-  TCP_ESTABLISHED,
 } from '../../abi/constants.ts'
 import {
   EACCES,
@@ -31,26 +25,22 @@ import {
   EFAULT,
   EINVAL,
   EMSGSIZE,
-  ENOTCONN,
   EOPNOTSUPP,
 } from '../../abi/errno.ts'
-import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import { failed, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
-import type { IpAddress } from '../address.ts'
 import { checksumOf, pseudoHeaderSum, sumView } from '../checksum.ts'
+import { quotedError } from '../ip/error-queue.ts'
 import { Flow } from '../ip/flow.ts'
-import { RTN_BROADCAST } from '../ip/numbers.ts'
 import type { EchoReceiver, IcmpError } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
-import { RCV_SHUTDOWN, type ReceiveRequest, type SendRequest } from '../socket.ts'
-import { addressFamily, parseSocketAddress, socketAddress } from './address.ts'
+import { RCV_SHUTDOWN, type SendRequest } from '../socket.ts'
+import { addressFamily, parseSocketAddress } from './address.ts'
 import { checkAddress, scopeDevice } from './bind.ts'
-import { describePacket, parseControl } from './control.ts'
-import { pendingOf, receiveError } from './errors.ts'
-import { Inbox, queuedIcmp } from './inbox.ts'
+import { parseControl } from './control.ts'
+import { InboxSocket } from './inbox-socket.ts'
 import type { InetNetwork } from './network.ts'
-import { InetSocket } from './socket.ts'
 
 /** An ICMP message's own: type, code, checksum, identifier, sequence number. */
 const HEADER = 8
@@ -103,46 +93,23 @@ export class PingSockets implements EchoReceiver {
   }
 }
 
-export class PingSocket extends InetSocket {
-  override readonly flow = new Flow()
+export class PingSocket extends InboxSocket {
   #identifier = 0
-  #local: IpAddress
-  #remote: IpAddress | undefined = undefined
-  readonly #inbox = new Inbox()
 
   constructor(net: InetNetwork, task: Task, family: number, protocol: number) {
     super(net, task, family, SOCK_DGRAM, protocol)
-    this.#local = this.anyAddress
-    this.flow.source = this.flow.destination = this.anyAddress
-    this.flow.protocol = protocol
-    this.flow.uid = this.uid
   }
 
-  override get localAddress(): IpAddress {
-    return this.#local
-  }
   override get localPort(): number {
     return this.#identifier
-  }
-  override get remoteAddress(): IpAddress | undefined {
-    return this.#remote
   }
   override get remotePort(): number {
     return 0
   }
-  override get state(): number {
-    return this.#remote === undefined ? TCP_CLOSE : TCP_ESTABLISHED
-  }
-  override get receiveQueued(): number {
-    return this.#inbox.first?.length ?? 0
-  }
-  override get drops(): number {
-    return this.#inbox.drops
-  }
 
   override poll(): number {
     let events = POLLOUT | POLLWRNORM | POLLWRBAND
-    if (this.#inbox.length > 0 || (this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM
+    if (this.inbox.length > 0 || (this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM
     if (this.error !== 0 || this.errors.length > 0) events |= POLLERR
     return events
   }
@@ -150,18 +117,18 @@ export class PingSocket extends InetSocket {
   /** Owns the packet. */
   deliver(packet: Packet): void {
     const bound = this.boundDevice !== 0 && this.boundDevice !== packet.device?.index
-    if (bound || this.#inbox.refuses(packet, this.options.rcvbuf)) {
+    if (bound || this.inbox.refuses(packet, this.options.rcvbuf)) {
       packet.release()
       return
     }
-    this.#inbox.push(packet)
+    this.inbox.push(packet)
     this.waitQueue.wake(POLLIN | POLLRDNORM)
   }
 
   icmp(packet: Packet, error: IcmpError): void {
-    const queued = (this.isIpv6 ? this.settings.v6(IPV6_RECVERR) : this.settings.v4(IP_RECVERR)) !== 0
-    if (!queued && (!error.hard || this.#remote === undefined)) return
-    if (queued) this.errors.push(queuedIcmp(packet, error, HEADER), this.options.rcvbuf)
+    const queued = this.queuesErrors
+    if (!queued && (!error.hard || this.remote === undefined)) return
+    if (queued) this.errors.push(quotedError(packet, error, HEADER), this.options.rcvbuf)
     this.error = error.errno
     this.waitQueue.wake(POLLERR)
   }
@@ -176,7 +143,7 @@ export class PingSocket extends InetSocket {
     const identifier = this.net.ping.claim(this, parsed.port)
     if (identifier < 0) return identifier
     this.#identifier = identifier
-    this.#local = parsed.address
+    this.local = parsed.address
     this.flow.source = parsed.address
     this.flow.device = this.boundDevice || scopeDevice(parsed)
     return 0
@@ -192,35 +159,19 @@ export class PingSocket extends InetSocket {
   override connect(_task: Task, address: Uint8Array): Status {
     if (address.length < 2) return -EINVAL
     if (addressFamily(address) === AF_UNSPEC) {
-      this.#remote = undefined
+      this.remote = undefined
       return 0
     }
     const parsed = parseSocketAddress(address, this.family)
     if (failed(parsed)) return parsed
     if (parsed.address.isV4 && this.isIpv6) return -EINVAL
-    const { flow } = this
-    flow.destination = parsed.address
-    flow.device = this.boundDevice || scopeDevice(parsed)
-    flow.forgetRoute()
-    const route = this.net.ip.ip.routeFor(flow)
+    const route = this.aim(parsed)
     if (failed(route)) return route
-    if (route.type === RTN_BROADCAST && !this.options.flag(SO_BROADCAST)) return -EACCES
     const claimed = this.#claimed()
     if (claimed < 0) return claimed
-    if (this.#local.isAny) this.#local = route.source
-    this.#remote = parsed.address
+    if (this.local.isAny) this.local = route.source
+    this.remote = parsed.address
     return 0
-  }
-
-  override name(peer: boolean): OrErrno<Uint8Array> {
-    const { device } = this.flow
-    if (!peer) return socketAddress(this.family, this.#local, this.#identifier, device)
-    return this.#remote === undefined ? -ENOTCONN : socketAddress(this.family, this.#remote, 0, device)
-  }
-  override shutdown(mask: number): Status {
-    this.shutdownMask |= mask
-    this.waitQueue.wake()
-    return this.#remote === undefined ? -ENOTCONN : 0
   }
 
   override send(task: Task, request: SendRequest): number {
@@ -237,8 +188,8 @@ export class PingSocket extends InetSocket {
     this.settings.apply(flow, this.family === AF_INET)
     flow.device = this.boundDevice || this.flow.device
     if (request.address === undefined) {
-      if (this.#remote === undefined) return -EDESTADDRREQ
-      flow.destination = this.#remote
+      if (this.remote === undefined) return -EDESTADDRREQ
+      flow.destination = this.remote
     } else {
       const parsed = parseSocketAddress(request.address, this.family)
       if (failed(parsed)) return parsed === -EAFNOSUPPORT && this.isIpv6 ? -EINVAL : parsed
@@ -282,33 +233,8 @@ export class PingSocket extends InetSocket {
     return status < 0 ? status : length
   }
 
-  override receive(_task: Task, request: ReceiveRequest): number {
-    const { flags } = request
-    if ((flags & MSG_OOB) !== 0) return -EOPNOTSUPP
-    this.net.settle()
-    if ((flags & MSG_ERRQUEUE) !== 0) {
-      const n = receiveError(this.errors, request, this.family)
-      if (n >= 0) this.error = pendingOf(this.errors)
-      return n
-    }
-    const error = this.takeError()
-    if (error < 0) return error
-    const packet = this.#inbox.first
-    if (packet === undefined) {
-      const over = (this.shutdownMask & RCV_SHUTDOWN) !== 0 && (flags & MSG_DONTWAIT) === 0
-      return over ? 0 : -EAGAIN
-    }
-    const n = this.#inbox.copy(packet, request)
-    request.address = socketAddress(this.family, packet.source, 0, packet.device?.index ?? 0)
-    this.stamp = packet.timestamp || this.net.realtime()
-    describePacket(this, packet, request)
-    if ((flags & MSG_PEEK) === 0) this.#inbox.shift()
-    return n
-  }
-
   override release(): void {
     if (this.#identifier !== 0) this.net.ping.forget(this, this.#identifier)
-    this.#inbox.clear()
     super.release()
   }
 }

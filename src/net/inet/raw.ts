@@ -6,21 +6,17 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNSPEC,
+  ETH_P_IP,
   ICMP_FILTER,
   ICMPV6_FILTER,
   IP_HDRINCL,
   IP_MULTICAST_ALL,
-  IP_RECVERR,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPPROTO_RAW,
   IPV6_CHECKSUM,
   IPV6_MULTICAST_ALL,
-  IPV6_RECVERR,
-  MSG_DONTWAIT,
-  MSG_ERRQUEUE,
   MSG_OOB,
-  MSG_PEEK,
   POLLERR,
   POLLHUP,
   POLLIN,
@@ -29,19 +25,17 @@ import {
   POLLRDNORM,
   POLLWRBAND,
   POLLWRNORM,
+  RTN_BROADCAST,
   SIOCOUTQ,
   SO_BROADCAST,
   SOCK_RAW,
   SOL_ICMPV6,
   SOL_IPV6,
   SOL_RAW,
-  TCP_CLOSE,
-  TCP_ESTABLISHED,
 } from '../../abi/constants.ts'
 import {
   EACCES,
   EAFNOSUPPORT,
-  EAGAIN,
   EDESTADDRREQ,
   EFAULT,
   EINVAL,
@@ -56,28 +50,20 @@ import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import { checksumOf, pseudoHeaderSum, sumView } from '../checksum.ts'
+import { quotedError } from '../ip/error-queue.ts'
 import { Flow } from '../ip/flow.ts'
 import { localOut4 } from '../ip/ipv4-output.ts'
-import { ETH_P_IP, RTN_BROADCAST } from '../ip/numbers.ts'
 import type { IcmpError, RawReceiver } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
-import {
-  BOTH_SHUTDOWN,
-  RCV_SHUTDOWN,
-  type ReceiveRequest,
-  SEND_SHUTDOWN,
-  type SendRequest,
-} from '../socket.ts'
+import { BOTH_SHUTDOWN, RCV_SHUTDOWN, SEND_SHUTDOWN, type SendRequest } from '../socket.ts'
 import type { SendControl } from '../udp/endpoint.ts'
 import { addressFamily, parseSocketAddress, type SocketAddress, socketAddress } from './address.ts'
 import { checkAddress, scopeDevice } from './bind.ts'
-import { describePacket, parseControl } from './control.ts'
-import { pendingOf, receiveError } from './errors.ts'
-import { Inbox, queuedIcmp } from './inbox.ts'
+import { parseControl } from './control.ts'
+import { InboxSocket } from './inbox-socket.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes, readInt } from './option-bytes.ts'
-import { InetSocket } from './socket.ts'
 
 const MAX_PACKET = 65535
 const ICMPV6_CHECKSUM_AT = 2
@@ -115,12 +101,8 @@ export class RawSockets implements RawReceiver {
   }
 }
 
-export class RawSocket extends InetSocket {
-  override readonly flow = new Flow()
-  #local: IpAddress
-  #remote: IpAddress | undefined = undefined
+export class RawSocket extends InboxSocket {
   #remotePort = 0
-  readonly #inbox = new Inbox()
   /** Types of ICMP messages that are not to be shown, as bits. */
   readonly #icmpFilter: Uint8Array
   /** IPV6_CHECKSUM: where the kernel puts and checks one; -1: nowhere. */
@@ -128,10 +110,6 @@ export class RawSocket extends InetSocket {
 
   constructor(net: InetNetwork, task: Task, family: number, protocol: number) {
     super(net, task, family, SOCK_RAW, protocol)
-    this.#local = this.anyAddress
-    this.flow.source = this.flow.destination = this.anyAddress
-    this.flow.protocol = protocol
-    this.flow.uid = this.uid
     this.#icmpFilter = new Uint8Array(family === AF_INET ? 4 : 32)
     this.#checksumAt = family === AF_INET6 && protocol === IPPROTO_ICMPV6 ? ICMPV6_CHECKSUM_AT : -1
     if (protocol === IPPROTO_RAW) {
@@ -140,35 +118,20 @@ export class RawSocket extends InetSocket {
     net.raw.add(this)
   }
 
-  override get localAddress(): IpAddress {
-    return this.#local
-  }
   /** Where others have a port, /proc shows the protocol. */
   override get localPort(): number {
     return this.protocol
   }
-  override get remoteAddress(): IpAddress | undefined {
-    return this.#remote
-  }
   override get remotePort(): number {
     return this.#remotePort
   }
-  override get state(): number {
-    return this.#remote === undefined ? TCP_CLOSE : TCP_ESTABLISHED
-  }
-  override get receiveQueued(): number {
-    return this.#inbox.first?.length ?? 0
-  }
   override get receiveMemory(): number {
-    return this.#inbox.memory
-  }
-  override get drops(): number {
-    return this.#inbox.drops
+    return this.inbox.memory
   }
 
   override poll(): number {
     let events = POLLOUT | POLLWRNORM | POLLWRBAND
-    if (this.#inbox.length > 0) events |= POLLIN | POLLRDNORM
+    if (this.inbox.length > 0) events |= POLLIN | POLLRDNORM
     if (this.error !== 0 || this.errors.length > 0) events |= POLLERR
     if ((this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM | POLLRDHUP
     return this.shutdownMask === BOTH_SHUTDOWN ? events | POLLHUP : events
@@ -179,8 +142,8 @@ export class RawSocket extends InetSocket {
   wants(packet: Packet): boolean {
     const { destination, source, device } = packet
     if (destination.isV4 !== (this.family === AF_INET)) return false
-    if (!this.#local.isAny && !this.#local.equals(destination)) return false
-    if (this.#remote !== undefined && !this.#remote.isAny && !this.#remote.equals(source)) return false
+    if (!this.local.isAny && !this.local.equals(destination)) return false
+    if (this.remote !== undefined && !this.remote.isAny && !this.remote.equals(source)) return false
     if (this.boundDevice !== 0 && this.boundDevice !== device?.index) return false
     if (destination.isMulticast) {
       const all = this.isIpv6 ? this.settings.v6(IPV6_MULTICAST_ALL) : this.settings.v4(IP_MULTICAST_ALL)
@@ -201,7 +164,7 @@ export class RawSocket extends InetSocket {
 
   /** Owns the packet. */
   deliver(packet: Packet): void {
-    if ((this.shutdownMask & RCV_SHUTDOWN) !== 0 || this.#inbox.refuses(packet, this.options.rcvbuf)) {
+    if ((this.shutdownMask & RCV_SHUTDOWN) !== 0 || this.inbox.refuses(packet, this.options.rcvbuf)) {
       packet.release()
       return
     }
@@ -211,7 +174,7 @@ export class RawSocket extends InetSocket {
     }
     // An IPv4 socket sees the header, too.
     if (!this.isIpv6) packet.start = packet.network
-    this.#inbox.push(packet)
+    this.inbox.push(packet)
     this.waitQueue.wake(POLLIN | POLLRDNORM)
   }
   #checksumRight(packet: Packet): boolean {
@@ -221,14 +184,13 @@ export class RawSocket extends InetSocket {
   }
 
   icmp(packet: Packet, error: IcmpError): void {
-    const { settings } = this
     if (error.isV4 !== (this.family === AF_INET)) return
-    if (!this.#local.isAny && !this.#local.equals(error.source)) return
-    if (this.#remote !== undefined && !this.#remote.equals(error.destination)) return
-    const queued = (this.isIpv6 ? settings.v6(IPV6_RECVERR) : settings.v4(IP_RECVERR)) !== 0
+    if (!this.local.isAny && !this.local.equals(error.source)) return
+    if (this.remote !== undefined && !this.remote.equals(error.destination)) return
+    const queued = this.queuesErrors
     // Who isn't connected hears of hard errors only if he has asked for them.
-    if (!queued && (this.#remote === undefined || !error.hard)) return
-    if (queued) this.errors.push(queuedIcmp(packet, error, 0), this.options.rcvbuf)
+    if (!queued && (this.remote === undefined || !error.hard)) return
+    if (queued) this.errors.push(quotedError(packet, error, 0), this.options.rcvbuf)
     this.error = error.errno
     this.waitQueue.wake(POLLERR)
   }
@@ -239,7 +201,7 @@ export class RawSocket extends InetSocket {
     if (parsed.address.isV4 && this.isIpv6) return -EINVAL
     const status = checkAddress(this, parsed)
     if (status < 0) return status
-    this.#local = parsed.address
+    this.local = parsed.address
     this.flow.source = parsed.address.isMulticast ? this.anyAddress : parsed.address
     this.flow.device = this.boundDevice || scopeDevice(parsed)
     this.flow.forgetRoute()
@@ -249,34 +211,23 @@ export class RawSocket extends InetSocket {
   override connect(_task: Task, address: Uint8Array): Status {
     if (address.length < 2) return -EINVAL
     if (addressFamily(address) === AF_UNSPEC) {
-      this.#remote = undefined
+      this.remote = undefined
       return 0
     }
     const parsed = parseSocketAddress(address, this.family)
     if (failed(parsed)) return parsed
-    const { flow } = this
-    flow.destination = parsed.address
-    flow.device = this.boundDevice || scopeDevice(parsed)
-    flow.forgetRoute()
-    const route = this.net.ip.ip.routeFor(flow)
+    const route = this.aim(parsed)
     if (failed(route)) return route
-    if (route.type === RTN_BROADCAST && !this.options.flag(SO_BROADCAST)) return -EACCES
-    if (this.#local.isAny) this.#local = route.source
-    this.#remote = parsed.address
+    if (this.local.isAny) this.local = route.source
+    this.remote = parsed.address
     this.#remotePort = parsed.port
     return 0
   }
 
   override name(peer: boolean): OrErrno<Uint8Array> {
-    if (!peer) return socketAddress(this.family, this.#local, this.protocol, this.flow.device)
-    if (this.#remote === undefined || this.#remotePort === 0) return -ENOTCONN
-    return socketAddress(this.family, this.#remote, this.#remotePort, this.flow.device)
-  }
-
-  override shutdown(mask: number): Status {
-    this.shutdownMask |= mask
-    this.waitQueue.wake()
-    return this.#remote === undefined ? -ENOTCONN : 0
+    if (!peer) return socketAddress(this.family, this.local, this.protocol, this.flow.device)
+    if (this.remote === undefined || this.#remotePort === 0) return -ENOTCONN
+    return socketAddress(this.family, this.remote, this.#remotePort, this.flow.device)
   }
 
   override send(task: Task, request: SendRequest): number {
@@ -313,9 +264,9 @@ export class RawSocket extends InetSocket {
 
   #peerOf(bytes: Uint8Array | undefined): SocketAddress | Status {
     if (bytes === undefined) {
-      return this.#remote === undefined
+      return this.remote === undefined
         ? -EDESTADDRREQ
-        : { address: this.#remote, port: 0, scope: this.flow.device, flowInfo: 0 }
+        : { address: this.remote, port: 0, scope: this.flow.device, flowInfo: 0 }
     }
     if (this.family === AF_INET && bytes.length >= 16 && addressFamily(bytes) === AF_UNSPEC) {
       const copy = bytes.slice()
@@ -400,30 +351,6 @@ export class RawSocket extends InetSocket {
     return localOut4(stack, packet, route, route.device.mtu, false, flow.multicastLoop)
   }
 
-  override receive(_task: Task, request: ReceiveRequest): number {
-    const { flags } = request
-    if ((flags & MSG_OOB) !== 0) return -EOPNOTSUPP
-    this.net.settle()
-    if ((flags & MSG_ERRQUEUE) !== 0) {
-      const n = receiveError(this.errors, request, this.family)
-      if (n >= 0) this.error = pendingOf(this.errors)
-      return n
-    }
-    const error = this.takeError()
-    if (error < 0) return error
-    const packet = this.#inbox.first
-    if (packet === undefined) {
-      const over = (this.shutdownMask & RCV_SHUTDOWN) !== 0 && (flags & MSG_DONTWAIT) === 0
-      return over ? 0 : -EAGAIN
-    }
-    const n = this.#inbox.copy(packet, request)
-    request.address = socketAddress(this.family, packet.source, 0, packet.device?.index ?? 0)
-    this.stamp = packet.timestamp || this.net.realtime()
-    describePacket(this, packet, request)
-    if ((flags & MSG_PEEK) === 0) this.#inbox.shift()
-    return n
-  }
-
   protected override getProtocolOption(
     _task: Task,
     level: number,
@@ -469,7 +396,6 @@ export class RawSocket extends InetSocket {
 
   override release(): void {
     this.net.raw.remove(this)
-    this.#inbox.clear()
     super.release()
   }
 }

@@ -1,8 +1,8 @@
 /** The error queue of a socket with IP_RECVERR: ip(7), struct sock_extended_err. */
 import type { IpAddress } from '../address.ts'
 import type { Packet } from '../packet.ts'
+import type { IcmpError } from './transport.ts'
 
-export const SO_EE_ORIGIN_NONE = 0
 export const SO_EE_ORIGIN_LOCAL = 1
 export const SO_EE_ORIGIN_ICMP = 2
 export const SO_EE_ORIGIN_ICMP6 = 3
@@ -62,4 +62,21 @@ export class ErrorQueue {
 
 function sizeOf(error: QueuedError): number {
   return 256 + (error.packet?.bytes.length ?? 0)
+}
+
+/** An ICMP error for the queue, with what it quotes of our `packet` beyond `skip` bytes. `port`: of the destination. */
+export function quotedError(packet: Packet, error: IcmpError, skip: number, port = 0): QueuedError {
+  const quote = packet.clone()
+  quote.start = Math.min(quote.start + skip, quote.end)
+  return {
+    errno: error.errno,
+    origin: error.isV4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
+    type: error.type,
+    code: error.code,
+    info: error.info,
+    offender: error.offender,
+    destination: error.destination,
+    port,
+    packet: quote,
+  }
 }

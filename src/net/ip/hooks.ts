@@ -14,7 +14,6 @@ export const NF_INET_FORWARD = 2
 export const NF_INET_LOCAL_OUT = 3
 export const NF_INET_POST_ROUTING = 4
 
-export const NF_DROP = 0
 export const NF_ACCEPT = 1
 /** The hook owns the packet now. */
 export const NF_STOLEN = 2

@@ -19,16 +19,18 @@ import { MldProtocol } from './mld.ts'
 /** Groups of one device; more are somebody's mistake. */
 const MAX_GROUPS = 4096
 
-export class Membership {
+/** A source filter (RFC 3376 §2) of a group on a device. */
+class SourceFilter {
   readonly device: NetDevice
   readonly address: IpAddress
   /** True: all sources but those in `sources`; false: only those. */
-  exclude = true
+  exclude: boolean
   sources: readonly IpAddress[] = []
 
-  constructor(device: NetDevice, address: IpAddress) {
+  constructor(device: NetDevice, address: IpAddress, exclude: boolean) {
     this.device = device
     this.address = address
+    this.exclude = exclude
   }
 
   /** Whether a packet from `source` is wanted. */
@@ -37,22 +39,18 @@ export class Membership {
   }
 }
 
-/** A group on a device. */
-export class Group {
-  readonly device: NetDevice
-  readonly address: IpAddress
+export class Membership extends SourceFilter {
+  constructor(device: NetDevice, address: IpAddress) {
+    super(device, address, true)
+  }
+}
+
+/** A group on a device, with the combined filter of its members: RFC 3376 §3.2. */
+export class Group extends SourceFilter {
   readonly memberships = new Set<Membership>()
-  /** The combined filter: RFC 3376 §3.2. */
-  exclude = false
-  sources: readonly IpAddress[] = []
 
   constructor(device: NetDevice, address: IpAddress) {
-    this.device = device
-    this.address = address
-  }
-
-  accepts(source: IpAddress): boolean {
-    return this.sources.some(entry => entry.equals(source)) !== this.exclude
+    super(device, address, false)
   }
 
   combine(): void {

@@ -11,10 +11,8 @@ export const ND_REDIRECT = 137
 export const ND_OPT_SOURCE_LL_ADDR = 1
 export const ND_OPT_TARGET_LL_ADDR = 2
 export const ND_OPT_PREFIX_INFORMATION = 3
-export const ND_OPT_REDIRECTED_HEADER = 4
 export const ND_OPT_MTU = 5
 export const ND_OPT_NONCE = 14
-export const ND_OPT_ROUTE_INFO = 24
 
 /** Flags of a neighbour advertisement. */
 export const NA_ROUTER = 0x80

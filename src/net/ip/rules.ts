@@ -17,7 +17,6 @@ import { type Fib, type FibKey, type FibResult, NO_ROUTE } from './fib.ts'
 /** FR_ACT_* */
 export const FR_ACT_TO_TBL = 1
 export const FR_ACT_GOTO = 2
-export const FR_ACT_NOP = 3
 export const FR_ACT_BLACKHOLE = 6
 export const FR_ACT_UNREACHABLE = 7
 export const FR_ACT_PROHIBIT = 8

@@ -1,7 +1,6 @@
 /** /proc/net of interfaces: dev, dev_mcast, if_inet6, igmp, ptype. */
-import { ETH_P_ALL } from '../../abi/constants.ts'
+import { ETH_P_ALL, RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_SITE } from '../../abi/constants.ts'
 import type { InetNetwork } from '../inet/network.ts'
-import { RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_SITE } from '../ip/numbers.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { hex, hexBytes } from './format.ts'

@@ -1,6 +1,4 @@
 /** /proc/net of routes and neighbours: route, ipv6_route, fib_trie, arp. */
-import { IpAddress, maskWord } from '../address.ts'
-import type { FibRoute } from '../ip/fib.ts'
 import {
   NUD_PERMANENT,
   RT_SCOPE_HOST,
@@ -16,7 +14,9 @@ import {
   RTN_THROW,
   RTN_UNICAST,
   RTN_UNREACHABLE,
-} from '../ip/numbers.ts'
+} from '../../abi/constants.ts'
+import { IpAddress, maskWord } from '../address.ts'
+import type { FibRoute } from '../ip/fib.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { formatMac } from '../link/device.ts'
 import { orderRoutes } from '../netlink/route/route.ts'

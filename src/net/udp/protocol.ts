@@ -13,7 +13,7 @@ import {
 } from '../../abi/constants.ts'
 import { type IpAddress, V4_LOOPBACK, V6_LOOPBACK } from '../address.ts'
 import { pseudoHeaderSum, sumView } from '../checksum.ts'
-import { type QueuedError, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } from '../ip/error-queue.ts'
+import { quotedError } from '../ip/error-queue.ts'
 import type { IcmpError, TransportProtocol } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_NONE, CHECKSUM_VERIFIED, GSO_NONE, GSO_UDP, type Packet } from '../packet.ts'
@@ -121,24 +121,10 @@ export class UdpProtocol implements TransportProtocol {
     }
     // RFC 1122 §4.1.3.3: only who is connected (or has asked for it) hears of errors, since others couldn't tell whose.
     if (!endpoint.recvErr && (!hard || !endpoint.connected)) return
-    const queued = endpoint.recvErr ? this.#queuedError(packet, error, remotePort) : undefined
+    const queued = endpoint.recvErr
+      ? quotedError(packet, error, packet.transport - packet.start + UDP_HEADER, remotePort)
+      : undefined
     endpoint.failed(error.errno, queued)
-  }
-
-  #queuedError(packet: Packet, error: IcmpError, port: number): QueuedError {
-    const quote = packet.clone()
-    quote.start = Math.min(quote.transport + UDP_HEADER, quote.end)
-    return {
-      errno: error.errno,
-      origin: error.isV4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
-      type: error.type,
-      code: error.code,
-      info: error.info,
-      offender: error.offender,
-      destination: error.destination,
-      port,
-      packet: quote,
-    }
   }
 
   #hand(endpoint: UdpEndpoint, packet: Packet): void {

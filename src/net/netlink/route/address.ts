@@ -6,6 +6,7 @@ import {
   IFA_ADDRESS,
   IFA_BROADCAST,
   IFA_CACHEINFO,
+  IFA_F_PERMANENT,
   IFA_FLAGS,
   IFA_LABEL,
   IFA_LOCAL,
@@ -26,7 +27,6 @@ import { NSEC_PER_SEC } from '../../../base/clock.ts'
 import type { Status } from '../../../base/result.ts'
 import { IpAddress, V4_ANY } from '../../address.ts'
 import { FOREVER, InterfaceAddress } from '../../ip/interface-address.ts'
-import { IFA_F_PERMANENT } from '../../ip/numbers.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
 import { Attributes, MessageWriter, viewOf } from '../message.ts'

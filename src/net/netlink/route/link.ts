@@ -2,6 +2,11 @@
 import {
   AF_BRIDGE,
   CAP_NET_ADMIN,
+  IFF_ALLMULTI,
+  IFF_MULTICAST,
+  IFF_NOARP,
+  IFF_PROMISC,
+  IFF_UP,
   IFLA_ADDRESS,
   IFLA_ALT_IFNAME,
   IFLA_BROADCAST,
@@ -26,7 +31,6 @@ import { EBUSY, EEXIST, EINVAL, ENODEV, EOPNOTSUPP, EPERM, ERANGE } from '../../
 import { IFINFOMSG } from '../../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../../base/result.ts'
 import type { Task } from '../../../kernel/task.ts'
-import { IFF_ALLMULTI, IFF_MULTICAST, IFF_NOARP, IFF_PROMISC, IFF_UP } from '../../ip/numbers.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
 import { Attributes, MessageWriter } from '../message.ts'

@@ -18,13 +18,17 @@ import {
   NTF_PROXY,
   NTF_ROUTER,
   NTF_USE,
+  NUD_FAILED,
+  NUD_NOARP,
+  NUD_NONE,
   RTM_NEWNEIGH,
+  RTN_MULTICAST,
+  RTN_UNICAST,
 } from '../../../abi/constants.ts'
 import { EEXIST, EINVAL, ENOBUFS, ENODEV, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
 import { NDA_CACHEINFO as CACHEINFO, NDMSG } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
 import type { Neighbour } from '../../ip/neighbour.ts'
-import { NUD_FAILED, NUD_NOARP, NUD_NONE, RTN_MULTICAST, RTN_UNICAST } from '../../ip/numbers.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import { Attributes, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'

@@ -3,6 +3,7 @@ import {
   AF_INET,
   NETLINK_KOBJECT_UEVENT,
   NETLINK_ROUTE,
+  RT_TABLE_LOCAL,
   RTM_DELLINK,
   RTM_DELNEIGH,
   RTM_DELROUTE,
@@ -11,6 +12,7 @@ import {
   RTM_NEWNEIGH,
   RTM_NEWROUTE,
   RTM_NEWRULE,
+  RTN_LOCAL,
   RTNLGRP_IPV4_IFADDR,
   RTNLGRP_IPV4_ROUTE,
   RTNLGRP_IPV4_RULE,
@@ -23,7 +25,6 @@ import {
 import type { FibRoute } from '../../ip/fib.ts'
 import type { InterfaceAddress } from '../../ip/interface-address.ts'
 import type { Neighbour } from '../../ip/neighbour.ts'
-import { RT_TABLE_LOCAL, RTN_LOCAL } from '../../ip/numbers.ts'
 import type { StackListener } from '../../ip/transport.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'

@@ -10,6 +10,11 @@ import {
   NLM_F_EXCL,
   NLM_F_MULTI,
   NLM_F_REPLACE,
+  RT_SCOPE_HOST,
+  RT_SCOPE_LINK,
+  RT_SCOPE_NOWHERE,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
   RTA_CACHEINFO,
   RTA_DST,
   RTA_GATEWAY,
@@ -36,20 +41,6 @@ import {
   RTM_F_CLONED,
   RTM_F_FIB_MATCH,
   RTM_NEWROUTE,
-} from '../../../abi/constants.ts'
-import { EINVAL, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP, ESRCH } from '../../../abi/errno.ts'
-import { RTA_CACHEINFO as CACHEINFO, RTMSG, RTNEXTHOP } from '../../../abi/layout.ts'
-import { failed, type Status } from '../../../base/result.ts'
-import type { IpAddress } from '../../address.ts'
-import { V4_ANY, V6_ANY } from '../../address.ts'
-import { FibRoute, type NextHop, type RouteMetrics } from '../../ip/fib.ts'
-import { Flow } from '../../ip/flow.ts'
-import {
-  RT_SCOPE_HOST,
-  RT_SCOPE_LINK,
-  RT_SCOPE_NOWHERE,
-  RT_SCOPE_UNIVERSE,
-  RT_TABLE_MAIN,
   RTN_BLACKHOLE,
   RTN_LOCAL,
   RTN_PROHIBIT,
@@ -58,7 +49,14 @@ import {
   RTN_UNREACHABLE,
   RTNH_F_LINKDOWN,
   RTNH_F_ONLINK,
-} from '../../ip/numbers.ts'
+} from '../../../abi/constants.ts'
+import { EINVAL, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP, ESRCH } from '../../../abi/errno.ts'
+import { RTA_CACHEINFO as CACHEINFO, RTMSG, RTNEXTHOP } from '../../../abi/layout.ts'
+import { failed, type Status } from '../../../base/result.ts'
+import type { IpAddress } from '../../address.ts'
+import { V4_ANY, V6_ANY } from '../../address.ts'
+import { FibRoute, type NextHop, type RouteMetrics } from '../../ip/fib.ts'
+import { Flow } from '../../ip/flow.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import { Attributes, align4, MessageWriter, viewOf } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'

@@ -73,9 +73,6 @@ const ALGORITHMS: Readonly<Record<string, () => CongestionControl>> = {
   reno: () => new Reno(),
 }
 
-/** tcp_available_congestion_control. */
-export const CONGESTION_NAMES: readonly string[] = Object.keys(ALGORITHMS)
-
 export function congestionControl(name: string): CongestionControl | undefined {
   return Object.hasOwn(ALGORITHMS, name) ? ALGORITHMS[name]() : undefined
 }

@@ -2,7 +2,7 @@ import { O_CLOEXEC } from '../abi/constants.ts'
 import { errnoName } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
-import { UserError } from '../sandbox/user-error.ts'
+import { UserError } from './user-error.ts'
 
 export interface Pipe {
   readonly reader: number
