@@ -1,7 +1,7 @@
 /**
- * caisson is two programs, so that each start loads only what it needs: the sentry, which has the kernel in it
- * (sentry.ts), and the host side (main.ts). These verbs are the sentry's; the launcher's main.c and
- * scripts/bundle-entry.cjs know them too.
+ * caisson is three programs, so that each start loads only what it needs: the sentry, which has the kernel in it
+ * (sentry.ts), the host side (main.ts), and containerd's shim (shim.ts). These verbs are the sentry's; the launcher's
+ * main.c and scripts/bundle-entry.cjs know them too.
  */
 export const SENTRY_VERBS = {
   do: 'runs a command in a sandbox that sees the files of the host, and keeps its writes in memory',
