@@ -25,5 +25,9 @@ for (const [command, ...args] of [
   const built = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
   if (built.status !== 0) process.exit(built.status ?? 1)
 }
-const run = spawnSync(process.execPath, ['--test', ...files], { cwd: root, stdio: 'inherit' })
+// What a test has left running must fail its file, not keep it for ever: ms, many times what the longest takes.
+const run = spawnSync(process.execPath, ['--test', '--test-timeout=900000', ...files], {
+  cwd: root,
+  stdio: 'inherit',
+})
 process.exit(run.status ?? 1)

@@ -39,9 +39,13 @@ extern int uv_backend_fd(const struct uv_loop_s *loop);
 #define TOKEN_LOOP (2ull << 40)
 #define TOKEN_QUIET (3ull << 40)
 
-/* After some work, nothing to do for so long is a good time to tidy up: ns, and stops that make it worth while. */
+/*
+ * After much work, some stops, nothing to do for a moment is a good time to tidy up; after any work, a longer time is: what
+ * that touched would stay resident for ever. Who wakes up every second does not pay for it each time. ns.
+ */
 #define QUIET 250000000ll
 #define QUIET_STOPS 500
+#define LONG_QUIET 3000000000ll
 
 /* Pause instructions that a stub spends on a reply before it sleeps, some 100 µs; and where CPUs are short. */
 #define STUB_SPIN 2500
@@ -70,8 +74,8 @@ struct slot_list {
 static struct slot_list running, dozing, bells;
 /* The first slot of a slot's process, and how many of the process doze. */
 static int32_t *home, *dozers;
-/* At the start there is always something. */
-static unsigned stops_since_quiet = QUIET_STOPS;
+/* At the start there is always something; -1 once it is tidy, since the wait that follows is no work. */
+static int stops_since_quiet = QUIET_STOPS;
 /* Tokens and events of the last wait, for JavaScript: pairs after a count. */
 static double ready[1 + 2 * MAX_READY];
 
@@ -437,7 +441,7 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 {
 	static unsigned turn;
 	ARGUMENTS(2);
-	int64_t spin = NUMBER(0), timeout = NUMBER(1);
+	int64_t spin = NUMBER(0), timeout = NUMBER(1), until_quiet;
 	int32_t index;
 	bool found, quiet;
 
@@ -445,7 +449,8 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	if ((++turn & 31) == 0 && collect(0))
 		return make_number(env, NEXT_READY);
 	index = scan();
-	stops_since_quiet++;
+	if (stops_since_quiet < QUIET_STOPS)
+		stops_since_quiet++;
 	if (index >= 0)
 		return make_number(env, index);
 	if (timeout == 0)
@@ -466,9 +471,10 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 				return make_number(env, index);
 		}
 	}
-	quiet = stops_since_quiet >= QUIET_STOPS && (timeout < 0 || timeout > QUIET);
+	until_quiet = stops_since_quiet >= QUIET_STOPS ? QUIET : LONG_QUIET;
+	quiet = stops_since_quiet > 0 && (timeout < 0 || timeout > until_quiet);
 	if (quiet)
-		timeout = QUIET;
+		timeout = until_quiet;
 	/* seq_cst: a stub that does not see the flag has published before the scan below. */
 	atomic_store_explicit((_Atomic uint32_t *)&info_page->sentry_sleeping, 1, memory_order_seq_cst);
 	index = scan();
@@ -477,7 +483,7 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	if (index < 0)
 		index = found ? NEXT_READY : scan();
 	if (index == NEXT_TIMEOUT && quiet) {
-		stops_since_quiet = 0;
+		stops_since_quiet = -1;
 		ready[0] = 1;
 		ready[1] = (double)TOKEN_QUIET;
 		index = NEXT_READY;

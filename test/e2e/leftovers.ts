@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { after } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
@@ -37,11 +38,13 @@ export class Running {
     this.child.stderr!.setEncoding('latin1').on('data', text => (this.stderr += text))
     this.ended = new Promise((resolve, reject) => {
       this.child.on('error', reject)
-      this.child.on('exit', (status, signal) =>
-        // The last output may still be on its way.
-        setImmediate(() => resolve({ status, signal, stdout: this.stdout, stderr: this.stderr })),
+      // Not 'exit': the last output may still be on its way then.
+      this.child.on('close', (status, signal) =>
+        resolve({ status, signal, stdout: this.stdout, stderr: this.stderr }),
       )
     })
+    // The sandbox of a test that fails would keep the whole file from its end.
+    after(() => this.kill())
   }
 
   get pid(): number {
@@ -61,6 +64,13 @@ export class Running {
       .sort((a, b) => a.pid - b.pid)
   }
 
+  /** Ends all that is left of it. */
+  kill(): HostProcess[] {
+    const left = this.processes()
+    for (const { pid } of left) tryKill(pid)
+    return left
+  }
+
   async says(text: string): Promise<void> {
     await until(() => this.stdout.includes(text), `it says ${text}`)
     this.processes()
@@ -70,8 +80,7 @@ export class Running {
   async end(limitMs: number): Promise<Ending> {
     const ending = await Promise.race([this.ended, sleep(limitMs, undefined, { ref: false })])
     if (ending !== undefined) return ending
-    const left = this.processes()
-    for (const { pid } of left) tryKill(pid)
+    const left = this.kill()
     throw new Error(`it did not end: ${JSON.stringify(left)}\n${this.stderr}`)
   }
 
@@ -80,9 +89,7 @@ export class Running {
     try {
       await until(() => this.processes().length === 0, 'no process is left', 2000)
     } catch {
-      const left = this.processes()
-      for (const { pid } of left) tryKill(pid)
-      throw new Error(`processes are left: ${JSON.stringify(left)}`)
+      throw new Error(`processes are left: ${JSON.stringify(this.kill())}`)
     }
     const added = [...mounts()].filter(mount => !this.#mounts.has(mount))
     if (added.length > 0) throw new Error(`mounts are left: ${added.join('\n')}`)

@@ -5,10 +5,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import {
+  closeSync,
   existsSync,
   globSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmdirSync,
@@ -46,6 +48,7 @@ export class OciWorld {
   readonly cgroups = `/caisson-test-${process.pid}`
   readonly #rootfs = join(this.directory, 'rootfs')
   #bundles = 0
+  #files = 0
 
   constructor() {
     makeBusyboxTree(this.#rootfs)
@@ -125,12 +128,13 @@ export class OciWorld {
 
   /** The same, beside others, without its output. */
   beside(...args: string[]): Promise<Outcome> {
-    const child = spawn(caisson, ['--root', this.root, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
-    let stderr = ''
-    child.stderr!.on('data', text => (stderr += text))
-    // Not 'close': what stands for a container may keep the descriptor.
+    // A file: what stands for a container may keep the descriptor, so that a pipe's end says nothing.
+    const file = join(this.directory, `stderr${this.#files++}`)
+    const output = openSync(file, 'w')
+    const child = spawn(caisson, ['--root', this.root, ...args], { stdio: ['ignore', 'ignore', output] })
+    closeSync(output)
     return new Promise(resolve =>
-      child.on('exit', status => setImmediate(() => resolve({ status, stdout: '', stderr }))),
+      child.on('exit', status => resolve({ status, stdout: '', stderr: readFileSync(file, 'utf8') })),
     )
   }
 
