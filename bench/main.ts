@@ -6,6 +6,8 @@
  * --runs N   rounds (5)
  * --quick    2 rounds, without what takes long
  * --only X   the same as NAME
+ *
+ * A whole run ends with that of network.ts.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -44,6 +46,7 @@ try {
   }
   process.stdout.write(`\n${formatTable(rows, systems, true)}\n`)
   save(rows)
+  if (names.length === 0 && !flags.quick) benchNetwork()
 } finally {
   rmSync(directory, { recursive: true, force: true })
 }
@@ -73,6 +76,15 @@ function build(name: string): string {
   })
   if (compiler.status !== 0) throw new Error(`${name}.c can't be compiled: ${compiler.stderr}`)
   return target
+}
+
+function benchNetwork(): void {
+  if (process.geteuid!() !== 0) {
+    tell('no network rows: their namespaces are made by root')
+    return
+  }
+  process.stdout.write('\n')
+  spawnSync(process.execPath, [join(here, 'network.ts'), '--runs', String(rounds)], { stdio: 'inherit' })
 }
 
 function save(rows: readonly Row[]): void {

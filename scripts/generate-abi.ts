@@ -20,7 +20,7 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 const ROOT = resolve(import.meta.dirname, '..')
-const LAST_SYSCALL = 466
+const LAST_SYSCALL = 470
 
 /** One block of constants: names from `from` that match `names`; the order of `names` orders the output. */
 interface Family {
@@ -87,6 +87,22 @@ const FAMILIES: Family[] = [
     names: [/^FALLOC_FL_/, /^POSIX_FADV_/],
   },
   { about: 'utimensat(2)', extra: 'UTIME_NOW ((1l<<30)-1), UTIME_OMIT ((1l<<30)-2)' },
+  {
+    about: 'bpf(2): the virtual machine, and programs that guard devices',
+    from: ['linux/bpf.h'],
+    names: [
+      /^BPF_(PROG_LOAD|PROG_ATTACH|PROG_DETACH|PROG_QUERY|PROG_GET_FD_BY_ID|OBJ_GET_INFO_BY_FD|CGROUP_DEVICE)$/,
+      /^BPF_PROG_TYPE_CGROUP_(DEVICE|SKB)$/,
+      /^BPF_F_(ALLOW_OVERRIDE|ALLOW_MULTI|REPLACE|QUERY_EFFECTIVE|STRICT_ALIGNMENT|ANY_ALIGNMENT)$/,
+      /^BPF_DEVCG_/,
+      /^BPF_(ALU64|JMP32|DW|MOV|ARSH|JNE|JLT|JLE|JSGT|JSGE|JSLT|JSLE|EXIT|END|CALL)$/,
+    ],
+  },
+  {
+    about: 'FUSE: the protocol of /dev/fuse',
+    from: ['linux/fuse.h'],
+    names: [/^FUSE_(?!SETUPMAPPING|REMOVEMAPPING)/, /^FOPEN_/, /^FATTR_/],
+  },
   {
     about: 'splice(2), tee(2), vmsplice(2)',
     extra: 'SPLICE_F_MOVE 1, SPLICE_F_NONBLOCK 2, SPLICE_F_MORE 4, SPLICE_F_GIFT 8',
@@ -304,6 +320,29 @@ const FAMILIES: Family[] = [
       SYSLOG_ACTION_CONSOLE_LEVEL 8, SYSLOG_ACTION_SIZE_UNREAD 9, SYSLOG_ACTION_SIZE_BUFFER 10,
       SWAP_FLAG_PREFER 0x8000, SWAP_FLAG_PRIO_MASK 0x7fff, SWAP_FLAG_DISCARD 0x10000`,
   },
+  {
+    about: 'io_setup(2) and its kin',
+    from: ['linux/aio_abi.h'],
+    names: [/^IOCB_CMD_/, /^IOCB_FLAG_/],
+  },
+  {
+    about: 'io_uring(7)',
+    from: ['linux/io_uring.h'],
+    names: [/^IORING_/, /^IOSQE_/, /^IO_URING_OP_/, /^IOU_/, /^SPLICE_F_FD_IN_FIXED$/],
+    extra: `IORING_SETUP_NO_MMAP (1<<14), IORING_SETUP_REGISTERED_FD_ONLY (1<<15), IORING_SETUP_NO_SQARRAY (1<<16),
+      IORING_OP_READ_MULTISHOT 49, IORING_OP_WAITID 50, IORING_OP_FUTEX_WAIT 51, IORING_OP_FUTEX_WAKE 52,
+      IORING_OP_FUTEX_WAITV 53, IORING_OP_FIXED_FD_INSTALL 54, IORING_OP_FTRUNCATE 55, IORING_OP_BIND 56,
+      IORING_OP_LISTEN 57, IORING_TIMEOUT_MULTISHOT (1<<6), IORING_CQE_F_BUF_MORE (1<<4),
+      IORING_RECVSEND_BUNDLE (1<<4), IORING_ACCEPT_DONTWAIT (1<<1), IORING_ACCEPT_POLL_FIRST (1<<2),
+      IORING_FEAT_REG_REG_RING (1<<13), IORING_FEAT_RECVSEND_BUNDLE (1<<14), IORING_FEAT_MIN_TIMEOUT (1<<15),
+      IORING_ENTER_ABS_TIMER (1<<5), IORING_REGISTER_PBUF_STATUS 26, IORING_REGISTER_NAPI 27,
+      IORING_UNREGISTER_NAPI 28, IORING_REGISTER_CLOCK 29, IORING_REGISTER_CLONE_BUFFERS 30,
+      IORING_REGISTER_USE_REGISTERED_RING (1u<<31), IOU_PBUF_RING_MMAP 1, IOU_PBUF_RING_INC 2,
+      IORING_OFF_PBUF_RING 0x80000000u, IORING_OFF_PBUF_SHIFT 16, IORING_OFF_MMAP_MASK 0xf8000000u,
+      IORING_ASYNC_CANCEL_USERDATA (1<<4), IORING_ASYNC_CANCEL_OP (1<<5),
+      IORING_MSG_RING_FLAGS_PASS 2, IORING_SEND_ZC_REPORT_USAGE (1<<3), IORING_FIXED_FD_NO_CLOEXEC 1`,
+    set: 'IORING_OP_LAST 58, IORING_REGISTER_LAST 31',
+  },
   { about: 'getrandom(2), random ioctls', from: ['linux/random.h'], names: [/^GRND_/, /^RND/] },
   {
     about: 'ptrace(2)',
@@ -349,7 +388,7 @@ const FAMILIES: Family[] = [
   {
     about: 'inotify(7), fanotify(7)',
     from: ['linux/inotify.h', 'linux/fanotify.h', 'linux/fcntl.h'],
-    names: [/^IN_/, /^INOTIFY_/, /^FAN_/],
+    names: [/^IN_/, /^INOTIFY_/, /^FAN_/, /^FANOTIFY_METADATA_VERSION$/],
   },
 
   {
@@ -432,7 +471,7 @@ const FAMILIES: Family[] = [
   },
   {
     about: 'network interfaces, link layer, packet sockets',
-    from: ['linux/if.h', 'linux/if_ether.h', 'linux/if_arp.h', 'linux/if_packet.h'],
+    from: ['linux/if.h', 'linux/if_ether.h', 'linux/if_arp.h', 'linux/if_packet.h', 'linux/if_tun.h'],
     names: [
       /^IFF_/,
       /^IFNAMSIZ$/,
@@ -443,6 +482,7 @@ const FAMILIES: Family[] = [
       /^ARPOP_/,
       /^PACKET_/,
       /^TPACKET_/,
+      /^TUN(GETIFF|SETPERSIST)$/,
     ],
   },
   {
@@ -495,6 +535,58 @@ const FAMILIES: Family[] = [
       /^GENL_/,
     ],
   },
+  {
+    about: 'netfilter: hooks, nfnetlink, nf_tables, conntrack, the extensions of x_tables',
+    from: [
+      'linux/in.h',
+      'linux/netlink.h',
+      'linux/netfilter.h',
+      'linux/netfilter_ipv4.h',
+      'linux/netfilter/nfnetlink.h',
+      'linux/netfilter/nfnetlink_compat.h',
+      'linux/netfilter/nf_tables.h',
+      'linux/netfilter/nf_tables_compat.h',
+      'linux/netfilter/nfnetlink_conntrack.h',
+      'linux/netfilter/nf_conntrack_common.h',
+      'linux/netfilter/nf_conntrack_tcp.h',
+      'linux/netfilter/nf_conntrack_tuple_common.h',
+      'linux/netfilter/nf_nat.h',
+      'linux/netfilter/nf_log.h',
+      'linux/netfilter/x_tables.h',
+      'linux/netfilter/xt_conntrack.h',
+      'linux/netfilter/xt_addrtype.h',
+      'linux/netfilter/xt_multiport.h',
+      'linux/netfilter/xt_owner.h',
+      'linux/netfilter/xt_tcpudp.h',
+      'linux/netfilter/xt_CT.h',
+      'linux/netfilter/xt_TCPMSS.h',
+      'linux/netfilter/xt_iprange.h',
+      'linux/netfilter/xt_statistic.h',
+      'linux/netfilter_ipv4/ipt_REJECT.h',
+      'linux/netfilter_ipv6/ip6t_REJECT.h',
+      'linux/netfilter_ipv4/ip_tables.h',
+      'linux/netfilter_ipv6/ip6_tables.h',
+    ],
+    names: [
+      /^NF_(?!LOG_PREFIXLEN)/,
+      /^NFPROTO_/,
+      /^NFNL_/,
+      /^NFNLGRP_/,
+      /^NFNETLINK_/,
+      /^NFT_/,
+      /^NFTA_/,
+      /^SO_ORIGINAL_DST/,
+      /^CTA_/,
+      /^IPCTNL_/,
+      /^IPS_/,
+      /^IP_CT_/,
+      /^TCP_CONNTRACK_/,
+      /^XT_/,
+      /^IPRANGE_/,
+      /^IPT_/,
+      /^IP6T_/,
+    ],
+  },
 
   {
     about: "terminals: the kernel's termios bits (NCCS is 19), tcflush(3), tcsetattr(3), speeds",
@@ -545,7 +637,8 @@ const ERRNO_INTERNAL = `ERESTARTSYS 512, ERESTARTNOINTR 513, ERESTARTNOHAND 514,
 const NEW_SYSCALLS = `uretprobe 335, cachestat 451, fchmodat2 452, map_shadow_stack 453, futex_wake 454,
   futex_wait 455,
   futex_requeue 456, statmount 457, listmount 458, lsm_get_self_attr 459, lsm_set_self_attr 460, lsm_list_modules 461,
-  mseal 462, setxattrat 463, getxattrat 464, listxattrat 465, removexattrat 466`
+  mseal 462, setxattrat 463, getxattrat 464, listxattrat 465, removexattrat 466,
+  open_tree_attr 467, file_getattr 468, file_setattr 469, listns 470`
 
 // ---- layouts -------------------------------------------------------------------------------------------
 
@@ -566,6 +659,134 @@ const MCONTEXT_PATHS = SIGCONTEXT_REGS.split(' ')
   .join(' ')
 
 const LAYOUTS: LayoutGroup[] = [
+  {
+    from: ['linux/bpf.h'],
+    structs: [
+      'BPF_LOAD_ATTR = union bpf_attr: prog_type insn_cnt insns license log_level log_size log_buf prog_flags prog_name',
+      'BPF_ATTACH_ATTR = union bpf_attr: target_fd attach_bpf_fd attach_type attach_flags replace_bpf_fd',
+      `BPF_QUERY_ATTR = union bpf_attr: target_fd=query.target_fd attach_type=query.attach_type
+        query_flags=query.query_flags attach_flags=query.attach_flags prog_ids=query.prog_ids
+        prog_cnt=query.prog_cnt`,
+      'BPF_ID_ATTR = union bpf_attr: prog_id open_flags',
+      'BPF_INFO_ATTR = union bpf_attr: bpf_fd=info.bpf_fd info_len=info.info_len info=info.info',
+      'BPF_PROG_INFO = struct bpf_prog_info: type id tag name created_by_uid',
+      'BPF_INSN = struct bpf_insn: code off imm',
+      'BPF_CGROUP_DEV_CTX = struct bpf_cgroup_dev_ctx: access_type major minor',
+    ],
+  },
+  {
+    from: ['linux/fuse.h'],
+    structs: [
+      'FUSE_IN_HEADER = struct fuse_in_header: *',
+      'FUSE_OUT_HEADER = struct fuse_out_header: *',
+      'FUSE_INIT_IN = struct fuse_init_in: major minor max_readahead flags flags2',
+      `FUSE_INIT_OUT = struct fuse_init_out: major minor max_readahead flags max_background congestion_threshold
+        max_write time_gran max_pages map_alignment flags2`,
+      `FUSE_ATTR = struct fuse_attr: *`,
+      'FUSE_ENTRY_OUT = struct fuse_entry_out: *',
+      'FUSE_GETATTR_IN = struct fuse_getattr_in: getattr_flags fh',
+      'FUSE_ATTR_OUT = struct fuse_attr_out: attr_valid attr_valid_nsec attr',
+      `FUSE_SETATTR_IN = struct fuse_setattr_in: valid fh size lock_owner atime mtime ctime atimensec mtimensec
+        ctimensec mode uid gid`,
+      'FUSE_MKNOD_IN = struct fuse_mknod_in: mode rdev umask',
+      'FUSE_MKDIR_IN = struct fuse_mkdir_in: *',
+      'FUSE_RENAME_IN = struct fuse_rename_in: *',
+      'FUSE_RENAME2_IN = struct fuse_rename2_in: newdir flags',
+      'FUSE_LINK_IN = struct fuse_link_in: *',
+      'FUSE_OPEN_IN = struct fuse_open_in: *',
+      'FUSE_CREATE_IN = struct fuse_create_in: *',
+      'FUSE_OPEN_OUT = struct fuse_open_out: fh open_flags',
+      'FUSE_RELEASE_IN = struct fuse_release_in: *',
+      'FUSE_FLUSH_IN = struct fuse_flush_in: fh lock_owner',
+      'FUSE_READ_IN = struct fuse_read_in: fh offset size read_flags lock_owner flags',
+      'FUSE_WRITE_IN = struct fuse_write_in: fh offset size write_flags lock_owner flags',
+      'FUSE_WRITE_OUT = struct fuse_write_out: size=size',
+      `FUSE_KSTATFS = struct fuse_kstatfs: blocks bfree bavail files ffree bsize namelen frsize`,
+      'FUSE_FSYNC_IN = struct fuse_fsync_in: fh fsync_flags',
+      'FUSE_GETXATTR_IN = struct fuse_getxattr_in: length=size',
+      'FUSE_ACCESS_IN = struct fuse_access_in: mask',
+      'FUSE_INTERRUPT_IN = struct fuse_interrupt_in: *',
+      'FUSE_FORGET_IN = struct fuse_forget_in: *',
+      'FUSE_FORGET_ONE = struct fuse_forget_one: *',
+      'FUSE_BATCH_FORGET_IN = struct fuse_batch_forget_in: count',
+      'FUSE_IOCTL_IN = struct fuse_ioctl_in: *',
+      'FUSE_IOCTL_OUT = struct fuse_ioctl_out: *',
+      'FUSE_FALLOCATE_IN = struct fuse_fallocate_in: fh offset length mode',
+      'FUSE_LSEEK_IN = struct fuse_lseek_in: fh offset whence',
+      'FUSE_LSEEK_OUT = struct fuse_lseek_out: *',
+      'FUSE_COPY_FILE_RANGE_IN = struct fuse_copy_file_range_in: *',
+      'FUSE_DIRENT = struct fuse_dirent: ino off namelen type name',
+      'FUSE_NOTIFY_INVAL_INODE_OUT = struct fuse_notify_inval_inode_out: *',
+      'FUSE_NOTIFY_INVAL_ENTRY_OUT = struct fuse_notify_inval_entry_out: parent namelen flags',
+      'FUSE_NOTIFY_DELETE_OUT = struct fuse_notify_delete_out: parent child namelen',
+    ],
+  },
+  {
+    from: ['linux/seccomp.h', 'linux/fanotify.h', 'linux/fiemap.h'],
+    declare: `
+      struct k_mnt_id_req { __u32 size, spare; __u64 mnt_id, param, mnt_ns_id; };
+      struct k_statmount { __u32 total, mnt_opts; __u64 mask; __u32 sb_dev_major, sb_dev_minor; __u64 sb_magic;
+        __u32 sb_flags, fs_type; __u64 mnt_id, mnt_parent_id; __u32 mnt_id_old, mnt_parent_id_old; __u64 mnt_attr,
+        mnt_propagation, mnt_peer_group, mnt_master, propagate_from; __u32 mnt_root, mnt_point; __u64 mnt_ns_id;
+        __u64 spare2[49]; };
+      struct k_lsm_ctx { __u64 id, flags, len, ctx_len; };
+      struct k_landlock_ruleset { __u64 handled_access_fs, handled_access_net, scoped; };
+      struct k_landlock_beneath { __u64 allowed_access; __s32 parent_fd; } __attribute__((packed));
+      struct k_landlock_port { __u64 allowed_access, port; };`,
+    structs: [
+      'MNT_ID_REQ = struct k_mnt_id_req: *',
+      'STATMOUNT = struct k_statmount: *',
+      'LSM_CTX = struct k_lsm_ctx: *',
+      'LANDLOCK_RULESET_ATTR = struct k_landlock_ruleset: *',
+      'LANDLOCK_PATH_BENEATH_ATTR = struct k_landlock_beneath: *',
+      'LANDLOCK_NET_PORT_ATTR = struct k_landlock_port: *',
+      'SECCOMP_NOTIF = struct seccomp_notif: id pid flags data',
+      'SECCOMP_NOTIF_RESP = struct seccomp_notif_resp: id val error flags',
+      'SECCOMP_NOTIF_ADDFD = struct seccomp_notif_addfd: id flags srcfd newfd newfd_flags',
+      'FANOTIFY_EVENT_METADATA = struct fanotify_event_metadata: event_len vers reserved metadata_len mask fd pid',
+      'FANOTIFY_EVENT_INFO_HEADER = struct fanotify_event_info_header: info_type pad len',
+      'FANOTIFY_EVENT_INFO_FID = struct fanotify_event_info_fid: hdr fsid handle',
+      'FANOTIFY_EVENT_INFO_PIDFD = struct fanotify_event_info_pidfd: hdr pidfd',
+      'FANOTIFY_RESPONSE = struct fanotify_response: fd response',
+      `FIEMAP = struct fiemap: fm_start fm_length fm_flags fm_mapped_extents fm_extent_count fm_reserved fm_extents`,
+      'FIEMAP_EXTENT = struct fiemap_extent: fe_logical fe_physical fe_length fe_flags',
+    ],
+  },
+  {
+    from: ['linux/aio_abi.h', 'linux/io_uring.h'],
+    declare: `
+      struct k_aio_ring { unsigned id, nr, head, tail, magic, compat_features, incompat_features, header_length; };
+      struct k_uring_wait { __u64 sigmask; __u32 sigmask_sz, min_wait_usec; __u64 ts; };
+      struct k_buf_reg { __u64 ring_addr; __u32 ring_entries; __u16 bgid, flags; __u64 resv[3]; };
+      struct k_sync_cancel { __u64 addr; int fd; __u32 flags; __s64 timeout[2]; __u8 opcode, pad[7]; __u64 pad2[3]; };
+      struct k_buf_status { __u32 buf_group, head, resv[8]; };`,
+    structs: [
+      `IOCB = struct iocb: aio_data aio_key aio_rw_flags aio_lio_opcode aio_reqprio aio_fildes aio_buf aio_nbytes
+        aio_offset aio_reserved2 aio_flags aio_resfd`,
+      'IO_EVENT = struct io_event: data obj res res2',
+      'AIO_RING = struct k_aio_ring: *',
+      `IO_URING_SQE = struct io_uring_sqe: opcode flags ioprio fd off addr2 addr splice_off_in len rw_flags user_data
+        buf_index buf_group personality splice_fd_in file_index addr_len addr3 __pad2`,
+      'IO_URING_CQE = struct io_uring_cqe: user_data res flags',
+      `IO_URING_PARAMS = struct io_uring_params: sq_entries cq_entries flags sq_thread_cpu sq_thread_idle features wq_fd
+        resv sq_off cq_off`,
+      `IO_SQRING_OFFSETS = struct io_sqring_offsets: head tail ring_mask ring_entries flags dropped array resv1 resv2`,
+      `IO_CQRING_OFFSETS = struct io_cqring_offsets: head tail ring_mask ring_entries overflow cqes flags resv1 resv2`,
+      'IO_URING_GETEVENTS_ARG = struct k_uring_wait: *',
+      'IO_URING_BUF = struct io_uring_buf: addr len bid resv',
+      'IO_URING_BUF_REG = struct k_buf_reg: *',
+      'IO_URING_BUF_STATUS = struct k_buf_status: *',
+      'IO_URING_FILES_UPDATE = struct io_uring_files_update: offset resv fds',
+      'IO_URING_RSRC_REGISTER = struct io_uring_rsrc_register: nr flags resv2 data tags',
+      'IO_URING_RSRC_UPDATE = struct io_uring_rsrc_update2: offset resv data tags nr resv2',
+      'IO_URING_PROBE = struct io_uring_probe: last_op ops_len',
+      'IO_URING_PROBE_OP = struct io_uring_probe_op: op flags',
+      'IO_URING_RESTRICTION = struct io_uring_restriction: opcode register_op',
+      `IO_URING_SYNC_CANCEL = struct k_sync_cancel: addr fd flags timeout opcode`,
+      'IO_URING_RECVMSG_OUT = struct io_uring_recvmsg_out: namelen controllen payloadlen flags',
+      'IO_URING_FILE_RANGE = struct io_uring_file_index_range: off len',
+    ],
+  },
   {
     from: [
       'asm/stat.h',
@@ -665,6 +886,30 @@ const LAYOUTS: LayoutGroup[] = [
       'linux/route.h',
       'linux/if_ether.h',
       'linux/filter.h',
+      'linux/netfilter/nfnetlink.h',
+      'linux/netfilter/nf_nat.h',
+      'linux/netfilter/nf_conntrack_tcp.h',
+      'linux/netfilter/xt_conntrack.h',
+      'linux/netfilter/xt_state.h',
+      'linux/netfilter/xt_addrtype.h',
+      'linux/netfilter/xt_multiport.h',
+      'linux/netfilter/xt_owner.h',
+      'linux/netfilter/xt_tcpudp.h',
+      'linux/netfilter/xt_mark.h',
+      'linux/netfilter/xt_connmark.h',
+      'linux/netfilter/xt_limit.h',
+      'linux/netfilter/xt_LOG.h',
+      'linux/netfilter/xt_comment.h',
+      'linux/netfilter/xt_CT.h',
+      'linux/netfilter/xt_TCPMSS.h',
+      'linux/netfilter/xt_iprange.h',
+      'linux/netfilter/xt_length.h',
+      'linux/netfilter/xt_pkttype.h',
+      'linux/netfilter/xt_statistic.h',
+      'linux/netfilter_ipv4/ip_tables.h',
+      'linux/netfilter_ipv4/ipt_REJECT.h',
+      'linux/netfilter_ipv6/ip6_tables.h',
+      'linux/netfilter_ipv6/ip6t_REJECT.h',
     ],
     declare: `
       struct k_iovec { void *iov_base; unsigned long iov_len; };
@@ -732,6 +977,41 @@ const LAYOUTS: LayoutGroup[] = [
       'IFADDRMSG = struct ifaddrmsg: *',
       'RTMSG = struct rtmsg: *',
       'NDMSG = struct ndmsg: *',
+      'NFGENMSG = struct nfgenmsg: *',
+      'NF_NAT_IPV4_MULTI_RANGE = struct nf_nat_ipv4_multi_range_compat: rangesize range',
+      'NF_NAT_IPV4_RANGE = struct nf_nat_ipv4_range: flags min_ip max_ip min max',
+      'NF_NAT_RANGE = struct nf_nat_range: *',
+      'NF_NAT_RANGE2 = struct nf_nat_range2: *',
+      'NF_CT_TCP_FLAGS = struct nf_ct_tcp_flags: flags mask',
+      `XT_CONNTRACK_MTINFO3 = struct xt_conntrack_mtinfo3: origsrc_addr origsrc_mask origdst_addr origdst_mask
+        replsrc_addr replsrc_mask repldst_addr repldst_mask expires_min expires_max l4proto origsrc_port
+        origdst_port replsrc_port repldst_port match_flags invert_flags state_mask status_mask
+        origsrc_port_high origdst_port_high replsrc_port_high repldst_port_high`,
+      'XT_STATE_INFO = struct xt_state_info: *',
+      'XT_ADDRTYPE_INFO = struct xt_addrtype_info: *',
+      'XT_ADDRTYPE_INFO_V1 = struct xt_addrtype_info_v1: *',
+      'XT_MULTIPORT_V1 = struct xt_multiport_v1: *',
+      'XT_OWNER_MATCH_INFO = struct xt_owner_match_info: *',
+      'XT_TCP = struct xt_tcp: *',
+      'XT_UDP = struct xt_udp: *',
+      'XT_MARK_MTINFO1 = struct xt_mark_mtinfo1: *',
+      'XT_MARK_TGINFO2 = struct xt_mark_tginfo2: *',
+      'XT_CONNMARK_MTINFO1 = struct xt_connmark_mtinfo1: *',
+      'XT_CONNMARK_TGINFO1 = struct xt_connmark_tginfo1: *',
+      'XT_RATEINFO = struct xt_rateinfo: avg burst prev credit credit_cap cost master',
+      'XT_LOG_INFO = struct xt_log_info: *',
+      'XT_COMMENT_INFO = struct xt_comment_info: *',
+      'XT_CT_TARGET_INFO_V1 = struct xt_ct_target_info_v1: flags zone ct_events exp_events helper timeout ct',
+      'XT_TCPMSS_INFO = struct xt_tcpmss_info: *',
+      'XT_IPRANGE_MTINFO = struct xt_iprange_mtinfo: src_min src_max dst_min dst_max flags',
+      'XT_LENGTH_INFO = struct xt_length_info: *',
+      'XT_PKTTYPE_INFO = struct xt_pkttype_info: *',
+      `XT_STATISTIC_INFO = struct xt_statistic_info: mode flags probability=u.random.probability every=u.nth.every
+        packet=u.nth.packet master`,
+      'IPT_ICMP = struct ipt_icmp: type code invflags',
+      'IP6T_ICMP = struct ip6t_icmp: type code invflags',
+      'IPT_REJECT_INFO = struct ipt_reject_info: with',
+      'IP6T_REJECT_INFO = struct ip6t_reject_info: with',
       'NDA_CACHEINFO = struct nda_cacheinfo: *',
       'IFA_CACHEINFO = struct ifa_cacheinfo: *',
       'RTA_CACHEINFO = struct rta_cacheinfo: *',
@@ -826,7 +1106,16 @@ const LAYOUTS: LayoutGroup[] = [
       struct k_futex_waitv { __u64 val, uaddr; __u32 flags, __reserved; };
       struct k_user_regs { unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx,
       rsi, rdi, orig_rax,
-        rip, cs, eflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs; };`,
+        rip, cs, eflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs; };
+      struct k_user { struct k_user_regs regs; int u_fpvalid; char i387[512] __attribute__((aligned(8)));
+        unsigned long u_tsize, u_dsize, u_ssize, start_code, start_stack; long signal; int reserved;
+        void *u_ar0, *u_fpstate; unsigned long magic; char u_comm[32]; unsigned long u_debugreg[8], error_code, fault_address; };
+      struct k_timeval { long tv_sec, tv_usec; };
+      struct k_prstatus { int si_signo, si_code, si_errno; short pr_cursig; unsigned long pr_sigpend, pr_sighold;
+        int pr_pid, pr_ppid, pr_pgrp, pr_sid; struct k_timeval pr_utime, pr_stime, pr_cutime, pr_cstime;
+        struct k_user_regs pr_reg; int pr_fpvalid; };
+      struct k_prpsinfo { char pr_state, pr_sname, pr_zomb, pr_nice; unsigned long pr_flag; unsigned pr_uid, pr_gid;
+        int pr_pid, pr_ppid, pr_pgrp, pr_sid; char pr_fname[16], pr_psargs[80]; };`,
     structs: [
       'CLONE_ARGS = struct clone_args: *',
       'SCHED_ATTR = struct sched_attr: *',
@@ -865,6 +1154,14 @@ const LAYOUTS: LayoutGroup[] = [
       'SEMBUF = struct sembuf: sem_num sem_op sem_flg',
       'MSGBUF = struct msgbuf: mtype mtext',
       'USER_REGS = struct k_user_regs: *',
+      'USER = struct k_user: regs u_debugreg error_code',
+      `PTRACE_SYSCALL_INFO = struct ptrace_syscall_info: op arch instruction_pointer stack_pointer nr=entry.nr
+        args=entry.args rval=exit.rval is_error=exit.is_error ret_data=seccomp.ret_data`,
+      'PTRACE_PEEKSIGINFO_ARGS = struct ptrace_peeksiginfo_args: off flags nr',
+      'PTRACE_RSEQ_CONFIGURATION = struct ptrace_rseq_configuration: *',
+      'SECCOMP_METADATA = struct seccomp_metadata: filter_off flags',
+      'PRSTATUS = struct k_prstatus: *',
+      'PRPSINFO = struct k_prpsinfo: *',
       'FSXATTR = struct fsxattr: fsx_xflags fsx_extsize fsx_nextents fsx_projid fsx_cowextsize',
       'FILE_CLONE_RANGE = struct file_clone_range: *',
     ],
@@ -1116,7 +1413,7 @@ function syscallFile(): string {
     .filter(([, nr]) => nr <= 335 || (nr >= 424 && nr <= LAST_SYSCALL))
     .sort((a, b) => a[1] - b[1])
   return (
-    head('asm/unistd_64.h', 'System call numbers of x86-64, up to Linux 6.13.') +
+    head('asm/unistd_64.h', 'System call numbers of x86-64, up to Linux 6.19.') +
     `export const NR = {\n${rows.map(([name, nr]) => `  ${name}: ${nr},\n`).join('')}} as const\n\n` +
     'export type SyscallName = keyof typeof NR\n\n' +
     '/** Indexed by number; undefined in the gap 336..423. */\n' +

@@ -44,11 +44,14 @@ static napi_value socket_listen(napi_env env, napi_callback_info info)
 	return make_result(env, listen(NUMBER(0), NUMBER(1)));
 }
 
-/* acceptSocket(fd) */
+/* acceptSocket(fd, address?): the descriptor; `address` gets as much of the peer's as it holds. */
 static napi_value socket_accept(napi_env env, napi_callback_info info)
 {
-	ARGUMENTS(1);
-	return make_result(env, accept4(NUMBER(0), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+	ARGUMENTS(2);
+	BUFFER_ARGUMENT(address, 1);
+	socklen_t length = address_length;
+	return make_result(env,
+		accept4(NUMBER(0), address, address ? &length : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
 /* shutdownSocket(fd, how) */

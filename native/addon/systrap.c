@@ -674,7 +674,7 @@ static napi_value systrap_vm_write(napi_env env, napi_callback_info info)
 	return vm_transfer(env, info, true);
 }
 
-/* mapShared(fd, length): an ArrayBuffer over a memfd of the sentry's, never unmapped. */
+/* mapShared(fd, length): an ArrayBuffer over a memfd of the sentry's, mapped until unmapShared or for ever. */
 static napi_value make_buffer(napi_env env, void *at, size_t length)
 {
 	napi_value buffer = NULL;
@@ -690,6 +690,19 @@ static napi_value systrap_map_shared(napi_env env, napi_callback_info info)
 	void *at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, (int)NUMBER(0), 0);
 
 	return at == MAP_FAILED ? make_result(env, -1) : make_buffer(env, at, length);
+}
+
+/* unmapShared(buffer): views of it are empty from then on. */
+static napi_value systrap_unmap_shared(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(1);
+	void *at = NULL;
+	size_t length = 0;
+
+	if (napi_get_arraybuffer_info(env, argv[0], &at, &length) != napi_ok || length == 0 ||
+	    napi_detach_arraybuffer(env, argv[0]) != napi_ok)
+		return make_number(env, -EINVAL);
+	return make_result(env, munmap(at, length));
 }
 
 static void calibrate(void)
@@ -839,6 +852,7 @@ napi_value systrap_init(napi_env env, napi_value exports)
 		{ "vmRead", systrap_vm_read },
 		{ "vmWrite", systrap_vm_write },
 		{ "mapShared", systrap_map_shared },
+		{ "unmapShared", systrap_unmap_shared },
 		{ "awaitQuiet", systrap_await_quiet },
 		{ "followLoop", systrap_follow_loop },
 		{ "processClock", systrap_process_clock },

@@ -5,7 +5,7 @@
  *   --report-fd=N       a pipe: 'launched' when the namespaces are there, or what failed; the sentry goes on with it
  *   --control=PATH      the control socket to make
  *   --netns=WHERE       'host', 'new', or a path
- *   --network=KIND      'host': the sentry lives in that namespace; 'none': in one without anything
+ *   --network=KIND      'host': the sentry lives in that namespace; 'sandbox' and 'none': in one without anything
  *   --cgroup=DIR        to join, any number of them
  *   --oom-score-adj=N   of the guest's processes
  *
@@ -55,7 +55,7 @@ static void read_order(struct order *order, int count, char **flags)
 		else if ((value = value_of(flag, "--netns")))
 			order->network_namespace = value;
 		else if ((value = value_of(flag, "--network")))
-			order->host_network = strcmp(value, "host") == 0;
+			order->network = value;
 		else if ((value = value_of(flag, "--cgroup")))
 			order->cgroups[order->cgroup_count++] = value;
 		else if ((value = value_of(flag, "--oom-score-adj")))
@@ -125,17 +125,20 @@ static bool shield(void)
 
 static void start(struct parts *parts, const struct order *order, struct watch *watch)
 {
-	char *kind = order->host_network ? "--network=host" : "--network=none";
+	char kind[32];
 	char *arguments[] = { "caisson", "sandbox", kind, NULL };
 	struct sentry_options options = {
-		.own_network = !order->host_network,
+		.own_network = strcmp(order->network, "host") != 0,
 		.reports = true,
+		.broker = -1,
+		.tap = -1,
 		.oom_score_adj = order->oom_score_adj,
 		.environment = empty_environment(),
 		.argc = 3,
 		.argv = arguments,
 	};
 
+	snprintf(kind, sizeof kind, "--network=%s", order->network);
 	passable_signals(&watch->signals);
 	watch->child = start_sentry(parts, &options, &watch->signals, &watch->channel);
 }
@@ -159,6 +162,7 @@ _Noreturn void run_container(struct parts *parts, int argc, char **argv)
 {
 	struct order order = {
 		.network_namespace = "host",
+		.network = "none",
 		.oom_score_adj = read_setting("/proc/self/oom_score_adj"),
 	};
 	struct watch watch = { .stops = false };
@@ -180,7 +184,7 @@ _Noreturn void run_container(struct parts *parts, int argc, char **argv)
 	take_terminal();
 	/* Before the network namespace: it is in the caller's file system, but its name is for those who look for it. */
 	watch.control = open_control_socket(order.control);
-	enter_network(order.network_namespace);
+	enter_network(order.network_namespace, order.network);
 	start(parts, &order, &watch);
 	tell_settings(&order, &watch);
 	go_on(&watch);
@@ -194,17 +198,17 @@ static _Noreturn void give_up(const struct watch *watch)
 	exit(0);
 }
 
-_Noreturn void run_spare(struct parts *parts, const char *network_namespace)
+_Noreturn void run_spare(struct parts *parts, const char *network, const char *network_namespace)
 {
 	/* More than a command line of our own has. */
 	static char text[1 << 16];
 	char *flags[256];
-	struct order order = { .host_network = true, .network_namespace = network_namespace };
+	struct order order = { .network = network, .network_namespace = network_namespace };
 	struct watch watch = { .stops = false };
 	long own_score = read_setting("/proc/self/oom_score_adj");
 	bool shielded = shield();
 
-	enter_network(network_namespace);
+	enter_network(network_namespace, network);
 	/* The zygote does not know the guest's score yet. */
 	order.oom_score_adj = read_setting("/proc/self/oom_score_adj");
 	start(parts, &order, &watch);

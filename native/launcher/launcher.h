@@ -8,9 +8,9 @@
  * The launcher passes the signals that it gets to the sentry through the socket pair (a byte: the number), and the
  * sentry's exit status to its caller. It also holds the control socket, which the sentry, having no file system and no
  * network, could not: each accepted connection goes through the pair (a byte 0 with the descriptor). It reads nothing
- * from the sentry. If the launcher dies, the kernel kills the sentry (parent-death signal), and with it, as it is the
- * namespace's init, everything in the sandbox. The sentry has a session of its own, so that the terminal's signals reach
- * only the launcher.
+ * from the sentry; the broker, which does, is a process of its own. If the launcher dies, the kernel kills the sentry
+ * (parent-death signal), and with it, as it is the namespace's init, everything in the sandbox. The sentry has a session of
+ * its own, so that the terminal's signals reach only the launcher.
  *
  *   main.c        which verb needs what
  *   parts.c       where Node.js and the program are; the environment that they get
@@ -18,6 +18,8 @@
  *   namespaces.c  the sandbox's namespaces, and whose ids are whose
  *   network.c     the network namespace of a container
  *   sentry.c      the child, from its first instruction to node's
+ *   tap.c         the link of a command's sandbox to its caller's network
+ *   broker.c      the process that makes sockets for a sentry without a network
  *   control.c     control sockets and the socket pair
  *   watch.c       the parent's life
  *   terminal.c    what the processes that stand for guest processes share: signals, a terminal's size
@@ -36,9 +38,9 @@
 #include <sys/signalfd.h>
 #include <sys/types.h>
 
-/* The sentry's ends of the socket pairs to us and to the zygote, and the pipe for reports; src/sandbox/launcher-channel.ts
- * knows the numbers. */
-enum { LAUNCHER_FD = 3, ZYGOTE_FD = 4, REPORT_FD = 5 };
+/* The sentry's ends of the socket pairs to us, to the zygote and to the broker, and the pipe for reports;
+ * src/sandbox/launcher-channel.ts knows the numbers. */
+enum { LAUNCHER_FD = 3, ZYGOTE_FD = 4, REPORT_FD = 5, BROKER_FD = 6, TAP_FD = 7 };
 enum { EXIT_INTERNAL = 125, EXIT_KILLED = 128 + SIGKILL };
 
 /* report.c */
@@ -75,14 +77,21 @@ int write_file(const char *path, const char *text);
 long read_setting(const char *path);
 
 /* network.c */
-/* `where`: "host", "new", or a path. */
-void enter_network(const char *where);
+/*
+ * `where`: "host", "new", or a path. `kind`: whose sockets the container's are, "host", "sandbox" or "none"; the namespace
+ * is made ready for the host's.
+ */
+void enter_network(const char *where, const char *kind);
 
 /* sentry.c */
 struct sentry_options {
 	bool own_network;
 	/* Keep REPORT_FD, and standard input is nothing that the sentry should have. */
 	bool reports;
+	/* What start_broker has returned, or -1. */
+	int broker;
+	/* What open_tap has. */
+	int tap;
 	/* oom_score_adj of guest processes. */
 	long oom_score_adj;
 	char **environment;
@@ -91,6 +100,14 @@ struct sentry_options {
 };
 /* Starts it: its pid; `channel` gets our end of the pair. Signals in `watched` are blocked, and stay so for us. */
 pid_t start_sentry(struct parts *parts, const struct sentry_options *options, const sigset_t *watched, int *channel);
+
+/* tap.c */
+/* A TAP device in our network namespace, with its addresses; -1 where it can't be had. */
+int open_tap(void);
+
+/* broker.c */
+/* Starts it in our namespaces: the sentry's end of the socket pair to it. */
+int start_broker(void);
 
 /* control.c */
 /* An abstract socket, caisson-UID-PID, which ends with us; -1 where it can't be had. */
@@ -124,7 +141,8 @@ void passable_signals(sigset_t *set);
 struct order {
 	const char *control;
 	const char *network_namespace;
-	bool host_network;
+	/* "host", "sandbox" or "none" */
+	const char *network;
 	const char **cgroups;
 	int cgroup_count;
 	/* oom_score_adj of guest processes. */
@@ -134,10 +152,22 @@ struct order {
 };
 _Noreturn void run_container(struct parts *parts, int argc, char **argv);
 /* The spare launcher: REPORT_FD's other end is the runtime's. */
-_Noreturn void run_spare(struct parts *parts, const char *network_namespace);
+_Noreturn void run_spare(struct parts *parts, const char *network, const char *network_namespace);
+
+/* words.c */
+/* Values of the runtime's global flags, NULL where they are not given; the last counts, as with node. */
+struct globals {
+	const char *root, *network;
+};
+/* The place of the runtime's verb, 0 where that can't be seen at once. */
+int find_verb(int argc, char **argv, struct globals *globals);
+
+/* gone.c */
+/* Whether the command is a `delete --force` for which there is nothing to do. */
+bool asks_to_delete_nothing(int argc, char **argv);
 
 /* spare.c */
-/* Environment variable of the runtime: FD:PID:NETWORK, its end of the socket, the spare launcher, and where that is. */
+/* Environment variable of the runtime: FD:PID:KIND:WHERE, its end of the socket, the spare launcher, and its network. */
 #define SPARE_VARIABLE "CAISSON_SPARE="
 /* Where the command is likely to need one: the variable, or NULL. */
 char *start_spare(struct parts *parts, int argc, char **argv);

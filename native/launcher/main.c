@@ -25,9 +25,9 @@ static void command_signals(sigset_t *set)
 
 /*
  * The flags of `do` that take no value; src/cli/do.ts has them all, and src/cli/do.test.ts compares. The launcher must know
- * before node does whether the command is to have the caller's network.
+ * before node does what network the command is to have.
  */
-static const char *const bare_flags[] = { "--strace", "--read-only", "--no-patch" };
+static const char *const bare_flags[] = { "--strace", "--read-only", "--no-patch", "--host-loopback" };
 
 static bool is_bare(const char *flag)
 {
@@ -38,7 +38,7 @@ static bool is_bare(const char *flag)
 }
 
 /* The last --network counts, as with node. */
-static bool wants_host_network(int argc, char **argv)
+static const char *network_kind(int argc, char **argv)
 {
 	const char *kind = "none";
 
@@ -50,14 +50,20 @@ static bool wants_host_network(int argc, char **argv)
 		else if (!strchr(argv[i], '=') && !is_bare(argv[i]))
 			i++;
 	}
-	return strcmp(kind, "host") == 0;
+	return kind;
 }
 
 /* `caisson do`: the sandbox of one command, whose process is in the caller's terminal and network's place. */
 static _Noreturn void run_command(struct parts *parts, int argc, char **argv, char **environment)
 {
+	const char *network = network_kind(argc, argv);
+	/* Where no device can be made, the network is that of those who have no right to one. */
+	int tap = strcmp(network, "sandbox") == 0 ? open_tap() : -1;
+	bool user = strcmp(network, "user") == 0 || (strcmp(network, "sandbox") == 0 && tap < 0);
 	struct sentry_options options = {
-		.own_network = !wants_host_network(argc, argv),
+		.own_network = strcmp(network, "host") != 0,
+		.broker = user ? start_broker() : -1,
+		.tap = tap,
 		.oom_score_adj = read_setting("/proc/self/oom_score_adj"),
 		.environment = node_environment(environment, launcher_variable()),
 		.argc = argc,
@@ -78,6 +84,8 @@ int main(int argc, char **argv, char **environment)
 
 	if (strcmp(verb, "attach") == 0)
 		run_attached(argc, argv);
+	if (asks_to_delete_nothing(argc, argv))
+		return 0;
 	find_parts(&parts);
 	if (strcmp(verb, "do") == 0)
 		run_command(&parts, argc, argv, environment);

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void raise_loopback(void)
@@ -34,6 +35,33 @@ static void open_ports(void)
 	write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
 }
 
+/*
+ * A namespace's interfaces can be taken over by one sandbox. Who has it says so by a name that is there as long as it is; the
+ * descriptor stays open until our end.
+ */
+static void claim_network(void)
+{
+	static const struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "\0caisson-network" };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && bind(fd, (const struct sockaddr *)&name, sizeof name) == 0)
+		return;
+	if (errno != EADDRINUSE)
+		die("claiming the network namespace");
+	warn("another sandbox has the interfaces of this network namespace: its containers can share it in a pod, or with "
+		"--network=host");
+	exit(EXIT_INTERNAL);
+}
+
+/* What the sandbox needs of the container's namespace, which isn't the host's. */
+static void prepare(const char *kind)
+{
+	if (strcmp(kind, "host") == 0)
+		open_ports();
+	else if (strcmp(kind, "sandbox") == 0)
+		claim_network();
+}
+
 static bool is_own_namespace(int fd)
 {
 	struct stat own, other;
@@ -41,7 +69,7 @@ static bool is_own_namespace(int fd)
 		&& own.st_ino == other.st_ino;
 }
 
-static void join_network(const char *path)
+static void join_network(const char *path, const char *kind)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -55,19 +83,19 @@ static void join_network(const char *path)
 		exit(EXIT_INTERNAL);
 	}
 	close(fd);
-	open_ports();
+	prepare(kind);
 }
 
-void enter_network(const char *where)
+void enter_network(const char *where, const char *kind)
 {
 	if (strcmp(where, "host") == 0)
 		return;
 	if (strcmp(where, "new") != 0) {
-		join_network(where);
+		join_network(where, kind);
 		return;
 	}
 	if (unshare(CLONE_NEWNET) < 0)
 		explain_refusal("a new network namespace", errno);
 	raise_loopback();
-	open_ports();
+	prepare(kind);
 }

@@ -83,25 +83,31 @@ static void start_zygote(struct parts *parts, long oom_score_adj)
 		die("descriptors");
 }
 
-/* LAUNCHER_FD, REPORT_FD if there is one, and nothing else above standard error. */
-static void arrange_descriptors(int channel, bool reports)
+/* LAUNCHER_FD, the others if there are any, and nothing else above standard error. */
+static void arrange_descriptors(int channel, const struct sentry_options *options)
 {
-	int kept = LAUNCHER_FD;
-	/* Out of the way first: either may have the other's number. */
-	int above = fcntl(channel, F_DUPFD, 10);
-	if (above < 0)
-		die("descriptors");
-	if (reports) {
-		int report = fcntl(report_fd, F_DUPFD, 10);
-		if (report < 0 || dup2(report, REPORT_FD) < 0)
+	int descriptors[] = { channel, options->reports ? report_fd : -1, options->broker, options->tap };
+	static const int numbers[] = { LAUNCHER_FD, REPORT_FD, BROKER_FD, TAP_FD };
+	enum { COUNT = sizeof numbers / sizeof *numbers, ABOVE = 10 };
+
+	/* Out of the way first: any may have another's number. */
+	for (int i = 0; i < COUNT; i++)
+		if (descriptors[i] >= 0 && (descriptors[i] = fcntl(descriptors[i], F_DUPFD, ABOVE)) < 0)
 			die("descriptors");
-		report_fd = kept = REPORT_FD;
+	for (int i = 0; i < COUNT; i++)
+		if (descriptors[i] >= 0 && dup2(descriptors[i], numbers[i]) < 0)
+			die("descriptors");
+	for (int fd = LAUNCHER_FD; fd < ABOVE; fd++) {
+		bool kept = false;
+		for (int i = 0; i < COUNT; i++)
+			kept |= descriptors[i] >= 0 && numbers[i] == fd;
+		if (!kept)
+			close(fd);
 	}
-	if (dup2(above, LAUNCHER_FD) < 0 || syscall(SYS_close_range, kept + 1, ~0u, 0) < 0)
+	if (syscall(SYS_close_range, ABOVE, ~0u, 0) < 0)
 		die("descriptors");
-	/* It lies between those that are kept; the zygote's socket comes there. */
-	if (reports)
-		close(ZYGOTE_FD);
+	if (options->reports)
+		report_fd = REPORT_FD;
 	fcntl(LAUNCHER_FD, F_SETFL, O_NONBLOCK);
 }
 
@@ -120,7 +126,7 @@ static void become_sentry(struct parts *parts, const struct sentry_options *opti
 	refuse_io_uring();
 	/* After the last change of credentials, which would clear it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	arrange_descriptors(channel, options->reports);
+	arrange_descriptors(channel, options);
 	/* Guest processes that outlive the zygote become our children, and nobody waits for them. */
 	signal(SIGCHLD, SIG_IGN);
 	start_zygote(parts, options->oom_score_adj);

@@ -22,45 +22,56 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* In front of the verb, those that are for the runtime alone; src/cli/globals.test.ts compares. */
-static const char *const valued_flags[] = { "--root", "--log", "--log-format", "--log-level", "--debug-log" };
-static const char *const bare_flags[] = { "--debug", "--systemd-cgroup", "--strace" };
+/* The network of a spare sandbox. */
+struct network {
+	/* "host" or "sandbox" */
+	char kind[16];
+	/* "new", or a path; NULL: no spare is wanted. */
+	const char *where;
+};
 
-static bool is_one_of(const char *word, size_t length, const char *const *words, size_t count)
+static void set_kind(struct network *network, const char *kind, size_t length)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strlen(words[i]) == length && memcmp(words[i], word, length) == 0)
-			return true;
-	return false;
+	snprintf(network->kind, sizeof network->kind, "%.*s", (int)length, kind);
 }
-#define IS_ONE_OF(word, length, words) is_one_of(word, length, words, sizeof words / sizeof words[0])
 
 /* Whether the command makes a container; where that can't be seen at once, no. */
-static bool makes_container(int argc, char **argv)
+static bool makes_container(int argc, char **argv, struct network *network)
 {
-	for (int i = 1; i < argc; i++) {
-		size_t length = strcspn(argv[i], "=");
-		bool attached = argv[i][length] == '=';
-		if (argv[i][0] != '-')
-			return strcmp(argv[i], "create") == 0 || strcmp(argv[i], "run") == 0;
-		if (IS_ONE_OF(argv[i], length, valued_flags))
-			i += !attached;
-		else if (attached || !IS_ONE_OF(argv[i], length, bare_flags))
-			return false;
-	}
-	return false;
+	struct globals globals;
+	int verb = find_verb(argc, argv, &globals);
+
+	if (globals.network)
+		set_kind(network, globals.network, strlen(globals.network));
+	return verb > 0 && (strcmp(argv[verb], "create") == 0 || strcmp(argv[verb], "run") == 0);
 }
 
-/* The network namespace that the sandbox would have: 'new', or a path, as a shim is told by `start`; NULL for no sandbox. */
-static const char *wanted_network(int argc, char **argv)
+/* A shim is told KIND:WHERE by `start` (src/shim/start.ts). */
+static void read_network(const char *text, struct network *network)
 {
+	size_t length = strcspn(text, ":");
+
+	set_kind(network, text, length);
+	if (text[length] == ':')
+		network->where = text + length + 1;
+}
+
+/* The network that the sandbox would have. */
+static struct network wanted_network(int argc, char **argv)
+{
+	/* As src/sandbox/options.ts has it. */
+	struct network network = { .kind = "sandbox" };
+
 	if (argc > 2 && strcmp(argv[1], "shim") == 0) {
 		for (int i = 2; i + 1 < argc; i++)
 			if (strcmp(argv[i], "-spare") == 0)
-				return argv[i + 1];
-		return NULL;
+				read_network(argv[i + 1], &network);
+	} else if (makes_container(argc, argv, &network)) {
+		network.where = "new";
 	}
-	return makes_container(argc, argv) ? "new" : NULL;
+	if (strcmp(network.kind, "host") != 0 && strcmp(network.kind, "sandbox") != 0)
+		network.where = NULL;
+	return network;
 }
 
 /* The runtime's end is above the descriptors that a caller may want to pass on to the container. */
@@ -68,11 +79,11 @@ enum { LEAST_FD = 512 };
 
 char *start_spare(struct parts *parts, int argc, char **argv)
 {
-	const char *network = geteuid() == 0 ? wanted_network(argc, argv) : NULL;
+	struct network network = wanted_network(argc, argv);
 	int pair[2];
 	char *variable;
 
-	if (!network || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+	if (geteuid() != 0 || !network.where || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
 		return NULL;
 	int ours = fcntl(pair[0], F_DUPFD, LEAST_FD);
 	close(pair[0]);
@@ -90,10 +101,11 @@ char *start_spare(struct parts *parts, int argc, char **argv)
 		if (report_fd < 0 || syscall(SYS_close_range, report_fd + 1, ~0u, 0) < 0)
 			exit(EXIT_INTERNAL);
 		fcntl(report_fd, F_SETFD, FD_CLOEXEC);
-		run_spare(parts, network);
+		run_spare(parts, network.kind, network.where);
 	}
 	close(pair[1]);
-	if (pid < 0 || asprintf(&variable, "%s%d:%d:%s", SPARE_VARIABLE, ours, pid, network) < 0) {
+	if (pid < 0 || asprintf(&variable, "%s%d:%d:%s:%s", SPARE_VARIABLE, ours, pid, network.kind,
+				network.where) < 0) {
 		close(ours);
 		return NULL;
 	}

@@ -103,6 +103,8 @@ export class Credentials {
   ambient = CapabilitySet.NONE
   securebits = 0
   noNewPrivs = false
+  /** landlock(7): a Domain of kernel/landlock, which vfs/ asks by vfs/restriction.ts; undefined until it restricts itself. */
+  landlock: object | undefined = undefined
   userNs: UserNamespace
 
   constructor(userNs: UserNamespace) {

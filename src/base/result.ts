@@ -16,3 +16,10 @@ export function failed<T extends object | string>(value: OrErrno<T>): value is n
 
 /** What a handler returns when the task was put to sleep: it is called again when woken. No errno is near it. */
 export const BLOCK = -0x40000000
+
+/**
+ * The status of an operation whose answer comes later: somebody else, such as a FUSE server, has been asked. Everybody
+ * passes it on as they would an errno; the loop then lets the task wait, and the call's handler is tried again, from its
+ * start, when the answer is there (kernel/request-log.ts).
+ */
+export const PENDING = -0x40000003

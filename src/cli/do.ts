@@ -8,6 +8,7 @@ import type { Donation, LogLevel, SandboxOptions } from '../sandbox/options.ts'
 import { runSandbox } from '../sandbox/sandbox.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Verb, Words } from './flags.ts'
+import { NETWORK_FLAGS, networkOptions } from './network-flags.ts'
 import { guestEnvironment, rawArguments } from './own-process.ts'
 import { packageRoot } from './package-root.ts'
 import { parseUser } from './user.ts'
@@ -24,10 +25,7 @@ export const doVerb: Verb = {
     env: { value: 'NAME=VALUE', help: 'sets a variable; NAME alone removes it (repeatable)' },
     user: { value: 'USER[:GROUP]', help: 'names or numbers; yourself if absent' },
     hostname: { value: 'NAME', help: "what the command takes the machine for; 'caisson' if absent" },
-    network: {
-      value: 'KIND',
-      help: "what the command reaches: 'none', the default; 'host': the network that you are in; 'sandbox': one of its own",
-    },
+    ...NETWORK_FLAGS,
     'read-only': { help: 'refuse writes to the root instead of keeping them in memory' },
     'overlay-size': {
       value: 'SIZE',
@@ -61,7 +59,7 @@ function sandboxOptions(words: Words): SandboxOptions {
     ],
     readOnlyRoot: words.has('read-only'),
     overlaySize: parseSize(words.last('overlay-size') ?? '2g'),
-    network: parseNetwork(words.last('network') ?? 'none'),
+    ...networkOptions(words),
     strace: words.has('strace'),
     logLevel: parseLogLevel(words.last('log-level') ?? 'warn'),
     patch: !words.has('no-patch'),
@@ -126,11 +124,6 @@ function parseLogLevel(text: string): LogLevel {
   const level = LOG_LEVELS.find(each => each === text)
   if (level === undefined) throw new UserError(`--log-level: ${text} is none of ${LOG_LEVELS.join(', ')}`)
   return level
-}
-
-function parseNetwork(kind: string): 'none' | 'host' | 'sandbox' {
-  if (kind === 'none' || kind === 'host' || kind === 'sandbox') return kind
-  throw new UserError(`--network: ${kind} is none of 'none', 'host' and 'sandbox'`)
 }
 
 function parseSize(text: string): number {

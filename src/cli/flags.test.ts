@@ -17,6 +17,14 @@ test('flags: each form of a flag gives its value', () => {
   assert.equal(parseWords(FLAGS, ['-d', '--detach=false'])!.has('detach'), false)
 })
 
+test('flags: several of them are known in the order in which they were given', () => {
+  const words = parseWords(FLAGS, ['-e', 'A', '--bundle', '/x', '-d', '--env=B'])!
+  assert.deepEqual(
+    words.inOrder('bundle', 'env').map(({ name, value }) => name + value),
+    ['envA', 'bundle/x', 'envB'],
+  )
+})
+
 test('flags: what follows the first other word is the verb’s, unless flags may stand anywhere', () => {
   const words = ['-d', 'id', '--bundle', '/x']
   assert.deepEqual(parseWords(FLAGS, words)!.rest, ['id', '--bundle', '/x'])

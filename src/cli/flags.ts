@@ -27,14 +27,22 @@ export interface Verb {
   run(words: Words, globals: Words): Promise<number> | number
 }
 
+export interface GivenFlag {
+  readonly name: string
+  readonly value: string
+}
+
 /** A verb's part of the command line, taken apart. */
 export class Words {
   readonly #values: Map<string, string[]>
+  readonly #given: readonly GivenFlag[]
   /** Behind the flags. */
   readonly rest: readonly string[]
 
-  constructor(values: Map<string, string[]>, rest: readonly string[]) {
+  /** `given`: the flags with values, in their order. */
+  constructor(values: Map<string, string[]>, rest: readonly string[], given: readonly GivenFlag[] = []) {
     this.#values = values
+    this.#given = given
     this.rest = rest
   }
 
@@ -48,12 +56,17 @@ export class Words {
   all(flag: string): readonly string[] {
     return this.#values.get(flag) ?? []
   }
+  /** Several flags, in the order in which they were given. */
+  inOrder(...flags: readonly string[]): readonly GivenFlag[] {
+    return this.#given.filter(({ name }) => flags.includes(name))
+  }
 }
 
 /** Takes `words` apart; undefined where they ask for help. Throws UserError for what `flags` do not have. */
 export function parseWords(flags: Flags, words: readonly string[], anywhere = false): Words | undefined {
   const values = new Map<string, string[]>()
   const rest: string[] = []
+  const given: GivenFlag[] = []
   let at = 0
   while (at < words.length) {
     const word = words[at++]
@@ -64,8 +77,8 @@ export function parseWords(flags: Flags, words: readonly string[], anywhere = fa
       break
     }
     if (word === '--help' || word === '-h') return undefined
-    const [given, attached] = splitFlag(word)
-    const name = word.startsWith('--') ? given : longName(flags, given)
+    const [short, attached] = splitFlag(word)
+    const name = word.startsWith('--') ? short : longName(flags, short)
     const flag = Object.hasOwn(flags, name) ? flags[name] : undefined
     if (flag === undefined) throw new UserError(`unknown option ${word}; --help lists them`)
     if (flag.value === undefined) {
@@ -77,8 +90,9 @@ export function parseWords(flags: Flags, words: readonly string[], anywhere = fa
     const value = attached ?? words[at++]
     if (value === undefined) throw new UserError(`--${name} needs a value: ${flag.value}`)
     values.set(name, [...(values.get(name) ?? []), value])
+    given.push({ name, value })
   }
-  return new Words(values, [...rest, ...words.slice(at)])
+  return new Words(values, [...rest, ...words.slice(at)], given)
 }
 
 /** The name without its dashes, and what stands behind '='. */

@@ -2,12 +2,13 @@
 import { join } from 'node:path'
 import { isHostRoot } from '../oci/host-root.ts'
 import type { RuntimeOptions } from '../oci/runtime.ts'
+import { DEFAULT_NETWORK } from '../sandbox/options.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Flags, Words } from './flags.ts'
 import { packageRoot } from './package-root.ts'
 
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const
-const NETWORKS = ['host', 'none'] as const
+const NETWORKS = ['sandbox', 'host', 'none'] as const
 
 export const GLOBAL_FLAGS: Flags = {
   version: { short: 'v', help: 'print the version' },
@@ -19,7 +20,10 @@ export const GLOBAL_FLAGS: Flags = {
   'debug-log': { value: 'FILE', help: "where sandboxes log; 'DIR/': to a file per container in it" },
   strace: { help: "trace the containers' system calls to the debug log" },
   'systemd-cgroup': { help: "make cgroups by systemd: linux.cgroupsPath is 'SLICE:PREFIX:NAME'" },
-  network: { value: 'KIND', help: "'host' (if absent): the network of the container's namespace; 'none'" },
+  network: {
+    value: 'KIND',
+    help: "whose sockets containers have: 'sandbox' (if absent): a network stack of the sandbox's own; 'host': those of the host's kernel, in the container's network namespace; 'none'",
+  },
   platform: { value: 'NAME', help: "how guest code is run: 'systrap' is the one there is" },
   rootless: { value: 'BOOL', help: 'taken for compatibility; root or not is found out' },
 }
@@ -33,7 +37,7 @@ export function runtimeOptions(globals: Words): RuntimeOptions {
     packageRoot: packageRoot(),
     root: globals.last('root') ?? defaultRoot(),
     systemdCgroup: globals.has('systemd-cgroup'),
-    network: network(globals),
+    network: oneOf(globals, 'network', NETWORKS, DEFAULT_NETWORK),
     logLevel: level,
     debugLog: globals.last('debug-log'),
     strace: globals.has('strace'),
@@ -45,13 +49,6 @@ function defaultRoot(): string {
   const runtime = process.env.XDG_RUNTIME_DIR
   if (isHostRoot()) return '/run/caisson'
   return runtime ? join(runtime, 'caisson') : `/tmp/caisson-${process.geteuid!()}`
-}
-
-function network(globals: Words): 'host' | 'none' {
-  if (globals.last('network') === 'sandbox') {
-    throw new UserError("--network=sandbox is not there yet: 'host' or 'none'")
-  }
-  return oneOf(globals, 'network', NETWORKS, 'host')
 }
 
 function oneOf<T extends string>(globals: Words, flag: string, values: readonly T[], absent: T): T {

@@ -1,6 +1,6 @@
 /** `caisson sandbox`: what the launcher runs for containers (src/sandbox/launch.ts). It is not for people to call. */
 import { writeSync } from 'node:fs'
-import type { LogLevel, SentrySettings } from '../sandbox/options.ts'
+import type { ContainerNetwork, LogLevel, SentrySettings } from '../sandbox/options.ts'
 import { serveContainers } from '../sandbox/serve.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { type Flags, parseWords, type Verb, type Words } from './flags.ts'
@@ -11,7 +11,7 @@ const REPORT_FD = 5
 
 /** Some come late (awaitSettings). */
 const FLAGS: Flags = {
-  network: { value: 'KIND', help: "'host' or 'none'" },
+  network: { value: 'KIND', help: "'sandbox', 'host' or 'none'" },
   strace: { help: 'log each system call' },
   'log-level': { value: 'LEVEL', help: 'what to log' },
   'no-patch': { help: 'do not rewrite system call instructions' },
@@ -23,7 +23,7 @@ export const sandboxVerb: Verb = {
   flags: FLAGS,
   async run(words) {
     try {
-      const network = words.last('network') === 'host' ? 'host' : 'none'
+      const network = (words.last('network') ?? 'none') as ContainerNetwork
       const options = {
         ...settings(words),
         packageRoot: packageRoot(),

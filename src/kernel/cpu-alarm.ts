@@ -1,9 +1,10 @@
 /**
  * Deadlines in CPU time. Nothing tells the kernel when a thread has run for so long; but CPU time can't pass faster than
  * real time times the number of threads, so it looks again at the earliest moment at which it could have.
+ * What a thread has used is known exactly only while it stands still: one that runs beside others is stopped for the look.
  */
 import { cpuTimeOf } from './clocks.ts'
-import type { Task } from './task.ts'
+import { RUNNING, type Task } from './task.ts'
 import { ThreadGroup } from './thread-group.ts'
 import { type Expiry, Timer } from './timers.ts'
 
@@ -27,11 +28,11 @@ export class CpuAlarm implements Expiry {
   }
 
   arm(at: number): void {
-    this.at = at
+    this.#set(at)
     this.#look()
   }
   cancel(): void {
-    this.at = Number.POSITIVE_INFINITY
+    this.#set(Number.POSITIVE_INFINITY)
     this.#target.kernel.timers.cancel(this.#timer)
   }
   /** CPU time left, ns. */
@@ -40,12 +41,27 @@ export class CpuAlarm implements Expiry {
   }
 
   expired(): void {
-    if (this.remaining > 0) {
-      this.#look()
-      return
-    }
-    this.at = Number.POSITIVE_INFINITY
+    if (this.check()) return
+    const target = this.#target
+    if (!(target instanceof ThreadGroup) && target.group.live > 1 && isWorking(target)) target.thread.kick()
+    this.#look()
+  }
+
+  /** Whether it was due. */
+  check(): boolean {
+    if (this.remaining > 0) return false
+    this.cancel()
     this.#owner.cpuExpired()
+    return true
+  }
+
+  #set(at: number): void {
+    this.at = at
+    const target = this.#target
+    if (target instanceof ThreadGroup) return
+    target.cpuAlarms ??= new Set()
+    if (at === Number.POSITIVE_INFINITY) target.cpuAlarms.delete(this)
+    else target.cpuAlarms.add(this)
   }
 
   #look(): void {
@@ -58,4 +74,14 @@ export class CpuAlarm implements Expiry {
       this.#target instanceof ThreadGroup ? Math.min(this.#target.live, kernel.platform.cpuCount) : 1
     kernel.timers.add(this.#timer, kernel.now() + Math.max(this.remaining / Math.max(threads, 1), MIN_PERIOD))
   }
+}
+
+/** A thread was stopped, maybe for this: what it has used is known now. */
+export function checkCpuAlarms(task: Task): void {
+  if (task.cpuAlarms !== undefined) for (const alarm of [...task.cpuAlarms]) alarm.check()
+}
+
+/** Whether it runs guest code now; one that waits by itself in the host's kernel uses no CPU time. */
+export function isWorking(task: Task): boolean {
+  return task.state === RUNNING && task.thread.native?.current() === undefined
 }

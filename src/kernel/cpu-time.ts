@@ -1,6 +1,7 @@
 /**
- * CPU time and rusage. The platform counts CPU time, of a whole address space and of stopped threads; all of it is shown as
- * user time, since the time that the sentry works for a task is not measured per task.
+ * CPU time and rusage. The platform counts CPU time, of a whole address space and of stopped threads. Of a process it is shown
+ * as user and system time in the proportion that the host gives (as cputime_adjust does), of a thread all as user time; the time
+ * that the sentry works for a task is not measured per task.
  *
  * A process that has its address space to itself (`ownsSpace`) has used what its space has, plus what it used before its
  * last exec. One that shares its parent's (vfork) is the sum of its threads.
@@ -57,7 +58,7 @@ export function taskCpuTime(task: Task): number {
 
 /** CPU time of all threads that the process has and had. */
 export function groupCpuTime(group: ThreadGroup): number {
-  let sum = group.ended.user
+  let sum = group.ended.user + group.ended.system
   if (group.live === 0) return sum
   const space = spaceCpuTime(group)
   if (space !== undefined) return sum + space
@@ -84,10 +85,33 @@ export function groupTotals(group: ThreadGroup): CpuTotals {
   const totals = newCpuTotals()
   addTotals(totals, group.ended)
   if (group.live === 0) return totals
-  totals.user = groupCpuTime(group)
-  totals.maxRss = Math.max(totals.maxRss, peakKiB(group.representative))
+  const { ended } = group
+  addSpace(totals, group, groupCpuTime(group) - ended.user - ended.system)
   for (const task of group.tasks) if (!task.ended) totals.voluntarySwitches += task.voluntarySwitches
   return totals
+}
+
+/** `time`: what the address space has used, and what the host has counted beside it. */
+function addSpace(totals: CpuTotals, group: ThreadGroup, time: number): void {
+  const { space } = group.representative.thread
+  const usage = group.ownsSpace && space.alive ? space.usage?.() : undefined
+  if (usage === undefined) {
+    totals.user += time
+    totals.maxRss = Math.max(totals.maxRss, peakKiB(group.representative))
+    return
+  }
+  const counted = usage.user + usage.system
+  const share = counted === 0 ? 0 : (time * usage.system) / counted
+  // Neither of the two is ever seen to go back.
+  let system = Math.max(group.shownSystem, share)
+  if (time - system < group.shownUser) system = time - group.shownUser
+  group.shownSystem = system
+  group.shownUser = time - system
+  totals.system += system
+  totals.user += time - system
+  totals.minorFaults += usage.minorFaults
+  totals.majorFaults += usage.majorFaults
+  totals.maxRss = Math.max(totals.maxRss, usage.peakPages * 4)
 }
 
 /** Called once when a thread ends, before its host thread goes and before it is counted as ended. */
@@ -95,9 +119,11 @@ export function accountEnd(task: Task): void {
   const { group } = task
   const { ended } = group
   ended.voluntarySwitches += task.voluntarySwitches
-  if (!group.ownsSpace || task.thread.space.cpuTime === undefined) ended.user += taskCpuTime(task)
-  else if (group.live === 1) ended.user += spaceCpuTime(group) ?? 0
-  if (group.live === 1) ended.maxRss = Math.max(ended.maxRss, peakKiB(task))
+  group.endedIo.add(task.io)
+  if (!group.ownsSpace || task.thread.space.cpuTime === undefined) {
+    ended.user += taskCpuTime(task)
+    if (group.live === 1) ended.maxRss = Math.max(ended.maxRss, peakKiB(task))
+  } else if (group.live === 1) addSpace(ended, group, spaceCpuTime(group) ?? 0)
 }
 
 /** Called when a task leaves its address space for another one (exec); it is the only thread. */
@@ -106,11 +132,11 @@ export function accountExec(task: Task): void {
   taskCpuTime(task)
   task.cpuTimeBefore = task.cpuTime
   const space = spaceCpuTime(group)
-  if (space !== undefined) group.ended.user += space
+  // Of what a vfork borrowed only the time was its own.
+  if (space !== undefined) addSpace(group.ended, group, space)
   else if (task.thread.space.cpuTime !== undefined) group.ended.user += task.cpuTime
-  // Not what a vfork borrowed.
-  if (group.ownsSpace) group.ended.maxRss = Math.max(group.ended.maxRss, peakKiB(task))
   group.ownsSpace = true
+  group.shownUser = group.shownSystem = 0
 }
 
 /** The most that was resident of its address space. */

@@ -2,6 +2,7 @@
 import { CAP_SYS_PTRACE } from '../abi/constants.ts'
 import type { Credentials, UserNamespace } from '../base/credentials.ts'
 import { forgetConstants } from './constant-calls.ts'
+import { domainOf } from './landlock/domain.ts'
 import type { Task } from './task.ts'
 
 /** Publishes changed credentials; the old ones stay with what was opened under them. */
@@ -34,6 +35,8 @@ function capsWithin(cred: Credentials, old: Credentials): boolean {
 export function mayInspect(task: Task, target: Task, fsIds: boolean): boolean {
   if (task.group === target.group) return true
   const { cred } = task
+  const domain = domainOf(cred)
+  if (domain !== undefined && domainOf(target.cred)?.isSelfOrBelow(domain) !== true) return false
   const uid = fsIds ? cred.fsuid : cred.uid
   const gid = fsIds ? cred.fsgid : cred.gid
   const other = target.cred
@@ -46,5 +49,16 @@ export function mayInspect(task: Task, target: Task, fsIds: boolean): boolean {
     gid === other.gid
   if (!same && !cred.capable(CAP_SYS_PTRACE, other.userNs)) return false
   if (target.dumpable !== 1 && !cred.capable(CAP_SYS_PTRACE, other.userNs)) return false
-  return other.permitted.subsetOf(cred.permitted) || cred.capable(CAP_SYS_PTRACE, other.userNs)
+  // Capabilities compare within a user namespace only (cap_ptrace_access_check).
+  const own = fsIds ? cred.effective : cred.permitted
+  const stronger = cred.userNs === other.userNs && other.permitted.subsetOf(own)
+  return stronger || cred.capable(CAP_SYS_PTRACE, other.userNs)
+}
+
+/** cap_ptrace_traceme: whether a parent may be made the tracer of its child by that one. */
+export function mayBeTracer(parent: Task, child: Task): boolean {
+  const { cred } = parent
+  const other = child.cred
+  if (cred.userNs === other.userNs && other.permitted.subsetOf(cred.permitted)) return true
+  return cred.capable(CAP_SYS_PTRACE, other.userNs)
 }

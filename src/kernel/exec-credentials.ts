@@ -36,8 +36,8 @@ interface FileCapabilities {
   readonly effective: boolean
 }
 
-/** `fsShared`: a process outside the thread group shares root and cwd, so that privileges must not be gained. */
-export function execCredentials(old: Credentials, file: File, fsShared: boolean): OrErrno<ExecCredentials> {
+/** `unsafe`: somebody outside the process could abuse privileges that it gains, so that it must not. */
+export function execCredentials(old: Credentials, file: File, unsafe: boolean): OrErrno<ExecCredentials> {
   const cred = old.clone()
   const mayGain = (file.path.mount.flags & MS_NOSUID) === 0
   if (mayGain && !old.noNewPrivs) takeSetIdBits(cred, file)
@@ -62,7 +62,7 @@ export function execCredentials(old: Credentials, file: File, fsShared: boolean)
   // Compared with what was effective: an id that was set already gains nothing.
   const setId = cred.euid !== old.euid || cred.egid !== old.egid
   const gained = !cred.permitted.subsetOf(old.permitted)
-  if ((setId || gained) && (old.noNewPrivs || fsShared)) {
+  if ((setId || gained) && (old.noNewPrivs || unsafe)) {
     if (old.noNewPrivs || !old.capable(CAP_SETUID)) {
       cred.euid = cred.uid
       cred.egid = cred.gid

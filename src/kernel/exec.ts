@@ -5,7 +5,16 @@
  *   startExec     asks the process's other threads to end; the execing task waits for that
  *   commitExec    the point of no return: new thread and memory, new credentials, what exec resets
  */
-import { MS_NOEXEC, O_RDONLY, RLIMIT_STACK, S_IFREG, SIGCHLD } from '../abi/constants.ts'
+import {
+  FAN_OPEN_EXEC,
+  FAN_OPEN_EXEC_PERM,
+  LANDLOCK_ACCESS_FS_EXECUTE,
+  MS_NOEXEC,
+  O_RDONLY,
+  RLIMIT_STACK,
+  S_IFREG,
+  SIGCHLD,
+} from '../abi/constants.ts'
 import { EACCES } from '../abi/errno.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { dropProgram, loadProgram, prepareProgram } from '../loader/program.ts'
@@ -13,16 +22,24 @@ import { Mm } from '../mm/mm.ts'
 import type { PlatformThread } from '../platform/platform.ts'
 import { REG_COUNT, REG_EFLAGS, REG_RIP, REG_RSP } from '../platform/platform.ts'
 import type { File } from '../vfs/file.ts'
+import { filePut } from '../vfs/file-ref.ts'
 import { LOOKUP_FOLLOW, lookup, openPath, type WalkContext } from '../vfs/namei.ts'
+import { askPermission, notifyFile } from '../vfs/notify.ts'
 import type { Path } from '../vfs/path.ts'
-import { MAY_EXEC, permission } from '../vfs/permission.ts'
+import { MAY_EXEC, MAY_READ, permission } from '../vfs/permission.ts'
+import { restrictedAccess } from '../vfs/restriction.ts'
 import { accountExec } from './cpu-time.ts'
 import { commitCredentials } from './credentials.ts'
 import { execCredentials } from './exec-credentials.ts'
 import { PendingExec } from './exec-state.ts'
-import { completeVfork } from './exit.ts'
+import { alone, completeVfork } from './exit.ts'
 import type { Kernel } from './kernel.ts'
+import { keyringsAtExec } from './keys/task-keyrings.ts'
+import { inTimeOfChildren } from './namespace-copy.ts'
+import type { TimeNamespace } from './namespaces.ts'
+import { cancelOperations } from './operation.ts'
 import { deletePosixTimers } from './posix-timer.ts'
+import { unlink } from './ptrace/tracee.ts'
 import type { Rlimits } from './rlimits.ts'
 import { releaseFutexes } from './robust-list.ts'
 import { killTask } from './signal.ts'
@@ -48,8 +65,10 @@ export interface ExecContext extends WalkContext {
   readonly kernel: Kernel
   readonly personality: number
   readonly rlimits: Rlimits
-  /** Somebody outside the process shares its root and working directory. */
-  readonly fsShared: boolean
+  /** Where the program will live. */
+  readonly timeNs: TimeNamespace
+  /** Privileges must not be gained: somebody outside shares root and working directory, or traces without the right to. */
+  readonly unsafe: boolean
   /**
    * Set by loadImage when Linux would have given up the old program by now: an error after that is the end of the
    * process, though here the old one could go on.
@@ -76,8 +95,20 @@ export function openExecutablePath(ctx: WalkContext, path: Path): OrErrno<File> 
   if (inode.type !== S_IFREG || (path.mount.flags & MS_NOEXEC) !== 0) return -EACCES
   const allowed = permission(ctx.cred, inode, MAY_EXEC)
   if (allowed < 0) return allowed
+  const restricted = restrictedAccess(ctx.cred, path, LANDLOCK_ACCESS_FS_EXECUTE)
+  if (restricted < 0) return restricted
+  const asked = askPermission(path, FAN_OPEN_EXEC_PERM)
+  if (asked !== 0) return asked
   // What may be executed may be read by the kernel, if not by the caller.
-  return openPath(ctx, path, O_RDONLY, true)
+  const file = openPath(ctx, path, O_RDONLY, true)
+  if (failed(file)) return file
+  const ready = file.prepareProgram()
+  if (ready === 0) {
+    notifyFile(file, FAN_OPEN_EXEC)
+    return file
+  }
+  filePut(file)
+  return ready
 }
 
 /** Takes over the reference to `request.file`. */
@@ -94,7 +125,7 @@ export function loadImage(ctx: ExecContext, request: ImageRequest): OrErrno<Pend
     open: path => openExecutable(ctx, undefined, path),
   })
   if (failed(program)) return program
-  const identity = execCredentials(ctx.cred, program.file, ctx.fsShared)
+  const identity = execCredentials(ctx.cred, program.file, ctx.unsafe)
   if (failed(identity)) {
     dropProgram(program)
     return identity
@@ -118,6 +149,7 @@ export function loadImage(ctx: ExecContext, request: ImageRequest): OrErrno<Pend
     personality,
     hwcap: kernel.platform.hwcap,
     hwcap2: kernel.platform.hwcap2,
+    vdso: !ctx.timeNs.isShifted,
     minSignalStack: kernel.platform.minSignalStack,
   })
   if (failed(loaded)) {
@@ -135,10 +167,10 @@ export function baseName(path: string): string {
 /** Whether the process has no other threads; if it has, they end, and `group.execWait` is woken when they have. */
 export function startExec(task: Task): boolean {
   const { group } = task
-  if (group.live === 1) return true
+  if (alone(task)) return true
   group.execTask = task
   for (const other of group.tasks) if (other !== task) killTask(other)
-  return group.live === 1
+  return alone(task)
 }
 
 /** The old program is gone. The registers are those of the new one's first instruction. */
@@ -148,6 +180,7 @@ export function commitExec(task: Task, next: PendingExec): void {
   group.execTask = undefined
   if (group.leader !== task) becomeLeader(task)
   releaseFutexes(task)
+  cancelOperations(task)
   switchSpace(task, next)
   completeVfork(task)
 
@@ -164,17 +197,26 @@ export function commitExec(task: Task, next: PendingExec): void {
   group.handlers.resetHandlers()
   task.signals.resetAltStack()
   deletePosixTimers(group)
+  keyringsAtExec(task)
   group.exitSignal = SIGCHLD
   group.hasExeced = true
   group.waits = false
   if (next.secure) task.personality &= ~PER_CLEAR_ON_SETID
-  const { euid, egid } = next.cred
-  const sameIdentity = euid === task.cred.uid && egid === task.cred.gid && !next.secure
+  task.dumpable = mayBeDumped(task) ? 1 : 0
+  // Whoever changes identity, or gains capabilities, is not dumpable either.
   commitCredentials(task, next.cred)
   if (next.secure) task.parentDeathSignal = 0
-  task.dumpable = sameIdentity ? 1 : 0
+  task.ns = inTimeOfChildren(task.ns)
+  task.ns.time.frozen = true
   task.setComm(next.comm)
   setStartRegisters(next.thread, next.loaded.entry, next.loaded.stackPointer)
+}
+
+/** begin_new_exec: who acts as another, or runs what it can't read, leaves no copy of that. */
+function mayBeDumped({ cred, mm }: Task): boolean {
+  if (cred.euid !== cred.uid || cred.egid !== cred.gid) return false
+  const program = mm.exeFile?.inode
+  return program === undefined || permission(cred, program, MAY_READ) === 0
 }
 
 /** All registers of a new program's first instruction. */
@@ -191,6 +233,7 @@ function becomeLeader(task: Task): void {
   const { group } = task
   const old = group.leader
   const ownPid = task.pid
+  unlink(old)
   old.pid.task = undefined
   task.pid = group.pid
   group.pid.task = task
@@ -205,7 +248,13 @@ function switchSpace(task: Task, next: PendingExec): void {
   const oldMm = task.mm
   accountExec(task)
   oldThread.owner = undefined
+  next.mm.coredumpFilter = oldMm.coredumpFilter
   if (oldMm.users > 1) oldThread.exit()
+  if (task.ptrace !== undefined) {
+    next.thread.space.setTraced?.(true)
+    task.ptrace.debug = undefined
+    task.group.stepTurns = undefined
+  }
   task.thread = next.thread
   next.thread.owner = task
   task.mm = next.mm

@@ -18,18 +18,27 @@ import { leaveCgroup } from './cgroup/cgroup.ts'
 import { forgetGroupConstants } from './constant-calls.ts'
 import { accountEnd } from './cpu-time.ts'
 import { cancelTimers } from './interval-timer.ts'
+import { releaseIpc } from './ipc/release.ts'
 import { leaveUndoList } from './ipc/sem.ts'
 import { childSignal, leaveStopCount } from './job-control.ts'
+import { dropKeyrings } from './keys/task-keyrings.ts'
+import { domainOf } from './landlock/domain.ts'
+import { forgetRings } from './operation.ts'
 import type { PidNamespace } from './pid.ts'
 import { deletePosixTimers } from './posix-timer.ts'
+import { stopAtEnd } from './ptrace/resume.ts'
+import { tracerSignal } from './ptrace/stop.ts'
+import { leaveTracees, unlink } from './ptrace/tracee.ts'
 import { releaseFutexes } from './robust-list.ts'
+import { forgetNotification } from './seccomp/notify.ts'
 import { disassociateTerminal, leaveProcessGroup, signalIfOrphaned } from './session.ts'
 import { killGroup, sendToGroup, userSignal } from './signal.ts'
+import type { SigInfo } from './signal-info.ts'
 import { NSIG } from './signal-state.ts'
 import { ENDED, type Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
-/** Set in a wait status when a core was, or would have been, dumped. */
+/** Set in a wait status when a core was dumped. */
 export const CORE_FLAG = 0x80
 
 /** All threads of the task's process end with this wait status (do_group_exit). */
@@ -41,8 +50,12 @@ export function endGroup(task: Task, status: number): void {
 
 /** One thread ends (do_exit). `status` counts if it is the leader and the group does not end as a whole. */
 export function endTask(task: Task, status: number): void {
-  if (task.ended) return
   const { group, kernel } = task
+  if (task.ended || group.coreDump?.join(task)) return
+  if (task.ptrace !== undefined && stopAtEnd(task, task.ptrace, status)) return
+  task.halt = undefined
+  task.ptrace?.debug?.end(task, false)
+  leaveTracees(task)
   task.passWakeOn()
   task.stopWaiting()
   if (group.execTask === task) group.execTask = undefined
@@ -50,9 +63,15 @@ export function endTask(task: Task, status: number): void {
   releaseFutexes(task)
   completeVfork(task)
 
+  forgetRings(task)
   task.exitStatus = status
   task.state = ENDED
   task.dropProgress()
+  dropKeyrings(task)
+  forgetNotification(task)
+  task.seccomp?.listener?.taskGone()
+  domainOf(task.cred)?.put()
+  task.dropRestartBlock()
   group.live--
   kernel.liveTasks--
   kernel.users.of(task.cred.uid).tasks--
@@ -71,13 +90,51 @@ export function endTask(task: Task, status: number): void {
   task.fs.put()
   task.ns.mnt.put()
   task.ns.net.runtime?.released()
+  releaseIpc(kernel, task.ns.ipc)
   reparentChildren(task)
 
-  if (task !== group.leader) releaseTask(task)
   if (group.live === 0) {
     kernel.trace?.ended(task, group.exiting ? group.exitStatus : group.leader.exitStatus)
     endProcess(group)
-  } else if (group.execTask !== undefined && group.live === 1) group.execWait.wakeAll()
+  }
+  if (task !== group.leader) tellOfEnd(task)
+  else wakeExec(group)
+}
+
+/**
+ * exit_notify, for a task that has ended: a thread is released, unless its tracer has yet to see that; the process's end is
+ * told with its leader's, when all other threads are gone. Called again when one of them, or a tracer, is.
+ */
+export function tellOfEnd(task: Task): void {
+  const { group, ptrace } = task
+  if (task !== group.leader) {
+    if (ptrace !== undefined) {
+      announceTo(ptrace.tracer, tracerSignal(task, ...howEnded(task.endStatus)))
+      return
+    }
+    releaseTask(task)
+    wakeExec(group)
+  }
+  const { leader } = group
+  if (!group.dead || group.zapping || group.tasks.length > 1) return
+  if (leader.ptrace?.isReparented(leader)) {
+    announceTo(leader.ptrace.tracer, tracerSignal(leader, ...howEnded(group.exitStatus)))
+  } else if (notifyParent(group)) releaseProcess(group)
+}
+
+function announceTo(tracer: Task, info: SigInfo): void {
+  sendToGroup(tracer.group, info)
+  tracer.group.childWait.wakeAll()
+}
+
+function wakeExec(group: ThreadGroup): void {
+  if (group.execTask !== undefined && alone(group.execTask)) group.execWait.wakeAll()
+}
+
+/** Nobody but it is left of its process, or only its leader, as a zombie. */
+export function alone(task: Task): boolean {
+  const { group } = task
+  return group.live === 1 && group.tasks.length <= (group.leader === task ? 1 : 2)
 }
 
 /** Gives back the host thread, and the address space if this was its last user. */
@@ -103,6 +160,7 @@ function endTimers(group: ThreadGroup): void {
 
 /** The thread id is free; the leader's stays until the process is waited for. */
 function releaseTask(task: Task): void {
+  unlink(task)
   const { tasks } = task.group
   const at = tasks.indexOf(task)
   if (at >= 0) tasks.splice(at, 1)
@@ -153,7 +211,7 @@ function announceEnd(group: ThreadGroup): void {
   signalIfOrphaned(group, group.parent, true)
   group.exitWait.wakeAll()
   group.kernel.processEnded?.(group)
-  if (notifyParent(group)) releaseProcess(group)
+  tellOfEnd(group.leader)
 }
 
 /** do_notify_parent: whether nobody is going to wait for it. */
@@ -169,13 +227,17 @@ function notifyParent(group: ThreadGroup): boolean {
   }
   // clone(2) takes any number in its flags' low byte; one that is no signal is not sent.
   if (signo > 0 && signo <= NSIG) {
-    const status = group.exitStatus
-    const signaled = (status & 0x7f) !== 0
-    const code = !signaled ? CLD_EXITED : (status & 0x80) !== 0 ? CLD_DUMPED : CLD_KILLED
-    sendToGroup(parent, childSignal(group, parent, signo, code, signaled ? status & 0x7f : status >>> 8))
+    sendToGroup(parent, childSignal(group, parent, signo, ...howEnded(group.exitStatus)))
   }
   parent.childWait.wakeAll()
   return reap
+}
+
+/** CLD_* and the exit code or signal of a wait status. */
+export function howEnded(status: number): [code: number, value: number] {
+  const signo = status & 0x7f
+  if (signo === 0) return [CLD_EXITED, (status >>> 8) & 0xff]
+  return [(status & CORE_FLAG) !== 0 ? CLD_DUMPED : CLD_KILLED, signo]
 }
 
 /**
@@ -189,6 +251,7 @@ function leavesOrphans(init: ThreadGroup): boolean {
 
 /** release_task: nothing of the process is left. */
 export function releaseProcess(group: ThreadGroup): void {
+  unlink(group.leader)
   group.parent?.children.delete(group)
   const { leader, pid } = group
   leader.pid.task = undefined
@@ -233,7 +296,7 @@ function moveToReaper(child: ThreadGroup, from: ThreadGroup): void {
   child.exitSignal = SIGCHLD
   child.orphan = true
   signalIfOrphaned(child, from, false)
-  if (child.dead && !child.zapping && notifyParent(child)) releaseProcess(child)
+  if (child.dead && child.leader.ptrace === undefined) tellOfEnd(child.leader)
 }
 
 /** The nearest ancestor that asked for orphans (PR_SET_CHILD_SUBREAPER), or the namespace's init. */

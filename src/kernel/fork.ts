@@ -18,13 +18,19 @@ import {
   CLONE_PARENT,
   CLONE_PARENT_SETTID,
   CLONE_PIDFD,
+  CLONE_PTRACE,
   CLONE_SETTLS,
   CLONE_SIGHAND,
   CLONE_SYSVSEM,
   CLONE_THREAD,
+  CLONE_UNTRACED,
   CLONE_VFORK,
   CLONE_VM,
+  PTRACE_EVENT_CLONE,
+  PTRACE_EVENT_FORK,
+  PTRACE_EVENT_VFORK,
   RLIMIT_NPROC,
+  SIGCHLD,
 } from '../abi/constants.ts'
 import { EAGAIN, EINVAL, ERESTARTNOINTR } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
@@ -35,9 +41,13 @@ import { type Cgroup, joinCgroup } from './cgroup/cgroup.ts'
 import { watchCpuLimit } from './cpu-limit.ts'
 import { endTask } from './exit.ts'
 import { shareUndoList } from './ipc/sem.ts'
+import { inheritKeyrings } from './keys/task-keyrings.ts'
+import { domainOf } from './landlock/domain.ts'
 import { copyNamespaces, newUserNamespace } from './namespace-copy.ts'
 import type { NsProxy } from './namespaces.ts'
 import type { Pid } from './pid.ts'
+import { wants } from './ptrace/stop.ts'
+import { followChild, unlink } from './ptrace/tracee.ts'
 import { returnToGuest } from './return-to-guest.ts'
 import { moveToProcessGroup } from './session.ts'
 import { TaskSignals } from './signal-state.ts'
@@ -139,6 +149,7 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   if ((flags & (CLONE_VM | CLONE_VFORK)) !== CLONE_VM) copyAltStack(parent, signals)
 
   const child = new Task(kernel, group, pid, thread, mm, fds, parts.fs, parts.cred, parts.ns, signals)
+  child.ns.time.frozen = true
   group.tasks.push(child)
   group.live++
   if (group.leader === undefined) {
@@ -150,8 +161,12 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   kernel.users.of(child.cred.uid).tasks++
   child.comm = parent.comm
   child.personality = parent.personality
+  child.login = parent.login
   child.memoryPolicy = parent.memoryPolicy
   child.seccomp = parent.seccomp
+  child.seccomp?.listener?.taskAdded()
+  domainOf(child.cred)?.get()
+  inheritKeyrings(parent, child, (flags & CLONE_THREAD) !== 0)
   child.scheduling = parent.scheduling.inherited()
   child.timerSlack = child.defaultTimerSlack = parent.timerSlack
   child.trapNumber = parent.trapNumber
@@ -164,6 +179,10 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   if (request.stackPointer !== 0) thread.regs.put(REG_RSP, request.stackPointer)
   if ((flags & CLONE_SETTLS) !== 0) thread.setFsBase(request.tls)
   if ((flags & CLONE_CHILD_CLEARTID) !== 0) child.clearChildTid = request.childTid
+  if (parent.ptrace !== undefined) {
+    if (followEvent(parent, request) !== 0 || (flags & CLONE_PTRACE) !== 0) followChild(parent, child)
+    else if ((flags & CLONE_VM) === 0) thread.space.setTraced?.(false)
+  }
   const status = publishIds(parent, child, request)
   if (status < 0) {
     discard(child)
@@ -173,9 +192,22 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   return child
 }
 
+/** The PTRACE_EVENT_* by which the parent's tracer wants to hear of such a child, and trace it; 0 if it does not. */
+export function followEvent(parent: Task, { flags, exitSignal }: CloneRequest): number {
+  if (parent.ptrace === undefined || (flags & CLONE_UNTRACED) !== 0) return 0
+  const event =
+    (flags & CLONE_VFORK) !== 0
+      ? PTRACE_EVENT_VFORK
+      : exitSignal !== SIGCHLD
+        ? PTRACE_EVENT_CLONE
+        : PTRACE_EVENT_FORK
+  return wants(parent, event) ? event : 0
+}
+
 /** Undoes a child that never ran: nobody hears of it. */
 function discard(child: Task): void {
   const { group } = child
+  unlink(child)
   if (group.leader === child) {
     group.parent?.children.delete(group)
     group.parent = undefined

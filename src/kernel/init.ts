@@ -51,7 +51,15 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
   const file = openExecutable(walk, undefined, request.path)
   if (failed(file)) return file
   const image = loadImage(
-    { ...walk, kernel, personality: request.personality ?? 0, rlimits, fsShared: false, pastReturn: false },
+    {
+      ...walk,
+      kernel,
+      personality: request.personality ?? 0,
+      rlimits,
+      timeNs: ns.time,
+      unsafe: false,
+      pastReturn: false,
+    },
     {
       file,
       path: request.path,
@@ -69,6 +77,7 @@ export function startProcess(kernel: Kernel, request: InitRequest): OrErrno<Task
   }
   setStartRegisters(image.thread, image.loaded.entry, image.loaded.stackPointer)
   task.personality = request.personality ?? 0
+  ns.time.frozen = true
   request.prepare?.(task)
   if (request.held === true) hold(task)
   else returnToGuest(task, NO_RESULT)

@@ -1,9 +1,10 @@
 /** setitimer(2): the three interval timers of a process. Made at the first use, cancelled when the process ends. */
 import { ITIMER_PROF, ITIMER_REAL, ITIMER_VIRTUAL, SIGALRM, SIGPROF, SIGVTALRM } from '../abi/constants.ts'
 import { cpuTimeOf } from './clocks.ts'
-import { CpuAlarm } from './cpu-alarm.ts'
+import { CpuAlarm, isWorking } from './cpu-alarm.ts'
 import { sendToGroup } from './signal.ts'
 import { kernelSignal } from './signal-info.ts'
+import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 import { type Expiry, Timer } from './timers.ts'
 
@@ -57,6 +58,7 @@ class CpuIntervalTimer implements IntervalTimer {
   readonly #signo: number
   readonly #alarm: CpuAlarm
   #interval = 0
+  #turn = 0
 
   constructor(group: ThreadGroup, signo: number) {
     this.#group = group
@@ -75,8 +77,14 @@ class CpuIntervalTimer implements IntervalTimer {
   }
 
   cpuExpired(): void {
-    sendToGroup(this.#group, kernelSignal(this.#signo))
+    sendToGroup(this.#group, kernelSignal(this.#signo), this.#working())
     if (this.#interval > 0) this.#alarm.arm(cpuTimeOf(this.#group) + this.#interval)
+  }
+
+  /** Profilers count on it that the signal interrupts a thread that works; where several do, each in its turn. */
+  #working(): Task | undefined {
+    const working = this.#group.tasks.filter(isWorking)
+    return working[this.#turn++ % working.length]
   }
 }
 

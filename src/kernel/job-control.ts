@@ -1,12 +1,15 @@
 /**
- * Group stops. A stop signal taken by one thread asks all of them (`stopPending`) to stop on their way to guest code; when
- * the last one has, the process is stopped and its parent is told. SIGCONT, when it is sent, lets all go on.
+ * Group stops. A stop signal taken by one thread asks all of them (`jobctl`) to stop on their way to guest code; when the last
+ * one has, the process is stopped and its parent is told. SIGCONT, when it is sent, lets all go on but those that a
+ * tracer holds.
  */
 import { CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SIG_IGN, SIGCHLD, SIGCONT } from '../abi/constants.ts'
 import { groupTotals } from './cpu-time.ts'
 import { fromKernelId } from './id-map.ts'
+import { enterTrap, notifyTracer, trapNotify } from './ptrace/stop.ts'
 import { sendToGroup, wakeForSignal } from './signal.ts'
 import { SigInfo } from './signal-info.ts'
+import { JOBCTL_STOP_SIGNAL } from './signal-state.ts'
 import { STOPPED, type Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
@@ -14,18 +17,24 @@ import type { ThreadGroup } from './thread-group.ts'
 export function beginGroupStop(task: Task, signo: number): void {
   const group = task.group
   if (group.exiting || group.execTask !== undefined) return
-  group.stopSignal = signo
+  if (!group.stopped) group.stopSignal = signo
   group.stopsLeft = 0
   for (const each of group.tasks) {
     if (each.ended || each.signals.stopped) continue
-    each.signals.stopPending = signo
+    each.signals.jobctl = (each.signals.jobctl & ~JOBCTL_STOP_SIGNAL) | signo
     group.stopsLeft++
-    if (each !== task) wakeForSignal(each, false)
+    if (each === task) continue
+    if (each.ptrace?.seized) trapNotify(each)
+    wakeForSignal(each, false)
   }
 }
 
 /** `task`, on its way to guest code, stops there; `result` is given to the guest when it goes on. */
 export function enterStop(task: Task, result: number): void {
+  if (task.ptrace !== undefined) {
+    enterTrap(task, result)
+    return
+  }
   task.signals.stopped = true
   task.result = result
   task.state = STOPPED
@@ -35,20 +44,25 @@ export function enterStop(task: Task, result: number): void {
 
 /** One thread less to wait for: it has stopped, or ended. */
 export function leaveStopCount(task: Task): void {
-  if (task.signals.stopPending === 0) return
-  task.signals.stopPending = 0
-  const group = task.group
+  const { signals, group } = task
+  if ((signals.jobctl & JOBCTL_STOP_SIGNAL) === 0) return
+  signals.jobctl &= ~JOBCTL_STOP_SIGNAL
   if (group.stopsLeft === 0 || --group.stopsLeft > 0 || group.stopped) return
   group.stopped = true
   group.stopUnseen = true
   group.continueUnseen = false
-  notifyParent(group, CLD_STOPPED)
+  // A parent that traces its child hears of each thread's stop.
+  if (task.ptrace === undefined || task.ptrace.isReparented(task)) notifyParent(group, CLD_STOPPED)
 }
 
 /** SIGCONT was sent. */
 export function continueGroup(group: ThreadGroup): void {
   for (const task of group.tasks) {
-    task.signals.stopPending = 0
+    task.signals.jobctl &= ~JOBCTL_STOP_SIGNAL
+    if (task.ptrace?.seized) {
+      trapNotify(task)
+      wakeForSignal(task, false)
+    }
     if (!task.signals.stopped) continue
     task.signals.stopped = false
     task.kernel.makeRunnable(task)
@@ -60,6 +74,9 @@ export function continueGroup(group: ThreadGroup): void {
   group.stopUnseen = false
   group.continueUnseen = true
   notifyParent(group, why)
+  const { leader } = group
+  if (leader.ptrace?.isReparented(leader))
+    notifyTracer(leader, why, why === CLD_CONTINUED ? SIGCONT : group.stopSignal)
 }
 
 /** SIGCHLD about a stop or continue, and a wake for who waits. */

@@ -18,12 +18,16 @@ import type { FsType } from '../vfs/fs-type.ts'
 import type { MountNamespace } from '../vfs/mount.ts'
 import type { SuperBlock } from '../vfs/super-block.ts'
 import { Vfs } from '../vfs/vfs.ts'
+import type { CgroupProgram } from './bpf/cgroup-program.ts'
 import { Cgroup } from './cgroup/cgroup.ts'
+import { mayUseDevice } from './cgroup/device-guard.ts'
 import type { MemoryController } from './cgroup/memory.ts'
 import { type MemoryMeter, NO_METER } from './cgroup/memory-meter.ts'
 import { MemoryWatch } from './cgroup/memory-watch.ts'
+import type { CoreSettings } from './core-dump/core-name.ts'
 import { FutexTable } from './futex.ts'
 import { type InitRequest, startProcess } from './init.ts'
+import type { KeyStore } from './keys/key.ts'
 import { turn } from './loop.ts'
 import {
   CgroupNamespace,
@@ -35,6 +39,7 @@ import {
   TimeNamespace,
   UtsNamespace,
 } from './namespaces.ts'
+import type { Operation } from './operation.ts'
 import { PidNamespace } from './pid.ts'
 import { signalOwner } from './sigio.ts'
 import { killGroup } from './signal.ts'
@@ -106,6 +111,8 @@ export class Kernel {
   /** The top of the hierarchy, in which nobody is: containers' cgroups are its children. */
   readonly cgroups: Cgroup
   readonly memoryWatch: MemoryWatch
+  /** /proc/sys/kernel/core_pattern and core_uses_pid. */
+  readonly core: CoreSettings = { pattern: 'core', usesPid: false }
   /** Whose memory is what is made now. */
   readonly chargeTo = (): MemoryController => (this.current?.group.cgroup ?? this.cgroup.root).memory
   /** Set by who knows the host's processes. */
@@ -121,6 +128,25 @@ export class Kernel {
   current: Task | undefined = undefined
   /** Blocked tasks to try again, in order. */
   readonly runnable: Task[] = []
+  /** Operations to try again, in order. */
+  readonly operations: Operation[] = []
+
+  /** fs.aio-max-nr, and how many requests io_setup(2) has promised room for: fs.aio-nr. */
+  aioMaxRequests = 65536
+  aioRequests = 0
+  /** kernel.io_uring_disabled, kernel.io_uring_group. */
+  ioUringDisabled = 0
+  ioUringGroup = -1
+
+  /** /proc/sys/fs/fanotify. */
+  readonly fanotifyLimits = { maxQueuedEvents: 16384, maxUserGroups: 128, maxUserMarks: 192536 }
+  /** /proc/sys/fs/inotify. */
+  readonly inotifyLimits = { maxQueuedEvents: 16384, maxUserInstances: 128, maxUserWatches: 192536 }
+  /** keyrings(7). Made on first use by keysOf. */
+  keys: KeyStore | undefined = undefined
+  /** The eBPF programs that there are, by their ids. */
+  readonly bpfPrograms = new Map<number, CgroupProgram>()
+  lastBpfProgram = 0
 
   /** The file system of memfds and shared memory, which is mounted nowhere. Made by fs/memfd on first use. */
   shm: SuperBlock | undefined = undefined
@@ -133,6 +159,7 @@ export class Kernel {
   makePidFd: (opener: Task, target: Task, thread: boolean) => number = () => -ENOSYS
 
   #nextInum = FIRST_DYNAMIC_INUM
+  #nextLoginSession = 1
   readonly #orders = new WeakMap<object, number>()
   #nextOrder = 1
 
@@ -144,6 +171,8 @@ export class Kernel {
     this.log = options.log ?? silent
     this.vfs = new Vfs(host)
     this.vfs.signalOwner = signalOwner
+    this.vfs.mayUseDevice = (type, rdev, access) =>
+      this.current === undefined ? 0 : mayUseDevice(this.current.group.cgroup, type, rdev, access)
     this.anonFs = new AnonFs(this.vfs)
     this.mmContext = new MmContext(platform, host)
     this.futexes = new FutexTable(platform)
@@ -179,6 +208,11 @@ export class Kernel {
   /** The inode number of a new namespace. */
   newInum(): number {
     return this.#nextInum++
+  }
+
+  /** The audit subsystem's number of a login. */
+  newLoginSession(): number {
+    return this.#nextLoginSession++
   }
 
   /** A number for an object, by which kcmp(2) orders: the same for as long as it lives. */

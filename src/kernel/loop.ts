@@ -3,7 +3,7 @@
  * fires timers. Everything that a guest makes happen begins here and ends in return-to-guest.ts.
  */
 import { SEGV_MAPERR, SIGKILL, SIGSYS } from '../abi/constants.ts'
-import { BLOCK } from '../base/result.ts'
+import { BLOCK, PENDING } from '../base/result.ts'
 import { growDown } from '../mm/stack.ts'
 import {
   type PlatformThread,
@@ -15,17 +15,33 @@ import {
   STOP_SYSCALL,
   STOP_WAITED,
 } from '../platform/platform.ts'
-import { CORE_FLAG, endGroup, endTask } from './exit.ts'
+import { checkCpuAlarms } from './cpu-alarm.ts'
+import { endGroup, endTask } from './exit.ts'
 import { interruptedFutex } from './futex.ts'
+import { accountIo } from './io-account.ts'
 import type { Kernel } from './kernel.ts'
+import { enterKernel, resumeTraced, stepCode, stopAtEntry, stopAtExit } from './ptrace/resume.ts'
 import { returnToGuest } from './return-to-guest.ts'
+import { awaitReply } from './seccomp/notify.ts'
 import { admitCall } from './seccomp/seccomp.ts'
 import { forceSignal, killGroup } from './signal.ts'
 import { faultSignal } from './signal-info.ts'
-import { BLOCKED, IN_KERNEL, NATIVE_WAIT, NO_RESULT, RUNNING, STOPPED, type Task } from './task.ts'
+import {
+  BLOCKED,
+  DUMPING,
+  IN_KERNEL,
+  NATIVE_WAIT,
+  NO_RESULT,
+  RUNNING,
+  STOPPED,
+  type Task,
+  TRACED,
+} from './task.ts'
 
 /** X86_TRAP_PF: the only trap that sets cr2. */
 const PAGE_FAULT = 14
+/** X86_TRAP_DB: a single step. */
+const DEBUG_TRAP = 1
 
 /**
  * One round: what is runnable runs, due timers fire, and one stopped thread is served, for which it waits until
@@ -34,8 +50,10 @@ const PAGE_FAULT = 14
 export function turn(kernel: Kernel, until: number): boolean {
   runQueue(kernel)
   if (kernel.timers.next !== Number.POSITIVE_INFINITY) kernel.timers.expire(kernel.now())
+  if (kernel.operations.length > 0) runOperations(kernel)
   if (kernel.liveTasks === 0) return false
-  const deadline = kernel.runnable.length > 0 ? 0 : Math.min(until, kernel.timers.next)
+  const busy = kernel.runnable.length > 0 || kernel.operations.length > 0
+  const deadline = busy ? 0 : Math.min(until, kernel.timers.next)
   const thread = kernel.platform.next(deadline)
   if (thread === undefined) return false
   serve(thread, kernel.platform.stopReason)
@@ -52,16 +70,40 @@ function runQueue(kernel: Kernel): void {
     task.queued = false
     if (task.state === BLOCKED) {
       task.state = IN_KERNEL
-      attempt(task)
+      if (task.notification === undefined) attempt(task)
+      else awaitReply(task)
     } else if (task.state === STOPPED && !task.signals.stopped) {
       task.state = IN_KERNEL
       returnToGuest(task, task.result)
     } else if (task.state === STOPPED && task.signals.fatalPending(task)) {
       task.state = IN_KERNEL
       returnToGuest(task, NO_RESULT)
-    }
+    } else if (task.state === TRACED) resumeTraced(task)
+    else if (task.state === DUMPING) stepDump(task)
   }
   runnable.splice(0, count)
+}
+
+/** The next piece of a core dump. */
+function stepDump(task: Task): void {
+  const { coreDump } = task.group
+  try {
+    coreDump?.step()
+  } catch (error) {
+    reportBug(task, 'a core dump', error)
+    coreDump?.abort()
+  }
+}
+
+/** Tries the operations that were woken; what they wake meanwhile is for the next round. */
+function runOperations(kernel: Kernel): void {
+  for (const operation of kernel.operations.splice(0)) {
+    try {
+      operation.attempt()
+    } catch (error) {
+      operationFailed(operation.task, error)
+    }
+  }
 }
 
 function serve(thread: PlatformThread, reason: number): void {
@@ -73,6 +115,8 @@ function serve(thread: PlatformThread, reason: number): void {
     return
   }
   task.state = IN_KERNEL
+  if (task.ptrace !== undefined) enterKernel(task, task.ptrace, reason)
+  if (reason === STOP_KICK) checkCpuAlarms(task)
   if (reason === STOP_KICK || task.signals.fatalPending(task)) returnToGuest(task, NO_RESULT)
   else if (reason === STOP_SYSCALL) beginCall(task)
   else if (reason === STOP_FAULT) takeFault(task)
@@ -86,30 +130,42 @@ function beginCall(task: Task): void {
   task.callNumber = nr
   kernel.syscalls.decode(task, nr)
   kernel.trace?.enter(task)
+  if (task.ptrace !== undefined && stopAtEntry(task, task.ptrace)) return
   if (task.seccomp !== undefined && !admitCall(task, task.seccomp, nr)) return
   attempt(task)
 }
 
+/** The call that a tracer has seen, and may have changed; `answered`: it was asked by a filter. */
+export function enterCall(task: Task, answered: boolean): void {
+  task.kernel.syscalls.decode(task, task.callNumber)
+  if (task.seccomp !== undefined && !admitCall(task, task.seccomp, task.callNumber, answered)) return
+  attempt(task)
+}
+
 /** One try of the call in progress. */
-function attempt(task: Task): void {
+export function attempt(task: Task): void {
   const { kernel, signals } = task
   if (signals.fatalPending(task)) {
     returnToGuest(task, NO_RESULT)
     return
   }
   task.stopWaiting()
+  task.requests?.rewind()
   kernel.current = task
   task.thread.space.active = task.thread
   let result: number
   try {
     result = kernel.syscalls.run(task, task.callNumber)
+    if (result === PENDING) result = task.requests!.wait(task)
   } catch (error) {
     handlerFailed(task, error)
     return
   } finally {
     kernel.current = undefined
   }
-  if (task.ended) return
+  if (kernel.operations.length > 0) runOperations(kernel)
+  // It may have ended, or stand still for its tracer.
+  if (task.state !== IN_KERNEL) return
   if (result === BLOCK || result === NATIVE_WAIT) {
     if (task.uninterruptible ? !signals.fatalPending(task) : !signals.pendingUnblocked(task)) {
       if (result === NATIVE_WAIT) {
@@ -123,7 +179,14 @@ function attempt(task: Task): void {
     result = task.interruptedResult
     task.stopWaiting()
   }
-  kernel.trace?.exit(task, result)
+  finishCall(task, result)
+}
+
+/** The call is over. */
+export function finishCall(task: Task, result: number): void {
+  accountIo(task, result)
+  task.kernel.trace?.exit(task, result)
+  if (task.ptrace !== undefined && stopAtExit(task, task.ptrace, result)) return
   returnToGuest(task, result)
 }
 
@@ -133,7 +196,9 @@ function waitNatively(task: Task): void {
   trace?.blocked(task)
   task.dropProgress()
   task.state = RUNNING
-  task.thread.native!.start(task.nativeCall!, trace !== undefined)
+  // Where a tracer has looked, something else is in its place.
+  task.thread.regs.put(REG_RAX, task.callNumber)
+  task.thread.native!.start(task.nativeCall!, trace !== undefined || task.ptrace !== undefined)
   task.nativeCall = undefined
   // Whoever holds the process counted on its threads' way back to guest code, which this is not.
   if (task.group.holds !== 0) task.thread.kick()
@@ -146,31 +211,48 @@ function interruptedWait(task: Task): void {
   task.kernel.syscalls.decode(task, nr)
   const result = interruptedFutex(task)
   // Not every kick is for a signal: who traces is not told of those that change nothing.
-  if (task.signalPending()) task.kernel.trace?.exit(task, result)
-  returnToGuest(task, result)
+  if (task.signalPending()) finishCall(task, result)
+  else returnToGuest(task, result)
 }
 
 /** A wait is over, and somebody traces calls. */
 function finishWait(task: Task): void {
   const { regs } = task.thread
   const result = regs.hi(REG_RAX) === 0 ? regs.lo(REG_RAX) : regs.lo(REG_RAX) | 0
-  task.kernel.trace?.exit(task, result)
-  returnToGuest(task, result)
+  finishCall(task, result)
 }
 
 /** A bug in the kernel: the guest's process pays, the sandbox lives, the log says all that is known. */
 function handlerFailed(task: Task, error: unknown): void {
-  const { kernel } = task
+  reportBug(task, `${task.kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`, error)
+  if (!task.ended) endGroup(task, SIGSYS)
+}
+
+/** The same outside of a call: the process ends as by a signal, since its threads may be running. */
+function operationFailed(task: Task, error: unknown): void {
+  reportBug(task, 'an operation', error)
+  if (!task.ended) killGroup(task.group, SIGSYS)
+}
+
+function reportBug(task: Task, what: string, error: unknown): void {
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  const call = `${kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`
-  kernel.log.error(`bug: ${call} of ${task.comm} (pid ${task.tid}) failed in the kernel: ${trace}`)
-  if (!task.ended) endGroup(task, SIGSYS | CORE_FLAG)
+  task.kernel.log.error(`bug: ${what} of ${task.comm} (pid ${task.tid}) failed in the kernel: ${trace}`)
 }
 
 /** A fault of the guest's: the signal is the thread's own and can't be put off. */
 function takeFault(task: Task): void {
   const { fault } = task.thread
-  const { signo, code, addr } = fault
+  const { signo, addr } = fault
+  let { code } = fault
+  if (fault.trapno === DEBUG_TRAP) {
+    // A program that steps through itself must not get into code that is none of its own.
+    task.thread.space.setTraced?.(true)
+    if (task.ptrace !== undefined) code = stepCode(task, task.ptrace, code)
+    if (code === 0) {
+      returnToGuest(task, NO_RESULT)
+      return
+    }
+  }
   task.trapNumber = fault.trapno
   task.errorCode = fault.err
   if (fault.trapno === PAGE_FAULT) {

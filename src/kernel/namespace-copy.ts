@@ -8,6 +8,7 @@ import {
   CLONE_NEWPID,
   CLONE_NEWTIME,
   CLONE_NEWUTS,
+  CLONE_VM,
 } from '../abi/constants.ts'
 import { EINVAL, ENOSPC, EPERM } from '../abi/errno.ts'
 import { CapabilitySet, type Credentials, UserNamespace } from '../base/credentials.ts'
@@ -63,10 +64,10 @@ export function joinUserNamespace(old: Credentials, ns: UserNamespace): Credenti
  */
 export function copyNamespaces(task: Task, flags: number, cred: Credentials, fs: FsState): OrErrno<NsProxy> {
   const old = task.ns
+  const sharesMemory = (flags & CLONE_VM) !== 0
   if ((flags & NAMESPACE_FLAGS) === 0) {
     old.mnt.get()
-    if (old.timeForChildren === old.time) return old
-    return { ...old, time: old.timeForChildren }
+    return sharesMemory ? old : inTimeOfChildren(old)
   }
   const { userNs } = cred
   const { kernel } = task
@@ -78,6 +79,7 @@ export function copyNamespaces(task: Task, flags: number, cred: Credentials, fs:
     pidForChildren = new PidNamespace(pidForChildren, userNs, kernel.newInum())
   }
   const newTime = (flags & CLONE_NEWTIME) !== 0
+  const timeForChildren = newTime ? newTimeNamespace(old, userNs, kernel.newInum()) : old.timeForChildren
   return {
     mnt: (flags & CLONE_NEWNS) !== 0 ? old.mnt.clone(kernel.newInum(), userNs, fs) : old.mnt.get(),
     uts:
@@ -90,11 +92,18 @@ export function copyNamespaces(task: Task, flags: number, cred: Credentials, fs:
       (flags & CLONE_NEWCGROUP) !== 0
         ? new CgroupNamespace(userNs, kernel.newInum(), task.group.cgroup)
         : old.cgroup,
-    // A new time namespace is for the children only.
-    time: old.timeForChildren,
-    timeForChildren: newTime ? newTimeNamespace(old, userNs, kernel.newInum()) : old.timeForChildren,
+    time: sharesMemory ? old.time : timeForChildren,
+    timeForChildren,
     pidForChildren,
   }
+}
+
+/**
+ * timens_on_fork: into the time namespace that was made for children. Who shares its parent's memory, and with it the page
+ * of the clocks, gets there only with memory of its own: at exec.
+ */
+export function inTimeOfChildren(ns: NsProxy): NsProxy {
+  return ns.timeForChildren === ns.time ? ns : { ...ns, time: ns.timeForChildren }
 }
 
 function newTimeNamespace(old: NsProxy, userNs: UserNamespace, inum: number): TimeNamespace {

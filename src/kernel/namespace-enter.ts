@@ -5,6 +5,7 @@ import type { Credentials, UserNamespace } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
 import type { MountNamespace } from '../vfs/mount.ts'
 import { commitCredentials } from './credentials.ts'
+import { releaseIpc } from './ipc/release.ts'
 import { joinUserNamespace } from './namespace-copy.ts'
 import type {
   CgroupNamespace,
@@ -68,8 +69,10 @@ export function enterNamespaces(task: Task, choices: readonly NamespaceChoice[])
     task.fs.root = proxy.mnt.rootPath
     task.fs.cwd = proxy.mnt.rootPath
   }
+  const old = task.ns
   task.ns = proxy
   proxy.net.runtime?.released()
+  releaseIpc(task.kernel, old.ipc)
   if (cred !== task.cred) commitCredentials(task, cred)
   return 0
 }

@@ -49,6 +49,8 @@ export class IpcNamespace {
   readonly sem: SemTable
   readonly msg: MessageTable
   readonly shm: ShmTable
+  /** Descriptors that keep it, beside tasks and mounts. */
+  holders = 0
   /** The super block of POSIX message queues, made by fs/mqueue on first use. */
   mqueue: unknown = undefined
 
@@ -118,10 +120,17 @@ export class TimeNamespace {
   /** Added to the clocks, in ns. */
   monotonicOffset = 0
   boottimeOffset = 0
+  /** Somebody lives in it: the offsets stay. */
+  frozen = false
 
   constructor(userNs: UserNamespace, inum: number) {
     this.userNs = userNs
     this.inum = inum
+  }
+
+  /** Its clocks are not the host's, as the vDSO would show them. */
+  get isShifted(): boolean {
+    return this.monotonicOffset !== 0 || this.boottimeOffset !== 0
   }
 }
 

@@ -18,6 +18,8 @@ const MIN_IGNORED_PERIOD = 1e6
 const DELAYTIMER_MAX = 0x7fffffff
 
 export interface TimerEvent {
+  /** As timer_create was given it. */
+  readonly clockId: number
   /** SIGEV_*. */
   readonly notify: number
   readonly signo: number

@@ -2,47 +2,60 @@
  * The one way back to guest code (exit_to_user_mode): whatever ends, stops, restarts or diverts a task happens here.
  *
  * Called with a call's result, or NO_RESULT after a fault, a kick or when the registers are new. Ends with the
- * thread resumed, stopped, put on the run queue for a restart, or ended.
+ * thread resumed, stopped, put on the run queue for a restart, or ended. A traced task stops in the middle; then it comes
+ * back here with the signal that its tracer has seen, if it is to have it.
  */
 import { SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGKILL, SIGSTOP } from '../abi/constants.ts'
 import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../abi/errno.ts'
+import { NR } from '../abi/syscall-numbers.ts'
 import { REG_RAX, REG_RIP } from '../platform/platform.ts'
 import { pushSignalFrame } from './arch/x86-64/signal-frame.ts'
 import { hold } from './cgroup/freezer.ts'
-import { CORE_FLAG, endGroup, endTask } from './exit.ts'
+import { startCoreDump } from './core-dump/core-dump.ts'
+import { endGroup, endTask } from './exit.ts'
 import { beginGroupStop, enterStop } from './job-control.ts'
+import { leaveKernel, stopAtHandler, stopAtSignal } from './ptrace/resume.ts'
 import { forceSegv } from './signal.ts'
 import type { SigInfo } from './signal-info.ts'
 import { CORE_SIGNALS, IGNORED_SIGNALS, inMask, KERNEL_ONLY, STOP_SIGNALS } from './signal-set.ts'
 import type { SigAction } from './signal-state.ts'
-import { BLOCKED, NO_RESULT, RUNNING, type Task } from './task.ts'
+import { BLOCKED, IN_KERNEL, NO_RESULT, RUNNING, type Task } from './task.ts'
 
 /** Length of the syscall instruction. */
 const CALL_LENGTH = 2
 
-export function returnToGuest(task: Task, result: number): void {
+export function returnToGuest(task: Task, result: number, shown?: SigInfo): void {
   const signals = task.signals
   // The mask of a call with its own (ppoll, sigsuspend) stays for the handler that interrupts it, no longer.
   if (signals.maskSaved && !isInterrupted(result)) signals.restoreMask()
 
-  while (signals.pendingUnblocked(task)) {
+  while (shown !== undefined || signals.pendingUnblocked(task)) {
     if (task.group.exiting || signals.killed) {
-      endTask(task, task.group.exitStatus)
+      endTask(task, task.group.exiting ? task.group.exitStatus : SIGKILL)
       return
     }
-    if (signals.stopPending !== 0) {
-      enterStop(task, result)
-      return
+    let info = shown
+    shown = undefined
+    if (info === undefined) {
+      if (signals.jobctl !== 0) {
+        enterStop(task, result)
+        return
+      }
+      info = dequeueSignal(task)
+      if (info === undefined) continue
+      if (task.ptrace !== undefined && stopAtSignal(task, info, result)) return
     }
-    const info = dequeueSignal(task)
-    if (info === undefined) continue
     const action = task.group.handlers.action(info.signo)
     if (action.handler === SIG_IGN) continue
     task.kernel.trace?.signal(task, info)
-    if (action.handler === SIG_DFL) takeDefaultAction(task, info)
-    else {
+    if (action.handler === SIG_DFL) {
+      takeDefaultAction(task, info, result)
+      // It may have ended, or stand still to tell its tracer that it will.
+      if (task.state !== IN_KERNEL) return
+    } else {
       divert(task, info, action, result)
       result = NO_RESULT
+      if (task.ptrace !== undefined && stopAtHandler(task, task.ptrace)) return
     }
   }
   // Handlers that ran have taken the saved mask into their frame.
@@ -53,11 +66,19 @@ export function returnToGuest(task: Task, result: number): void {
     return
   }
   if (isRestart(result)) {
-    restart(task, result)
-    return
+    if (!task.restartsInGuest) {
+      restart(task, result)
+      return
+    }
+    restartInGuest(task, result)
+    result = NO_RESULT
   }
   task.callNumber = -1
   task.dropProgress()
+  if (task.ptrace !== undefined && !leaveKernel(task, task.ptrace)) {
+    task.result = result
+    return
+  }
   task.state = RUNNING
   if (result === NO_RESULT) task.thread.resume()
   else task.thread.resume(result)
@@ -84,7 +105,7 @@ export function takeSignal(queue: { take(signo: number): SigInfo }, signo: numbe
 }
 
 /** signal(7), 'Standard signals', column 'Action'. */
-function takeDefaultAction(task: Task, info: SigInfo): void {
+function takeDefaultAction(task: Task, info: SigInfo, result: number): void {
   const { group } = task
   const signo = info.signo
   if (inMask(IGNORED_SIGNALS, signo)) return
@@ -96,7 +117,7 @@ function takeDefaultAction(task: Task, info: SigInfo): void {
     beginGroupStop(task, signo)
     return
   }
-  endGroup(task, inMask(CORE_SIGNALS, signo) ? signo | CORE_FLAG : signo)
+  if (!inMask(CORE_SIGNALS, signo) || !startCoreDump(task, info, result)) endGroup(task, signo)
 }
 
 /** Puts a handler's frame in front of what the task was doing. */
@@ -106,6 +127,7 @@ function divert(task: Task, info: SigInfo, action: SigAction, result: number): v
     signals.killed = true
     return
   }
+  task.restartsInGuest = false
   if (result !== NO_RESULT) {
     if (result === -ERESTARTNOINTR || (result === -ERESTARTSYS && (action.flags & SA_RESTART) !== 0)) {
       thread.regs.put(REG_RAX, task.callNumber)
@@ -136,6 +158,21 @@ function restart(task: Task, result: number): void {
   if (result !== -ERESTART_RESTARTBLOCK) task.dropProgress()
   task.state = BLOCKED
   task.kernel.makeRunnable(task)
+}
+
+/** The same with a tracer, which sees the call once more: as Linux does it always. */
+function restartInGuest(task: Task, result: number): void {
+  task.restartsInGuest = false
+  const { regs } = task.thread
+  let nr = task.callNumber
+  if (result === -ERESTART_RESTARTBLOCK) {
+    task.dropRestartBlock()
+    task.restartBlock = { nr, args: [...task.args], progress: task.progress }
+    task.progress = undefined
+    nr = NR.restart_syscall
+  }
+  regs.put(REG_RAX, nr)
+  regs.put(REG_RIP, regs.get(REG_RIP) - CALL_LENGTH)
 }
 
 function isRestart(result: number): boolean {

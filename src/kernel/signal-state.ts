@@ -14,6 +14,14 @@ import type { UserAccount } from './user-account.ts'
 
 export const NSIG = 64
 
+// TaskSignals.jobctl.
+/** The signal of a group stop that the task has to join. */
+export const JOBCTL_STOP_SIGNAL = 0x7f
+/** Its tracer wants it to stop. */
+export const JOBCTL_TRAP_STOP = 0x80
+/** Its tracer is to be told that the process stopped or went on. */
+export const JOBCTL_TRAP_NOTIFY = 0x100
+
 /** struct sigaction. It never changes, so that all processes share those that they have in common. */
 export class SigAction {
   /** SIG_DFL, SIG_IGN or the handler's address. */
@@ -117,6 +125,11 @@ export class PendingSignals {
     return found
   }
 
+  /** The `n`th instance in the queue, from the oldest, which stays. */
+  peek(n: number): SigInfo | undefined {
+    return this.#queue[n]
+  }
+
   /** Forgets all instances of one signal. */
   flush(signo: number): void {
     if (!this.set.has(signo)) return
@@ -189,8 +202,8 @@ export class TaskSignals {
   maskSaved = false
   /** SIGKILL, or another thread's exec: the task ends before it runs guest code again. */
   killed = false
-  /** A group stop that this task has to join; the signal that began it. */
-  stopPending = 0
+  /** JOBCTL_*: what it has to do before guest code runs, besides signals. */
+  jobctl = 0
   /** It has joined one: it sleeps until SIGCONT. */
   stopped = false
 
@@ -205,8 +218,7 @@ export class TaskSignals {
     const shared = task.group.pending.set
     const blocked = this.blocked
     return (
-      (((own.lo | shared.lo) & ~blocked.lo) | ((own.hi | shared.hi) & ~blocked.hi) | this.stopPending) !==
-        0 ||
+      (((own.lo | shared.lo) & ~blocked.lo) | ((own.hi | shared.hi) & ~blocked.hi) | this.jobctl) !== 0 ||
       this.killed ||
       task.group.exiting
     )

@@ -20,7 +20,7 @@ import { continueGroup } from './job-control.ts'
 import { kernelSignal, layoutOf, SigInfo } from './signal-info.ts'
 import { CORE_SIGNALS, IGNORED_SIGNALS, inMask, KERNEL_ONLY, STOP_SIGNALS } from './signal-set.ts'
 import type { PendingSignals } from './signal-state.ts'
-import { BLOCKED, RUNNING, STOPPED, Task } from './task.ts'
+import { BLOCKED, RUNNING, STOPPED, Task, TRACED } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
 /** To one thread, or to a process. 0, or -EAGAIN when a queue limit is reached (real-time signals only). */
@@ -32,8 +32,9 @@ export function sendToTask(task: Task, info: SigInfo): Status {
   return send(task, task.group, task.signals.pending, info, false)
 }
 
-export function sendToGroup(group: ThreadGroup, info: SigInfo): Status {
-  return send(group.leader, group, group.pending, info, true)
+/** `first`: the thread that gets it if it wants it. */
+export function sendToGroup(group: ThreadGroup, info: SigInfo, first = group.leader): Status {
+  return send(first, group, group.pending, info, true)
 }
 
 /** The signal that `sender` sends with kill(2) (or tgkill(2)), as `receiver` sees it. */
@@ -61,7 +62,9 @@ export function forceSignal(task: Task, info: SigInfo): void {
     group.handlers.setAction(info.signo, action.toDefault())
     if (blocked) task.signals.blocked.delete(info.signo)
   }
-  if (blocked || ignored || action.handler === SIG_DFL) group.unkillable = false
+  // Who debugs a namespace's init does not want it dead.
+  if ((blocked || ignored || action.handler === SIG_DFL) && task.ptrace === undefined)
+    group.unkillable = false
   sendToTask(task, info)
 }
 
@@ -76,7 +79,10 @@ export function forceSegv(task: Task, failed: number): void {
 
 /** Ends the process as SIGKILL does; nothing is queued. */
 export function killGroup(group: ThreadGroup, status = SIGKILL): void {
-  if (group.exiting || group.dead) return
+  if (group.exiting || group.dead) {
+    group.coreDump?.abort()
+    return
+  }
   group.exiting = true
   group.exitStatus = status
   group.stopsLeft = 0
@@ -87,7 +93,7 @@ export function killGroup(group: ThreadGroup, status = SIGKILL): void {
 export function killTask(task: Task): void {
   if (task.ended) return
   task.signals.killed = true
-  task.signals.stopPending = 0
+  task.signals.jobctl = 0
   wakeForSignal(task, true)
 }
 
@@ -96,13 +102,15 @@ export function wakeForSignal(task: Task, fatal: boolean): void {
   if (task.state === RUNNING) task.thread.kick()
   else if (task.state === BLOCKED) {
     if (fatal || !task.uninterruptible) task.kernel.makeRunnable(task)
-  } else if (task.state === STOPPED && fatal) task.kernel.makeRunnable(task)
+  } else if ((task.state === STOPPED || task.state === TRACED) && fatal) task.kernel.makeRunnable(task)
 }
 
 /** Whether sending it to this process now has no effect at all. */
 export function isIgnored(task: Task, signo: number, forced: boolean): boolean {
   // A blocked signal may be unblocked with another action in place.
   if (task.signals.blocked.has(signo)) return false
+  // A tracer is shown even what is ignored.
+  if (task.ptrace !== undefined && signo !== SIGKILL) return false
   const group = task.group
   if (group.unkillable && group.handlers.action(signo).handler === SIG_DFL) {
     if (!(forced && inMask(KERNEL_ONLY, signo))) return true
@@ -118,7 +126,10 @@ function send(
   toGroup: boolean,
 ): Status {
   const signo = info.signo
-  if (group.exiting || group.dead || (!toGroup && task.ended)) return 0
+  if (group.exiting || group.dead || (!toGroup && task.ended)) {
+    if (signo === SIGKILL) group.coreDump?.abort()
+    return 0
+  }
   const forced = info.fromKernel || (info.pid === 0 && carriesSender(info))
   takeStopEffects(group, signo)
   if (isIgnored(task, signo, forced)) return 0
@@ -160,7 +171,8 @@ function wakeOne(target: Task, group: ThreadGroup, signo: number, toGroup: boole
   if (wants(target, signo)) chosen = target
   else if (toGroup) chosen = group.tasks.find(task => wants(task, signo))
   if (chosen === undefined) return
-  if (isFatal(group, signo) && !chosen.signals.waitingFor.has(signo)) {
+  const shown = chosen.ptrace !== undefined && signo !== SIGKILL
+  if (isFatal(group, signo) && !shown && !chosen.signals.waitingFor.has(signo)) {
     if (signo === SIGKILL || !inMask(CORE_SIGNALS, signo)) {
       killGroup(group, signo)
       return
@@ -173,7 +185,7 @@ function wants(task: Task, signo: number): boolean {
   if (task.ended) return false
   const signals = task.signals
   if (signals.blocked.has(signo) && !signals.waitingFor.has(signo)) return false
-  return signo === SIGKILL || !task.signals.stopped
+  return signo === SIGKILL || !(task.signals.stopped || task.state === TRACED)
 }
 
 function isFatal(group: ThreadGroup, signo: number): boolean {

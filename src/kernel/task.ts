@@ -18,13 +18,22 @@ import { type WaitEntry, type Waiter, WaitQueue } from '../base/wait-queue.ts'
 import type { Mm } from '../mm/mm.ts'
 import type { NativeCall, PlatformThread } from '../platform/platform.ts'
 import type { FdTable } from '../vfs/fd-table.ts'
+import type { File } from '../vfs/file.ts'
 import type { WalkContext } from '../vfs/namei.ts'
 import type { FsState } from '../vfs/path.ts'
+import type { CpuAlarm } from './cpu-alarm.ts'
+import { IoCounts } from './io-account.ts'
 import type { UndoList } from './ipc/sem.ts'
 import type { Kernel } from './kernel.ts'
+import type { TaskKeyrings } from './keys/task-keyrings.ts'
 import type { NsProxy } from './namespaces.ts'
+import type { Operation } from './operation.ts'
 import type { Pid, PidNamespace } from './pid.ts'
+import type { Halt } from './ptrace/stop.ts'
+import type { Tracee } from './ptrace/tracee.ts'
+import type { RequestLog } from './request-log.ts'
 import { Scheduling } from './scheduling.ts'
+import type { Notification } from './seccomp/listener.ts'
 import type { Seccomp } from './seccomp/seccomp.ts'
 import { sendToTask, userSignal } from './signal.ts'
 import type { TaskSignals } from './signal-state.ts'
@@ -41,7 +50,18 @@ export const BLOCKED = 2
 export const STOPPED = 3
 /** Ended. */
 export const ENDED = 4
-export type TaskState = typeof RUNNING | typeof IN_KERNEL | typeof BLOCKED | typeof STOPPED | typeof ENDED
+/** Stopped for its tracer: `halt` says where. */
+export const TRACED = 5
+/** Ending, while its process is dumped. */
+export const DUMPING = 6
+export type TaskState =
+  | typeof RUNNING
+  | typeof IN_KERNEL
+  | typeof BLOCKED
+  | typeof STOPPED
+  | typeof ENDED
+  | typeof TRACED
+  | typeof DUMPING
 
 /**
  * What a handler returns when there is no result to store: the registers are new (rt_sigreturn, execve), or the
@@ -61,6 +81,13 @@ export abstract class HeldProgress {
 export interface Sleep {
   /** The task no longer waits. */
   cancel(): void
+}
+
+/** A call with a restart of its own that was interrupted and is to go on from guest code. */
+export interface RestartBlock {
+  readonly nr: number
+  readonly args: readonly number[]
+  readonly progress: unknown
 }
 
 export class Task implements Waiter, WalkContext, Expiry {
@@ -91,10 +118,19 @@ export class Task implements Waiter, WalkContext, Expiry {
   readonly args = [0, 0, 0, 0, 0, 0]
   /** What the handler keeps between tries of one call. */
   progress: unknown = undefined
+  /** What the call has asked of file systems that answer later; made by the first request. */
+  requests: RequestLog | undefined = undefined
   /** NATIVE_WAIT: the host call. */
   nativeCall: NativeCall | undefined = undefined
   /** STOPPED: the result that waits to be given to the guest. */
   result = NO_RESULT
+
+  /** The operation that is tried now in this task's name: what it would sleep on, it waits for by itself. */
+  operation: Operation | undefined = undefined
+  /** Those that end with the task. Made on first use. */
+  operations: Set<Operation> | undefined = undefined
+  /** io_uring: IORING_REGISTER_RING_FDS. Made on first use; each holds a reference. */
+  ringFiles: (File | undefined)[] | undefined = undefined
 
   // Sleep. All are empty when the task is not blocked.
   readonly #entries: WaitEntry[] = []
@@ -114,6 +150,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   robustList = 0
   /** System V semaphores: what is undone at the end. Made on first use. */
   semUndo: UndoList | undefined = undefined
+  /** Thread, process and session keyring. Made on first use. */
+  keyrings: TaskKeyrings | undefined = undefined
   /** The parent of a vfork waits here until this task execs or ends. */
   readonly vforkWait = new WaitQueue()
   vforkDone = true
@@ -130,8 +168,20 @@ export class Task implements Waiter, WalkContext, Expiry {
   timerSlack = 50000
   defaultTimerSlack = 50000
   personality = 0
+  /** Who logged in, for audit; undefined: nobody did. */
+  login: { readonly uid: number; readonly session: number } | undefined = undefined
+  /** By whom it is traced; the stop that its tracer sees; whom it traces. */
+  ptrace: Tracee | undefined = undefined
+  halt: Halt | undefined = undefined
+  tracees: Set<Task> | undefined = undefined
+  /** A tracer has seen the interrupted call: it starts anew at its instruction, with what is in the registers now. */
+  restartsInGuest = false
+  /** What restart_syscall(2) goes on with. */
+  restartBlock: RestartBlock | undefined = undefined
   /** What it may still call; undefined until it restricts itself. */
   seccomp: Seccomp | undefined = undefined
+  /** Its call waits for a seccomp listener's decision. */
+  notification: Notification | undefined = undefined
   /** set_mempolicy(2): a mode with its flags, and nodes as bits. */
   memoryPolicy: { readonly mode: number; readonly nodes: number } = { mode: 0, nodes: 0 }
   scheduling = new Scheduling()
@@ -142,13 +192,20 @@ export class Task implements Waiter, WalkContext, Expiry {
 
   /** What it ended with; the leader's counts if the process did not end as a whole. */
   exitStatus = 0
+  /** As wait(2) shows that it ended. */
+  get endStatus(): number {
+    return this.group.exiting ? this.group.exitStatus : this.exitStatus
+  }
 
   // Accounting.
   readonly startTime: number
   voluntarySwitches = 0
+  readonly io = new IoCounts()
   /** CPU time in ns of host threads that it had before an exec, and what is known of it in all. */
   cpuTimeBefore = 0
   cpuTime = 0
+  /** Those that wait for CPU time of this thread; made on first use. */
+  cpuAlarms: Set<CpuAlarm> | undefined = undefined
 
   constructor(
     kernel: Kernel,
@@ -200,6 +257,7 @@ export class Task implements Waiter, WalkContext, Expiry {
    * first of several queues. `interrupted` is the call's result when a signal comes first. Returns BLOCK.
    */
   block(queue: WaitQueue, interrupted = -ERESTARTSYS, events = 0, exclusive = false): number {
+    if (this.operation !== undefined) return this.operation.block(queue, events, exclusive)
     this.#entries.push(queue.add(this, events, exclusive))
     this.interruptedResult = interrupted
     return BLOCK
@@ -207,6 +265,7 @@ export class Task implements Waiter, WalkContext, Expiry {
 
   /** Sleep until `sleep`'s owner calls kernel.makeRunnable; goes with `blockUntil`. Returns BLOCK. */
   blockOn(sleep: Sleep, interrupted = -ERESTARTSYS): number {
+    if (this.operation !== undefined) return this.operation.blockOn(sleep)
     this.#sleeps.push(sleep)
     this.interruptedResult = interrupted
     return BLOCK
@@ -214,6 +273,7 @@ export class Task implements Waiter, WalkContext, Expiry {
 
   /** Sleep until a point of the monotonic clock at the latest; goes with or without `block`. Returns BLOCK. */
   blockUntil(deadline: number, interrupted = this.interruptedResult): number {
+    if (this.operation !== undefined) return this.operation.blockUntil(deadline)
     this.deadline = deadline
     this.interruptedResult = interrupted
     return BLOCK
@@ -270,8 +330,18 @@ export class Task implements Waiter, WalkContext, Expiry {
     this.uninterruptible = false
   }
 
+  /** There is nothing more to go on with for restart_syscall(2). */
+  dropRestartBlock(): void {
+    if (this.restartBlock?.progress instanceof HeldProgress) this.restartBlock.progress.end()
+    this.restartBlock = undefined
+  }
+
   /** The call is over, or starts anew: what its handler kept goes. */
   dropProgress(): void {
+    if (this.requests !== undefined) {
+      this.requests.end()
+      this.requests = undefined
+    }
     const progress = this.progress
     if (progress === undefined) return
     this.progress = undefined

@@ -8,13 +8,16 @@
  */
 import { WaitQueue } from '../base/wait-queue.ts'
 import type { Cgroup } from './cgroup/cgroup.ts'
+import type { CoreDump } from './core-dump/core-dump.ts'
 import type { CpuLimit } from './cpu-limit.ts'
 import type { CpuTotals } from './cpu-time.ts'
 import { newCpuTotals } from './cpu-time.ts'
 import type { IntervalTimers } from './interval-timer.ts'
+import { IoCounts } from './io-account.ts'
 import type { Kernel } from './kernel.ts'
 import type { Pid } from './pid.ts'
 import type { PosixTimers } from './posix-timer.ts'
+import type { StepTurns } from './ptrace/debug-registers.ts'
 import type { Rlimits } from './rlimits.ts'
 import type { ProcessGroup, Session } from './session.ts'
 import { PendingSignals, type SignalHandlers } from './signal-state.ts'
@@ -57,6 +60,8 @@ export class ThreadGroup {
   exiting = false
   /** As wait(2) gives it. */
   exitStatus = 0
+  /** Its memory and registers are being written to a file before its threads end. */
+  coreDump: CoreDump | undefined = undefined
   /** All threads have ended. */
   dead = false
   /** The init of a pid namespace that waits for the others to go. */
@@ -79,7 +84,15 @@ export class ThreadGroup {
   stopUnseen = false
   continueUnseen = false
 
+  /** Threads whose tracer watches memory run by turns. Owned by ptrace/debug-registers.ts. */
+  stepTurns: StepTurns | undefined = undefined
+
   // Accounting.
+  /** What threads that ended have read and written. */
+  readonly endedIo = new IoCounts()
+  /** The times of its present address space as they were shown last (cpu-time.ts). */
+  shownUser = 0
+  shownSystem = 0
   /** No other process runs in its address space, as a vfork's child does in its parent's. */
   ownsSpace = true
   readonly startTime: number

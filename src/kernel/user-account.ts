@@ -11,6 +11,8 @@ export class UserAccount {
   messageQueueBytes = 0
   /** inotify instances and watches. */
   readonly inotify = { instances: 0, watches: 0 }
+  /** fanotify groups and marks. */
+  readonly fanotify = { groups: 0, marks: 0 }
 
   constructor(uid: number) {
     this.uid = uid

@@ -1,13 +1,16 @@
-/** Waiting for children: wait4(2), waitid(2). Finds what a waiter may have and takes it; never sleeps. */
+/**
+ * Waiting for children and traced tasks: wait4(2), waitid(2). Finds what a waiter may have and takes it; never sleeps.
+ *
+ * A tracer hears of each task that it traces, thread or process, and before the parent: a traced process's end reaches a
+ * parent that is somebody else when its tracer has waited for it.
+ */
 import {
   __WALL,
   __WCLONE,
   __WNOTHREAD,
   CLD_CONTINUED,
-  CLD_DUMPED,
-  CLD_EXITED,
-  CLD_KILLED,
   CLD_STOPPED,
+  CLD_TRAPPED,
   P_ALL,
   P_PID,
   SIGCHLD,
@@ -19,8 +22,10 @@ import {
 } from '../abi/constants.ts'
 import { ECHILD } from '../abi/errno.ts'
 import { addTotals, type CpuTotals, groupTotals, newCpuTotals } from './cpu-time.ts'
-import { releaseProcess } from './exit.ts'
+import { howEnded, releaseProcess, tellOfEnd } from './exit.ts'
 import type { Pid } from './pid.ts'
+import { isHalted } from './ptrace/stop.ts'
+import { unlink } from './ptrace/tracee.ts'
 import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
@@ -47,59 +52,112 @@ export interface WaitOutcome {
 export function waitForChild(task: Task, request: WaitRequest): WaitOutcome | undefined | number {
   let eligible = false
   for (const child of task.group.children) {
-    if (!matches(task, child, request)) continue
+    if (!isChild(task, child, request) || !matches(child.leader, request)) continue
     eligible = true
-    const outcome = news(task, child, request.flags)
+    const { leader } = child
+    const own = leader.ptrace !== undefined && !leader.ptrace.isReparented(leader)
+    const outcome = own ? newsOfTracee(task, leader, request.flags) : news(task, child, request.flags)
     if (outcome !== undefined) return outcome
+  }
+  const tracers = (request.flags & __WNOTHREAD) !== 0 ? [task] : task.group.tasks
+  for (const tracer of tracers) {
+    if (tracer.tracees === undefined) continue
+    for (const tracee of tracer.tracees) {
+      if (!matches(tracee, request)) continue
+      eligible = true
+      const outcome = newsOfTracee(task, tracee, request.flags)
+      if (outcome !== undefined) return outcome
+    }
   }
   return eligible ? undefined : -ECHILD
 }
 
-function matches(task: Task, child: ThreadGroup, request: WaitRequest): boolean {
-  const { which, pid, flags } = request
+function isChild(task: Task, child: ThreadGroup, { flags }: WaitRequest): boolean {
   if ((flags & __WNOTHREAD) !== 0 && child.parentTask !== task) return false
-  if (which !== P_ALL) {
-    if (pid === undefined) return false
-    if ((which === P_PID ? child.pid : child.processGroup.pid) !== pid) return false
-  }
   if ((flags & __WALL) !== 0) return true
   return (child.exitSignal !== SIGCHLD) === ((flags & __WCLONE) !== 0)
 }
 
+function matches(target: Task, { which, pid }: WaitRequest): boolean {
+  if (which === P_ALL) return true
+  return pid !== undefined && (which === P_PID ? target.pid : target.group.processGroup.pid) === pid
+}
+
 function news(task: Task, child: ThreadGroup, flags: number): WaitOutcome | undefined {
   const keep = (flags & WNOWAIT) !== 0
-  if (child.dead) {
-    if ((flags & WEXITED) === 0 || child.zapping) return undefined
-    const outcome = endOf(task, child)
+  if (isZombie(child.leader)) {
+    if ((flags & WEXITED) === 0 || child.leader.ptrace !== undefined) return undefined
+    const outcome = endOf(task, child.leader)
     if (!keep) reap(task.group, child)
     return outcome
   }
+  return newsOfGroup(task, child, flags)
+}
+
+/** Stops and continuations, which a parent sees of the process as a whole. */
+function newsOfGroup(task: Task, child: ThreadGroup, flags: number): WaitOutcome | undefined {
+  const keep = (flags & WNOWAIT) !== 0
+  const { leader } = child
   if (child.stopUnseen && (flags & WSTOPPED) !== 0) {
     if (!keep) child.stopUnseen = false
-    return outcomeOf(task, child, (child.stopSignal << 8) | 0x7f, CLD_STOPPED, child.stopSignal)
+    return outcomeOf(task, leader, (child.stopSignal << 8) | 0x7f, CLD_STOPPED, child.stopSignal)
   }
-  if (child.continueUnseen && (flags & WCONTINUED) !== 0) {
-    if (!keep) child.continueUnseen = false
-    return outcomeOf(task, child, 0xffff, CLD_CONTINUED, SIGCONT)
-  }
-  return undefined
+  return continuation(task, leader, flags)
 }
 
-function endOf(task: Task, child: ThreadGroup): WaitOutcome {
-  const status = child.exitStatus
-  const signo = status & 0x7f
-  if (signo === 0) return outcomeOf(task, child, status, CLD_EXITED, (status >>> 8) & 0xff)
-  return outcomeOf(task, child, status, (status & 0x80) !== 0 ? CLD_DUMPED : CLD_KILLED, signo)
+function continuation(task: Task, target: Task, flags: number): WaitOutcome | undefined {
+  if (!target.group.continueUnseen || (flags & WCONTINUED) === 0) return undefined
+  if ((flags & WNOWAIT) === 0) target.group.continueUnseen = false
+  return outcomeOf(task, target, 0xffff, CLD_CONTINUED, SIGCONT)
 }
 
-function outcomeOf(task: Task, child: ThreadGroup, status: number, code: number, value: number): WaitOutcome {
+/** Whether its end can be told: a leader's only with that of its process, when no other thread is left. */
+function isZombie(target: Task): boolean {
+  const { group } = target
+  if (!target.ended) return false
+  return target !== group.leader || (group.dead && !group.zapping && group.tasks.length === 1)
+}
+
+function newsOfTracee(task: Task, tracee: Task, flags: number): WaitOutcome | undefined {
+  const keep = (flags & WNOWAIT) !== 0
+  if (isZombie(tracee)) {
+    if ((flags & WEXITED) === 0) return undefined
+    const outcome = endOf(task, tracee)
+    if (!keep) reapTracee(task, tracee)
+    return outcome
+  }
+  const { halt } = tracee
+  if (halt?.unseen && isHalted(tracee)) {
+    if (!keep) halt.unseen = false
+    return outcomeOf(task, tracee, (halt.code << 8) | 0x7f, CLD_TRAPPED, halt.code)
+  }
+  return continuation(task, tracee, flags)
+}
+
+/** Its end has been seen by its tracer: a process that is somebody else's child is that one's to wait for now. */
+function reapTracee(task: Task, tracee: Task): void {
+  const { group } = tracee
+  if (tracee === group.leader && group.parent === task.group) {
+    reap(task.group, group)
+    return
+  }
+  unlink(tracee)
+  tellOfEnd(tracee)
+}
+
+function endOf(task: Task, target: Task): WaitOutcome {
+  const status = target.endStatus
+  return outcomeOf(task, target, status, ...howEnded(status))
+}
+
+function outcomeOf(task: Task, target: Task, status: number, code: number, value: number): WaitOutcome {
   return {
-    pid: child.pid.in(task.pidNs),
-    uid: child.leader.cred.uid,
+    pid: target.pid.in(task.pidNs),
+    uid: target.cred.uid,
     status,
     code,
     value,
-    totals: withChildren(child),
+    totals: withChildren(target.group),
   }
 }
 

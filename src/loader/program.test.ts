@@ -109,6 +109,7 @@ const facts: LoadFacts = {
   personality: 0,
   hwcap: 5,
   hwcap2: 6,
+  vdso: true,
   minSignalStack: 2048,
 }
 

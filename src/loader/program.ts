@@ -19,10 +19,13 @@ import type { Mm } from '../mm/mm.ts'
 import {
   PAGE_SIZE,
   pageCeil,
+  VM_DONTDUMP,
   VM_DONTEXPAND,
   VM_EXEC,
+  VM_IO,
   VM_MAYEXEC,
   VM_MAYREAD,
+  VM_MAYWRITE,
   VM_READ,
   Vma,
 } from '../mm/vma.ts'
@@ -82,6 +85,8 @@ export interface LoadFacts {
   readonly personality: number
   readonly hwcap: number
   readonly hwcap2: number
+  /** Whether the program may find the vDSO, by which it reads the host's clocks. */
+  readonly vdso: boolean
   /** AT_MINSIGSTKSZ. */
   readonly minSignalStack: number
 }
@@ -216,8 +221,8 @@ function placeBrk(mm: Mm, program: Program, loaded: LoadedImage, personality: nu
 function addVdso(mm: Mm): void {
   const { vdso, vdsoSize, vvar, addressLimit } = mm.context
   if (vdso === 0 || vdso + vdsoSize > addressLimit) return
-  const data = VM_READ | VM_MAYREAD | VM_DONTEXPAND
-  const text = data | VM_EXEC | VM_MAYEXEC
+  const data = VM_READ | VM_MAYREAD | VM_DONTEXPAND | VM_IO | VM_DONTDUMP
+  const text = VM_READ | VM_MAYREAD | VM_MAYWRITE | VM_DONTEXPAND | VM_EXEC | VM_MAYEXEC
   if (vvar < vdso) mm.vmas.insert(new Vma(vvar, vdso, data, undefined, 0, undefined, '[vvar]'))
   mm.vmas.insert(new Vma(vdso, vdso + pageCeil(vdsoSize), text, undefined, 0, undefined, '[vdso]'))
 }

@@ -137,7 +137,7 @@ const AUXV_WORDS = 2 * 21
 
 function auxiliaryVector(mm: Mm, plan: StackPlan, facts: LoadFacts, addresses: ImageAddresses): number[] {
   const auxv: number[] = []
-  if (mm.context.vdso !== 0) auxv.push(AT_SYSINFO_EHDR, mm.context.vdso)
+  if (mm.context.vdso !== 0 && facts.vdso) auxv.push(AT_SYSINFO_EHDR, mm.context.vdso)
   auxv.push(
     AT_MINSIGSTKSZ,
     facts.minSignalStack,

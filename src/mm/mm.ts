@@ -24,9 +24,10 @@ import { allowWrite, denyWrite, fileGet, filePut } from '../vfs/file-ref.ts'
 import type { MmContext } from './context.ts'
 import { reserveNear } from './layout.ts'
 import { refreshStack } from './stack.ts'
-import { GuestDst, GuestSrc } from './user-access.ts'
+import { GuestDst, GuestSrc, segmentsDst, segmentsSrc } from './user-access.ts'
 import {
   PAGE_SIZE,
+  type SharedMemory,
   VM_DONTCOPY,
   VM_EXEC,
   VM_LOCKED,
@@ -78,6 +79,8 @@ export class Mm implements SpaceOwner {
   stackFloor = 0
   /** Ranges of the platform's, hidden from the guest, in no order. */
   readonly reserved: { start: number; end: number }[] = []
+  /** Where shared anonymous memory is mapped once more, out of the guest's reach: remap-pages.ts. Made on first use. */
+  mirrors: Map<SharedMemory, number> | undefined = undefined
   /** VM_* flags that new mappings get: mlockall(MCL_FUTURE). */
   defFlags = 0
 
@@ -99,6 +102,8 @@ export class Mm implements SpaceOwner {
   exeFile: File | undefined = undefined
   /** prctl(PR_SET_DUMPABLE): 1 unless the program is set-id or changed identity. */
   dumpable = 1
+  /** What io_setup(2) made, by address; ends with the mm. Made on first use. */
+  ioContexts: Map<number, { destroy(): void }> | undefined = undefined
   /** Which mappings a core dump holds: /proc/PID/coredump_filter. */
   coredumpFilter = 0x33
 
@@ -118,6 +123,7 @@ export class Mm implements SpaceOwner {
   put(): void {
     if (--this.users > 0) return
     if (this.users < 0) throw new Error('an mm was put more often than got')
+    if (this.ioContexts !== undefined) for (const context of this.ioContexts.values()) context.destroy()
     for (let vma = this.vmas.first; vma !== undefined; vma = vma.next) {
       if (vma.file !== undefined) filePut(vma.file)
     }
@@ -142,6 +148,7 @@ export class Mm implements SpaceOwner {
     child.legacyBase = this.legacyBase
     child.stackFloor = this.stackFloor
     for (const range of this.reserved) child.reserved.push({ ...range })
+    if (this.mirrors !== undefined) child.mirrors = new Map(this.mirrors)
     child.startCode = this.startCode
     child.endCode = this.endCode
     child.startData = this.startData
@@ -383,11 +390,11 @@ export class Mm implements SpaceOwner {
   /** readv's: an iovec array in guest memory; -EINVAL, -EFAULT as import_iovec gives. */
   dstVector(iov: GuestAddr, count: number): IoDst | number {
     const segments = this.importIovec(iov, count)
-    return typeof segments === 'number' ? segments : new GuestDst(this, 0, 0, totalOf(segments), segments)
+    return typeof segments === 'number' ? segments : segmentsDst(this, segments)
   }
   srcVector(iov: GuestAddr, count: number): IoSrc | number {
     const segments = this.importIovec(iov, count)
-    return typeof segments === 'number' ? segments : new GuestSrc(this, 0, 0, totalOf(segments), segments)
+    return typeof segments === 'number' ? segments : segmentsSrc(this, segments)
   }
 
   /** An iovec array as base and length by turns, checked and cut to MAX_RW_COUNT: import_iovec. */
@@ -409,12 +416,6 @@ export class Mm implements SpaceOwner {
     }
     return segments
   }
-}
-
-function totalOf(segments: readonly number[]): number {
-  let total = 0
-  for (let i = 1; i < segments.length; i += 2) total += segments[i]!
-  return total
 }
 
 /** Whether the page of a private file mapping in which the range below `end` ends has a piece of the file in it. */

@@ -181,20 +181,22 @@ function classify(
     shared: undefined,
   }
   const status =
-    file === undefined ? anonymous(mm, region, address, type) : fromFile(mm, region, file, size, prot, flags)
+    file === undefined
+      ? anonymous(mm, region, address, size, type)
+      : fromFile(mm, region, file, size, prot, flags)
   if (status < 0) return status
   if ((flags & MAP_NORESERVE) !== 0) region.flags |= VM_NORESERVE
   if ((region.flags & (VM_NORESERVE | VM_SHARED | VM_WRITE)) === VM_WRITE) region.flags |= VM_ACCOUNT
   return region
 }
 
-function anonymous(mm: Mm, region: Region, address: number, type: number): number {
+function anonymous(mm: Mm, region: Region, address: number, size: number, type: number): number {
   if (type === MAP_SHARED) {
     if ((region.flags & VM_GROWSDOWN) !== 0) return -EINVAL
     region.flags |= VM_SHARED | VM_MAYSHARE
     region.hostFlags |= MAP_SHARED
     region.offset = 0
-    region.shared = { ino: mm.context.nextSharedInode() }
+    region.shared = { ino: mm.context.nextSharedInode(), size }
     return 0
   }
   if (type === MAP_DROPPABLE) {
@@ -227,7 +229,7 @@ function fromFile(mm: Mm, region: Region, file: File, size: number, prot: number
     // /dev/zero, shared: Linux puts a new unlinked file in its place.
     region.file = undefined
     region.offset = 0
-    region.shared = { ino: mm.context.nextSharedInode() }
+    region.shared = { ino: mm.context.nextSharedInode(), size }
   } else region.source = source
   return 0
 }

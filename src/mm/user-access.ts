@@ -123,6 +123,11 @@ class Cursor {
   }
 }
 
+/** What the guest's process can move by itself: a stopped thread has to be there. */
+function directBytes(mm: Mm, cursor: Cursor): number {
+  return cursor.left >= DIRECT_SIZE && mm.space.active !== undefined ? cursor.left : 0
+}
+
 /** Guest memory as the target of a read. */
 export class GuestDst extends IoDst {
   readonly #mm: Mm
@@ -167,7 +172,7 @@ export class GuestDst extends IoDst {
   }
 
   override get direct(): number {
-    return this.#cursor.left >= DIRECT_SIZE ? this.#cursor.left : 0
+    return directBytes(this.#mm, this.#cursor)
   }
 
   override readHost(hostFd: number, offset: number, max: number): number {
@@ -210,7 +215,7 @@ export class GuestSrc extends IoSrc {
   }
 
   override get direct(): number {
-    return this.#cursor.left >= DIRECT_SIZE ? this.#cursor.left : 0
+    return directBytes(this.#mm, this.#cursor)
   }
 
   override writeHost(hostFd: number, offset: number, max: number): number {
@@ -236,4 +241,19 @@ export class GuestSrc extends IoSrc {
     }
     return done === 0 && length > 0 ? -EFAULT : window.subarray(0, done)
   }
+}
+
+/** All bytes of segments (base and length by turns, as importIovec gives them) as the target of a read. */
+export function segmentsDst(mm: Mm, segments: readonly number[]): GuestDst {
+  return new GuestDst(mm, 0, 0, totalOf(segments), segments)
+}
+/** And as the source of a write. */
+export function segmentsSrc(mm: Mm, segments: readonly number[]): GuestSrc {
+  return new GuestSrc(mm, 0, 0, totalOf(segments), segments)
+}
+
+export function totalOf(segments: readonly number[]): number {
+  let total = 0
+  for (let i = 1; i < segments.length; i += 2) total += segments[i]!
+  return total
 }

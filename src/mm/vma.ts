@@ -26,6 +26,8 @@ export const VM_MERGEABLE = 0x800
 /** MAP_DROPPABLE: ours. */
 export const VM_DROPPABLE = 0x1000
 export const VM_LOCKED = 0x2000
+/** Pages of the kernel's, such as the vDSO's data: nobody else reads them. */
+export const VM_IO = 0x4000
 export const VM_SEQ_READ = 0x8000
 export const VM_RAND_READ = 0x10000
 export const VM_DONTCOPY = 0x20000
@@ -45,6 +47,8 @@ export const VM_MAYALL = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 /** The identity of a shared anonymous mapping: Linux's unlinked file of /dev/zero. */
 export interface SharedMemory {
   readonly ino: number
+  /** Bytes, as it was mapped first. */
+  readonly size: number
 }
 
 export class Vma {

@@ -176,6 +176,11 @@ export function maskWord(length: number): number {
   return length >= 32 ? 0xffffffff : (-1 << (32 - length)) >>> 0
 }
 
+/** The order of addresses as numbers. */
+export function compareAddresses(a: IpAddress, b: IpAddress): number {
+  return a.w0 - b.w0 || a.w1 - b.w1 || a.w2 - b.w2 || a.w3 - b.w3
+}
+
 /** Addresses seen lately, by their words: direct-mapped, so that an address from the wire costs no allocation. */
 export class AddressCache {
   readonly #entries: (IpAddress | undefined)[] = new Array(1024).fill(undefined)

@@ -21,6 +21,7 @@ import {
   IPPROTO_ICMPV6,
   IPV6_MIN_MTU,
 } from '../abi/constants.ts'
+import { EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import type { Timers } from '../kernel/timers.ts'
 import { IpAddress, V6_LOOPBACK } from './address.ts'
@@ -182,6 +183,7 @@ export class IpStack {
         return
       }
       for (const tap of this.taps) tap.seen(device, packet)
+      device.guard?.arrives(device, packet)
       if (device.frameHandler?.handleFrame(device, packet)) return
     }
     packet.network = packet.start
@@ -207,6 +209,11 @@ export class IpStack {
 
   /** Sends a whole frame: does first what the device can't do by itself. */
   transmit(device: NetDevice, packet: Packet): Status {
+    if (device.guard?.leaves(device, packet) === false) {
+      device.statistics.txDropped++
+      packet.release()
+      return -EPERM
+    }
     packet.link = packet.start
     packet.device = device
     if (this.taps.length > 0) {
@@ -279,6 +286,7 @@ export class IpStack {
     this.neighbours4.flush(device)
     for (const route of [...this.fib4.routes()]) this.#dropHops(route, device)
     this.exceptions.clear()
+    this.hooks.deviceDown?.(device)
     this.generation++
   }
 

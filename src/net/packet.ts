@@ -44,6 +44,12 @@ export const PACKET_LOOPBACK = 5
 /** Room for the headers that are pushed: Ethernet with a tag, IPv6 with options or IPv4 with options, TCP with options. */
 export const HEADROOM = 192
 
+/** Whose a socket is: of file system ids. */
+export interface SocketOwner {
+  readonly uid: number
+  readonly gid: number
+}
+
 export class Packet {
   readonly bytes: Uint8Array
   readonly view: DataView
@@ -86,8 +92,11 @@ export class Packet {
   /** SO_MARK, fwmark. */
   mark = 0
   priority = 0
-  /** What conntrack knows of it. */
+  /** What conntrack knows of it (filter/connection.ts), and as what it belongs to that connection: IP_CT_*. */
   connection: unknown = undefined
+  connectionInfo = 0
+  /** Of a packet that a socket here has sent: whose the socket is. */
+  owner: SocketOwner | undefined = undefined
 
   /** Link of the PacketQueue that holds it. */
   next: Packet | undefined = undefined
@@ -181,6 +190,8 @@ export class Packet {
     this.mark = from.mark
     this.priority = from.priority
     this.connection = from.connection
+    this.connectionInfo = from.connectionInfo
+    this.owner = from.owner
   }
 
   /** Where the oldest header that is still there begins. */
@@ -192,7 +203,7 @@ export class Packet {
     return from
   }
 
-  /** Forgets what another namespace knew of it: when it crosses a veth pair or comes back over loopback. */
+  /** Forgets what the way out knew of it: when it comes back over loopback. It still belongs to its connection. */
   scrub(): void {
     this.network = -1
     this.transport = -1
@@ -200,7 +211,15 @@ export class Packet {
     this.toMany = false
     this.localAddress = undefined
     this.timestamp = 0
+    this.owner = undefined
+  }
+  /** Forgets what another namespace knew of it: when it crosses a veth pair. */
+  scrubAll(): void {
+    this.scrub()
+    this.mark = 0
+    this.priority = 0
     this.connection = undefined
+    this.connectionInfo = 0
   }
 
   release(): void {
@@ -226,6 +245,8 @@ export class Packet {
     this.gsoSize = 0
     this.timestamp = this.mark = this.priority = 0
     this.connection = undefined
+    this.connectionInfo = 0
+    this.owner = undefined
     this.next = undefined
     this.released = false
   }
@@ -272,6 +293,7 @@ export class PacketPool {
     // Nothing of the packet may keep devices or connections alive.
     packet.device = undefined
     packet.connection = undefined
+    packet.owner = undefined
     packet.next = undefined
     for (let i = 0; i < CLASSES.length; i++) {
       if (packet.bytes.length !== CLASSES[i].size) continue

@@ -1,7 +1,7 @@
 /** What all of the runtime's work has at hand. */
 import type { Addon } from '../platform/addon.ts'
 import { ControlClient } from '../sandbox/control-client.ts'
-import type { LogLevel } from '../sandbox/options.ts'
+import type { ContainerNetwork, LogLevel } from '../sandbox/options.ts'
 import type { Spare } from '../sandbox/spare.ts'
 import type { SavedState, StateStore } from './state.ts'
 
@@ -12,7 +12,8 @@ export interface RuntimeOptions {
   readonly root: string
   /** Cgroups are made by systemd. */
   readonly systemdCgroup?: boolean
-  readonly network?: 'host' | 'none'
+  /** Whose sockets containers have; DEFAULT_NETWORK if absent. */
+  readonly network?: ContainerNetwork
   readonly logLevel?: LogLevel
   /** Where sandboxes log, a file or 'DIR/'; a file of the container's state if absent. */
   readonly debugLog?: string

@@ -18,6 +18,7 @@ import { join, resolve } from 'node:path'
 import { harmless } from '../sandbox/control-answer.ts'
 import { NoSandboxError } from '../sandbox/control-client.ts'
 import { attachProcess, launchSandbox, type Sandbox } from '../sandbox/launch.ts'
+import { DEFAULT_NETWORK } from '../sandbox/options.ts'
 import { MAX_DESCRIPTORS } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { loadBundle } from './bundle.ts'
@@ -75,6 +76,7 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
     bundle,
     members,
     systemdCgroup: context.options.systemdCgroup ?? false,
+    network: context.options.network ?? DEFAULT_NETWORK,
   })
   for (const text of plan.warnings) warn(context, text)
   const state: SavedState = {
@@ -89,6 +91,8 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
     phase: 'creating',
     creator: ownIdentity(),
     sandbox: plan.pod?.kind === 'container' ? plan.pod.sandboxId : id,
+    ownStack: plan.sockets === 'sandbox' || undefined,
+    networkPath: plan.network.kind === 'path' ? plan.network.path : undefined,
     cgroup: await HostCgroup.plan(plan),
     startLimitMs: limitOf(plan.hooks.startContainer, CREATE_TIMEOUT_MS),
     poststart: plan.hooks.poststart,
@@ -172,7 +176,7 @@ class Creation {
       const sandbox = await launchSandbox(this.#context.addon, {
         packageRoot: options.packageRoot,
         controlPath: store.controlSocket(this.#state.id),
-        network: options.network ?? 'host',
+        network: this.#plan.sockets,
         networkNamespace: kind === 'path' ? this.#plan.network : kind,
         cgroups: cgroup.directories,
         oomScoreAdj: this.#plan.spec.process.oomScoreAdj,

@@ -17,6 +17,7 @@ export async function destroy(context: Context, state: SavedState): Promise<void
   if (state.sandbox !== state.id) await leavePod(context, state)
   await killStanding(context, state)
   if (state.cgroup !== undefined) await HostCgroup.open(state.cgroup).remove()
+  await returnNetwork(context, state)
   try {
     await runHooks(context.addon, 'poststop', state.poststop, hookState(state, 'stopped', 0))
   } catch (error) {
@@ -24,6 +25,17 @@ export async function destroy(context: Context, state: SavedState): Promise<void
     warn(context, (error as Error).message)
   }
   context.store.remove(state.id)
+}
+
+/** Of a namespace that outlives the container. */
+async function returnNetwork(context: Context, state: SavedState): Promise<void> {
+  if (state.ownStack !== true || state.networkPath === undefined || state.sandbox !== state.id) return
+  try {
+    const { returnSandboxNetwork } = await import('./sandbox-network.ts')
+    returnSandboxNetwork(context, state.id, state.networkPath)
+  } catch (error) {
+    warn(context, `container ${state.id}: ${(error as Error).message}`)
+  }
 }
 
 /** What a sandbox that goes on has of the container. */

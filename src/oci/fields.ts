@@ -119,8 +119,12 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   'linux.seccomp.defaultErrnoRet': obeyed('EPERM if absent'),
   'linux.seccomp.architectures': obeyed('calls of other architectures do not exist in the sandbox'),
   'linux.seccomp.flags': obeyed('LOG and TSYNC; SPEC_ALLOW concerns the host alone'),
-  'linux.seccomp.listenerPath': refused('nobody can be asked about calls'),
-  'linux.seccomp.listenerMetadata': refused('nobody can be asked about calls'),
+  'linux.seccomp.listenerPath': refused(
+    'an agent of the host can’t serve a listener of the sandbox’s own kernel',
+  ),
+  'linux.seccomp.listenerMetadata': refused(
+    'an agent of the host can’t serve a listener of the sandbox’s own kernel',
+  ),
   'linux.seccomp.syscalls[].names': obeyed("names that x86-64 doesn't have are skipped"),
   'linux.seccomp.syscalls[].action': obeyed('by the sentry; SCMP_ACT_NOTIFY is refused'),
   'linux.seccomp.syscalls[].errnoRet': obeyed('EPERM if absent'),
@@ -128,7 +132,9 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   'linux.seccomp.syscalls[].args[].op': obeyed('all operators'),
   'linux.seccomp.syscalls[].args[].value': obeyed('64 bits'),
   'linux.seccomp.syscalls[].args[].valueTwo': obeyed('64 bits'),
-  'linux.sysctl.*': obeyed('of namespaces only; net.* in the network namespace on the host'),
+  'linux.sysctl.*': obeyed(
+    "of namespaces only; net.* in the sandbox's own stack, or with `--network=host` in the network namespace on the host",
+  ),
   'linux.maskedPaths': obeyed('in the sandbox'),
   'linux.readonlyPaths': obeyed('in the sandbox'),
   'linux.mountLabel': ignored("the sandbox's kernel has no SELinux"),

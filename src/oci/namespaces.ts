@@ -101,6 +101,12 @@ function planNetwork(paths: ReadonlyMap<NamespaceType, string>): NetworkPlan {
   return path === '' ? { kind: 'new' } : { kind: 'path', path }
 }
 
+/** Whether it is the network namespace that we are in ourselves. */
+export function isOwnNetwork(network: NetworkPlan): boolean {
+  if (network.kind !== 'path') return network.kind === 'host'
+  return inode(network.path) === inode('/proc/self/ns/net')
+}
+
 /** A pod's containers share what its sandbox lives in. */
 function sharedNetwork(
   paths: ReadonlyMap<NamespaceType, string>,

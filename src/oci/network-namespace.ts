@@ -5,18 +5,25 @@ import type { Addon } from '../platform/addon.ts'
 import { UserError } from '../sandbox/user-error.ts'
 
 /**
- * Does `work`, which must not be asynchronous, in the network namespace of process `pid`. Only this thread moves there,
- * and it comes back.
+ * Does `work`, which must not be asynchronous, in the network namespace of a process or at a path. Only this thread moves there,
+ * and it comes back. The root of a user namespace may not come back to a namespace of the host's, as rootless podman has
+ * it: with `mayStay`, for processes that soon end, it stays there.
  */
-export function inNetworkNamespace<T>(addon: Addon, pid: number, work: () => T): T {
+export function inNetworkNamespace<T>(
+  addon: Addon,
+  where: number | string,
+  work: () => T,
+  mayStay = false,
+): T {
+  const path = typeof where === 'number' ? `/proc/${where}/ns/net` : where
   const own = addon.syscall(NR.open, '/proc/thread-self/ns/net', O_CLOEXEC)
-  const other = addon.syscall(NR.open, `/proc/${pid}/ns/net`, O_CLOEXEC)
+  const other = addon.syscall(NR.open, path, O_CLOEXEC)
   try {
-    join(addon, other, pid)
+    join(addon, other, path)
     try {
       return work()
     } finally {
-      join(addon, own, pid)
+      join(addon, own, path, mayStay)
     }
   } finally {
     if (own >= 0) addon.close(own)
@@ -24,7 +31,10 @@ export function inNetworkNamespace<T>(addon: Addon, pid: number, work: () => T):
   }
 }
 
-function join(addon: Addon, namespace: number, pid: number): void {
+/** `perhaps`: or not. */
+function join(addon: Addon, namespace: number, path: string, perhaps = false): void {
   if (namespace >= 0 && addon.syscall(NR.setns, namespace, CLONE_NEWNET) === 0) return
-  throw new UserError(`the network namespace of process ${pid} can't be joined, or left again`)
+  if (!perhaps) {
+    throw new UserError(`the network namespace ${path} can't be joined, or left again`)
+  }
 }

@@ -4,6 +4,7 @@ import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE, S_IFCHR } from '../abi/constants.ts'
+import type { ContainerNetwork } from '../sandbox/options.ts'
 import type { Config, LinuxConfig, MountConfig, NamespaceType, ProcessConfig } from './config.ts'
 import type { Members } from './namespaces.ts'
 import type { ContainerPlan } from './plan.ts'
@@ -34,8 +35,12 @@ function config({ process, linux, mounts, rest }: Change = {}): Config {
   }
 }
 
-function plan(change?: Change, members: Members = new Map()): ContainerPlan {
-  return planContainer(config(change), { id: 'box', bundle, systemdCgroup: false, members })
+function plan(
+  change?: Change,
+  members: Members = new Map(),
+  network: ContainerNetwork = 'host',
+): ContainerPlan {
+  return planContainer(config(change), { id: 'box', bundle, systemdCgroup: false, network, members })
 }
 
 const without = (type: NamespaceType) => NAMESPACES.filter(each => each !== type).map(type => ({ type }))

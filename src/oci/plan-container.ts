@@ -3,6 +3,7 @@
  * (UserError), and so are fields that contradict each other.
  */
 import { PER_LINUX, PER_LINUX32 } from '../abi/constants.ts'
+import type { ContainerNetwork } from '../sandbox/options.ts'
 import type { HookSpec } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Config, HookConfig, HooksConfig, LinuxConfig } from './config.ts'
@@ -10,7 +11,7 @@ import { planDevices } from './devices.ts'
 import { judgeFields } from './fields.ts'
 import { planLimits } from './limits.ts'
 import { planMounts, planRoot } from './mounts.ts'
-import { type Members, planNamespaces } from './namespaces.ts'
+import { isOwnNetwork, type Members, planNamespaces } from './namespaces.ts'
 import type { ContainerPlan } from './plan.ts'
 import { podRole } from './pod.ts'
 import { planProcess } from './process.ts'
@@ -22,6 +23,8 @@ export interface PlanOptions {
   /** Absolute. */
   readonly bundle: string
   readonly systemdCgroup: boolean
+  /** Whose sockets containers are to have. */
+  readonly network: ContainerNetwork
   readonly members: Members
 }
 
@@ -44,7 +47,9 @@ export function planContainer(config: Config, options: PlanOptions): ContainerPl
     members,
     warnings,
   )
-  const sysctl = planSysctl(linux.sysctl ?? {}, network.kind !== 'host')
+  // Who asks for the host's network wants that, whatever others have.
+  const sockets = options.network === 'sandbox' && isOwnNetwork(network) ? 'host' : options.network
+  const sysctl = planSysctl(linux.sysctl ?? {}, network.kind !== 'host', sockets === 'sandbox')
   checkHooks(hooks)
   const resources = linux.resources ?? {}
   const terminal = process.terminal ?? false
@@ -69,6 +74,7 @@ export function planContainer(config: Config, options: PlanOptions): ContainerPl
     },
     trees: [root.tree, ...trees],
     network,
+    sockets,
     networkSysctl: sysctl.network,
     cgroup: {
       path: linux.cgroupsPath || undefined,

@@ -5,6 +5,7 @@
  * descriptors of standard input and so on (`process.stdio`, `process.passed`), and `state`. The indices of trees
  * are those of `trees`: the runtime opens them in their order and sends them first.
  */
+import type { ContainerNetwork } from '../sandbox/options.ts'
 import type { ContainerSpec } from '../sandbox/protocol.ts'
 import type { ConsoleSize, HookConfig, HookKind, ResourcesConfig } from './config.ts'
 import type { PodRole } from './pod.ts'
@@ -17,6 +18,8 @@ export interface ContainerPlan {
   /** The first is the root. */
   readonly trees: readonly HostTree[]
   readonly network: NetworkPlan
+  /** Whose sockets the container has. */
+  readonly sockets: ContainerNetwork
   /** 'net.ipv4.ip_forward' → '1': to be set in that network namespace (sysctlPath). */
   readonly networkSysctl: Readonly<Record<string, string>>
   readonly cgroup: CgroupPlan

@@ -20,6 +20,7 @@ import type { ExecRequest, OpenProcess } from './exec.ts'
 import { isFrozen, passesOn, refuseFrozen } from './frozen.ts'
 import { podRole } from './pod.ts'
 import { signalProcess } from './process-identity.ts'
+import type { SandboxNetwork } from './sandbox-network.ts'
 import type { Standing } from './standing.ts'
 import { NoContainerError, type SavedState, StateStore, type Status, statusOf } from './state.ts'
 
@@ -76,16 +77,33 @@ export class Runtime {
       // First, so that it is not one that runs and is said not to.
       store.save({ ...state, phase: 'started' })
       try {
-        await sentryOf(this.#context, state).ask(
-          { command: 'start', container: id },
-          { timeoutMs: state.startLimitMs },
-        )
+        await this.#startProcess(state)
       } catch (error) {
         store.save(state)
         throw error
       }
       await this.#poststart(state)
     })
+  }
+
+  async #startProcess(state: SavedState): Promise<void> {
+    const { addon } = this.#context
+    const taken = await this.#takeNetwork(state)
+    try {
+      await sentryOf(this.#context, state).ask(
+        { command: 'start', container: state.id, network: taken?.spec },
+        { descriptors: taken?.descriptors, timeoutMs: state.startLimitMs },
+      )
+    } finally {
+      for (const fd of taken?.descriptors ?? []) addon.close(fd)
+    }
+  }
+
+  /** Whoever has set up the container's network, before `create`, in a hook, or between `create` and now, is done by now. */
+  async #takeNetwork(state: SavedState): Promise<SandboxNetwork | undefined> {
+    if (state.ownStack !== true || state.sandbox !== state.id || state.process === undefined) return undefined
+    const { takeSandboxNetwork } = await import('./sandbox-network.ts')
+    return takeSandboxNetwork(this.#context, state)
   }
 
   async #poststart(state: SavedState): Promise<void> {
@@ -158,6 +176,7 @@ export class Runtime {
       await store.locked(id, () => this.#delete(id, force), busy)
     } catch (error) {
       if (!force || !(error instanceof NoContainerError)) throw error
+      store.removeAbandoned(id)
     }
   }
 

@@ -4,6 +4,7 @@
  *   state.json     SavedState below, always replaced as a whole
  *   control.sock   of the sandbox, if the container is its first
  *   sandbox.log    what launcher and sentry have to say
+ *   network.json   how the interfaces were configured that the sandbox has taken over (sandbox-network.ts)
  *
  * The directory appears with a complete state.json in it (it is made under another name), so that there is no container
  * of which nothing is known; it is the last thing that `delete` removes. Its flock(2) is held by whoever changes the
@@ -13,6 +14,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   mkdirSync,
   openSync,
@@ -51,6 +53,10 @@ export interface SavedState {
   /** The container whose sentry serves this one: itself, or the first of its pod. */
   readonly sandbox: string
   readonly cgroup?: SavedCgroup
+  /** The sandbox has a network stack of its own, which `start` gives the interfaces of the network namespace. */
+  readonly ownStack?: boolean
+  /** The path of that namespace, if it is not the container's alone: it gets its interfaces back in the end. */
+  readonly networkPath?: string
   /** Of a pod's container: its sandbox holds its processes. One that has a sandbox of its own is frozen by the host. */
   readonly paused?: boolean
   /** The most that `start` waits for, ms, where startContainer hooks run first. */
@@ -185,7 +191,7 @@ export class StateStore {
     }
   }
 
-  /** Removes the directory, and what a creator of the same id who was killed has left. */
+  /** Removes the directory, and what others who did so, or made it, have left when they were killed. */
   remove(id: string): void {
     const leaving = this.#underWay(id, ownIdentity())
     try {
@@ -197,6 +203,12 @@ export class StateStore {
         throw asUserError(error, `the state of container ${id} can't be removed`)
       }
     }
+    this.removeAbandoned(id)
+  }
+
+  /** Removes what creators and removers of the id have left who were killed. */
+  removeAbandoned(id: string): void {
+    if (!existsSync(this.root)) return
     for (const name of readdirSync(this.root)) {
       const [, owner, pid, startTime] = /^(.+)@(\d+)\.(\d+)$/.exec(name) ?? []
       if (owner !== id || isAlive({ pid: Number(pid), startTime: Number(startTime) })) continue

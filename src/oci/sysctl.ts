@@ -1,6 +1,6 @@
 /**
  * runtime-spec's `linux.sysctl`: settings of namespaces only, since others would be the whole kernel's. Those of the
- * network are set where its sockets live, in the namespace on the host.
+ * network are set where its sockets live: in the sandbox's own stack, or in the namespace on the host.
  */
 import { UserError } from '../sandbox/user-error.ts'
 
@@ -18,16 +18,23 @@ const OF_IPC: ReadonlySet<string> = new Set([
 ])
 const NAME = /^\w[\w.@:/-]*$/
 
-/** `ownNetwork`: whether the container lives in a network namespace that isn't the caller's. */
-export function planSysctl(sysctl: Settings, ownNetwork: boolean): { guest: Settings; network: Settings } {
+/**
+ * `ownNetwork`: whether the container lives in a network namespace that isn't the caller's; `ownStack`: whether with sockets
+ * of the sandbox's own.
+ */
+export function planSysctl(
+  sysctl: Settings,
+  ownNetwork: boolean,
+  ownStack: boolean,
+): { guest: Settings; network: Settings } {
   const guest: Record<string, string> = {}
   const network: Record<string, string> = {}
   for (const [key, value] of Object.entries(sysctl)) {
     const field = `linux.sysctl: ${key}`
     if (!NAME.test(key) || key.includes('..')) throw new UserError(`${field} is no name of a setting`)
     const name = dotted(key)
-    if (name === 'net.ipv4.ip_unprivileged_port_start') {
-      // The sandbox's to decide: the launcher has left the namespace on the host open to it.
+    if (name === 'net.ipv4.ip_unprivileged_port_start' || (ownStack && name.startsWith('net.'))) {
+      // The ports are the sandbox's to decide in any case: the launcher has left the namespace on the host open to it.
       guest[name] = value
     } else if (name.startsWith('net.')) {
       if (!ownNetwork)

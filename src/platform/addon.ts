@@ -55,6 +55,9 @@ export interface HostAddon {
   fremovexattr(fd: number, name: string): number
   copyFileRange(inFd: number, inOffset: number, outFd: number, outOffset: number, length: number): number
   memfd(name: string, flags: number): number
+  /** native/addon/systrap.c has these, which others need too. */
+  mapShared(fd: number, length: number): ArrayBuffer | number
+  unmapShared(buffer: ArrayBuffer): number
   fcntl(fd: number, command: number, argument: number): number
   ioctl(fd: number, request: number, argument: Uint8Array | number | undefined): number
   poll(fd: number, events: number): number
@@ -151,7 +154,7 @@ export interface SocketAddon {
   bindSocket(fd: number, address: Uint8Array): number
   connectSocket(fd: number, address: Uint8Array): number
   listenSocket(fd: number, backlog: number): number
-  acceptSocket(fd: number): number
+  acceptSocket(fd: number, address?: Uint8Array): number
   shutdownSocket(fd: number, how: number): number
   /** The address's length. */
   socketName(fd: number, peer: number, into: Uint8Array): number

@@ -24,7 +24,8 @@ export interface HostSockets {
   /** -EINPROGRESS, then -EALREADY, then the outcome once. */
   connect(fd: number, address: Uint8Array): number
   listen(fd: number, backlog: number): number
-  accept(fd: number): number
+  /** `peer`: gets the other side's sockaddr, as far as it fits. */
+  accept(fd: number, peer?: Uint8Array): number
   /** `how`: SHUT_* */
   shutdown(fd: number, how: number): number
   /** A sockaddr, or a negative errno. */

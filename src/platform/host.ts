@@ -136,6 +136,9 @@ export interface Host extends Clock {
   fremovexattr(fd: number, name: string): number
   copyFileRange(inFd: number, inOffset: number, outFd: number, outOffset: number, length: number): number
   memfd(name: string, flags: number): number
+  /** The sentry's own mapping of a memfd, which must never shrink; `unmapShared` ends it, and its views with it. */
+  mapShared(fd: number, length: number): ArrayBuffer | number
+  unmapShared(buffer: ArrayBuffer): void
   /**
    * Another open description of the file behind `fd`, with other access (O_RDONLY): a guest that may only read never
    * gets a descriptor that writes. Through the sentry's own /proc/self/fd.

@@ -309,6 +309,12 @@ export class LinuxHost implements Host {
   memfd(name: string, flags: number): number {
     return this.#addon.memfd(name, flags)
   }
+  mapShared(fd: number, length: number): ArrayBuffer | number {
+    return this.#addon.mapShared(fd, length)
+  }
+  unmapShared(buffer: ArrayBuffer): void {
+    this.#addon.unmapShared(buffer)
+  }
   reopen(fd: number, flags: number): number {
     return this.ownFds < 0 ? -ENOSYS : this.openat2(this.ownFds, String(fd), flags, 0, 0)
   }

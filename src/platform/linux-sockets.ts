@@ -36,8 +36,8 @@ export class LinuxSockets implements HostSockets {
   listen(fd: number, backlog: number): number {
     return this.#addon.listenSocket(fd, backlog)
   }
-  accept(fd: number): number {
-    return this.#addon.acceptSocket(fd)
+  accept(fd: number, peer?: Uint8Array): number {
+    return this.#addon.acceptSocket(fd, peer)
   }
   shutdown(fd: number, how: number): number {
     return this.#addon.shutdownSocket(fd, how)

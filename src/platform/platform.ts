@@ -135,6 +135,12 @@ export interface PlatformThread {
   /** What the host's ps is to show of a stopped thread, from its next `resume` on; at most 15 bytes. */
   setName?(name: string): void
 
+  /**
+   * Whether a stopped thread stops again, by a fault of SIGTRAP, behind the next instruction of guest code: the trap
+   * flag. True if that changed it.
+   */
+  setStepping?(on: boolean): boolean
+
   /** Absent where the kernel does all waiting. */
   readonly native?: NativeWaits
 
@@ -177,10 +183,11 @@ export interface AddressSpace {
 
   /**
    * Reads guest memory at `address` into `into`: the number of bytes read before the first unreadable one
-   * (0..length), or -EFAULT if the first already isn't. Obeys the host's page protections, not the vma's.
+   * (0..length), or -EFAULT if the first already isn't. Obeys the host's page protections, not the vma's; with `force`,
+   * all protections are passed by, in one page.
    */
-  read(address: number, into: Uint8Array): number
-  /** Writes; the same result. With `force`, also through read-only private pages (ptrace, patching). */
+  read(address: number, into: Uint8Array, force?: boolean): number
+  /** Writes; the same result. With `force`, also through read-only private pages (ptrace, patching), in one page. */
   write(address: number, from: Uint8Array, force?: boolean): number
 
   /**
@@ -219,12 +226,30 @@ export interface AddressSpace {
   /** Where the program's stack, arguments and environment are: what the host's ps is to show as its command line. */
   showArguments?(layout: ArgumentLayout): void
 
+  /**
+   * Somebody traces: the text of the guest, which the platform may have changed, is what the guest and its tracer take it
+   * for, and stays so. Called with a stopped thread there; may be called again and again.
+   */
+  setTraced?(on: boolean): void
+
   /** Resident set in pages, read from the host: for /proc/PID/statm. */
   residentPages(): number
   /** The most that it ever was; absent where the host does not tell. */
   peakPages?(): number
+  /** What the host counted for the whole process; absent, or undefined, where it does not tell. */
+  usage?(): SpaceUsage | undefined
   /** Ends the host process and all its threads at once. */
   destroy(): void
+}
+
+/** Of a host process, from its beginning. */
+export interface SpaceUsage {
+  peakPages: number
+  minorFaults: number
+  majorFaults: number
+  /** In what proportion its CPU time was its own, and the host kernel's for it. */
+  user: number
+  system: number
 }
 
 /** What the platform needs to know of an mm to patch call sites; implemented by `mm/`. */

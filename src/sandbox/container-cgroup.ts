@@ -9,6 +9,8 @@ import { type ContainerStats, LEAST_MEMORY, type LimitsSpec } from './protocol.t
 import { UserError } from './user-error.ts'
 
 const NONE = Number.POSITIVE_INFINITY
+/** Bytes that the sentry may need itself while the sandbox is at its limit: its least, and some work. */
+const SENTRY_SHARE = 32 << 20
 
 /**
  * `alone`: it is the only container of its sandbox. Then the host's cgroup of the sandbox keeps its memory limit, so that
@@ -28,6 +30,7 @@ export function setContainerLimits(cgroup: Cgroup, limits: LimitsSpec, alone: bo
   const { memory, pids, cpu, cpuset } = cgroup
   memory.max = limitOf(limits.memory, memory.max)
   memory.tolerance = alone ? LEAST_MEMORY : 0
+  memory.fileMax = alone ? Math.max(memory.max, LEAST_MEMORY) - SENTRY_SHARE : NONE
   memory.high = limitOf(limits.memoryHigh, memory.high)
   memory.swapMax = limitOf(limits.swap, memory.swapMax)
   memory.limitsChanged()

@@ -8,8 +8,10 @@
 import { NSIG, SIGKILL, SIGWINCH } from '../abi/constants.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { ThreadGroup } from '../kernel/thread-group.ts'
+import type { HostLinks } from '../platform/host-links.ts'
 import { Container } from './container.ts'
 import { containerStats, setContainerLimits } from './container-cgroup.ts'
+import { connectNetwork } from './container-network.ts'
 import type { ContainerProcess } from './container-process.ts'
 import type { Connection } from './control.ts'
 import { describeProcesses } from './process-info.ts'
@@ -24,14 +26,16 @@ const END_PATIENCE_MS = 3000
 
 export class Containers {
   readonly #kernel: Kernel
+  readonly #links: HostLinks
   readonly #byId = new Map<string, Container>()
   readonly #processes = new Map<ThreadGroup, ContainerProcess>()
   #first: Container | undefined = undefined
   /** Until when the others may take to end after the first; monotonic ns. */
   #endLimit = Number.POSITIVE_INFINITY
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, links: HostLinks) {
     this.#kernel = kernel
+    this.#links = links
     kernel.processEnded = group => this.#ended(group)
   }
 
@@ -55,7 +59,7 @@ export class Containers {
         this.#create(request.spec, connection)
         break
       case 'start':
-        this.#start(this.#find(request.container), connection)
+        this.#start(request, connection)
         break
       case 'exec':
         this.#exec(request, connection)
@@ -131,9 +135,13 @@ export class Containers {
     } else this.#attach(container.init, connection, answer, true)
   }
 
-  #start(container: Container, connection: Connection): void {
+  #start({ container: id, network }: Of<'start'>, connection: Connection): void {
+    const container = this.#find(id)
     if (container.status !== 'created') {
       throw new UserError(`cannot start a container that is ${container.status}`)
+    }
+    if (network !== undefined) {
+      connectNetwork(container, network, this.#links, index => connection.takeDescriptor(index))
     }
     const go = (): void => {
       if (container.status === 'created' && container.init.release()) {

@@ -3,7 +3,9 @@ import { cgroup2Type } from '../fs/cgroup/super.ts'
 import { registerDevices } from '../fs/dev/devices.ts'
 import { devtmpfsType } from '../fs/dev/devtmpfs.ts'
 import { devptsType } from '../fs/devpts/super.ts'
+import { fuseTypes } from '../fs/fuse/super.ts'
 import { mqueueType } from '../fs/mqueue/super.ts'
+import { overlayType } from '../fs/overlay/layered.ts'
 import { makePidFd } from '../fs/pidfd/pidfd.ts'
 import { openFifo } from '../fs/pipe/pipe-file.ts'
 import { ProcType } from '../fs/proc/super.ts'
@@ -20,6 +22,8 @@ export function registerFileSystems(kernel: Kernel): void {
     devtmpfsType(kernel),
     devptsType(kernel),
     mqueueType(kernel),
+    ...fuseTypes(kernel),
+    overlayType,
   ]
   for (const type of types) kernel.fsTypes.set(type.name, type)
   registerDevices(kernel)

@@ -17,6 +17,8 @@ import {
   FIONREAD,
   MFD_ALLOW_SEALING,
   MFD_CLOEXEC,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
   SIGKILL,
   SO_PASSCRED,
   SOCK_CLOEXEC,
@@ -70,7 +72,11 @@ const SENTRY_CALLS: readonly HostCall[] = [
   // Guest memory and stub processes.
   { nr: NR.process_vm_readv, why: 'guest memory that no thread of the guest can bring' },
   { nr: NR.process_vm_writev, why: 'the same, writing' },
-  { nr: NR.sendmsg, why: 'descriptors for stubs, over sockets that exist' },
+  {
+    nr: NR.sendmsg,
+    why: 'descriptors for stubs, over sockets that exist; no flag that connects one (MSG_FASTOPEN)',
+    when: [[onlyBits(2, MSG_DONTWAIT | MSG_NOSIGNAL)]],
+  },
   { nr: NR.recvmsg, why: 'control connections and console descriptors from the launcher' },
   {
     nr: NR.socketpair,

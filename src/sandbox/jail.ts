@@ -45,10 +45,9 @@ import { decodeText } from '../base/bytes.ts'
 import type { Addon } from '../platform/addon.ts'
 import { newHostStat } from '../platform/host.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
-import { assembleFilter, SECCOMP_TRAP } from '../platform/seccomp-program.ts'
+import { assembleFilter, type CallRule, SECCOMP_TRAP } from '../platform/seccomp-program.ts'
 import { hostCalls, REFUSED_CALLS } from './host-calls.ts'
 import { parseMountInfo, pseudoMountsBelow } from './mount-info.ts'
-import { NETWORK_CALLS } from './network-calls.ts'
 import type { Donation } from './options.ts'
 import { UserError } from './user-error.ts'
 
@@ -130,11 +129,10 @@ export class Jail {
     check(this.#addon.dropCapabilities(keep, 0), 'dropping capabilities')
   }
 
-  /** The filter. `network`: the guest's internet sockets are the host's. */
-  assembleFilter(network: boolean): Uint8Array {
+  /** The filter. `network`: what the guest's network takes beside the calls of every sentry. */
+  assembleFilter(network: readonly CallRule[]): Uint8Array {
     const { chmodWay: chmod, changes } = this.#host
-    const rules = [...hostCalls({ writable: this.#writable, chmod, inotify: changes.fd })]
-    if (network) rules.push(...NETWORK_CALLS)
+    const rules = [...hostCalls({ writable: this.#writable, chmod, inotify: changes.fd }), ...network]
     return assembleFilter(rules, SECCOMP_TRAP, REFUSED_CALLS)
   }
 

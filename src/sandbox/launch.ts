@@ -14,7 +14,7 @@ import { EAGAIN } from '../abi/errno.ts'
 import type { Addon } from '../platform/addon.ts'
 import { NoSandboxError } from './control-client.ts'
 import { HostProcess, readable } from './host-process.ts'
-import type { LogLevel } from './options.ts'
+import type { ContainerNetwork, LogLevel } from './options.ts'
 import { newPipe } from './pipe.ts'
 import type { Spare } from './spare.ts'
 import { UserError } from './user-error.ts'
@@ -24,8 +24,11 @@ export interface LaunchOptions {
   readonly packageRoot: string
   /** Where to make the control socket; its directory is there. */
   readonly controlPath: string
-  /** 'host': the sentry lives in the container's network namespace; 'none': in one without anything. */
-  readonly network: 'host' | 'none'
+  /**
+   * 'host': the sentry lives in the container's network namespace; otherwise in one without anything, with a network
+   * stack of its own ('sandbox') or without ('none').
+   */
+  readonly network: ContainerNetwork
   /** The container's network namespace: the caller's, a new one, or that at a path. */
   readonly networkNamespace: 'host' | 'new' | { readonly path: string }
   /** Directories of the cgroups to join. */
@@ -59,7 +62,7 @@ const TIMEOUT_MS = 20_000
 export async function launchSandbox(addon: Addon, options: LaunchOptions): Promise<Sandbox> {
   const { spare } = options
   if (spare?.waiting === true) {
-    if (options.network === 'host' && networkOf(options) === spare.network) {
+    if (options.network === spare.network && networkOf(options) === spare.networkNamespace) {
       const sandbox = await order(addon, spare, options)
       if (sandbox !== undefined) return sandbox
     } else void spare.dismiss()

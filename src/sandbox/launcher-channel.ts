@@ -9,10 +9,15 @@ import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
 
-/** As the launcher has them: the sockets to it and to the zygote, and in a sandbox for containers the pipe for reports. */
+/**
+ * As the launcher has them: the sockets to it, to the zygote and to the broker; in a sandbox for containers the pipe for
+ * reports; the TAP device of a command.
+ */
 const LAUNCHER_FD = 3
 export const ZYGOTE_FD = 4
 const REPORT_FD = 5
+export const BROKER_FD = 6
+export const TAP_FD = 7
 
 export interface LauncherEvents {
   /** Somebody sent `signo` to the launcher: a terminal, a shell, kill(1). */

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import {
   IP_TRANSPARENT,
   IPV6_TRANSPARENT,
+  MSG_FASTOPEN,
   SO_ATTACH_BPF,
   SO_ATTACH_FILTER,
   SO_ATTACH_REUSEPORT_CBPF,
@@ -21,9 +22,10 @@ import {
   TCP_REPAIR,
   TCP_ULP,
 } from '../abi/constants.ts'
-import { SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
+import { NR, SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
 import { PASSED_OPTIONS } from '../net/host/option-table.ts'
-import { NETWORK_CALLS } from './network-calls.ts'
+import { hostCalls } from './host-calls.ts'
+import { LINK_CALLS, NETWORK_CALLS, networkCalls } from './network-calls.ts'
 
 test('network calls: what reaches beyond a socket is not among the options that can be set', () => {
   const wrong: readonly [number, number][] = [
@@ -58,7 +60,26 @@ test('network calls: all but the plain ones look at their arguments, and each sa
     'getpeername',
     'getsockname',
     'listen',
+    'sendmsg',
     'shutdown',
   ])
   for (const { nr, why } of NETWORK_CALLS) assert.ok(why.length > 0, String(SYSCALL_NAMES[nr]))
+})
+
+test('network calls: a link of the kernel’s own network takes none that a sentry does not have anyway', () => {
+  assert.deepEqual(networkCalls('sandbox'), [])
+  const always = hostCalls({ writable: false, chmod: 'fchmodat2', inotify: -1 })
+  const plain = new Set<number>(always.filter(call => call.when === undefined).map(call => call.nr))
+  for (const { nr } of LINK_CALLS) assert.ok(plain.has(nr), String(nr))
+})
+
+test('network calls: no socket that the broker has made can be connected to somewhere else', () => {
+  const calls = [...hostCalls({ writable: true, chmod: 'fchmodat2', inotify: 3 }), ...networkCalls('user')]
+  const forbidden: number[] = [NR.socket, NR.connect, NR.bind, NR.listen, NR.sendto, NR.sendmmsg]
+  for (const { nr } of calls) assert.ok(!forbidden.includes(nr), String(nr))
+  const sends = calls.filter(call => call.nr === NR.sendmsg)
+  assert.equal(sends.length, 1)
+  const [[flags]] = sends[0].when!
+  assert.equal(flags.arg, 2)
+  assert.notEqual(flags.mask! & MSG_FASTOPEN, 0)
 })

@@ -1,6 +1,6 @@
 /**
  * The host system calls that the sentry may make beside host-calls.ts where the guest's sockets are the host's
- * (--network=host). sendmsg and recvmsg are on that list already. Options go by level and name: net/host/option-table.ts.
+ * (--network=host). recvmsg is on that list already. Options go by level and name: net/host/option-table.ts.
  *
  * Not here, on purpose: AF_UNIX and AF_PACKET sockets, netlink families other than NETLINK_ROUTE, and all that would change
  * interfaces, routes or filters of the host.
@@ -15,9 +15,11 @@ import {
   IPPROTO_UDP,
   NETLINK_ROUTE,
   SIOCGIFCONF,
+  SO_LINGER,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_STREAM,
+  SOL_SOCKET,
 } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { COUNT_REQUESTS } from '../net/host/inet-socket.ts'
@@ -51,6 +53,7 @@ export const NETWORK_CALLS: readonly NetworkCall[] = [
   { nr: NR.listen, why: 'HostSockets.listen' },
   { nr: NR.accept4, why: 'HostSockets.accept' },
   { nr: NR.shutdown, why: 'HostSockets.shutdown' },
+  { nr: NR.sendmsg, why: "HostSockets.send, with the guest's flags" },
   { nr: NR.getsockname, why: 'HostSockets.name' },
   { nr: NR.getpeername, why: 'HostSockets.name' },
   ...PASSED_OPTIONS.flatMap(({ level, both, read, set }) => [
@@ -81,6 +84,26 @@ export const LINK_CALLS: readonly NetworkCall[] = [
   { nr: NR.read, why: 'HostLinks.receive: a frame from a packet socket or a TAP device' },
   { nr: NR.write, why: 'HostLinks.send: a frame to one' },
 ]
+
+/**
+ * The same where the stack ends in sockets of the caller's (--network=user), which the broker has made and connected, and
+ * ports of the caller's are published.
+ */
+export const USER_CALLS: readonly NetworkCall[] = [
+  { nr: NR.shutdown, why: 'the guest has said all that it will' },
+  { nr: NR.accept4, why: 'connections to published ports' },
+  {
+    nr: NR.setsockopt,
+    why: 'a connection that the guest has reset is reset outside',
+    when: [[{ arg: 1, equals: SOL_SOCKET }, oneOf([SO_LINGER])]],
+  },
+]
+
+/** What a network takes beside the calls of every sentry. */
+export function networkCalls(network: 'none' | 'host' | 'sandbox' | 'user'): readonly NetworkCall[] {
+  if (network === 'host') return NETWORK_CALLS
+  return network === 'user' ? USER_CALLS : []
+}
 
 function ofType(...types: number[]): Condition {
   return { arg: 1, mask: TYPE_MASK, equals: types }

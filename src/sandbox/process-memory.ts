@@ -3,7 +3,7 @@ import { O_RDONLY } from '../abi/constants.ts'
 import { fromBytes } from '../base/bytes.ts'
 import type { MemoryMeter, SpaceMemory } from '../kernel/cgroup/memory-meter.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
-import type { AddressSpace } from '../platform/platform.ts'
+import type { AddressSpace, SpaceUsage } from '../platform/platform.ts'
 
 const PAGE_KIB = 4
 
@@ -27,6 +27,19 @@ export class ProcessMemory implements MemoryMeter {
   peak(pid: number): number {
     const found = /^VmHWM:\s*(\d+) kB/m.exec(this.#read(`${pid}/status`))
     return found === null ? 0 : Number(found[1]) / PAGE_KIB
+  }
+
+  /** As getrusage(2) would tell of it; times in clock ticks. */
+  usage(pid: number): SpaceUsage | undefined {
+    const text = this.#read(`${pid}/stat`)
+    // The name may have spaces and parentheses in it.
+    const fields = text
+      .slice(text.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number)
+    if (fields.length < 13) return undefined
+    const [, , , , , , , minorFaults, , majorFaults, , user, system] = fields
+    return { peakPages: this.peak(pid), minorFaults, majorFaults, user, system }
   }
 
   /** MemoryMeter. A space without a process of its own uses nothing. */

@@ -14,6 +14,8 @@
  * All strings are text as JSON has it; the sandbox makes byte strings of them.
  */
 
+import type { NetworkRecord } from '../net/setup/record.ts'
+
 export const MAX_DESCRIPTORS = 250
 /** Bytes of a request's line. A container's whole specification, with its seccomp program, is a tenth of it. */
 export const MAX_REQUEST = 4 << 20
@@ -127,6 +129,20 @@ export interface LimitsSpec {
   readonly cpus?: string
 }
 
+/**
+ * The interfaces of a container's network namespace, taken from the host's kernel for the kernel's own stack
+ * (take-network.ts). The request's descriptors are those of `links`, behind them those to the resolver, and last the side link's.
+ */
+export interface NetworkSpec {
+  readonly record: NetworkRecord
+  /** Indices of the links that frames go over. */
+  readonly links: readonly number[]
+  /** How many sockets there are to a name server of the engine's in the namespace (engine-resolver.ts). */
+  readonly resolvers: number
+  /** There is a way from the namespace on the host to the sandbox (side-network.ts). */
+  readonly side: boolean
+}
+
 export type NamespaceChoice = 'new' | { readonly of: string }
 
 export interface ContainerSpec {
@@ -171,7 +187,8 @@ export interface HookSpec {
 export type ControlRequest =
   /** Makes a container; its process stands ready and does not run yet. The first one's end is the sandbox's. */
   | { readonly command: 'create'; readonly spec: ContainerSpec }
-  | { readonly command: 'start'; readonly container: string }
+  /** `network`: with the first container of a sandbox that has a stack of its own. */
+  | { readonly command: 'start'; readonly container: string; readonly network?: NetworkSpec }
   | {
       readonly command: 'exec'
       readonly container: string

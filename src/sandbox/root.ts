@@ -2,28 +2,33 @@
  * The guest's tree of mounts: the root from donated host directories, and what every Linux system has on top of it
  * (/proc, /sys, /dev, /dev/pts, /dev/shm).
  */
-import { MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME } from '../abi/constants.ts'
+import { MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, O_WRONLY } from '../abi/constants.ts'
 import { errnoName } from '../abi/errno.ts'
 import { decodeText } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
+import { BufferSrc } from '../base/io.ts'
 import { failed } from '../base/result.ts'
 import { mountHostfs } from '../fs/hostfs/super.ts'
 import { mountOverlay, UPPER_FIRST_INO } from '../fs/overlay/super.ts'
 import { defaultTmpfsOptions, TmpfsSuper, totalMemory } from '../fs/tmpfs/super.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { INIT_INUM } from '../kernel/namespaces.ts'
+import { type Dentry, rootDentry } from '../vfs/dentry.ts'
+import { filePut } from '../vfs/file-ref.ts'
+import type { MountContext } from '../vfs/fs-type.ts'
 import { Mount, MountNamespace } from '../vfs/mount.ts'
-import type { WalkContext } from '../vfs/namei.ts'
-import { FsState } from '../vfs/path.ts'
+import { lookupChild, openPath, type WalkContext } from '../vfs/namei.ts'
+import { FsState, type Path } from '../vfs/path.ts'
 import type { SuperBlock } from '../vfs/super-block.ts'
 import { makeMountpoint } from './mountpoint.ts'
-import type { Donation, SandboxOptions } from './options.ts'
+import type { Donation, SandboxOptions, ShownFile } from './options.ts'
 import { UserError } from './user-error.ts'
 
 /** A file system that every sandbox has: type, place, flags, options. */
 const STANDARD_MOUNTS: readonly (readonly [string, string, number, string])[] = [
   ['proc', '/proc', MS_NOSUID | MS_NODEV | MS_NOEXEC, ''],
   ['sysfs', '/sys', MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, ''],
+  ['cgroup2', '/sys/fs/cgroup', MS_NOSUID | MS_NODEV | MS_NOEXEC, ''],
   ['devtmpfs', '/dev', MS_NOSUID, 'mode=755'],
   ['devpts', '/dev/pts', MS_NOSUID | MS_NOEXEC, 'gid=5,mode=620,ptmxmode=666'],
   ['tmpfs', '/dev/shm', MS_NOSUID | MS_NODEV, 'mode=1777'],
@@ -47,20 +52,44 @@ export function buildRoot(
   const place = namespace.rootPath
   const walk: WalkContext = { fs: new FsState(place, place, 0o022), cred, mountNs: namespace }
 
+  // What is run here takes /sys/fs/cgroup for the machine's, as container engines do.
+  kernel.cgroup.root.standsForRoot = true
   for (const [type, target, flags, settings] of STANDARD_MOUNTS) {
     const fsType = kernel.fsTypes.get(type)
     if (fsType === undefined) continue
-    const sb = fsType.mount(type, flags, settings, { ...walk, vfs: kernel.vfs, ns: undefined })
+    const context: MountContext = { ...walk, vfs: kernel.vfs, ns: undefined }
+    const sb = fsType.mount(type, flags, settings, context)
     if (failed(sb)) throw new UserError(`mounting ${type} on ${target}: ${errnoName(-sb)}`)
-    attach(kernel, namespace, walk, sb, target, flags)
+    attach(kernel, namespace, walk, sb, target, flags, fsType.rootOf?.(sb, context))
   }
   options.donations.forEach((donation, i) => {
     if (i === 0) return
     const sb = hostMount(kernel, donation, donated[i]!, true)
     attach(kernel, namespace, walk, sb, donation.target, donation.readOnly ? MS_RDONLY : 0)
   })
+  for (const file of options.files) showFile(kernel, namespace, walk, file)
   return namespace
 }
+
+/** A file of the sandbox's own at a place of the host's. */
+function showFile(kernel: Kernel, namespace: MountNamespace, walk: WalkContext, file: ShownFile): void {
+  const { path, text } = file
+  const options = { ...defaultTmpfsOptions(totalMemory(kernel.host)), size: SHOWN_FILE_SIZE }
+  const sb = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, options, kernel)
+  const place = makeMountpoint(walk, path, false)
+  const inode = sb.root.create('file', 0o644, walk.cred)
+  const dentry = lookupChild(rootDentry(sb), 'file')
+  for (const result of [place, inode, dentry]) {
+    if (failed(result)) throw new UserError(`${decodeText(path)} can't be shown: ${errnoName(-result)}`)
+  }
+  const mount = new Mount(kernel.vfs, sb, dentry as Dentry, MS_NOSUID | MS_NODEV | MS_RELATIME)
+  mount.attach(namespace, place as Path)
+  const open = openPath(walk, { mount, dentry: dentry as Dentry }, O_WRONLY, true)
+  if (failed(open)) throw new UserError(`${decodeText(path)} can't be written: ${errnoName(-open)}`)
+  open.write(new BufferSrc(Buffer.from(text)))
+  filePut(open)
+}
+const SHOWN_FILE_SIZE = 1 << 20
 
 function hostMount(kernel: Kernel, donation: Donation, fd: number, shared: boolean): SuperBlock {
   const sb = mountHostfs(kernel.vfs.newDev(), kernel.host, fd, { shared })
@@ -89,8 +118,9 @@ function attach(
   sb: SuperBlock,
   target: string,
   flags: number,
+  root?: Dentry,
 ): void {
   const place = makeMountpoint(walk, target, sb.root.isDir)
   if (failed(place)) throw new UserError(`no place to mount ${decodeText(target)}: ${errnoName(-place)}`)
-  new Mount(kernel.vfs, sb, undefined, flags | MS_RELATIME).attach(namespace, place)
+  new Mount(kernel.vfs, sb, root, flags | MS_RELATIME).attach(namespace, place)
 }

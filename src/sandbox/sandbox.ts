@@ -18,17 +18,21 @@ import type { Kernel } from '../kernel/kernel.ts'
 import { killGroup, sendToGroup } from '../kernel/signal.ts'
 import { kernelSignal } from '../kernel/signal-info.ts'
 import type { Task } from '../kernel/task.ts'
+import { Capture } from '../net/link/capture.ts'
+import { netStack } from '../net/stack.ts'
 import { FdTable } from '../vfs/fd-table.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup, type WalkContext } from '../vfs/namei.ts'
 import { FsState, type Path } from '../vfs/path.ts'
 import { MAY_EXEC, permission } from '../vfs/permission.ts'
 import { commandError, findCommand, reasonOf, variable } from './command.ts'
 import { ControlServer } from './control.ts'
+import { useRules } from './flow-policy.ts'
 import { watchLauncher } from './launcher-channel.ts'
 import type { SandboxOptions, SandboxUser } from './options.ts'
 import { buildRoot } from './root.ts'
 import { EXIT_CRASH, Sentry } from './sentry.ts'
 import { Stdio } from './stdio.ts'
+import { connectTap, tapBlock } from './tap-network.ts'
 import { UserError } from './user-error.ts'
 
 /** Signals to the launcher that go where the caller's terminal would have sent them. */
@@ -38,13 +42,17 @@ const PASSED_ON = new Set([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, S
 export async function runSandbox(options: SandboxOptions): Promise<number> {
   const writable = options.donations.some(donation => !donation.readOnly)
   // Before the jail, in which there is nothing to load from.
-  const network = options.network === 'sandbox' ? await import('../net/inet/network.ts') : undefined
+  const userNetwork = options.userNetwork === undefined ? undefined : await import('./user-network.ts')
   const sentry = new Sentry(options, options.donations, writable)
   const { kernel, host } = sentry
-  network?.useOwnNetwork(kernel)
+  const guard = useRules(kernel, options, sentry.log)
+  const network = userNetwork?.UserNetwork.open(sentry, options.userNetwork!, options.flowRules, guard)
+  const tap = options.network === 'sandbox' ? tapBlock(sentry) : undefined
+  const capture = options.capture === undefined ? undefined : startCapture(sentry, options.capture)
   const stdio = new Stdio(kernel)
   const init = startCommand(kernel, options, sentry.jail.mounts, stdio)
   sentry.seal()
+  if (tap !== undefined) connectTap(sentry, tap, guard)
 
   const startedMs = Date.now()
   const command = options.args.map(decodeText).join(' ')
@@ -65,16 +73,30 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
     closed: () => killGroup(init.group, SIGKILL),
   })
   stdio.start()
+  network?.start()
   const served = await sentry.serve({
     over: () => init.group.dead,
     lookAgain: () => Number.POSITIVE_INFINITY,
     between: () => control.work(),
   })
   stdio.close()
+  capture?.close()
+  if (capture !== undefined && capture.lost > 0) {
+    sentry.log.warn(
+      `--pcap: ${capture.lost} packets are not in the file, which could not be written fast enough`,
+    )
+  }
   if (!served) return EXIT_CRASH
   const status = init.group.exitStatus
   const signo = status & 0x7f
   return signo === 0 ? status >> 8 : 128 + signo
+}
+
+/** Writes what goes over the interfaces of the guest's first network namespace to `fd`. */
+function startCapture({ host, kernel }: Sentry, fd: number): Capture {
+  const capture = new Capture(kernel.clock, kernel.timers, bytes => host.pwrite(fd, bytes, -1))
+  netStack(kernel.net).ip!.taps.push(capture)
+  return capture
 }
 
 function startCommand(

@@ -11,9 +11,11 @@ import { O_DIRECTORY, O_PATH } from '../abi/constants.ts'
 import { forgetConstants } from '../kernel/constant-calls.ts'
 import { Kernel } from '../kernel/kernel.ts'
 import { HostNetwork, useHostNetwork } from '../net/host/network.ts'
+import { useOwnNetwork } from '../net/inet/network.ts'
 import { type Addon, loadAddon } from '../platform/addon.ts'
 import { LinuxHost } from '../platform/linux-host.ts'
 import { LinuxSockets } from '../platform/linux-sockets.ts'
+import type { CallRule } from '../platform/seccomp-program.ts'
 import { Systrap } from '../platform/systrap/systrap.ts'
 import { compileRows } from '../syscalls/dispatch.ts'
 import { syscallRows } from '../syscalls/table.ts'
@@ -21,6 +23,7 @@ import { registerFileSystems } from './file-systems.ts'
 import { Jail } from './jail.ts'
 import { ZYGOTE_FD } from './launcher-channel.ts'
 import { Log } from './log.ts'
+import { networkCalls } from './network-calls.ts'
 import type { Donation, SentryOptions, SentrySettings } from './options.ts'
 import { prefetchRules } from './prefetch.ts'
 import { ProcessMemory } from './process-memory.ts'
@@ -48,6 +51,7 @@ export class Sentry {
   readonly kernel: Kernel
   readonly jail: Jail
   readonly #hostNetwork: boolean
+  readonly #networkCalls: readonly CallRule[]
   readonly #strace: Strace
   #filter: Uint8Array | undefined = undefined
 
@@ -63,6 +67,7 @@ export class Sentry {
       prefetch: prefetchRules(syscallRows),
     })
     this.#hostNetwork = options.network === 'host'
+    this.#networkCalls = networkCalls(options.network)
     this.jail = Jail.enterRoot(this.addon, this.host, donations, writable, this.#hostNetwork)
     const memory = this.#readOwnProc(this.jail.proc)
     this.kernel = new Kernel(this.platform, this.host, {
@@ -73,6 +78,7 @@ export class Sentry {
     if (memory !== undefined) this.kernel.memoryMeter = memory
     registerFileSystems(this.kernel)
     if (this.#hostNetwork) this.#useHostNetwork()
+    else if (options.network === 'sandbox' || options.network === 'user') useOwnNetwork(this.kernel)
     this.#strace = new Strace(syscallRows, line => this.log.line(line))
     this.set(options)
   }
@@ -90,6 +96,7 @@ export class Sentry {
     const memory = new ProcessMemory(this.host, proc)
     this.platform.residentPages = pid => memory.resident(pid)
     this.platform.peakPages = pid => memory.peak(pid)
+    this.platform.usage = pid => memory.usage(pid)
     return memory
   }
 
@@ -103,7 +110,7 @@ export class Sentry {
   /** What of `seal` can be done when it is not known yet whether there will be anything to serve. */
   prepareSeal(): Uint8Array {
     this.jail.dropCapabilities()
-    this.#filter = this.jail.assembleFilter(this.#hostNetwork)
+    this.#filter = this.jail.assembleFilter(this.#networkCalls)
     return this.#filter
   }
 

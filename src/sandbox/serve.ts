@@ -8,6 +8,8 @@
  * is going to ask for one, and the sandbox ends.
  */
 import { SIGKILL, SIGWINCH } from '../abi/constants.ts'
+import { LinuxLinks } from '../platform/linux-links.ts'
+import type { Container } from './container.ts'
 import { Containers } from './containers.ts'
 import { type Connection, ControlServer } from './control.ts'
 import { awaitSettings, StartReports, watchLauncher } from './launcher-channel.ts'
@@ -15,6 +17,17 @@ import type { SentryOptions, SentrySettings } from './options.ts'
 import type { ControlRequest } from './protocol.ts'
 import { EXIT_CRASH, Sentry } from './sentry.ts'
 import { UserError } from './user-error.ts'
+
+/** Bytes. With less, the pages of Node.js's file that only the start needed make the sentry look larger than the guest. */
+const TIGHT = 256 << 20
+
+/**
+ * Whether the host, out of memory in the sandbox's cgroup, might take the sentry for the one to kill: where the launcher may
+ * not ask for better (native/launcher/container.c), the sizes of processes decide.
+ */
+function isTight(container: Container): boolean {
+  return container.cgroup.memory.max < TIGHT
+}
 
 /**
  * The exit status of the first container: 128 and the number if a signal ended it. `settingsOf` reads the flags that come
@@ -31,11 +44,13 @@ export async function serveContainers(
   sentry.seal()
 
   const startedMs = Date.now()
-  const containers = new Containers(kernel)
+  const containers = new Containers(kernel, new LinuxLinks(addon))
   const reports = new StartReports(host)
   const handle = (request: ControlRequest, connection: Connection): void => {
     if (containers.handle(request, connection)) {
-      if (containers.first !== undefined) reports.close()
+      if (containers.first === undefined) return
+      reports.close()
+      if (request.command === 'create' && isTight(containers.first)) addon.trim()
     } else if (request.command === 'strace') {
       sentry.setStrace(request.on)
       connection.answer({ done: true })

@@ -13,26 +13,30 @@ import { HostProcess } from './host-process.ts'
 
 export class Spare {
   readonly process: HostProcess
-  /** The network namespace that it is in: 'new', or that at a path. */
+  /** 'host' or 'sandbox', as LaunchOptions.network. */
   readonly network: string
+  /** The network namespace that it is in: 'new', or that at a path. */
+  readonly networkNamespace: string
   readonly #addon: Addon
   /** -1: given away, or closed. */
   #socket: number
 
-  private constructor(addon: Addon, socket: number, pid: number, network: string) {
+  private constructor(addon: Addon, socket: number, pid: number, network: string, namespace: string) {
     this.#addon = addon
     this.#socket = socket
     this.process = new HostProcess(addon, pid)
     this.network = network
+    this.networkNamespace = namespace
     addon.syscall(NR.fcntl, socket, F_SETFD, FD_CLOEXEC)
   }
 
   /** That which the launcher has made for this process; undefined where there is none, or it was taken before. */
   static take(addon: Addon): Spare | undefined {
-    const [, socket, pid, network] = /^(\d+):(\d+):(.+)$/s.exec(process.env[VARIABLE] ?? '') ?? []
-    if (network === undefined) return undefined
+    const [, socket, pid, network, namespace] =
+      /^(\d+):(\d+):(\w+):(.+)$/s.exec(process.env[VARIABLE] ?? '') ?? []
+    if (namespace === undefined) return undefined
     delete process.env[VARIABLE]
-    return new Spare(addon, Number(socket), Number(pid), network)
+    return new Spare(addon, Number(socket), Number(pid), network, namespace)
   }
 
   get waiting(): boolean {

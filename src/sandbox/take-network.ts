@@ -4,7 +4,8 @@
  * it up (Docker, CNI, the prestart hooks) is done, before the sandbox gets its record and descriptors.
  *
  * The interface keeps its name, MAC, MTU and state on the host; only its addresses go, so that the host's kernel, which sees
- * every frame as well, answers none. What has failed half-way leaves a namespace without addresses: it ends with the container.
+ * every frame as well, answers none (oci/engine-resolver.ts is about who still needs them). A namespace that outlives the
+ * container gets them back (returnNetwork).
  */
 import { writeFileSync } from 'node:fs'
 import { ARPHRD_ETHER, IFF_LOOPBACK } from '../abi/constants.ts'
@@ -13,9 +14,11 @@ import { failed, type Status } from '../base/result.ts'
 import { readNetwork } from '../net/setup/read.ts'
 import type { LinkRecord, NetworkRecord } from '../net/setup/record.ts'
 import { releaseLink } from '../net/setup/release.ts'
+import { restoreAddresses, restoreRoutes } from '../net/setup/restore.ts'
 import { RouteQuery } from '../net/setup/route-query.ts'
 import type { Addon } from '../platform/addon.ts'
 import { LinuxSockets } from '../platform/linux-sockets.ts'
+import { removeSideLink, SIDE_NAME } from './side-network.ts'
 import { UserError } from './user-error.ts'
 
 export interface TakenNetwork {
@@ -24,7 +27,8 @@ export interface TakenNetwork {
   readonly descriptors: ReadonlyMap<number, number>
 }
 
-export function takeNetwork(addon: Addon): TakenNetwork {
+/** `deaf`: the host's kernel has been kept from hearing what comes in, and keeps its IPv4 addresses. */
+export function takeNetwork(addon: Addon, deaf = false): TakenNetwork {
   const query = RouteQuery.open(new LinuxSockets(addon))
   if (failed(query)) throw refused('asked for its interfaces', query)
   const descriptors = new Map<number, number>()
@@ -40,8 +44,8 @@ export function takeNetwork(addon: Addon): TakenNetwork {
       descriptors.set(link.index, fd)
     }
     for (const link of links) {
-      if (!link.ipv6Disabled) disableIpv6(link.name)
-      const status = releaseLink(query, link)
+      if (!link.ipv6Disabled) switchIpv6(link.name, false)
+      const status = deaf ? 0 : releaseLink(query, link)
       if (status < 0) throw refused(`rid of the addresses of ${link.name}`, status)
     }
     return { record, descriptors }
@@ -53,19 +57,50 @@ export function takeNetwork(addon: Addon): TakenNetwork {
   }
 }
 
-/** Whether frames of the outside come in over it. */
+/**
+ * Gives the interfaces back to the host's kernel as they were, where they are still there. To be called in the namespace, when the
+ * sandbox has ended.
+ */
+export function returnNetwork(addon: Addon, record: NetworkRecord): void {
+  const query = RouteQuery.open(new LinuxSockets(addon))
+  if (failed(query)) throw refused('asked for its interfaces', query)
+  try {
+    const now = readNetwork(query)
+    if (failed(now)) throw refused('asked for its interfaces', now)
+    const isThere = (link: LinkRecord) =>
+      (isCable(link) || (link.flags & IFF_LOOPBACK) !== 0) &&
+      now.links.some(({ index, mac }) => index === link.index && mac === link.mac)
+    const removed = removeSideLink(query, now.links)
+    if (removed < 0) throw refused('rid of the way to the sandbox', removed)
+    const links = record.links.filter(isThere)
+    for (const link of links) {
+      if (!link.ipv6Disabled) switchIpv6(link.name, true)
+      const status = restoreAddresses(query, link)
+      if (status < 0) throw refused(`given back the addresses of ${link.name}`, status)
+    }
+    const status = restoreRoutes(query, record.routes, index => links.some(link => link.index === index))
+    if (status < 0) throw refused('given back its routes', status)
+  } finally {
+    query.close()
+  }
+}
+
+/** Whether frames of the outside come in over it. The way to an earlier sandbox, which nobody has deleted, is none. */
 function isCable(link: LinkRecord): boolean {
+  if (link.name === SIDE_NAME) return false
   return link.type === ARPHRD_ETHER && (link.flags & IFF_LOOPBACK) === 0 && link.kind !== 'bridge'
 }
 
-/** Or the host would give the interface a link-local address again, and others by router advertisements. */
-function disableIpv6(name: string): void {
+/** Off, or the host would give the interface a link-local address again, and others by router advertisements. */
+function switchIpv6(name: string, on: boolean): void {
   try {
-    writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1')
+    writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, on ? '0' : '1')
   } catch (error) {
     // A host without IPv6.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw new UserError(`the host's IPv6 can't be switched off at ${name}: ${(error as Error).message}`)
+    throw new UserError(
+      `the host's IPv6 can't be switched ${on ? 'on' : 'off'} at ${name}: ${(error as Error).message}`,
+    )
   }
 }
 

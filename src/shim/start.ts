@@ -8,6 +8,7 @@ import { CLOSE_RANGE_CLOEXEC } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
 import { HostProcess } from '../sandbox/host-process.ts'
+import { DEFAULT_NETWORK } from '../sandbox/options.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { addressOf, listenAt, saveAddress, socketPath } from './address.ts'
 import { type ShimFlags, startAnswer, startParams } from './bootstrap.ts'
@@ -39,7 +40,7 @@ export async function startShim(
     if (params.debug) own.push('-debug')
     const network = networkOf(config)
     // For the launcher: a sandbox starts while the shim does.
-    if (network !== undefined && params.options.network !== 'none') own.push('-spare', network)
+    if (network !== undefined) own.push('-spare', `${params.options.network ?? DEFAULT_NETWORK}:${network}`)
     // Nothing of ours stays open in it: who started us waits for the end of our output.
     const descriptors = [-1, -1, -1, listener]
     const args = [file, ...words, ...own, 'serve']

@@ -95,6 +95,8 @@ export interface SyscallRow {
   readonly returns?: 'int' | 'addr' | 'fd' | 'none' | 'hex'
   /** What of the man page is not there, for the printed table. */
   readonly partial?: string
+  /** For a call that is always refused: with what, and why. */
+  readonly refused?: string
 }
 
 export type SyscallRows = Readonly<Record<string, SyscallRow>>

@@ -8,6 +8,9 @@ import type { File } from '../vfs/file.ts'
 import { LOOKUP_EMPTY, lookup } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
 
+/** In place of a descriptor, where an operation is tried: the File that it holds. No descriptor of the guest's is so. */
+export const HELD_FILE = -0x7ffffff0
+
 /** Where the walk for `name` starts: undefined is the working directory (or does not matter); -EBADF. */
 export function startOf(task: Task, dirfd: number, name: string): Path | undefined | number {
   if (dirfd === AT_FDCWD || name.charCodeAt(0) === 0x2f) return undefined
@@ -31,6 +34,7 @@ function readName(task: Task, nameAt: GuestAddr, mayBeEmpty: boolean): OrErrno<s
 
 /** fdget: the File of a descriptor that is not O_PATH. */
 export function fileOf(task: Task, fd: number): File | undefined {
+  if (fd === HELD_FILE) return task.operation?.file
   const file = task.fds.get(fd)
   return file === undefined || (file.flags & O_PATH) !== 0 ? undefined : file
 }

@@ -119,6 +119,15 @@ test('cgroup: processes don’t compete with the children of their cgroup', () =
   assert.equal(read(walk, '/a/memory.max'), 'max\n')
 })
 
+test('cgroup: one that stands for the root has processes beside its children', () => {
+  const { kernel, walk } = setUp()
+  kernel.cgroup.root.standsForRoot = true
+  assert.equal(mkdir(walk, undefined, '/a', 0o755), 0)
+  assert.equal(write(walk, '/cgroup.subtree_control', '+memory'), 0)
+  assert.equal(write(walk, '/a/cgroup.procs', '1'), 0)
+  assert.equal(write(walk, '/cgroup.procs', '1'), 0)
+})
+
 test('cgroup: a directory with processes or directories in it stays', () => {
   const { kernel, walk, init } = setUp()
   assert.equal(mkdir(walk, undefined, '/a', 0o755), 0)
@@ -211,7 +220,7 @@ test('cgroup: changes of events are told to poll and inotify', () => {
   assert.equal(text(), 'populated 0\nfrozen 0\n')
   assert.equal(events.poll() & POLLPRI, 0)
   const heard: number[] = []
-  events.inode.watches = { event: mask => heard.push(mask), inodeGone() {} }
+  events.inode.watches = { event: mask => heard.push(mask), permit: () => 0, inodeGone() {} }
   assert.equal(write(walk, '/a/cgroup.procs', '1'), 0)
   assert.equal(events.poll() & POLLPRI, POLLPRI)
   assert.deepEqual(heard, [IN_MODIFY])

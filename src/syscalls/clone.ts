@@ -13,6 +13,7 @@ import {
   CLONE_THREAD,
   CLONE_VFORK,
   CLONE_VM,
+  PTRACE_EVENT_VFORK_DONE,
   SIGCHLD,
 } from '../abi/constants.ts'
 import { E2BIG, EBADF, EFAULT, EINVAL, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
@@ -21,10 +22,11 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { birthCgroup } from '../fs/cgroup/super.ts'
 import type { Cgroup } from '../kernel/cgroup/cgroup.ts'
-import { type CloneRequest, cloneTask } from '../kernel/fork.ts'
+import { type CloneRequest, cloneTask, followEvent } from '../kernel/fork.ts'
 import { MAX_PID_NS_LEVEL } from '../kernel/pid.ts'
+import { AT_CALL, stopForEvent } from '../kernel/ptrace/stop.ts'
 import { NSIG } from '../kernel/signal-state.ts'
-import type { Task } from '../kernel/task.ts'
+import { NO_RESULT, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, hex, type SyscallRows, size, structIn } from './args.ts'
 
@@ -47,10 +49,14 @@ const FORK: CloneRequest = {
   setTid: [],
 }
 
-/** A vfork's parent, while it waits. */
-interface VforkProgress {
+/** A parent that waits for its vfork, or has stopped to tell its tracer of the child. */
+interface CloneProgress {
   readonly child: Task
   readonly pid: number
+  /** The child as its tracer knows it. */
+  readonly tracedPid: number
+  /** PTRACE_EVENT_VFORK_DONE is still to come. */
+  vforks: boolean
 }
 
 export function fork(task: Task): number {
@@ -91,16 +97,29 @@ export function clone3(task: Task, args: GuestAddr, length: number): number {
 }
 
 function run(task: Task, request: CloneRequest): number {
-  let vfork = task.progress as VforkProgress | undefined
-  if (vfork === undefined) {
+  let progress = task.progress as CloneProgress | undefined
+  if (progress === undefined) {
+    const event = followEvent(task, request)
     const child = cloneTask(task, request)
     if (failed(child)) return child
-    vfork = { child, pid: child.pid.in(task.pidNs) }
-    task.progress = vfork
+    const tracedPid = task.ptrace === undefined ? 0 : child.pid.in(task.ptrace.tracer.pidNs)
+    progress = {
+      child,
+      pid: child.pid.in(task.pidNs),
+      tracedPid,
+      vforks: (request.flags & CLONE_VFORK) !== 0,
+    }
+    task.progress = progress
+    if (event !== 0 && stopForEvent(task, AT_CALL, event, tracedPid)) return NO_RESULT
   }
-  if (vfork.child.vforkDone) return vfork.pid
-  task.uninterruptible = true
-  return task.block(vfork.child.vforkWait)
+  if (!progress.vforks) return progress.pid
+  if (!progress.child.vforkDone) {
+    task.uninterruptible = true
+    return task.block(progress.child.vforkWait)
+  }
+  progress.vforks = false
+  if (stopForEvent(task, AT_CALL, PTRACE_EVENT_VFORK_DONE, progress.tracedPid)) return NO_RESULT
+  return progress.pid
 }
 
 function readCloneArgs(task: Task, args: GuestAddr, length: number): OrErrno<CloneRequest> {

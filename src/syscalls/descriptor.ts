@@ -47,21 +47,35 @@ import {
   FIONREAD,
   FIOQSIZE,
   FIOSETOWN,
+  LANDLOCK_ACCESS_FS_IOCTL_DEV,
   O_APPEND,
   O_CLOEXEC,
   O_DIRECT,
   O_NOATIME,
   O_NONBLOCK,
   O_PATH,
+  S_IFBLK,
+  S_IFCHR,
   S_IFSOCK,
   SIOCGPGRP,
   SIOCSPGRP,
 } from '../abi/constants.ts'
-import { EBADF, EFAULT, EINVAL, EISDIR, ENOTTY, EOPNOTSUPP, EPERM, ESRCH, EXDEV } from '../abi/errno.ts'
+import {
+  EACCES,
+  EBADF,
+  EFAULT,
+  EINVAL,
+  EISDIR,
+  ENOTTY,
+  EOPNOTSUPP,
+  EPERM,
+  ESRCH,
+  EXDEV,
+} from '../abi/errno.ts'
 import { F_OWNER_EX, FILE_CLONE_RANGE } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Credentials } from '../base/credentials.ts'
-import type { Status } from '../base/result.ts'
+import { PENDING, type Status } from '../base/result.ts'
 import { watchDirectory } from '../fs/dnotify.ts'
 import { PipeFile } from '../fs/pipe/pipe-file.ts'
 import { fileOwner, setAsync, setFileOwner, setOwnerIfNone } from '../kernel/sigio.ts'
@@ -74,6 +88,7 @@ import { INODE_APPEND, ownerOrCapable } from '../vfs/permission.ts'
 import { addr, fd as fdArg, flags as flagsArg, hex, int, type SyscallRows, uint } from './args.ts'
 import { fdLimit, fileOf } from './at.ts'
 import { lockFcntl } from './file-lock.ts'
+import { inodeIoctl } from './inode-flags.ts'
 
 const SETTABLE = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME
 /** /proc/sys/fs/pipe-max-size. */
@@ -121,7 +136,7 @@ export function close_range(task: Task, first: number, last: number, flags: numb
   const { fds } = task
   for (let fd = fds.next(first); fd >= 0 && fd <= last; fd = fds.next(fd + 1)) {
     if ((flags & CLOSE_RANGE_CLOEXEC) !== 0) fds.setCloexec(fd, true)
-    else fds.close(fd)
+    else if (fds.close(fd) === PENDING) return PENDING
   }
   return 0
 }
@@ -321,7 +336,7 @@ export function ioctl(task: Task, fd: number, request: number, argument: number)
       if (!file.inode.isRegular) break
       return file.inode.getattr() || task.mm.putU32(argument, file.inode.size - file.pos)
   }
-  return ask(task, file, request, argument)
+  return inodeIoctl(task, file, request, argument) ?? ask(task, file, request, argument)
 }
 
 /** No file system here can share blocks. */
@@ -341,6 +356,9 @@ function clone(task: Task, target: File, request: number, argument: number): num
 }
 
 function ask(task: Task, file: File, request: number, argument: number): number {
+  const { type } = file.inode
+  const isDevice = type === S_IFCHR || type === S_IFBLK
+  if (isDevice && (file.denied & LANDLOCK_ACCESS_FS_IOCTL_DEV) !== 0) return -EACCES
   return file.ioctl(new TaskIoctlContext(task), request, argument)
 }
 

@@ -10,9 +10,10 @@ import type { File } from '../vfs/file.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import { notifyAccess } from '../vfs/notify.ts'
 import { pathToStringChecked } from '../vfs/path-string.ts'
-import { MAY_EXEC, permission } from '../vfs/permission.ts'
+import { MAY_CHDIR, MAY_EXEC, permission } from '../vfs/permission.ts'
 import { addr, bufferOut, fd as fdArg, path, type SyscallRows, size, uint } from './args.ts'
 import { fileOf, lookupAt } from './at.ts'
+import { put64 } from './words.ts'
 
 /** Entries of one call fill no more than this, whatever room the caller has. */
 const MAX_BATCH = 65536
@@ -65,15 +66,10 @@ function putRecords(task: Task, file: File, before: number, buffer: GuestAddr, r
   return records.length
 }
 
-function put64(out: DataView, at: number, value: number): void {
-  out.setUint32(at, value, true)
-  out.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
-}
-
 export function chdir(task: Task, nameAt: GuestAddr): number {
   const found = lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
   if (failed(found)) return found
-  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC)
+  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC | MAY_CHDIR)
   if (status < 0) return status
   task.fs.cwd = found
   return 0
@@ -83,7 +79,7 @@ export function fchdir(task: Task, fd: number): number {
   const file = task.fds.get(fd)
   if (file === undefined) return -EBADF
   if (!file.inode.isDir) return -ENOTDIR
-  const status = permission(task.cred, file.inode, MAY_EXEC)
+  const status = permission(task.cred, file.inode, MAY_EXEC | MAY_CHDIR)
   if (status < 0) return status
   task.fs.cwd = file.path
   return 0
@@ -92,7 +88,7 @@ export function fchdir(task: Task, fd: number): number {
 export function chroot(task: Task, nameAt: GuestAddr): number {
   const found = lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
   if (failed(found)) return found
-  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC)
+  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC | MAY_CHDIR)
   if (status < 0) return status
   if (!task.cred.capable(CAP_SYS_CHROOT)) return -EPERM
   task.fs.root = found

@@ -3,6 +3,7 @@ import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
+  CAP_SYS_PTRACE,
   PATH_MAX,
   RLIMIT_STACK,
   SIGSEGV,
@@ -19,7 +20,8 @@ import {
   startExec,
 } from '../kernel/exec.ts'
 import { PendingExec } from '../kernel/exec-state.ts'
-import { CORE_FLAG, endGroup } from '../kernel/exit.ts'
+import { endGroup } from '../kernel/exit.ts'
+import { stopAtExec } from '../kernel/ptrace/resume.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
 import { argumentLimit, readStringArray } from '../loader/arguments.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -46,11 +48,17 @@ export function execveat(
     if (failed(prepared)) return prepared
     task.progress = image = prepared
   }
+  const next = image as PendingExec
+  // A tracer that was told lets it go on here.
+  if (next.committed) return NO_RESULT
   if (!startExec(task)) {
     task.uninterruptible = true
     return task.block(task.group.execWait)
   }
-  commitExec(task, image as PendingExec)
+  const { ptrace } = task
+  const oldPid = ptrace === undefined ? 0 : task.pid.in(ptrace.tracer.pidNs)
+  commitExec(task, next)
+  if (ptrace !== undefined) stopAtExec(task, ptrace, oldPid)
   return NO_RESULT
 }
 
@@ -93,7 +101,7 @@ function prepare(
   const pathInaccessible = relative && task.fds.cloexec(dirfd)
   const image = loadImage(context, { file, path, comm, argv, envp, pathInaccessible })
   if (!failed(image) || !context.pastReturn) return image
-  endGroup(task, SIGSEGV | CORE_FLAG)
+  endGroup(task, SIGSEGV)
   return NO_RESULT
 }
 
@@ -108,9 +116,15 @@ function contextOf(task: Task): ExecContext {
     mountNs,
     personality,
     rlimits: group.rlimits,
-    fsShared: fs.users > sharers,
+    timeNs: task.ns.timeForChildren,
+    unsafe: fs.users > sharers || isTracedByLesser(task),
     pastReturn: false,
   }
+}
+
+/** ptracer_capable: who traces a program whose user it is not must have the capability for that. */
+function isTracedByLesser({ ptrace, cred }: Task): boolean {
+  return ptrace !== undefined && !ptrace.tracerCred.capable(CAP_SYS_PTRACE, cred.userNs)
 }
 
 export const execCalls = {

@@ -27,6 +27,7 @@ import type { LockWait, LockWaits } from '../vfs/lock-waits.ts'
 import { type InodeLocks, LOCK_TO_END, locksOf, type PosixLock } from '../vfs/locks.ts'
 import { fd as fdArg, flags as flagsArg, type SyscallRows } from './args.ts'
 import { fileOf } from './at.ts'
+import { put64 } from './words.ts'
 
 const OFFSET_MAX = 2 ** 63
 /** How often a lock that somebody outside of the sandbox holds is asked for, in ns. */
@@ -163,10 +164,6 @@ export function flock(task: Task, fd: number, operation: number): number {
 
 function signed64(view: DataView, at: number): number {
   return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
-}
-function put64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value, true)
-  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
 }
 
 export const fileLockCalls = {

@@ -17,7 +17,7 @@ import {
 import { EBADF, EINVAL, EMFILE } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
-import { INOTIFY_DEFAULTS, InotifyFile } from '../fs/inotify/inotify.ts'
+import { InotifyFile } from '../fs/inotify/inotify.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
@@ -45,9 +45,10 @@ export function inotify_init(task: Task): number {
 export function inotify_init1(task: Task, flags: number): number {
   if ((flags & ~(IN_CLOEXEC | IN_NONBLOCK)) !== 0) return -EINVAL
   const usage = task.kernel.users.of(task.cred.uid).inotify
-  if (usage.instances >= INOTIFY_DEFAULTS.maxUserInstances) return -EMFILE
+  const limits = task.kernel.inotifyLimits
+  if (usage.instances >= limits.maxUserInstances) return -EMFILE
   const place = task.kernel.anonFs.path('anon_inode:inotify', 0o600)
-  const file = new InotifyFile(place, flags, task.cred, INOTIFY_DEFAULTS, usage)
+  const file = new InotifyFile(place, flags, task.cred, limits, usage)
   return installFile(task, file, (flags & IN_CLOEXEC) !== 0)
 }
 

@@ -60,6 +60,7 @@ export function checkSize(task: Task, oldSize: number, size: number): number {
 }
 
 function tooBig(task: Task): number {
-  sendToTask(task, userSignal(task, task, SIGXFSZ))
+  // An operation is nobody's call that a signal could interrupt.
+  if (task.operation === undefined) sendToTask(task, userSignal(task, task, SIGXFSZ))
   return -EFBIG
 }

@@ -1,6 +1,7 @@
 /** Sending signals: kill(2), tkill(2), tgkill(2), rt_sigqueueinfo(2), pidfd_send_signal(2). */
 import {
   CAP_KILL,
+  LANDLOCK_SCOPE_SIGNAL,
   PIDFD_SIGNAL_PROCESS_GROUP,
   PIDFD_SIGNAL_THREAD,
   PIDFD_SIGNAL_THREAD_GROUP,
@@ -14,6 +15,7 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { PidFdFile } from '../fs/pidfd/pidfd.ts'
 import { ProcSuper } from '../fs/proc/super.ts'
 import { PseudoInode } from '../fs/pseudo/inode.ts'
+import { domainOf } from '../kernel/landlock/domain.ts'
 import type { Pid } from '../kernel/pid.ts'
 import type { ProcessGroup } from '../kernel/session.ts'
 import { sendToGroup, sendToTask, tkillSignal, userSignal } from '../kernel/signal.ts'
@@ -75,6 +77,7 @@ function checkPermission(task: Task, target: Task, signo: number): number {
   if (task.group === target.group) return 0
   const { cred } = task
   const other = target.cred
+  if (domainOf(cred)?.isScopedFrom(domainOf(other), LANDLOCK_SCOPE_SIGNAL) === true) return -EPERM
   if (
     cred.euid === other.suid ||
     cred.euid === other.uid ||

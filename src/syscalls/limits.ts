@@ -164,7 +164,8 @@ export const limitCalls = {
     nr: NR.getrusage,
     run: getrusage,
     args: [who, structOut(RUSAGE)],
-    partial: 'all CPU time counts as user time; faults and block transfers are not counted',
+    partial:
+      'block transfers are not counted; of one thread (RUSAGE_THREAD) no faults, and all time is user time',
   },
   getpriority: { nr: NR.getpriority, run: getpriority, args: [which, int] },
   setpriority: {

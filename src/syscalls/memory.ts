@@ -55,6 +55,7 @@ import { mmap as map } from '../mm/mmap.ts'
 import { mprotect as protect, mseal as seal } from '../mm/mprotect.ts'
 import { mremap as remap } from '../mm/mremap.ts'
 import { munmap as unmap } from '../mm/munmap.ts'
+import { dropMirrors, remapShared } from '../mm/remap-pages.ts'
 import { mincore as incore, msync as sync } from '../mm/residency.ts'
 import { PAGE_SIZE, pageFloor, VM_SHARED } from '../mm/vma.ts'
 import { addr, fd, flags, hex, int, type SyscallRows, size } from './args.ts'
@@ -101,7 +102,10 @@ function noHugePages(mapFlags: number): number {
 }
 
 export function munmap(task: Task, start: GuestAddr, length: number): number {
-  return unmap(enter(task), start, length)
+  const mm = enter(task)
+  const status = unmap(mm, start, length)
+  if (mm.mirrors !== undefined) dropMirrors(mm, mm.mirrors)
+  return status
 }
 
 export function mprotect(task: Task, start: GuestAddr, length: number, prot: number): number {
@@ -174,16 +178,16 @@ export function remap_file_pages(
   const start = pageFloor(address)
   const bytes = pageFloor(length)
   const vma = mm.find(start)
-  if (bytes === 0 || vma === undefined || vma.file === undefined || (vma.flags & VM_SHARED) === 0)
-    return -EINVAL
+  if (bytes === 0 || vma === undefined || (vma.flags & VM_SHARED) === 0) return -EINVAL
   // One call may span several mappings only of the same file, in order.
   let last = vma
   while (last.end < start + bytes) {
     const { next } = last
-    if (next === undefined || next.start !== last.end || next.file !== vma.file || next.flags !== vma.flags)
-      return -EINVAL
+    if (next === undefined || next.start !== last.end || next.flags !== vma.flags) return -EINVAL
+    if (next.file !== vma.file || next.shared !== vma.shared) return -EINVAL
     last = next
   }
+  if (vma.shared !== undefined) return remapShared(mm, vma, vma.shared, start, bytes, page * PAGE_SIZE)
   const mapFlags = MAP_SHARED | MAP_FIXED | MAP_POPULATE | (how & MAP_NONBLOCK)
   const result = map(mm, start, bytes, vma.prot, mapFlags, vma.file, page * PAGE_SIZE)
   return Math.min(result, 0)

@@ -65,6 +65,7 @@ import { copyMount, copyTree, type Mount, mountTree } from '../vfs/mount.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
+import { mayChangeMounts } from '../vfs/restriction.ts'
 import {
   addr,
   fd as fdArg,
@@ -250,7 +251,7 @@ export function move_mount(
   toAt: GuestAddr,
   flags: number,
 ): number {
-  if (!mayMount(task)) return -EPERM
+  if (!mayMount(task) || !mayChangeMounts(task.cred)) return -EPERM
   if ((flags & ~MOVE_MOUNT__MASK) !== 0) return -EINVAL
   const how = (follow: number, empty: number): number =>
     ((flags & follow) !== 0 ? LOOKUP_FOLLOW : 0) | ((flags & empty) !== 0 ? LOOKUP_EMPTY : 0)
@@ -329,7 +330,7 @@ function changeMounts(task: Task, at: Path, recursive: boolean, change: Attribut
       each.flags = (each.flags & ~(MS_NOATIME | MS_RELATIME)) | atimeFlags(change.set)!
     if (change.propagation !== 0) operations.setPropagation(ns.vfs, each, change.propagation)
   }
-  ns.changes++
+  ns.changes.changed()
   return 0
 }
 

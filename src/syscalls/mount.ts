@@ -43,10 +43,11 @@ import { failed, type OrErrno } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { HostStatfs } from '../platform/host.ts'
-import type { MountContext } from '../vfs/fs-type.ts'
+import { FS_HAS_SUBTYPE, type MountContext } from '../vfs/fs-type.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
 import { type Path, samePath } from '../vfs/path.ts'
+import { mayChangeMounts } from '../vfs/restriction.ts'
 import { encodeDev } from '../vfs/vfs.ts'
 import {
   addr,
@@ -81,7 +82,7 @@ export function mount(
   if (failed(type)) return type
   const source = readOptional(task, sourceAt)
   if (failed(source)) return source
-  const data = readOptional(task, dataAt)
+  let data = readOptional(task, dataAt)
   if (failed(data)) return data
   const at = lookupAt(task, AT_FDCWD, targetAt, LOOKUP_FOLLOW)
   if (failed(at)) return at
@@ -89,7 +90,7 @@ export function mount(
   if ((flags & MAGIC_MASK) === (MAGIC | 0)) flags &= ~MAGIC_MASK
   if ((flags & MS_NOUSER) !== 0) return -EINVAL
   const ns = task.mountNs
-  if (!task.cred.capable(CAP_SYS_ADMIN, ns.userNs)) return -EPERM
+  if (!mayMount(task)) return -EPERM
   if ((flags & (MS_REMOUNT | MS_BIND)) === (MS_REMOUNT | MS_BIND))
     return operations.remountBind(ns, at, flags)
   if ((flags & MS_REMOUNT) !== 0) return operations.remount(ns, at, flags, data)
@@ -107,15 +108,30 @@ export function mount(
     return failed(from) ? from : operations.moveMount(ns, at, from)
   }
   if (type === '') return -EINVAL
-  const fsType = task.kernel.fsTypes.get(type)
+  const [name, subtype] = splitType(type)
+  const fsType = task.kernel.fsTypes.get(name)
   if (fsType === undefined) return -ENODEV
+  if (subtype !== '') {
+    if ((fsType.flags & FS_HAS_SUBTYPE) === 0) return -ENODEV
+    data = data === '' ? `subtype=${subtype}` : `${data},subtype=${subtype}`
+  }
   const { fs, cred } = task
   const context: MountContext = { fs, cred, mountNs: ns, vfs: ns.vfs, ns: task.ns }
   return operations.mountNew(context, at, fsType, source === '' ? 'none' : source, flags, data)
 }
 
+/** 'fuse.sshfs' is fuse, of a kind. */
+function splitType(type: string): [name: string, subtype: string] {
+  const dot = type.indexOf('.')
+  return dot < 0 ? [type, ''] : [type.slice(0, dot), type.slice(dot + 1)]
+}
+
 function sourcePath(task: Task, source: string): OrErrno<Path> {
   return source === '' ? -EINVAL : lookup(task.walk, undefined, source, LOOKUP_FOLLOW)
+}
+
+function mayMount({ cred, mountNs }: Task): boolean {
+  return cred.capable(CAP_SYS_ADMIN, mountNs.userNs) && mayChangeMounts(cred)
 }
 
 /** A string that may be left out. */
@@ -130,13 +146,13 @@ export function umount2(task: Task, nameAt: GuestAddr, flags: number): number {
   const at = lookupAt(task, AT_FDCWD, nameAt, (flags & UMOUNT_NOFOLLOW) === 0 ? LOOKUP_FOLLOW : 0)
   if (failed(at)) return at
   const ns = task.mountNs
-  if (!task.cred.capable(CAP_SYS_ADMIN, ns.userNs)) return -EPERM
+  if (!mayMount(task)) return -EPERM
   return operations.umount(ns, task.fs, at, flags)
 }
 
 export function pivot_root(task: Task, newRootAt: GuestAddr, putOldAt: GuestAddr): number {
   const ns = task.mountNs
-  if (!task.cred.capable(CAP_SYS_ADMIN, ns.userNs)) return -EPERM
+  if (!mayMount(task)) return -EPERM
   const newRoot = lookupAt(task, AT_FDCWD, newRootAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
   if (failed(newRoot)) return newRoot
   const putOld = lookupAt(task, AT_FDCWD, putOldAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
@@ -213,7 +229,7 @@ export function ustat(task: Task, dev: number, buffer: GuestAddr): number {
   return -EINVAL
 }
 
-function newStatfs(): HostStatfs {
+export function newStatfs(): HostStatfs {
   return {
     type: 0,
     bsize: 0,

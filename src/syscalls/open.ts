@@ -28,15 +28,16 @@ import {
   RESOLVE_NO_SYMLINKS,
   RESOLVE_NO_XDEV,
 } from '../abi/constants.ts'
-import { E2BIG, EAGAIN, EFAULT, EINVAL, EMFILE, ERESTARTSYS } from '../abi/errno.ts'
+import { E2BIG, EAGAIN, EFAULT, EINVAL, EISDIR, EMFILE, EOPNOTSUPP, ERESTARTSYS } from '../abi/errno.ts'
 import { OPEN_HOW } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
 import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import type { File } from '../vfs/file.ts'
+import { type File, PathFile } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
-import { openAt } from '../vfs/namei.ts'
+import { openAt, openPath } from '../vfs/namei.ts'
+import type { Path } from '../vfs/path.ts'
 import {
   fd as fdArg,
   flags as flagsArg,
@@ -120,10 +121,8 @@ export function creat(task: Task, nameAt: GuestAddr, mode: number): number {
   return openat(task, AT_FDCWD, nameAt, O_CREAT | O_WRONLY | O_TRUNC, mode)
 }
 
-/** Unknown flags are ignored, as they always were. */
 export function openat(task: Task, dirfd: number, nameAt: GuestAddr, flags: number, mode: number): number {
-  flags = (flags & VALID_FLAGS) | O_LARGEFILE
-  if ((flags & O_PATH) !== 0) flags &= PATH_FLAGS
+  flags = lenientFlags(flags)
   if ((flags & (O_CREAT | TMPFILE_BIT)) === 0) mode = 0
   return doOpen(task, dirfd, nameAt, flags, mode & 0o7777, 0)
 }
@@ -190,6 +189,31 @@ function doOpen(
   const cloexec = (flags & O_CLOEXEC) !== 0
   if (!file.openPending) return task.fds.install(file, cloexec, 0, limit)
   const progress = new OpenProgress(file, cloexec)
+  task.progress = progress
+  return finishOpen(task, progress)
+}
+
+/** openat's flags as the walk takes them: unknown ones are ignored, as they always were. */
+function lenientFlags(flags: number): number {
+  const known = (flags & VALID_FLAGS) | O_LARGEFILE
+  return (known & O_PATH) !== 0 ? known & PATH_FLAGS : known
+}
+
+/** Opens what stands at a place that is already known, as openat(2) would: open_by_handle_at(2). */
+export function openPlace(task: Task, place: Path, rawFlags: number): number {
+  if (task.progress instanceof OpenProgress) return finishOpen(task, task.progress)
+  const flags = lenientFlags(rawFlags)
+  if ((flags & TMPFILE_BIT) !== 0) return (flags & O_DIRECTORY) === 0 ? -EINVAL : -EOPNOTSUPP
+  if ((flags & O_CREAT) !== 0) return (flags & O_DIRECTORY) !== 0 ? -EINVAL : -EISDIR
+  const { vfs } = task.kernel
+  vfs.leaseWait = undefined
+  const isPath = (flags & O_PATH) !== 0
+  const file = isPath
+    ? new PathFile(place, flags & ~O_CLOEXEC, task.cred)
+    : openPath(task.walk, place, flags & ~O_CLOEXEC)
+  if (file === -EAGAIN && (flags & O_NONBLOCK) === 0) return waitForLeases(task)
+  if (failed(file)) return file
+  const progress = new OpenProgress(file, (flags & O_CLOEXEC) !== 0)
   task.progress = progress
   return finishOpen(task, progress)
 }

@@ -37,6 +37,16 @@ export function pidfd_getfd(task: Task, pidFd: number, targetFd: number, flags: 
   return installFile(task, fileGet(found), true)
 }
 
+/** Frees the memory of a process that is about to end, which it does here by itself. */
+export function process_mrelease(task: Task, pidFd: number, flags: number): number {
+  if (flags !== 0) return -EINVAL
+  const file = fileOf(task, pidFd)
+  if (!(file instanceof PidFdFile)) return -EBADF
+  const target = file.task
+  if (target === undefined || target.group.dead) return -ESRCH
+  return target.group.exiting ? 0 : -EINVAL
+}
+
 export const pidfdCalls = {
   pidfd_open: {
     nr: NR.pidfd_open,
@@ -44,5 +54,6 @@ export const pidfdCalls = {
     args: [pidArg, flagsArg({ PIDFD_NONBLOCK, PIDFD_THREAD })],
     returns: 'fd',
   },
+  process_mrelease: { nr: NR.process_mrelease, run: process_mrelease, args: [fdArg, uint] },
   pidfd_getfd: { nr: NR.pidfd_getfd, run: pidfd_getfd, args: [fdArg, fdArg, uint], returns: 'fd' },
 } satisfies SyscallRows

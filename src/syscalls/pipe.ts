@@ -12,8 +12,9 @@ import {
 } from '../abi/constants.ts'
 import { EAGAIN, EBADF, EFAULT, EINVAL, EPIPE, ESPIPE } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { BufferSrc } from '../base/io.ts'
 import { makePipe, PipeFile } from '../fs/pipe/pipe-file.ts'
-import { moveSlots, PipeDst, PipeSrc } from '../fs/pipe/splice.ts'
+import { dropBytes, moveSlots, PipeDst, PipeSrc, peekBytes } from '../fs/pipe/splice.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
@@ -50,15 +51,50 @@ export function splice(
   const input = fileOf(task, inFd)
   const output = fileOf(task, outFd)
   if (input === undefined || output === undefined) return -EBADF
+  if ((input instanceof PipeFile && inOffsetAt !== 0) || (output instanceof PipeFile && outOffsetAt !== 0))
+    return -ESPIPE
+  if (!input.readable || !output.writable) return -EBADF
+  return withOffset(task, input, inOffsetAt, inOffset =>
+    withOffset(task, output, outOffsetAt, outOffset =>
+      spliceFiles(task, input, inOffset, output, outOffset, length, flags),
+    ),
+  )
+}
+
+/** The offset that means the file's own position. */
+const OWN_POSITION = -1
+
+/** splice(2) of files at offsets, OWN_POSITION for none. */
+export function spliceFiles(
+  task: Task,
+  input: File,
+  inOffset: number,
+  output: File,
+  outOffset: number,
+  length: number,
+  flags: number,
+): number {
   const fromPipe = input instanceof PipeFile
   const toPipe = output instanceof PipeFile
-  if ((fromPipe && inOffsetAt !== 0) || (toPipe && outOffsetAt !== 0)) return -ESPIPE
+  if ((fromPipe && inOffset !== OWN_POSITION) || (toPipe && outOffset !== OWN_POSITION)) return -ESPIPE
   if (!input.readable || !output.writable) return -EBADF
   const dontWait = (flags & SPLICE_F_NONBLOCK) !== 0
   if (fromPipe && toPipe) return pipeToPipe(task, input, output, length, dontWait)
-  if (fromPipe) return pipeToFile(task, input, output, outOffsetAt, length, dontWait)
-  if (toPipe) return fileToPipe(task, input, inOffsetAt, output, length, dontWait)
+  if (fromPipe) return pipeToFile(task, input, output, outOffset, length, dontWait)
+  if (toPipe) return fileToPipe(task, input, inOffset, output, length, dontWait)
   return -EINVAL
+}
+
+/** With the offset that the guest has at `at`, which is moved on by what was done; 0: without one. */
+function withOffset(task: Task, file: File, at: GuestAddr, move: (offset: number) => number): number {
+  if (at === 0) return move(OWN_POSITION)
+  if (!file.seekable) return -EINVAL
+  const view = task.mm.view(at, 8)
+  if (view === undefined) return -EFAULT
+  const offset = view.getInt32(4, true) * 0x100000000 + view.getUint32(0, true)
+  if (offset < 0) return -EINVAL
+  const n = move(offset)
+  return n > 0 && task.mm.putU64(at, offset + n) < 0 ? -EFAULT : n
 }
 
 function pipeToPipe(
@@ -81,6 +117,11 @@ export function tee(task: Task, inFd: number, outFd: number, length: number, fla
   const input = fileOf(task, inFd)
   const output = fileOf(task, outFd)
   if (input === undefined || output === undefined) return -EBADF
+  return teeFiles(task, input, output, length, flags)
+}
+
+export function teeFiles(task: Task, input: File, output: File, length: number, flags: number): number {
+  if (length === 0) return 0
   if (!input.readable || !output.writable) return -EBADF
   if (!(input instanceof PipeFile) || !(output instanceof PipeFile) || input.pipe === output.pipe)
     return -EINVAL
@@ -115,58 +156,45 @@ function pipeToFile(
   task: Task,
   input: PipeFile,
   output: File,
-  offsetAt: GuestAddr,
+  offset: number,
   length: number,
   dontWait: boolean,
 ): number {
-  if (offsetAt !== 0 && !output.seekable) return -EINVAL
-  const offset = offsetAt === 0 ? -1 : readOffset(task, offsetAt)
-  if (offset === undefined) return -EFAULT
-  if (offsetAt !== 0 && offset < 0) return -EINVAL
+  if (offset !== OWN_POSITION && !output.seekable) return -EINVAL
   if ((output.flags & O_APPEND) !== 0) return -EINVAL
   const pipe = input.pipe
   if (pipe.empty) {
     if (pipe.writers === 0) return 0
     return dontWait || input.nonblocking ? -EAGAIN : sleepOn(task, input, READ_EVENTS)
   }
-  const src = new PipeSrc(pipe, length)
-  const n = offsetAt === 0 ? output.write(src) : output.writeAt(src, offset)
+  const src = output.writesLater ? new BufferSrc(peekBytes(pipe, length)) : new PipeSrc(pipe, length)
+  const n = offset === OWN_POSITION ? output.write(src) : output.writeAt(src, offset)
   if (n === -EAGAIN && !dontWait && !output.nonblocking) {
     return sleepOn(task, output, WRITE_EVENTS, output.writeTimeout)
   }
   if (n === -EPIPE && output.signalsPipe) task.sendSigpipe()
-  if (n <= 0 || offsetAt === 0) return n
-  return task.mm.putU64(offsetAt, offset + n) < 0 ? -EFAULT : n
+  if (n > 0 && output.writesLater) dropBytes(pipe, n)
+  return n
 }
 
 function fileToPipe(
   task: Task,
   input: File,
-  offsetAt: GuestAddr,
+  offset: number,
   output: PipeFile,
   length: number,
   dontWait: boolean,
 ): number {
-  if (offsetAt !== 0 && !input.seekable) return -EINVAL
-  const offset = offsetAt === 0 ? -1 : readOffset(task, offsetAt)
-  if (offset === undefined) return -EFAULT
-  if (offsetAt !== 0 && offset < 0) return -EINVAL
+  if (offset !== OWN_POSITION && !input.seekable) return -EINVAL
   const room = roomIn(task, output)
   if (room === -EAGAIN) return dontWait || output.nonblocking ? -EAGAIN : sleepOn(task, output, WRITE_EVENTS)
   if (room < 0) return room
   const dst = new PipeDst(output.pipe, length)
-  const n = offsetAt === 0 ? input.read(dst) : input.readAt(dst, offset)
+  const n = offset === OWN_POSITION ? input.read(dst) : input.readAt(dst, offset)
   if (n === -EAGAIN && !dontWait && !input.nonblocking) {
     return sleepOn(task, input, READ_EVENTS, input.readTimeout)
   }
-  if (n <= 0 || offsetAt === 0) return n
-  return task.mm.putU64(offsetAt, offset + n) < 0 ? -EFAULT : n
-}
-
-/** A loff_t of the guest's; undefined for EFAULT. */
-function readOffset(task: Task, at: GuestAddr): number | undefined {
-  const view = task.mm.view(at, 8)
-  return view === undefined ? undefined : view.getInt32(4, true) * 0x100000000 + view.getUint32(0, true)
+  return n
 }
 
 /** vmsplice(2): the guest's memory into a pipe, or, on a read end, a pipe's bytes into memory. Bytes are copied. */

@@ -1,11 +1,22 @@
-/** process_vm_readv(2), process_vm_writev(2). */
-import { EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
+/** process_vm_readv(2), process_vm_writev(2), process_madvise(2). */
+import {
+  CAP_SYS_ADMIN,
+  CAP_SYS_NICE,
+  MADV_COLD,
+  MADV_COLLAPSE,
+  MADV_PAGEOUT,
+  MADV_WILLNEED,
+} from '../abi/constants.ts'
+import { EBADF, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { OrErrno } from '../base/result.ts'
+import { PidFdFile } from '../fs/pidfd/pidfd.ts'
 import { mayInspect } from '../kernel/credentials.ts'
 import { ENDED, type Task } from '../kernel/task.ts'
+import { madvise } from '../mm/madvise.ts'
 import type { GuestAddr, Mm } from '../mm/mm.ts'
-import { addr, pid, type SyscallRows, size } from './args.ts'
+import { addr, fd as fdArg, hex, int, pid, type SyscallRows, size } from './args.ts'
+import { fileOf } from './at.ts'
 
 const CHUNK = 64 << 10
 
@@ -85,7 +96,50 @@ function memoryOf(task: Task, pidNumber: number): OrErrno<Mm> {
   return mayInspect(task, target, false) ? target.mm : -EPERM
 }
 
+/** What may be advised to another process: hints, which change nothing that it could see. */
+const REMOTE_ADVICE: ReadonlySet<number> = new Set([MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED, MADV_COLLAPSE])
+
+/** How many bytes were advised, or the errno of the first piece if none was. */
+export function process_madvise(
+  task: Task,
+  pidFd: number,
+  iov: GuestAddr,
+  count: number,
+  advice: number,
+  how: number,
+): number {
+  if (how !== 0) return -EINVAL
+  const segments = task.mm.importIovec(iov, count)
+  if (typeof segments === 'number') return segments
+  const file = fileOf(task, pidFd)
+  if (!(file instanceof PidFdFile)) return -EBADF
+  const target = file.task
+  if (target === undefined || target.ended) return -ESRCH
+  if (!mayInspect(task, target, true)) return -EPERM
+  const { mm } = target
+  if (mm !== task.mm) {
+    if (!REMOTE_ADVICE.has(advice)) return -EINVAL
+    if (!task.cred.capable(CAP_SYS_NICE, task.kernel.userNs)) return -EPERM
+  }
+  const admin = task.cred.capable(CAP_SYS_ADMIN, task.kernel.userNs)
+  let done = 0
+  for (let i = 0; i < segments.length; i += 2) {
+    let status = madvise(mm, segments[i]!, segments[i + 1]!, advice, admin)
+    // All threads of the other process run: nobody can pass the hint on.
+    if (status === -ESRCH && mm !== task.mm) status = 0
+    if (status < 0) return done > 0 ? done : status
+    done += segments[i + 1]!
+  }
+  return done
+}
+
 export const processVmCalls = {
+  process_madvise: {
+    nr: NR.process_madvise,
+    run: process_madvise,
+    args: [fdArg, addr, size, int, hex],
+    partial: 'hints to another process reach the host only while one of its threads is in a call',
+  },
   process_vm_readv: {
     nr: NR.process_vm_readv,
     run: process_vm_readv,

@@ -22,6 +22,7 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
 import { constantCall } from '../kernel/constant-calls.ts'
 import { commitCredentials, mayInspect } from '../kernel/credentials.ts'
+import { releaseIpc } from '../kernel/ipc/release.ts'
 import { leaveUndoList } from '../kernel/ipc/sem.ts'
 import { copyNamespaces, newUserNamespace } from '../kernel/namespace-copy.ts'
 import { moveToProcessGroup, ProcessGroup, startSession } from '../kernel/session.ts'
@@ -151,8 +152,10 @@ export function unshare(task: Task, flags: number): number {
   if ((flags & (CLONE_SYSVSEM | CLONE_NEWIPC)) !== 0) leaveUndoList(task)
   task.ns.mnt.put()
   // copyNamespaces makes what a child would get; the caller itself stays in its time namespace.
-  task.ns = { ...ns, time: task.ns.time }
+  const old = task.ns
+  task.ns = { ...ns, time: old.time }
   ns.net.runtime?.released()
+  releaseIpc(task.kernel, old.ipc)
   if (cred !== task.cred) commitCredentials(task, cred)
   return 0
 }

@@ -1,5 +1,6 @@
 /** Reading and writing: read(2) and family. The calls that move bytes between two files are in file-copy.ts. */
 import {
+  FAN_ACCESS_PERM,
   O_APPEND,
   O_DSYNC,
   O_SYNC,
@@ -17,7 +18,7 @@ import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
-import { notifyAccess, notifyModify } from '../vfs/notify.ts'
+import { askPermission, notifyAccess, notifyModify } from '../vfs/notify.ts'
 import { removePrivileges } from '../vfs/permission.ts'
 import { addr, bufferIn, bufferOut, fd as fdArg, hex, int, off, type SyscallRows, size } from './args.ts'
 import { fileOf } from './at.ts'
@@ -26,7 +27,7 @@ import { limitWrite, MAX_RW_COUNT, skip } from './io-limits.ts'
 
 const RWF_READ = RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND
 /** The offset that means the file's own position. */
-const OWN_POSITION = -1
+export const OWN_POSITION = -1
 
 export function read(task: Task, fd: number, buffer: GuestAddr, count: number): number {
   const file = ioFile(task, task.fds.get(fd))
@@ -135,10 +136,21 @@ function readVector(
   if (offset !== OWN_POSITION && !file.seekable) return -ESPIPE
   if (!file.readable) return -EBADF
   const into = task.mm.dstVector(iov, count)
-  if (typeof into === 'number') return into
+  return typeof into === 'number' ? into : readTo(task, file, into, offset, flags, file.nonblocking)
+}
+
+/** The second half of preadv2(2). `flags` are RWF_*, the offset may be OWN_POSITION; -EAGAIN only if `nonblocking`. */
+export function readTo(
+  task: Task,
+  file: File,
+  into: IoDst,
+  offset: number,
+  flags: number,
+  nonblocking: boolean,
+): number {
   if ((flags & ~RWF_READ) !== 0) return -EOPNOTSUPP
   if (offset !== OWN_POSITION) return readAtInto(file, into, offset)
-  return readInto(task, file, into, file.nonblocking || (flags & RWF_NOWAIT) !== 0)
+  return readInto(task, file, into, nonblocking || (flags & RWF_NOWAIT) !== 0)
 }
 
 function writeVector(
@@ -154,7 +166,18 @@ function writeVector(
   if (offset !== OWN_POSITION && !file.seekable) return -ESPIPE
   if (!file.writable) return -EBADF
   const from = task.mm.srcVector(iov, count)
-  if (typeof from === 'number') return from
+  return typeof from === 'number' ? from : writeOf(task, file, from, offset, flags, file.nonblocking)
+}
+
+/** The second half of pwritev2(2), as `readTo`. `from` is all that is to be written, at later tries too. */
+export function writeOf(
+  task: Task,
+  file: File,
+  from: IoSrc,
+  offset: number,
+  flags: number,
+  nonblocking: boolean,
+): number {
   if ((flags & ~RWF_READ) !== 0) return -EOPNOTSUPP
   if ((flags & RWF_APPEND) !== 0 && (flags & RWF_NOAPPEND) !== 0) return -EINVAL
   if (offset !== OWN_POSITION) return writeAtFrom(task, file, from, offset, flags)
@@ -166,7 +189,7 @@ function writeVector(
   }
   const done = doneBefore(task)
   skip(from, done)
-  const n = writeFrom(task, file, from, done, file.nonblocking || (flags & RWF_NOWAIT) !== 0)
+  const n = writeFrom(task, file, from, done, nonblocking || (flags & RWF_NOWAIT) !== 0)
   return n > 0 && (flags & (RWF_DSYNC | RWF_SYNC)) !== 0 ? syncAfter(file, n, (flags & RWF_SYNC) === 0) : n
 }
 
@@ -176,6 +199,8 @@ function doneBefore(task: Task): number {
 }
 
 function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): number {
+  const asked = file.inode.isRegular && !file.quiet ? askPermission(file.path, FAN_ACCESS_PERM) : 0
+  if (asked !== 0) return asked
   const n = file.read(into)
   if (n > 0) notifyAccess(file)
   else if (n === -EAGAIN && !nonblocking) return sleepOn(task, file, READ_EVENTS, file.readTimeout)
@@ -183,6 +208,8 @@ function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): nu
 }
 
 function readAtInto(file: File, into: IoDst, offset: number): number {
+  const asked = file.quiet ? 0 : askPermission(file.path, FAN_ACCESS_PERM)
+  if (asked !== 0) return asked
   const n = file.readAt(into, offset)
   if (n > 0) notifyAccess(file)
   return n

@@ -31,11 +31,11 @@ export function vhangup(task: Task): number {
   return 0
 }
 
-const partial = 'refused: EPERM, or ENOSYS with the capability'
+const refused = 'EPERM; ENOSYS for who has the capability: there is nothing of the kind here'
 
 export const refusedCalls = {
-  acct: { nr: NR.acct, run: acct, args: [path], partial },
-  swapon: { nr: NR.swapon, run: swapon, args: [path, hex], partial },
-  swapoff: { nr: NR.swapoff, run: swapoff, args: [path], partial },
+  acct: { nr: NR.acct, run: acct, args: [path], refused },
+  swapon: { nr: NR.swapon, run: swapon, args: [path, hex], refused },
+  swapoff: { nr: NR.swapoff, run: swapoff, args: [path], refused },
   vhangup: { nr: NR.vhangup, run: vhangup, args: [] },
 } satisfies SyscallRows

@@ -252,22 +252,24 @@ function ioTargets(task: Task, which: number, who: number): Task[] | undefined {
   return undefined
 }
 
-export function ioprio_set(task: Task, which: number, who: number, priority: number): number {
-  const level = priority & (IOPRIO_NR_LEVELS - 1)
-  const { cred } = task
+/** ioprio_check_cap: whether the task may use an I/O priority. */
+export function checkIoPriority({ cred }: Task, priority: number): number {
   switch (priority >>> IOPRIO_CLASS_SHIFT) {
     case IOPRIO_CLASS_RT:
-      if (!cred.capable(CAP_SYS_ADMIN) && !cred.capable(CAP_SYS_NICE)) return -EPERM
-      break
+      return cred.capable(CAP_SYS_ADMIN) || cred.capable(CAP_SYS_NICE) ? 0 : -EPERM
     case IOPRIO_CLASS_BE:
     case IOPRIO_CLASS_IDLE:
-      break
+      return 0
     case IOPRIO_CLASS_NONE:
-      if (level !== 0) return -EINVAL
-      break
-    default:
-      return -EINVAL
+      return (priority & (IOPRIO_NR_LEVELS - 1)) !== 0 ? -EINVAL : 0
   }
+  return -EINVAL
+}
+
+export function ioprio_set(task: Task, which: number, who: number, priority: number): number {
+  const { cred } = task
+  const status = checkIoPriority(task, priority)
+  if (status < 0) return status
   const targets = ioTargets(task, which, who)
   if (targets === undefined) return -EINVAL
   if (targets.length === 0) return -ESRCH

@@ -231,9 +231,20 @@ export function rt_sigreturn(task: Task): number {
   return NO_RESULT
 }
 
-/** Only a call with progress of its own is restarted, and by the kernel itself; the guest has nothing to restart. */
-export function restart_syscall(_task: Task): number {
-  return -EINTR
+/**
+ * Goes on with a call that has a restart of its own, where a tracer has seen that it was interrupted; else the kernel
+ * does that itself, and the guest has nothing to restart.
+ */
+export function restart_syscall(task: Task): number {
+  const block = task.restartBlock
+  if (block === undefined) return -EINTR
+  task.restartBlock = undefined
+  task.callNumber = block.nr
+  block.args.forEach((arg, i) => {
+    task.args[i] = arg
+  })
+  task.progress = block.progress
+  return task.kernel.syscalls.run(task, block.nr)
 }
 
 function u64(view: DataView, at: number): number {

@@ -16,6 +16,7 @@ import type { SocketFile } from '../net/socket-file.ts'
 import { IoProgress } from './blocking.ts'
 import {
   dropControl,
+  type MessageHeader,
   readAddress,
   readControl,
   readMessageHeader,
@@ -119,13 +120,24 @@ function receiveMessage(task: Task, file: SocketFile, messageAt: GuestAddr, flag
     if (n !== BLOCK) dropControl(request)
     return n
   }
+  const status = finishMessage(task, messageAt, header, request, flags)
+  return status < 0 ? status : n
+}
+
+/** What came along with the bytes of a message: the sender's name, control messages, flags. */
+export function finishMessage(
+  task: Task,
+  messageAt: GuestAddr,
+  header: MessageHeader,
+  request: ReceiveRequest,
+  flags: number,
+): number {
   const status = writeResults(task, messageAt, header.nameAt, header.nameLength, request)
   if (status < 0) return status
   const used = writeControl(task, request, header.controlAt, header.controlLength)
   const outFlags = request.outFlags | (flags & MSG_CMSG_CLOEXEC)
   if (task.mm.putU32(messageAt + MSGHDR.msg_flags, outFlags >>> 0) < 0) return -EFAULT
-  if (task.mm.putU64(messageAt + MSGHDR.msg_controllen, used) < 0) return -EFAULT
-  return n
+  return task.mm.putU64(messageAt + MSGHDR.msg_controllen, used)
 }
 
 /** The sender's address; the length is the whole one, also where there was less room. */

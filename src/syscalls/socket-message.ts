@@ -37,6 +37,7 @@ import { SocketFile } from '../net/socket-file.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { fdLimit, fileOf } from './at.ts'
 import { IoProgress, ioProgress, READ_EVENTS, WRITE_EVENTS } from './blocking.ts'
+import { take64 } from './words.ts'
 
 /** sizeof(struct sockaddr_storage): no address is longer. */
 const MAX_ADDRESS = 128
@@ -67,22 +68,18 @@ export function readMessageHeader(task: Task, at: GuestAddr): OrErrno<MessageHea
   const view = task.mm.view(at, MSGHDR.size)
   if (view === undefined) return -EFAULT
   const header = {
-    nameAt: u64(view, MSGHDR.msg_name),
+    nameAt: take64(view, MSGHDR.msg_name),
     nameLength: view.getInt32(MSGHDR.msg_namelen, true),
-    iovAt: u64(view, MSGHDR.msg_iov),
-    iovCount: u64(view, MSGHDR.msg_iovlen),
-    controlAt: u64(view, MSGHDR.msg_control),
-    controlLength: u64(view, MSGHDR.msg_controllen),
+    iovAt: take64(view, MSGHDR.msg_iov),
+    iovCount: take64(view, MSGHDR.msg_iovlen),
+    controlAt: take64(view, MSGHDR.msg_control),
+    controlLength: take64(view, MSGHDR.msg_controllen),
   }
   if (header.nameAt === 0) header.nameLength = 0
   if (header.nameLength < 0) return -EINVAL
   header.nameLength = Math.min(header.nameLength, MAX_ADDRESS)
   if (header.iovCount > UIO_MAXIOV) return -EMSGSIZE
   return header
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 0x100000000 + view.getUint32(at, true)
 }
 
 /** move_addr_to_kernel. */
@@ -112,7 +109,7 @@ export function readControl(task: Task, at: GuestAddr, length: number): OrErrno<
   if (task.mm.copyIn(at, bytes) < 0) return -EFAULT
   const view = new DataView(bytes.buffer)
   for (let offset = 0; length - offset >= CMSGHDR.size; ) {
-    const size = u64(view, offset + CMSGHDR.cmsg_len)
+    const size = take64(view, offset + CMSGHDR.cmsg_len)
     if (size < CMSGHDR.size || size > length - offset) return -EINVAL
     messages.push({
       level: view.getInt32(offset + CMSGHDR.cmsg_level, true),

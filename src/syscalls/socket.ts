@@ -6,6 +6,9 @@ import {
   AF_NETLINK,
   AF_PACKET,
   AF_UNIX,
+  AF_UNSPEC,
+  LANDLOCK_ACCESS_NET_BIND_TCP,
+  LANDLOCK_ACCESS_NET_CONNECT_TCP,
   MSG_CMSG_CLOEXEC,
   MSG_CTRUNC,
   MSG_DONTWAIT,
@@ -27,6 +30,7 @@ import {
   SOL_SOCKET,
 } from '../abi/constants.ts'
 import {
+  EACCES,
   EAFNOSUPPORT,
   EAGAIN,
   EALREADY,
@@ -40,6 +44,7 @@ import {
 import { MSGHDR, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { domainOf } from '../kernel/landlock/domain.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { families, type SocketFamily } from '../net/families.ts'
@@ -113,7 +118,24 @@ export function bind(task: Task, fd: number, nameAt: GuestAddr, nameLength: numb
   const file = socketOf(task, fd)
   if (typeof file === 'number') return file
   const address = readAddress(task, nameAt, nameLength)
-  return failed(address) ? address : file.socket.bind(task, address)
+  if (failed(address)) return address
+  return restrictedPort(task, file, address, LANDLOCK_ACCESS_NET_BIND_TCP) || file.socket.bind(task, address)
+}
+
+/** Landlock's current_check_access_socket: -EACCES where the task may not use the TCP port so. */
+export function restrictedPort(
+  task: Task,
+  { socket: of }: SocketFile,
+  address: Uint8Array,
+  wanted: number,
+): number {
+  const domain = domainOf(task.cred)
+  if (domain === undefined || of.type !== SOCK_STREAM || address.length < 4) return 0
+  if (of.family !== AF_INET && of.family !== AF_INET6) return 0
+  const family = address[0] | (address[1] << 8)
+  // Who disconnects goes nowhere.
+  if (family === AF_UNSPEC && wanted === LANDLOCK_ACCESS_NET_CONNECT_TCP) return 0
+  return domain.mayUsePort((address[2] << 8) | address[3], wanted) ? 0 : -EACCES
 }
 
 export function listen(task: Task, fd: number, backlog: number): number {
@@ -158,6 +180,8 @@ export function connect(task: Task, fd: number, nameAt: GuestAddr, nameLength: n
   if (typeof file === 'number') return file
   const address = readAddress(task, nameAt, nameLength)
   if (failed(address)) return address
+  const denied = restrictedPort(task, file, address, LANDLOCK_ACCESS_NET_CONNECT_TCP)
+  if (denied < 0) return denied
   const again = task.progress !== undefined
   const { socket: to } = file
   const tried = to.connect(task, address)

@@ -5,10 +5,12 @@ import {
   AT_NO_AUTOMOUNT,
   AT_STATX_SYNC_TYPE,
   AT_SYMLINK_NOFOLLOW,
+  FS_NODUMP_FL,
   STATX__RESERVED,
   STATX_ATTR_APPEND,
   STATX_ATTR_IMMUTABLE,
   STATX_ATTR_MOUNT_ROOT,
+  STATX_ATTR_NODUMP,
   STATX_BASIC_STATS,
   STATX_BTIME,
   STATX_MNT_ID,
@@ -28,6 +30,7 @@ import { INODE_APPEND, INODE_IMMUTABLE } from '../vfs/permission.ts'
 import { encodeDev, major, minor } from '../vfs/vfs.ts'
 import { fd as fdArg, hex, path, type SyscallRows, structOut } from './args.ts'
 import { lookupAt } from './at.ts'
+import { put64 } from './words.ts'
 
 export function stat(task: Task, nameAt: GuestAddr, buffer: GuestAddr): number {
   return statAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW, buffer)
@@ -109,7 +112,9 @@ export function statx(
   if (found.dentry === found.mount.root) attributes |= STATX_ATTR_MOUNT_ROOT
   if ((inode.inodeFlags & INODE_IMMUTABLE) !== 0) attributes |= STATX_ATTR_IMMUTABLE
   if ((inode.inodeFlags & INODE_APPEND) !== 0) attributes |= STATX_ATTR_APPEND
-  const mountId = (mask & STATX_MNT_ID_UNIQUE) !== 0 ? STATX_MNT_ID_UNIQUE : STATX_MNT_ID
+  if ((inode.inodeFlags & FS_NODUMP_FL) !== 0) attributes |= STATX_ATTR_NODUMP
+  const unique = (mask & STATX_MNT_ID_UNIQUE) !== 0
+  const mountId = unique ? STATX_MNT_ID_UNIQUE : STATX_MNT_ID
   const out = task.mm.out(STATX.size)
   out.setUint32(STATX.stx_mask, STATX_BASIC_STATS | mountId | (hasBtime ? STATX_BTIME : 0), true)
   out.setUint32(STATX.stx_blksize, inode.blksize, true)
@@ -130,13 +135,8 @@ export function statx(
   out.setUint32(STATX.stx_rdev_minor, minor(inode.rdev), true)
   out.setUint32(STATX.stx_dev_major, major(inode.dev), true)
   out.setUint32(STATX.stx_dev_minor, minor(inode.dev), true)
-  put64(out, STATX.stx_mnt_id, found.mount.id)
+  put64(out, STATX.stx_mnt_id, unique ? found.mount.uniqueId : found.mount.id)
   return task.mm.commit(buffer)
-}
-
-function put64(out: DataView, at: number, value: number): void {
-  out.setUint32(at, value, true)
-  out.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
 }
 
 function putTime(out: DataView, at: number, time: Timespec): void {

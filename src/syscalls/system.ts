@@ -113,7 +113,7 @@ export function sysinfo(task: Task, at: GuestAddr): number {
   const { kernel } = task
   const memory = memoryOf(kernel.host.fact('proc/meminfo'))
   const out = task.mm.out(SYSINFO.size)
-  putS64(out, SYSINFO.uptime, Math.ceil(kernel.clock.boottime() / 1e9))
+  putS64(out, SYSINFO.uptime, Math.ceil((kernel.clock.boottime() + task.ns.time.boottimeOffset) / 1e9))
   const loads = kernel.host.fact('proc/loadavg').split(' ')
   for (let i = 0; i < 3; i++)
     putS64(out, SYSINFO.loads + 8 * i, Math.round((Number(loads[i]) || 0) * LOAD_SHIFT))

@@ -2,8 +2,11 @@
  * The one table of system calls: dispatch, --strace, prefetch and the printed documentation are made from it. Each family's
  * rows stand beside its handlers.
  */
+
+import { aioCalls } from './aio.ts'
 import type { SyscallRows } from './args.ts'
 import { attrCalls } from './attr.ts'
+import { bpfCalls } from './bpf.ts'
 import { cloneCalls } from './clone.ts'
 import { credentialCalls } from './credentials.ts'
 import { descriptorCalls } from './descriptor.ts'
@@ -11,18 +14,27 @@ import { directoryCalls } from './directory.ts'
 import { epollCalls } from './epoll.ts'
 import { eventCalls } from './event.ts'
 import { execCalls } from './exec.ts'
+import { fanotifyCalls } from './fanotify.ts'
 import { fileCopyCalls } from './file-copy.ts'
 import { fileLockCalls } from './file-lock.ts'
+import { fileSystemTypeCalls } from './file-system-types.ts'
 import { futexCalls } from './futex.ts'
+import { handleCalls } from './handle.ts'
 import { inotifyCalls } from './inotify.ts'
+import { ioUringCalls } from './io-uring/calls.ts'
+import { keyctlCalls } from './keyctl.ts'
+import { keyCalls } from './keys.ts'
 import { killCalls } from './kill.ts'
+import { landlockCalls } from './landlock.ts'
 import { limitCalls } from './limits.ts'
 import { linkCalls } from './link.ts'
+import { lsmCalls } from './lsm.ts'
 import { memfdCalls } from './memfd.ts'
 import { memoryCalls } from './memory.ts'
 import { memoryPolicyCalls } from './memory-policy.ts'
 import { mountCalls } from './mount.ts'
 import { mountFdCalls } from './mount-fd.ts'
+import { mountQueryCalls } from './mount-query.ts'
 import { mqueueCalls } from './mqueue.ts'
 import { msgCalls } from './msg.ts'
 import { openCalls } from './open.ts'
@@ -32,6 +44,7 @@ import { pollCalls } from './poll.ts'
 import { prctlCalls } from './prctl.ts'
 import { processCalls } from './process.ts'
 import { processVmCalls } from './process-vm.ts'
+import { ptraceCalls } from './ptrace.ts'
 import { readWriteCalls } from './read-write.ts'
 import { refusedCalls } from './refused.ts'
 import { schedulerCalls } from './scheduler.ts'
@@ -48,7 +61,9 @@ import { waitCalls } from './wait.ts'
 import { xattrCalls } from './xattr.ts'
 
 export const syscallRows: SyscallRows = {
+  ...aioCalls,
   ...attrCalls,
+  ...bpfCalls,
   ...cloneCalls,
   ...credentialCalls,
   ...descriptorCalls,
@@ -56,18 +71,27 @@ export const syscallRows: SyscallRows = {
   ...epollCalls,
   ...eventCalls,
   ...execCalls,
+  ...fanotifyCalls,
   ...fileCopyCalls,
   ...fileLockCalls,
+  ...fileSystemTypeCalls,
   ...futexCalls,
+  ...handleCalls,
   ...inotifyCalls,
+  ...ioUringCalls,
+  ...keyCalls,
+  ...keyctlCalls,
   ...killCalls,
+  ...landlockCalls,
   ...limitCalls,
   ...linkCalls,
+  ...lsmCalls,
   ...memfdCalls,
   ...memoryPolicyCalls,
   ...memoryCalls,
   ...mountCalls,
   ...mountFdCalls,
+  ...mountQueryCalls,
   ...mqueueCalls,
   ...msgCalls,
   ...openCalls,
@@ -77,6 +101,7 @@ export const syscallRows: SyscallRows = {
   ...prctlCalls,
   ...processVmCalls,
   ...processCalls,
+  ...ptraceCalls,
   ...readWriteCalls,
   ...refusedCalls,
   ...schedulerCalls,

@@ -114,6 +114,7 @@ export function timer_create(task: Task, clockId: number, eventAt: GuestAddr, id
   const timers = task.group.posixTimers
   // Without an event the value is the timer's id.
   const event = (id: number): TimerEvent => ({
+    clockId,
     notify,
     signo,
     valueLo: value?.lo ?? id,

@@ -1,5 +1,6 @@
 /** Extended attributes: xattr(7). What a name means to the file system is the inode's. */
 import {
+  ACL_USER,
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
@@ -12,13 +13,25 @@ import {
   XATTR_REPLACE,
   XATTR_SIZE_MAX,
 } from '../abi/constants.ts'
-import { E2BIG, EBADF, EFAULT, EINVAL, ENAMETOOLONG, ENODATA, EPERM, ERANGE } from '../abi/errno.ts'
+import {
+  E2BIG,
+  EBADF,
+  EFAULT,
+  EINVAL,
+  ENAMETOOLONG,
+  ENODATA,
+  EOPNOTSUPP,
+  EPERM,
+  ERANGE,
+} from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { fromKernelId, toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import { decodeAcl, encodeAcl, isAclName, setAcl } from '../vfs/acl.ts'
 import type { Inode } from '../vfs/inode.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import { notifyAttrib } from '../vfs/notify.ts'
@@ -44,6 +57,7 @@ import {
   string,
 } from './args.ts'
 import { fileOf, lookupAt } from './at.ts'
+import { keptCapability, shownCapability, XATTR_CAPABILITY } from './file-capabilities.ts'
 
 export function setxattr(
   task: Task,
@@ -229,9 +243,14 @@ function set(
   }
   if (failed(place)) return place
   const inode = place.dentry.inode!
-  const allowed = wantWrite(place) || mayWrite(task.cred, inode, key)
+  if (hasAcls(inode, key)) return changeAcl(task, place, key, value)
+  let allowed = wantWrite(place)
   if (allowed < 0) return allowed
-  const status = inode.setxattr(key, value, flags)
+  const kept = key === XATTR_CAPABILITY ? keptCapability(task, inode, value) : value
+  if (typeof kept === 'number') return kept
+  allowed = mayWrite(task.cred, inode, key)
+  if (allowed < 0) return allowed
+  const status = inode.setxattr(key, kept, flags)
   if (status === 0) notifyAttrib(place.dentry)
   return status
 }
@@ -244,7 +263,12 @@ function get(task: Task, place: OrErrno<Path>, keyAt: GuestAddr, valueAt: GuestA
   const inode = place.dentry.inode!
   const allowed = mayRead(task.cred, inode, key)
   if (allowed < 0) return allowed
-  const value = inode.getxattr(key)
+  if (isAclName(key) && inode.isSymlink) return -EOPNOTSUPP
+  const found = inode.getxattr(key)
+  if (typeof found === 'number') return found
+  let value: Uint8Array | number = found
+  if (isAclName(key)) value = shownAcl(task, found)
+  else if (key === XATTR_CAPABILITY) value = shownCapability(task, found)
   if (typeof value === 'number') return value
   if (size === 0) return value.length
   if (value.length > size) return -ERANGE
@@ -271,11 +295,35 @@ function remove(task: Task, place: OrErrno<Path>, keyAt: GuestAddr): number {
   if (failed(key)) return key
   if (failed(place)) return place
   const inode = place.dentry.inode!
+  if (hasAcls(inode, key)) return changeAcl(task, place, key, new Uint8Array(0))
   const allowed = wantWrite(place) || mayWrite(task.cred, inode, key)
   if (allowed < 0) return allowed
   const status = inode.removexattr(key)
   if (status === 0) notifyAttrib(place.dentry)
   return status
+}
+
+/** Whether the name means an access control list that is more than bytes to the kernel. */
+function hasAcls(inode: Inode, key: string): boolean {
+  return isAclName(key) && inode.sb.acls !== 'none'
+}
+
+/** The ids in a list are the caller's user namespace's; an empty list is none. */
+function changeAcl(task: Task, place: Path, key: string, value: Uint8Array): number {
+  const { userNs } = task.cred
+  const acl = decodeAcl(value, (tag, id) => toKernelId(tag === ACL_USER ? userNs.uidMap : userNs.gidMap, id))
+  if (failed(acl)) return acl
+  const status = wantWrite(place) || setAcl(task.cred, place.dentry.inode!, key, acl)
+  if (status === 0) notifyAttrib(place.dentry)
+  return status
+}
+
+function shownAcl(task: Task, value: Uint8Array): Uint8Array | number {
+  const { userNs } = task.cred
+  if (userNs.level === 0) return value
+  const acl = decodeAcl(value, (_tag, id) => id)
+  if (failed(acl)) return acl
+  return encodeAcl(acl, (tag, id) => fromKernelId(tag === ACL_USER ? userNs.uidMap : userNs.gidMap, id))
 }
 
 function readKey(task: Task, keyAt: GuestAddr): OrErrno<string> {
@@ -288,10 +336,11 @@ function readKey(task: Task, keyAt: GuestAddr): OrErrno<string> {
 function mayWrite(cred: Credentials, inode: Inode, key: string): number {
   if ((inode.inodeFlags & (INODE_IMMUTABLE | INODE_APPEND)) !== 0) return -EPERM
   if (key.startsWith('security.')) {
-    const needed = key === 'security.capability' ? CAP_SETFCAP : CAP_SYS_ADMIN
+    const needed = key === XATTR_CAPABILITY ? CAP_SETFCAP : CAP_SYS_ADMIN
     return cred.capable(needed) ? 0 : -EPERM
   }
-  if (key.startsWith('system.')) return 0
+  // What the host's file system means by others is not ours to know.
+  if (key.startsWith('system.')) return inode.sb.acls === 'host' ? -EOPNOTSUPP : 0
   if (key.startsWith('trusted.')) return cred.capable(CAP_SYS_ADMIN) ? 0 : -EPERM
   if (key.startsWith('user.')) {
     if (!inode.isRegular && !inode.isDir) return -EPERM

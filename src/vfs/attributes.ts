@@ -1,18 +1,29 @@
 /** Changing attributes: the policy of chmod(2), chown(2), utimensat(2), truncate(2), access(2). */
-import { CAP_CHOWN, IN_ACCESS, IN_ATTRIB, IN_MODIFY, MS_NOEXEC, S_ISGID } from '../abi/constants.ts'
+import {
+  CAP_CHOWN,
+  IN_ACCESS,
+  IN_ATTRIB,
+  IN_MODIFY,
+  LANDLOCK_ACCESS_FS_TRUNCATE,
+  MS_NOEXEC,
+  S_ISGID,
+} from '../abi/constants.ts'
 import { EACCES, EINVAL, EISDIR, EPERM, EROFS, ETXTBSY } from '../abi/errno.ts'
 import type { Timespec } from '../base/clock.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
+import { aclAfterChmod } from './acl.ts'
 import type { File } from './file.ts'
 import type { AttrChange, Inode } from './inode.ts'
 import { notifyDentry } from './notify.ts'
 import type { Path } from './path.ts'
 import {
   capableOver,
+  dropFileCapabilities,
   INODE_APPEND,
   INODE_IMMUTABLE,
   inGroupOrCapable,
+  MAY_ACCESS,
   MAY_EXEC,
   MAY_WRITE,
   ownerOrCapable,
@@ -21,6 +32,7 @@ import {
   privilegeBitsOfChown,
   wantWrite,
 } from './permission.ts'
+import { restrictedAccess } from './restriction.ts'
 
 export function chmod(cred: Credentials, path: Path, mode: number): Status {
   const writable = wantWrite(path)
@@ -29,7 +41,7 @@ export function chmod(cred: Credentials, path: Path, mode: number): Status {
   if (isFixed(inode) || !ownerOrCapable(cred, inode)) return -EPERM
   let bits = mode & 0o7777
   if ((bits & S_ISGID) !== 0 && !inGroupOrCapable(cred, inode)) bits &= ~S_ISGID
-  return change(path, { mode: bits }, IN_ATTRIB)
+  return change(path, { mode: bits }, IN_ATTRIB) || aclAfterChmod(inode)
 }
 
 /** `uid` and `gid` are kernel-wide ids; undefined leaves one as it is. */
@@ -46,6 +58,7 @@ export function chown(
   if (uid !== undefined && !mayChownUid(cred, inode, uid)) return -EPERM
   if (gid !== undefined && !mayChownGid(cred, inode, gid)) return -EPERM
   const changes: AttrChange = { uid, gid }
+  if (!inode.isDir) dropFileCapabilities(inode)
   if (!inode.isDir && !inode.isSymlink) {
     const bits = privilegeBitsOfChown(cred, inode)
     if (bits !== 0) changes.mode = inode.mode & 0o7777 & ~bits
@@ -95,19 +108,22 @@ export function truncate(cred: Credentials, path: Path, size: number): Status {
   if (status < 0) return status
   if ((inode.inodeFlags & INODE_APPEND) !== 0) return -EPERM
   if (inode.writers < 0) return -ETXTBSY
-  return resize(cred, path, size)
+  const restricted = restrictedAccess(cred, path, LANDLOCK_ACCESS_FS_TRUNCATE)
+  return restricted < 0 ? restricted : resize(cred, path, size)
 }
 
 /** ftruncate(2). */
 export function truncateFile(cred: Credentials, file: File, size: number): Status {
   if (!file.inode.isRegular || !file.writable) return -EINVAL
   if ((file.inode.inodeFlags & INODE_APPEND) !== 0) return -EPERM
+  if ((file.denied & LANDLOCK_ACCESS_FS_TRUNCATE) !== 0) return -EACCES
   return resize(cred, file.path, size)
 }
 
 /** Changes the size after all checks: setuid and setgid bits go with it. */
 export function resize(cred: Credentials, path: Path, size: number): Status {
   const inode = path.dentry.inode!
+  dropFileCapabilities(inode)
   const changes: AttrChange = { size }
   const bits = privilegeBits(cred, inode)
   if (bits !== 0) changes.mode = inode.mode & 0o7777 & ~bits
@@ -118,7 +134,7 @@ export function resize(cred: Credentials, path: Path, size: number): Status {
 export function access(cred: Credentials, path: Path, mask: number): Status {
   const inode = path.dentry.inode!
   if ((mask & MAY_EXEC) !== 0 && inode.isRegular && (path.mount.flags & MS_NOEXEC) !== 0) return -EACCES
-  const status = permission(cred, inode, mask)
+  const status = permission(cred, inode, mask | MAY_ACCESS)
   if (status < 0 || (mask & MAY_WRITE) === 0) return status
   const special = !inode.isRegular && !inode.isDir && !inode.isSymlink
   return !special && path.mount.readOnly ? -EROFS : 0

@@ -152,7 +152,9 @@ function letInodeGo(dentry: Dentry): void {
   dentry.inode = undefined
   // As in Linux the first unused name of a file without links tells, even where another is still open.
   if (inode.nlink === 0) notifyGone(inode)
-  if (--inode.dentries === 0) inode.release()
+  if (--inode.dentries > 0) return
+  if (inode.handle !== 0) inode.sb.handles!.forget(inode)
+  inode.release()
 }
 
 /** An unhashed dentry keeps its inode visible to its holders, so only the LRU may call this on hashed ones. */
@@ -163,11 +165,10 @@ function evict(dentry: Dentry): void {
   dentry.sb.dentries.noteIdle(dentry.parent!)
 }
 
-/** A watched inode stays, since the watch hangs on the inode object. */
+/** What is watched, or has a handle, stays: the watch hangs on the inode object, and the handle leads to it. */
 function evictable(dentry: Dentry): boolean {
-  return (
-    dentry.refs === 0 && !dentry.children?.size && dentry.mounted === 0 && dentry.inode?.watches === undefined
-  )
+  if (dentry.refs > 0 || dentry.children?.size || dentry.mounted > 0) return false
+  return dentry.inode === undefined || (dentry.inode.watches === undefined && dentry.inode.handle === 0)
 }
 
 /** How many cached names a super block keeps that nobody holds. */

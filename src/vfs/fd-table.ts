@@ -3,7 +3,7 @@
  * holds one reference to its File. The table is also the owner of POSIX locks.
  */
 import { EBADF, EMFILE } from '../abi/errno.ts'
-import type { Status } from '../base/result.ts'
+import { PENDING, type Status } from '../base/result.ts'
 import type { File } from './file.ts'
 import { fileGet, filePut } from './file-ref.ts'
 import { dropProcessLocks } from './locks.ts'
@@ -52,17 +52,33 @@ export class FdTable {
     this.#grow(fd)
     this.#files[fd] = file
     this.#cloexec[fd] = cloexec
-    if (old !== undefined) this.#closeFile(old)
+    if (old === undefined) return
+    old.flush()
+    this.#letGo(old)
   }
 
-  /** close(2): what the file's flush says; the descriptor is free in any case. */
+  /** close(2): what the file's flush says; the descriptor is free in any case, but for PENDING: then it still is one. */
   close(fd: number): Status {
     const file = this.get(fd)
     if (file === undefined) return -EBADF
+    const status = file.flush()
+    if (status !== PENDING) this.#remove(fd, file)
+    return status
+  }
+
+  /** As close, where nobody waits for the flush. */
+  #drop(fd: number): void {
+    const file = this.get(fd)
+    if (file === undefined) return
+    file.flush()
+    this.#remove(fd, file)
+  }
+
+  #remove(fd: number, file: File): void {
     this.#files[fd] = undefined
     this.#cloexec[fd] = false
     if (fd < this.#lowest) this.#lowest = fd
-    return this.#closeFile(file)
+    this.#letGo(file)
   }
 
   /** FD_CLOEXEC of an open descriptor. */
@@ -90,7 +106,7 @@ export class FdTable {
 
   /** execve: closes what has FD_CLOEXEC. */
   closeOnExec(): void {
-    for (let fd = 0; fd < this.#cloexec.length; fd++) if (this.#cloexec[fd]) this.close(fd)
+    for (let fd = 0; fd < this.#cloexec.length; fd++) if (this.#cloexec[fd]) this.#drop(fd)
   }
 
   /** Open descriptors in ascending order. */
@@ -115,7 +131,7 @@ export class FdTable {
   /** A task that used it is gone: the last one closes everything. */
   put(): void {
     if (--this.users > 0) return
-    for (let fd = 0; fd < this.#files.length; fd++) this.close(fd)
+    for (let fd = 0; fd < this.#files.length; fd++) this.#drop(fd)
   }
 
   /** Keeps the arrays free of holes. */
@@ -126,10 +142,8 @@ export class FdTable {
     }
   }
 
-  #closeFile(file: File): Status {
-    const status = file.flush()
+  #letGo(file: File): void {
     dropProcessLocks(file, this)
     filePut(file)
-    return status
   }
 }

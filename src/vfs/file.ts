@@ -68,6 +68,10 @@ export abstract class File {
   countsAsWriter = false
   /** Counted among the readers of its inode. */
   countsAsReader = false
+  /** Nobody hears of what is done with it: it is a listener's (fanotify). */
+  quiet = false
+  /** LANDLOCK_ACCESS_FS_* that its opener did not have, of those that are asked for later. */
+  denied = 0
   /** F_SETOWN: the Pid (of the kernel) that is signalled, what of it (F_OWNER_*), and who said so. F_SETSIG. */
   owner: unknown = undefined
   ownerType = 0
@@ -107,6 +111,10 @@ export abstract class File {
   get writesAll(): boolean {
     return false
   }
+  /** Whether a write may say PENDING after it took its bytes: they must be there again at the next try. */
+  get writesLater(): boolean {
+    return false
+  }
   /** Whether a write that fails with EPIPE also sends SIGPIPE. */
   get signalsPipe(): boolean {
     return true
@@ -129,6 +137,10 @@ export abstract class File {
   /** Whether changes of what `poll` says are the host's to tell, which may take a moment. */
   get toldByHost(): boolean {
     return false
+  }
+  /** Whether it can go through a socket (SCM_RIGHTS). */
+  get passable(): boolean {
+    return true
   }
   /** F_SETOWN has given it an owner: a socket tells that one of urgent data. */
   owned(): void {}
@@ -206,6 +218,10 @@ export abstract class File {
   /** What mmap(2) of it maps; -ENODEV when it can't be mapped. `flags` are MAP_*, `prot` PROT_*. */
   mapping(_offset: number, _length: number, _prot: number, _flags: number): MapSource | number {
     return -ENODEV
+  }
+  /** It is about to be read and mapped as a program, by who can't wait any more then. */
+  prepareProgram(): Status {
+    return 0
   }
   fsync(_dataOnly: boolean): Status {
     return -EINVAL

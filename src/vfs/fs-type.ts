@@ -11,6 +11,8 @@ import type { Vfs } from './vfs.ts'
 export const FS_NODEV = 1
 /** May be mounted by the root of a user namespace. */
 export const FS_USERNS_MOUNT = 2
+/** Of a type 'name.subtype' the part behind the dot is its own affair: an option 'subtype'. */
+export const FS_HAS_SUBTYPE = 4
 
 /** Who mounts, and from where: enough of a WalkContext to look up paths in the options (overlay's layers). */
 export interface MountContext {

@@ -5,14 +5,16 @@
  * told by `release`). Operations act, they do not decide: permission checks, the sticky bit, name length,
  * read-only mounts, trailing slashes and the rest of the policy are done once, in vfs/.
  *
- * Every method returns a value or a negative errno.
+ * Every method returns a value or a negative errno, or PENDING where somebody else must be asked first: it is called again
+ * then.
  */
 
-import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../abi/constants.ts'
+import { O_RDWR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../abi/constants.ts'
 import { EINVAL, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { Timespec } from '../base/clock.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { OrErrno, Status } from '../base/result.ts'
+import type { InodeAcls } from './acl.ts'
 import { DirFile } from './dir-file.ts'
 import type { Dirents } from './dirents.ts'
 import type { File } from './file.ts'
@@ -63,10 +65,16 @@ export abstract class Inode {
   readers = 0
   /** Made by O_TMPFILE without O_EXCL: may be linked although it has no name. */
   linkable = false
+  /** Its number in file handles, 0 if nobody has asked for one: vfs/handles.ts. */
+  handle = 0
+  /** A directory in which an overlay makes and removes names: cached dentries below it are compared with what is there. */
+  changedElsewhere = false
   /** inotify and lock bookkeeping of vfs/, made on first use. */
   watches: InodeWatches | undefined = undefined
   locks: InodeLocks | undefined = undefined
   leases: InodeLeases | undefined = undefined
+  /** Its access control lists as they were read last, where they are kept for vfs/acl.ts. */
+  acls: InodeAcls | undefined = undefined
   /** What lives behind a FIFO (its pipe) or a socket's name (the bound socket); of fs/pipe and net. */
   special: unknown = undefined
 
@@ -123,7 +131,8 @@ export abstract class Inode {
   lookup(_name: string): OrErrno<Inode> {
     return -ENOTDIR
   }
-  create(_name: string, _mode: number, _cred: Credentials): OrErrno<Inode> {
+  /** `flags` are the O_* flags of the open that follows at once. */
+  create(_name: string, _mode: number, _cred: Credentials, _flags = O_RDWR): OrErrno<Inode> {
     return -EPERM
   }
   mkdir(_name: string, _mode: number, _cred: Credentials): OrErrno<Inode> {
@@ -136,7 +145,8 @@ export abstract class Inode {
   symlink(_name: string, _target: string, _cred: Credentials): OrErrno<Inode> {
     return -EPERM
   }
-  link(_name: string, _inode: Inode): Status {
+  /** 0 when the name leads to `inode` now; or the inode that it leads to, where the file system has one for each name. */
+  link(_name: string, _inode: Inode): OrErrno<Inode> {
     return -EPERM
   }
   unlink(_name: string, _inode: Inode): Status {
@@ -174,8 +184,11 @@ export abstract class Inode {
       return true
     })
   }
-  /** Whether cached dentries below this directory may be believed for `name`; hostfs asks the host. */
-  revalidate(_name: string, _inode: Inode | undefined): boolean {
+  /**
+   * Whether cached dentries below this directory may be believed for `name` (hostfs asks the host); or the negative errno
+   * with which the walk fails.
+   */
+  revalidate(_name: string, _inode: Inode | undefined): boolean | Status {
     return true
   }
 
@@ -207,6 +220,15 @@ export abstract class Inode {
     return -ENXIO
   }
 
+  /** FS_*_FL that may be set on it; 0: the file system knows no flags. */
+  get settableFlags(): number {
+    return 0
+  }
+  /** All of its flags, checked. */
+  setFlags(_flags: number): Status {
+    return -EOPNOTSUPP
+  }
+
   // Extended attributes; names carry their prefix ('user.x').
   getxattr(_name: string): OrErrno<Uint8Array> | number {
     return -EOPNOTSUPP
@@ -220,6 +242,11 @@ export abstract class Inode {
   }
   removexattr(_name: string): Status {
     return -EOPNOTSUPP
+  }
+
+  /** The inode whose access control lists are this one's, if it may have any that vfs/acl.ts has to obey. */
+  get aclHolder(): Inode | undefined {
+    return undefined
   }
 
   /** Who else has to agree to locks of it: of a file of the host that others have, too. */

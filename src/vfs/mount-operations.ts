@@ -101,7 +101,7 @@ export function remountBind(ns: MountNamespace, at: Path, flags: number): Status
   const wanted = keepAtime(mount, flags)
   if ((wanted & ~mount.flags & MS_RDONLY) !== 0 && mount.writers > 0) return -EBUSY
   mount.flags = wanted
-  ns.changes++
+  ns.changes.changed()
   return 0
 }
 
@@ -115,7 +115,7 @@ export function remount(ns: MountNamespace, at: Path, flags: number, options: st
   if (status < 0) return status
   sb.flags = (sb.flags & ~SUPER_FLAGS) | (flags & SUPER_FLAGS)
   mount.flags = keepAtime(mount, flags)
-  ns.changes++
+  ns.changes.changed()
   return 0
 }
 
@@ -135,7 +135,7 @@ function writersOf(ns: MountNamespace, sb: SuperBlock): number {
 export function changePropagation(ns: MountNamespace, at: Path, type: number, recursive: boolean): Status {
   if (at.dentry !== at.mount.root || at.mount.namespace !== ns) return -EINVAL
   for (const mount of recursive ? mountTree(at.mount) : [at.mount]) setPropagation(ns.vfs, mount, type)
-  ns.changes++
+  ns.changes.changed()
   return 0
 }
 

@@ -18,9 +18,11 @@ import {
   MS_RELATIME,
 } from '../abi/constants.ts'
 import { EINVAL } from '../abi/errno.ts'
+import { Changes } from '../base/changes.ts'
 import type { UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
 import { type Dentry, dropDentry, holdDentry, isBelow, rootDentry } from './dentry.ts'
+import type { InodeWatches } from './notify.ts'
 import type { FsContext, Path } from './path.ts'
 import type { SuperBlock } from './super-block.ts'
 import type { Vfs } from './vfs.ts'
@@ -28,6 +30,9 @@ import type { Vfs } from './vfs.ts'
 /** The flags that belong to a mount and not to its super block. */
 export const MOUNT_FLAGS =
   MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_NOSYMFOLLOW
+
+/** Where unique ids begin. */
+export const UNIQUE_ID_OFFSET = 2 ** 32
 
 export class Mount {
   readonly id: number
@@ -45,6 +50,8 @@ export class Mount {
   unbindable = false
   /** Open files, working directories and roots: umount says EBUSY. */
   refs = 0
+  /** Marks on what is opened through it (fanotify). */
+  watches: InodeWatches | undefined = undefined
   /** MNT_EXPIRE was asked for once. */
   expiring = false
   /** Open files that may write: remounting it read-only says EBUSY. */
@@ -59,6 +66,10 @@ export class Mount {
     holdDentry(root)
   }
 
+  /** STATX_MNT_ID_UNIQUE: never that of another mount, and above all that `id` may be. */
+  get uniqueId(): number {
+    return UNIQUE_ID_OFFSET + this.id
+  }
   get parent(): Mount | undefined {
     return this.mountpoint?.mount
   }
@@ -108,9 +119,11 @@ export class Mount {
     if (this.refs > 0 || this.#freed || this.mountpoint !== undefined || this.namespace !== undefined) return
     if (this.children.size > 0) return
     this.#freed = true
+    this.watches?.inodeGone()
     dropDentry(this.root)
     if (--this.sb.mounts > 0) return
     endWatches(this.root.sb.rootDentry!)
+    this.sb.watches?.inodeGone()
     this.sb.dentries.shrinkAll()
     this.sb.release()
   }
@@ -154,8 +167,8 @@ export class MountNamespace {
   readonly mounts = new Set<Mount>()
   /** Tasks and /proc/PID/ns descriptors that hold it; `put` unmounts all when the last one goes. */
   users = 1
-  /** Counts changes: poll on /proc/PID/mounts. */
-  changes = 0
+  /** What poll(2) on /proc/PID/mounts and mountinfo tells of. */
+  readonly changes = new Changes()
 
   constructor(vfs: Vfs, inum: number, userNs: UserNamespace, root: Mount) {
     this.vfs = vfs
@@ -168,12 +181,12 @@ export class MountNamespace {
   add(mount: Mount): void {
     this.mounts.add(mount)
     this.vfs.mounts.add(mount)
-    this.changes++
+    this.changes.changed()
   }
   remove(mount: Mount): void {
     this.mounts.delete(mount)
     this.vfs.mounts.delete(mount)
-    this.changes++
+    this.changes.changed()
   }
 
   /** pivot_root: the namespace hangs on another mount; the old one is attached elsewhere by the caller. */

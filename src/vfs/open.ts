@@ -1,5 +1,13 @@
 /** open(2): from a name to an open file description. Flags have been checked by the caller, as build_open_flags does. */
 import {
+  BPF_DEVCG_ACC_READ,
+  BPF_DEVCG_ACC_WRITE,
+  FAN_OPEN_PERM,
+  LANDLOCK_ACCESS_FS_IOCTL_DEV,
+  LANDLOCK_ACCESS_FS_READ_DIR,
+  LANDLOCK_ACCESS_FS_READ_FILE,
+  LANDLOCK_ACCESS_FS_TRUNCATE,
+  LANDLOCK_ACCESS_FS_WRITE_FILE,
   MS_NODEV,
   O_ACCMODE,
   O_APPEND,
@@ -38,14 +46,16 @@ import {
   ESTALE,
   ETXTBSY,
 } from '../abi/errno.ts'
+import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { applyInherited, inheritedAcl } from './acl.ts'
 import { resize } from './attributes.ts'
 import { Dentry, instantiate } from './dentry.ts'
 import { type File, PathFile } from './file.ts'
 import { filePut } from './file-ref.ts'
 import type { Inode } from './inode.ts'
-import { notifyCreate, notifyOpen } from './notify.ts'
-import type { Path } from './path.ts'
+import { askPermission, notifyCreate, notifyOpen } from './notify.ts'
+import type { FsContext, Path } from './path.ts'
 import {
   creationMode,
   creator,
@@ -57,6 +67,7 @@ import {
   permission,
   wantWrite,
 } from './permission.ts'
+import { restrictedAccess, restrictionOf, rightToMake } from './restriction.ts'
 import { LAST_NORM, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, Walk, type WalkContext } from './walk.ts'
 
 const TMPFILE_BIT = O_TMPFILE & ~O_DIRECTORY
@@ -103,9 +114,15 @@ function openOnce(
 
 /**
  * Opens what stands at a place: the checks of may_open, truncation, and the File of whoever provides it. `allowed`: the
- * checks don't apply, since it was made just now or is to be executed.
+ * checks don't apply, since it was made just now or is to be executed. `quiet`: nobody hears of it.
  */
-export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = false): OrErrno<File> {
+export function openPath(
+  ctx: WalkContext,
+  path: Path,
+  flags: number,
+  allowed = false,
+  quiet = false,
+): OrErrno<File> {
   const inode = path.dentry.inode!
   if (!allowed) {
     const status = mayOpen(ctx, path, inode, flags)
@@ -118,10 +135,16 @@ export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = 
     if (path.mount.readOnly) return -EROFS
     if (inode.writers < 0) return -ETXTBSY
   }
+  const denied = ctx.cred.landlock === undefined ? 0 : deniedRights(ctx.cred, path, flags)
+  if (denied < 0) return denied
+  // A file that was made just now can't be made again by another try.
+  const asked = quiet || (allowed && (flags & O_CREAT) !== 0) ? 0 : askPermission(path, FAN_OPEN_PERM)
+  if (asked !== 0) return asked
   if (inode.leases !== undefined && breakLeases(ctx, inode, writes || truncates)) return -EAGAIN
   const file = openInode(ctx, path, inode, (flags & ~TRANSIENT) | (truncates ? O_TRUNC : 0))
   if (failed(file)) return file
   file.flags &= ~(O_NOCTTY | O_TRUNC)
+  file.denied = denied
   file.created = allowed && (flags & (O_CREAT | TMPFILE_BIT)) !== 0
   if (writes && regular) {
     file.countsAsWriter = true
@@ -131,15 +154,29 @@ export function openPath(ctx: WalkContext, path: Path, flags: number, allowed = 
     file.countsAsReader = true
     inode.readers++
   }
+  file.quiet = quiet
   notifyOpen(file)
   if (truncates) {
-    const status = resize(ctx.cred, path, 0)
+    const granted = (denied & LANDLOCK_ACCESS_FS_TRUNCATE) === 0
+    const status = granted ? resize(ctx.cred, path, 0) : -EACCES
     if (status < 0) {
       filePut(file)
       return status
     }
   }
   return file
+}
+
+/** hook_file_open of Landlock: -EACCES, or which rights that only later calls need are not there. */
+function deniedRights(cred: Credentials, path: Path, flags: number): number {
+  const access = flags & O_ACCMODE
+  const reading = path.dentry.inode!.isDir ? LANDLOCK_ACCESS_FS_READ_DIR : LANDLOCK_ACCESS_FS_READ_FILE
+  const now =
+    (access === O_RDONLY || access === O_RDWR ? reading : 0) |
+    (access === O_WRONLY || access === O_RDWR ? LANDLOCK_ACCESS_FS_WRITE_FILE : 0)
+  const later = LANDLOCK_ACCESS_FS_TRUNCATE | LANDLOCK_ACCESS_FS_IOCTL_DEV
+  const denied = restrictionOf(cred)!.denied(path, now | later)
+  return (denied & now) !== 0 ? -EACCES : denied
 }
 
 /** break_lease: whether there are leases that the open must wait for, which `vfs.leaseWait` then has. */
@@ -184,14 +221,21 @@ function create(walk: Walk, child: Dentry, flags: number, mode: number): OrErrno
   const dir = walk.inode
   const writable = wantWrite(walk.path)
   if (writable < 0) return writable
-  const allowed = mayCreate(walk.ctx, dir)
+  const allowed = mayMake(walk, S_IFREG)
   if (allowed < 0) return allowed
-  const bits = creationMode(cred, dir, S_IFREG | (mode & 0o7777 & ~fs.umask))
-  const inode = dir.create(child.name, bits & 0o7777, creator(cred, dir))
+  const inherited = inheritedAcl(dir, S_IFREG | (mode & 0o7777))
+  const bits = creationMode(cred, dir, inherited?.mode ?? S_IFREG | (mode & 0o7777 & ~umaskFor(fs, dir)))
+  const inode = dir.create(child.name, bits & 0o7777, creator(cred, dir), flags)
   if (failed(inode)) return inode
+  applyInherited(inode, inherited)
   instantiate(child, inode)
-  notifyCreate(dir, child.name, false)
+  notifyCreate(dir, child.name, false, inode)
   return openPath(walk.ctx, { mount: walk.mount, dentry: child }, flags, true)
+}
+
+/** What of a mode the file system is not to see. */
+export function umaskFor(fs: FsContext, dir: Inode): number {
+  return dir.sb.appliesUmask ? fs.umask : 0
 }
 
 /** may_create: a directory that is gone takes no entries. */
@@ -199,6 +243,14 @@ export function mayCreate(ctx: WalkContext, dir: Inode): Status {
   const status = permission(ctx.cred, dir, MAY_WRITE | MAY_EXEC)
   if (status < 0) return status
   return dir.nlink === 0 ? -ENOENT : 0
+}
+
+/** Whether the caller may make a file of that type in the directory where the walk stands. */
+export function mayMake(walk: Walk, type: number): Status {
+  const { ctx } = walk
+  const restricted =
+    ctx.cred.landlock === undefined ? 0 : restrictedAccess(ctx.cred, walk.path, rightToMake(type))
+  return restricted < 0 ? restricted : mayCreate(ctx, walk.inode)
 }
 
 /** O_TMPFILE. */
@@ -211,9 +263,11 @@ function openUnnamed(walk: Walk, name: string, flags: number, mode: number): OrE
   const dir = walk.inode
   const allowed = mayCreate(walk.ctx, dir)
   if (allowed < 0) return allowed
-  const bits = creationMode(cred, dir, S_IFREG | (mode & 0o7777 & ~fs.umask))
+  const inherited = inheritedAcl(dir, S_IFREG | (mode & 0o7777))
+  const bits = creationMode(cred, dir, inherited?.mode ?? S_IFREG | (mode & 0o7777 & ~umaskFor(fs, dir)))
   const inode = dir.tmpfile(bits & 0o7777, creator(cred, dir))
   if (failed(inode)) return inode
+  applyInherited(inode, inherited)
   inode.linkable = (flags & O_EXCL) === 0
   const dentry = new Dentry(`#${inode.ino}`, walk.dentry, inode, walk.dentry.sb)
   dentry.unhashed = true
@@ -227,7 +281,14 @@ function mayOpen(ctx: WalkContext, path: Path, inode: Inode, flags: number): Sta
   if ((flags & O_DIRECTORY) !== 0 && type !== S_IFDIR) return -ENOTDIR
   if (type === S_IFLNK) return -ELOOP
   if (type === S_IFDIR && (mask & MAY_WRITE) !== 0) return -EISDIR
-  if ((type === S_IFBLK || type === S_IFCHR) && (path.mount.flags & MS_NODEV) !== 0) return -EACCES
+  if (type === S_IFBLK || type === S_IFCHR) {
+    if ((path.mount.flags & MS_NODEV) !== 0 || inode.sb.noDevices) return -EACCES
+    const access =
+      ((mask & MAY_READ) !== 0 ? BPF_DEVCG_ACC_READ : 0) |
+      ((mask & MAY_WRITE) !== 0 ? BPF_DEVCG_ACC_WRITE : 0)
+    const usable = ctx.mountNs.vfs.mayUseDevice(type, inode.rdev, access)
+    if (usable < 0) return usable
+  }
   if ((flags & O_TRUNC) !== 0 && type === S_IFREG && path.mount.readOnly) return -EROFS
   const status = permission(ctx.cred, inode, mask)
   if (status < 0) return status

@@ -3,12 +3,16 @@
  * checks is Linux's, since it decides which errno wins. rename(2) is in rename.ts, attributes are in attributes.ts.
  */
 import {
+  BPF_DEVCG_ACC_MKNOD,
   CAP_MKNOD,
   IN_ATTRIB,
+  LANDLOCK_ACCESS_FS_REMOVE_DIR,
+  LANDLOCK_ACCESS_FS_REMOVE_FILE,
   S_IFBLK,
   S_IFCHR,
   S_IFDIR,
   S_IFIFO,
+  S_IFLNK,
   S_IFMT,
   S_IFREG,
   S_IFSOCK,
@@ -18,10 +22,11 @@ import {
 } from '../abi/constants.ts'
 import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { applyInherited, inheritedAcl } from './acl.ts'
 import { type Dentry, deleteDentry, forgetChildren, instantiate } from './dentry.ts'
 import type { Inode } from './inode.ts'
 import { notifyCreate, notifyDelete } from './notify.ts'
-import { mayCreate } from './open.ts'
+import { mayCreate, mayMake, umaskFor } from './open.ts'
 import type { Path } from './path.ts'
 import {
   creationMode,
@@ -35,6 +40,7 @@ import {
   permission,
   wantWrite,
 } from './permission.ts'
+import { restrictedAccess, restrictionOf } from './restriction.ts'
 import { LAST_DOT, LAST_DOTDOT, LAST_NORM, Walk, type WalkContext } from './walk.ts'
 
 export { chmod, chown, setTimes, truncate, truncateFile } from './attributes.ts'
@@ -57,7 +63,7 @@ function newName(walk: Walk, name: string, directory: boolean): OrErrno<Dentry> 
 /** The new entry's inode is in place. */
 function created(walk: Walk, child: Dentry, inode: Inode): void {
   instantiate(child, inode)
-  notifyCreate(walk.inode, child.name, inode.isDir)
+  notifyCreate(walk.inode, child.name, inode.isDir, inode)
 }
 
 /** `mode` before the umask. */
@@ -66,11 +72,14 @@ export function mkdir(ctx: WalkContext, start: Path | undefined, name: string, m
   const child = newName(walk, name, true)
   if (failed(child)) return child
   const dir = walk.inode
-  const allowed = mayCreate(ctx, dir)
+  const allowed = mayMake(walk, S_IFDIR)
   if (allowed < 0) return allowed
-  const bits = creationMode(ctx.cred, dir, S_IFDIR | (mode & 0o1777 & ~ctx.fs.umask))
+  const inherited = inheritedAcl(dir, S_IFDIR | (mode & 0o1777))
+  const own = S_IFDIR | (mode & 0o1777 & ~umaskFor(ctx.fs, dir))
+  const bits = creationMode(ctx.cred, dir, inherited?.mode ?? own)
   const inode = dir.mkdir(child.name, bits & 0o7777, creator(ctx.cred, dir))
   if (failed(inode)) return inode
+  applyInherited(inode, inherited)
   created(walk, child, inode)
   return 0
 }
@@ -104,15 +113,22 @@ export function createNode(
   const child = newName(walk, name, false)
   if (failed(child)) return child
   const dir = walk.inode
-  const allowed = mayCreate(ctx, dir)
+  const allowed = mayMake(walk, type)
   if (allowed < 0) return allowed
   const device = type === S_IFCHR || type === S_IFBLK
   // A character device 0:0 is a whiteout, which everybody may make.
-  if (device && !(type === S_IFCHR && rdev === 0) && !ctx.cred.capable(CAP_MKNOD)) return -EPERM
-  const bits = creationMode(ctx.cred, dir, type | (mode & 0o7777 & ~ctx.fs.umask))
+  if (device && !(type === S_IFCHR && rdev === 0)) {
+    if (!ctx.cred.capable(CAP_MKNOD)) return -EPERM
+    const usable = ctx.mountNs.vfs.mayUseDevice(type, rdev, BPF_DEVCG_ACC_MKNOD)
+    if (usable < 0) return usable
+  }
+  const inherited = inheritedAcl(dir, type | (mode & 0o7777))
+  const own = type | (mode & 0o7777 & ~umaskFor(ctx.fs, dir))
+  const bits = creationMode(ctx.cred, dir, inherited?.mode ?? own)
   const owner = creator(ctx.cred, dir)
   const inode = dir.mknod(child.name, bits, device ? rdev : 0, owner)
   if (failed(inode)) return inode
+  applyInherited(inode, inherited)
   created(walk, child, inode)
   return { mount: walk.mount, dentry: child }
 }
@@ -123,7 +139,7 @@ export function symlink(ctx: WalkContext, target: string, start: Path | undefine
   const child = newName(walk, name, false)
   if (failed(child)) return child
   const dir = walk.inode
-  const allowed = mayCreate(ctx, dir)
+  const allowed = mayMake(walk, S_IFLNK)
   if (allowed < 0) return allowed
   const inode = dir.symlink(child.name, target, creator(ctx.cred, dir))
   if (failed(inode)) return inode
@@ -139,6 +155,10 @@ export function link(ctx: WalkContext, old: Path, start: Path | undefined, name:
   if (walk.mount !== old.mount) return -EXDEV
   if (ctx.mountNs.vfs.protectedHardlinks && !mayLinkTo(ctx, old.dentry.inode!)) return -EPERM
   const dir = walk.inode
+  const restriction = restrictionOf(ctx.cred)
+  const from = { mount: old.mount, dentry: old.dentry.parent ?? old.dentry }
+  const restricted = restriction?.mayRefer(from, old.dentry, walk.path, child, false, false) ?? 0
+  if (restricted < 0) return restricted
   const allowed = mayCreate(ctx, dir)
   if (allowed < 0) return allowed
   const inode = old.dentry.inode!
@@ -148,10 +168,10 @@ export function link(ctx: WalkContext, old: Path, start: Path | undefined, name:
   const fresh = inode.getattr()
   if (fresh < 0) return fresh
   if (inode.nlink === 0 && !inode.linkable) return -ENOENT
-  const status = dir.link(child.name, inode)
-  if (status < 0) return status
+  const linked = dir.link(child.name, inode)
+  if (failed(linked) && linked < 0) return linked
   inode.linkable = false
-  created(walk, child, inode)
+  created(walk, child, failed(linked) ? inode : linked)
   inode.watches?.event(IN_ATTRIB, 0, undefined, false)
   return 0
 }
@@ -177,7 +197,8 @@ export function unlink(ctx: WalkContext, start: Path | undefined, name: string):
   if (inode === undefined) return -ENOENT
   if (walk.trailing) return inode.isDir ? -EISDIR : -ENOTDIR
   const dir = walk.inode
-  const allowed = mayDelete(ctx.cred, dir, inode)
+  const allowed =
+    restrictedAccess(ctx.cred, walk.path, LANDLOCK_ACCESS_FS_REMOVE_FILE) || mayDelete(ctx.cred, dir, inode)
   if (allowed < 0) return allowed
   if (inode.isDir) return -EISDIR
   if (child.mounted > 0) return -EBUSY
@@ -186,7 +207,7 @@ export function unlink(ctx: WalkContext, start: Path | undefined, name: string):
   inode.watches?.event(IN_ATTRIB, 0, undefined, true)
   // With its last link the inode may go (IN_DELETE_SELF): the directory hears of it after that.
   deleteDentry(child)
-  notifyDelete(dir, child.name, false)
+  notifyDelete(dir, child.name, false, inode)
   return 0
 }
 
@@ -204,7 +225,8 @@ export function rmdir(ctx: WalkContext, start: Path | undefined, name: string): 
   const inode = child.inode
   if (inode === undefined) return -ENOENT
   const dir = walk.inode
-  const allowed = mayDelete(ctx.cred, dir, inode)
+  const allowed =
+    restrictedAccess(ctx.cred, walk.path, LANDLOCK_ACCESS_FS_REMOVE_DIR) || mayDelete(ctx.cred, dir, inode)
   if (allowed < 0) return allowed
   if (!inode.isDir) return -ENOTDIR
   if (child.mounted > 0) return -EBUSY
@@ -213,6 +235,6 @@ export function rmdir(ctx: WalkContext, start: Path | undefined, name: string): 
   inode.nlink = 0
   forgetChildren(child)
   deleteDentry(child)
-  notifyDelete(dir, child.name, true)
+  notifyDelete(dir, child.name, true, inode)
   return 0
 }

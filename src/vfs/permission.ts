@@ -16,12 +16,16 @@ import {
 import { EACCES, EPERM, EROFS } from '../abi/errno.ts'
 import { type Credentials, isMapped } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
+import { aclPermission } from './acl.ts'
 import type { Inode } from './inode.ts'
 import type { Path } from './path.ts'
 
 export const MAY_EXEC = 1
 export const MAY_WRITE = 2
 export const MAY_READ = 4
+/** What is asked for: access(2); chdir(2) and chroot(2). Only file systems that decide by themselves look at them. */
+export const MAY_ACCESS = 16
+export const MAY_CHDIR = 64
 
 /** FS_IMMUTABLE_FL and FS_APPEND_FL of Inode.inodeFlags. */
 export const INODE_IMMUTABLE = 0x10
@@ -37,14 +41,22 @@ export function permission(cred: Credentials, inode: Inode, mask: number): Statu
   }
   const own = inode.permission(cred, mask)
   if (own !== undefined) return own
-  return modePermission(cred, inode, mask)
+  return modePermission(cred, inode, mask & (MAY_READ | MAY_WRITE | MAY_EXEC))
 }
 
-/** generic_permission: mode bits, then the capabilities that override them. */
+/** generic_permission: mode bits or access control list, then the capabilities that override them. */
 export function modePermission(cred: Credentials, inode: Inode, mask: number): Status {
   const mode = inode.mode
-  const bits = cred.fsuid === inode.uid ? mode >> 6 : cred.inGroup(inode.gid) ? mode >> 3 : mode
-  if ((mask & ~bits & 7) === 0) return 0
+  const owner = cred.fsuid === inode.uid
+  const byAcl =
+    !owner && (mode & 0o070) !== 0 && inode.aclHolder !== undefined
+      ? aclPermission(cred, inode, mask & 7)
+      : undefined
+  if (byAcl === 0) return 0
+  if (byAcl === undefined) {
+    const bits = owner ? mode >> 6 : cred.inGroup(inode.gid) ? mode >> 3 : mode
+    if ((mask & ~bits & 7) === 0) return 0
+  }
   if (inode.isDir) {
     if ((mask & MAY_WRITE) === 0 && capableOver(cred, inode, CAP_DAC_READ_SEARCH)) return 0
     return capableOver(cred, inode, CAP_DAC_OVERRIDE) ? 0 : -EACCES
@@ -111,8 +123,14 @@ export function privilegeBitsOfChown(cred: Credentials, inode: Inode): number {
   return bits
 }
 
+/** cap_inode_killpriv: what changes is no longer the program that was trusted. The host does so itself with what is its. */
+export function dropFileCapabilities(inode: Inode): void {
+  inode.aclHolder?.removexattr('security.capability')
+}
+
 /** file_remove_privs: clears them after a write, unless the writer has CAP_FSETID. */
 export function removePrivileges(cred: Credentials, inode: Inode): Status {
+  dropFileCapabilities(inode)
   const bits = privilegeBits(cred, inode)
   if (bits === 0 || cred.capable(CAP_FSETID)) return 0
   return inode.setattr({ mode: inode.mode & 0o7777 & ~bits })

@@ -8,6 +8,7 @@ import { notifyMove } from './notify.ts'
 import { mayCreate } from './open.ts'
 import type { Path } from './path.ts'
 import { MAY_WRITE, mayDelete, permission, wantWrite } from './permission.ts'
+import { restrictionOf } from './restriction.ts'
 import { LAST_NORM, Walk, type WalkContext } from './walk.ts'
 
 export function rename(
@@ -59,7 +60,10 @@ function move(ctx: WalkContext, from: Walk, old: Dentry, to: Walk, target: Dentr
   const source = old.inode!
   const replaced = target.inode
   if (source === replaced) return 0
-  let status = mayDelete(ctx.cred, from.inode, source)
+  const restriction = restrictionOf(ctx.cred)
+  let status = restriction?.mayRefer(from.path, old, to.path, target, true, exchange) ?? 0
+  if (status < 0) return status
+  status = mayDelete(ctx.cred, from.inode, source)
   if (status < 0) return status
   status = replaced === undefined ? mayCreate(ctx, to.inode) : mayDelete(ctx.cred, to.inode, replaced)
   if (status < 0) return status

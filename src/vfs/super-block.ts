@@ -2,7 +2,9 @@
 import type { Status } from '../base/result.ts'
 import type { HostStatfs } from '../platform/host.ts'
 import { type Dentry, DentryLru } from './dentry.ts'
+import type { HandleTable } from './handles.ts'
 import type { Inode } from './inode.ts'
+import type { InodeWatches } from './notify.ts'
 import { dentryToString } from './path-string.ts'
 
 export abstract class SuperBlock {
@@ -18,11 +20,22 @@ export abstract class SuperBlock {
   maxNameLength = 255
   /** Whether a name that is not there becomes a negative entry; else each lookup of it fails anew (proc). */
   readonly cachesMissing: boolean = true
+  /** Device nodes of it can't be opened, whatever the mount says (SB_I_NODEV). */
+  noDevices = false
+  /** Whether the mode of what is made has lost the caller's umask; else it is the file system's affair. */
+  appliesUmask = true
   /** Mounts of it; the last one to go calls `release`. */
   mounts = 0
   /** Of vfs/dentry.ts: the shared root dentry and the entries that may be forgotten. */
   rootDentry: Dentry | undefined = undefined
   readonly dentries = new DentryLru()
+  /** Marks on all that is in it (fanotify). */
+  watches: InodeWatches | undefined = undefined
+  /** Who obeys access control lists: vfs/acl.ts, the host, or nobody, since there are none. */
+  readonly acls: 'none' | 'ours' | 'host' = 'none'
+  /** Whether its files have handles by which they can be opened; what has been given out of them. */
+  readonly exportable: boolean = false
+  handles: HandleTable | undefined = undefined
 
   constructor(dev: number) {
     this.dev = dev

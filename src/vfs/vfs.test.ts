@@ -510,6 +510,7 @@ test('events reach the watches of a directory', () => {
   const { inode } = ok(find('/a')).dentry
   inode!.watches = {
     event: (mask, _cookie, name) => events.push([mask, name]),
+    permit: () => 0,
     inodeGone: () => {},
   }
   create('/a/new')

@@ -6,7 +6,7 @@ import { S_IFCHR } from '../abi/constants.ts'
 import { ENXIO } from '../abi/errno.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Credentials } from '../base/credentials.ts'
-import type { OrErrno } from '../base/result.ts'
+import type { OrErrno, Status } from '../base/result.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'
 import type { File } from './file.ts'
 import { LockWaits } from './lock-waits.ts'
@@ -49,6 +49,8 @@ export class Vfs {
   leaseWait: LeaseWait | undefined = undefined
   /** Signals the owner of a file (F_SETOWN) that `reason` (POLL_*) came up at `fd`; set by the kernel. */
   signalOwner: (file: File, fd: number, reason: number) => void = () => {}
+  /** Whether the cgroup of whoever asks lets it use a device node so (BPF_DEVCG_ACC_*): 0 or -EPERM; set by the kernel. */
+  mayUseDevice: (type: number, rdev: number, access: number) => Status = () => 0
   /** Who waits for whose POSIX lock, for EDEADLK. */
   readonly lockWaits = new LockWaits()
   /** The mounts of all namespaces. */

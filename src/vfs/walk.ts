@@ -245,7 +245,11 @@ export function lookupChild(parent: Dentry, name: string, cachedOnly = false): O
   const cached = parent.children?.get(name)
   if (cached !== undefined) {
     // A mountpoint must stay found, whatever its file system thinks of the name now.
-    if (cached.mounted > 0 || dir.revalidate(name, cached.inode)) {
+    const valid =
+      cached.mounted > 0 ||
+      (dir.changedElsewhere ? isThere(dir, name, cached.inode) : dir.revalidate(name, cached.inode))
+    if (typeof valid === 'number') return valid
+    if (valid) {
       cached.used = true
       return cached
     }
@@ -256,6 +260,14 @@ export function lookupChild(parent: Dentry, name: string, cachedOnly = false): O
   const inode = dir.lookup(name)
   if (typeof inode !== 'number') return addDentry(parent, name, inode)
   return inode === -ENOENT && parent.sb.cachesMissing ? addDentry(parent, name, undefined) : inode
+}
+
+/** Whether the directory itself says of a name what its dentry does. */
+function isThere(dir: Inode, name: string, inode: Inode | undefined): boolean {
+  const found = dir.lookup(name)
+  if (typeof found === 'number') return inode === undefined
+  if (found.dentries === 0) found.release()
+  return found === inode
 }
 
 function lastTypeOf(component: string): number {

@@ -3,10 +3,12 @@
  * and host name. CAISSON_TEST_RUNTIME=runc runs the same tests with that.
  */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { BUSYBOX, CGROUP_PARENT, ContainerdDaemon, whyNoContainerd } from './containerd-daemon.ts'
+import { until } from './leftovers.ts'
 
 const runtime = process.env.CAISSON_TEST_RUNTIME ?? 'caisson'
 const skip = whyNoContainerd('crictl', '/usr/lib/cni/bridge')
@@ -102,6 +104,25 @@ describe(`pods with ${runtime}`, { skip }, () => {
     const address = JSON.parse(await daemon.crictl('inspectp', pod.id)).status.network.ip
     assert.match(await inContainer(second, 'ip -o -4 addr show dev eth0'), new RegExp(address))
     if (runtime === 'caisson') assert.equal(daemon.shimOf(second), undefined)
+  })
+
+  test('port-forward: a port of the host leads to one of the pod’s loopback address', async () => {
+    const pod = await newPod()
+    const id = await newContainer(pod, `echo inside > /page; httpd -p 127.0.0.1:8000 -h /; ${IDLE}`)
+    await inContainer(id, 'until wget -qO- http://127.0.0.1:8000/page; do sleep 0.1; done')
+    const config = join(daemon.directory, 'crictl.yaml')
+    const forward = spawn('crictl', ['--config', config, 'port-forward', pod.id, ':8000'])
+    const ended = new Promise(resolve => forward.on('close', resolve))
+    try {
+      let said = ''
+      for (const output of [forward.stdout, forward.stderr]) output.on('data', text => (said += text))
+      const port = () => Number(/127\.0\.0\.1:(\d+) ->/.exec(said)?.[1])
+      await until(() => port() > 0 || forward.exitCode !== null, 'it forwards', 30_000)
+      assert.equal(await (await fetch(`http://127.0.0.1:${port()}/page`)).text(), 'inside\n', said)
+    } finally {
+      forward.kill('SIGKILL')
+      await ended
+    }
   })
 
   test('processes are shared where the pod asks for it', async () => {

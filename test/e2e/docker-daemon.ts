@@ -25,6 +25,12 @@ import { until } from './leftovers.ts'
 const caisson = join(import.meta.dirname, '../../native/build/caisson')
 const START_LIMIT_MS = 60_000
 
+/** CAISSON_TEST_NETWORK: whose sockets containers have, as of caisson's --network. */
+export function networkFlags(): string[] {
+  const { CAISSON_TEST_NETWORK: kind } = process.env
+  return kind === undefined ? [] : [`--network=${kind}`]
+}
+
 /** Why there can be no daemon here, or undefined. */
 export function whyNoDocker(): string | undefined {
   if (process.getuid!() !== 0) return 'a Docker daemon of its own needs root'
@@ -62,7 +68,7 @@ export class DockerDaemon {
     run('ip', ['address', 'add', network, 'dev', bridge])
     run('ip', ['link', 'set', bridge, 'up'])
     const runtimes: Record<string, { path: string; runtimeArgs?: string[] }> = {
-      caisson: { path: caisson, runtimeArgs: ['--root', join(directory, 'caisson')] },
+      caisson: { path: caisson, runtimeArgs: ['--root', join(directory, 'caisson'), ...networkFlags()] },
     }
     if (spawnSync('which', ['runsc']).status === 0) {
       runtimes.runsc = { path: '/usr/bin/runsc', runtimeArgs: ['--ignore-cgroups', '--network=host'] }

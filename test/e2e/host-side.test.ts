@@ -1,7 +1,17 @@
 /** The host side of a container that hangs, lies, or outlives who started it. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -30,7 +40,8 @@ hostSide('what stands for a container keeps no directory of the caller and no de
   assert.equal(status, 0)
   const exec = readFileSync(place('exec.pid'), 'utf8')
   for (const [pid, most] of [
-    [String(world.state('x').pid), 6],
+    // One of them is the claim to its network namespace.
+    [String(world.state('x').pid), 7],
     [exec, 5],
   ] as const) {
     assert.equal(readlinkSync(`/proc/${pid}/cwd`), '/')
@@ -43,6 +54,19 @@ hostSide('what stands for a container keeps no directory of the caller and no de
   }
   world.ok('delete', '--force', 'x')
 })
+
+hostSide(
+  'delete --force of a container that is gone is fine, and takes away what was begun under its id',
+  () => {
+    const begun = join(world.root, 'ghost@999999999.1')
+    world.ok('delete', '--force', 'ghost')
+    mkdirSync(begun, { recursive: true })
+    world.ok('delete', '--force', 'ghost')
+    assert.ok(!existsSync(begun))
+    const plain = world.run('delete', 'ghost')
+    assertSentence(plain, /container does not exist/)
+  },
+)
 
 hostSide(
   'a paused container: a signal waits for its resume, and what can only be asked of it is refused at once',

@@ -1,4 +1,4 @@
-/** --network=sandbox: tools and programs on the kernel's own network, as far as that reaches: itself. */
+/** The kernel's own network: tools and programs in a network namespace that has nothing but itself. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -6,11 +6,20 @@ import { type TestContext, test } from 'node:test'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
 
-/** What a script prints in a sandbox of its own, errors included. */
+/** What a script prints in a fresh network namespace of a sandbox, errors included. */
 function inside(script: string): string {
   const { stdout, stderr, status } = spawnSync(
     caisson,
-    ['do', '--network=sandbox', '--', 'bash', '-c', `exec 2>&1\ncd /tmp\n${script}`],
+    [
+      'do',
+      '--network=sandbox',
+      '--',
+      'unshare',
+      '-n',
+      'bash',
+      '-c',
+      `exec 2>&1\nip link set lo up\ncd /tmp\n${script}`,
+    ],
     { encoding: 'utf8', timeout: 60_000 },
   )
   assert.equal(status, 0, stdout + stderr)
@@ -72,7 +81,7 @@ client = socket.create_connection(("10.1.0.2", 8000)); client.sendall(b"x" * 5_0
 })
 
 test('own network: ss, netstat and /proc/net show the sockets that there are', context => {
-  if (!needs(context, 'ss', 'netstat', 'python3')) return
+  if (!needs(context, 'ip', 'ss', 'netstat', 'python3')) return
   const text = inside(`python3 -c '
 import socket, os
 server = socket.create_server(("127.0.0.1", 8000)); client = socket.create_connection(("127.0.0.1", 8000))
@@ -90,7 +99,7 @@ except OSError as error: print(error)'`)
 })
 
 test('own network: settings are files of the namespace', context => {
-  if (!needs(context, 'unshare')) return
+  if (!needs(context, 'ip', 'unshare')) return
   const text = inside(`
     echo 7 > /proc/sys/net/ipv4/ip_default_ttl; echo 1 > /proc/sys/net/ipv4/ip_forward
     cat /proc/sys/net/ipv4/{ip_default_ttl,conf/lo/forwarding}

@@ -2,7 +2,7 @@
 
 export interface Program {
   readonly name: string
-  /** Commands that must be there. */
+  /** Commands, or paths, that must be there. */
   readonly needs: readonly string[]
   /** For bash, in an empty directory. */
   readonly script: string
@@ -10,6 +10,10 @@ export interface Program {
   readonly files?: Readonly<Record<string, string>>
   /** Runs on the host before, in the same directory. */
   readonly prepare?: string
+  /** Whether it has a network of its own with a loopback, and a port in $PORT that is free on the host too. */
+  readonly network?: boolean
+  /** Only root can run it. */
+  readonly root?: boolean
   /** Whether it also runs on files that are in the sandbox's memory. */
   readonly inMemory?: boolean
   /** Why it can't be equal yet. A program that has a reason and is equal fails the run. */
@@ -173,6 +177,38 @@ if __name__ == '__main__':
       git gc -q; git fsck 2>&1; git status --short; git diff --stat HEAD~5 | tail -1
       cd ..; git clone -q repo clone; cd clone; git log --oneline | wc -l; git grep -c 5 | wc -l
       echo change >> f1; git stash -q; git stash pop -q; git diff | tail -1; git archive HEAD | tar t | wc -l`,
+  },
+  {
+    name: 'fio: Linux AIO and io_uring, verifying',
+    needs: ['fio'],
+    inMemory: true,
+    script: `
+      run() { fio --name="$1" --output-format=terse --ioengine="$1" --iodepth=8 --rw=randrw --bs=4k --size=1m \\
+        --verify=crc32c --filename=data "\${@:2}" | cut -d';' -f3,5; }
+      run libaio
+      run io_uring
+      run io_uring --fixedbufs=1 --registerfiles=1 --sqthread_poll=1`,
+  },
+  {
+    name: 'node: files by way of io_uring',
+    needs: ['node'],
+    files: {
+      'files.mjs': `
+import { open, readFile, stat, unlink, writeFile } from 'node:fs/promises'
+const names = Array.from({ length: 40 }, (_, i) => 'file' + i)
+await Promise.all(names.map(name => writeFile(name, name.repeat(1000))))
+const texts = await Promise.all(names.map(name => readFile(name, 'utf8')))
+console.log(texts.every((text, i) => text === names[i].repeat(1000)))
+const file = await open('file3', 'r+')
+await file.write('changed', 2)
+await file.sync()
+await file.close()
+console.log((await readFile('file3', 'utf8')).slice(0, 12), (await stat('file3')).size)
+await Promise.all(names.map(name => unlink(name)))
+console.log(await readFile('file1').catch(error => error.code))
+`,
+    },
+    script: 'UV_USE_IO_URING=1 node files.mjs',
   },
   {
     name: 'node: workers, streams, child processes, timers, unix sockets',
@@ -384,7 +420,7 @@ fn main() {
   {
     name: 'python: TCP and UDP over the loopback',
     needs: ['python3'],
-    known: 'there are no internet sockets yet',
+    network: true,
     files: {
       'program.py': `
 import socket, threading

@@ -4,40 +4,59 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { type AddressInfo, createServer } from 'node:net'
+import { homedir, tmpdir } from 'node:os'
+import { delimiter, isAbsolute, join } from 'node:path'
 import { test } from 'node:test'
 import { writeCProgram } from './c-program.ts'
+import { DEBUGGER_PROGRAMS } from './debugger-list.ts'
 import { PROGRAMS, type Program } from './program-list.ts'
+import { SERVER_PROGRAMS } from './server-list.ts'
+import { TOOL_PROGRAMS } from './tool-list.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
-const LIMIT_MS = 300_000
+const LIMIT_S = 300
+/** HOME is each script's own; rustup's toolchains are in the user's. */
+const SAME_FOR_ALL = {
+  LC_ALL: 'C',
+  TZ: 'UTC',
+  RUSTUP_HOME: process.env.RUSTUP_HOME ?? join(homedir(), '.rustup'),
+}
 
-for (const program of PROGRAMS) {
-  test(`programs: ${program.name}`, context => {
-    const missing = program.needs.filter(tool => !onPath(tool))
+for (const program of [...PROGRAMS, ...TOOL_PROGRAMS, ...DEBUGGER_PROGRAMS, ...SERVER_PROGRAMS]) {
+  test(`programs: ${program.name}`, async context => {
+    const missing = program.needs.filter(tool => !isThere(tool))
     if (missing.length > 0) return context.skip(`not installed: ${missing.join(', ')}`)
-    const expected = runIn(program, script => ['bash', ['-c', script]])
+    if (program.root === true && process.geteuid!() !== 0) return context.skip('the user is not root')
+    const network = program.network === true ? ['--network=sandbox'] : []
+    const port = program.network === true ? await freePort() : 0
+    const expected = runIn(program, script => ['bash', ['-c', script]], port)
     // Two kinds of files: the host's, and those in the sandbox's memory.
-    const given = runIn(program, (script, directory) => [
-      caisson,
-      ['do', '--rw', directory, '--', 'bash', '-c', script],
-    ])
+    const given = runIn(
+      program,
+      (script, directory) => [caisson, ['do', ...network, '--rw', directory, '--', 'bash', '-c', script]],
+      port,
+    )
     if (program.known !== undefined) {
       assert.notDeepEqual(given, expected, `it is equal now: take its reason away (${program.known})`)
       return context.diagnostic(program.known)
     }
     assert.deepEqual(given, expected)
     if (program.inMemory === true) {
-      const inMemory = runIn(program, script => [caisson, ['do', '--', 'bash', '-c', script]])
+      const inMemory = runIn(
+        program,
+        script => [caisson, ['do', ...network, '--', 'bash', '-c', script]],
+        port,
+      )
       assert.deepEqual(inMemory, expected)
     }
   })
 }
 
 test('programs: make -j builds a program of 21 files', context => {
-  const missing = ['gcc', 'make'].filter(tool => !onPath(tool))
+  const missing = ['gcc', 'make'].filter(tool => !isThere(tool))
   if (missing.length > 0) return context.skip(`not installed: ${missing.join(', ')}`)
   const program: Program = {
     name: 'make',
@@ -45,12 +64,13 @@ test('programs: make -j builds a program of 21 files', context => {
     script: 'make -s -j3 | sort && ./program && touch module_3.c && make -s && make -q; echo $?',
   }
   const prepare = (directory: string) => writeCProgram(directory, 20)
-  const expected = runIn(program, script => ['bash', ['-c', script]], prepare)
+  const expected = runIn(program, script => ['bash', ['-c', script]], 0, prepare)
   assert.equal(expected.status, 0)
   assert.deepEqual(
     runIn(
       program,
       (script, directory) => [caisson, ['do', '--rw', directory, '--', 'bash', '-c', script]],
+      0,
       prepare,
     ),
     expected,
@@ -59,7 +79,7 @@ test('programs: make -j builds a program of 21 files', context => {
 
 type Command = (script: string, directory: string) => [string, string[]]
 
-function runIn(program: Program, command: Command, prepare?: (directory: string) => void) {
+function runIn(program: Program, command: Command, port: number, prepare?: (directory: string) => void) {
   const directory = mkdtempSync(join(tmpdir(), 'caisson-program-'))
   try {
     prepare?.(directory)
@@ -69,23 +89,36 @@ function runIn(program: Program, command: Command, prepare?: (directory: string)
       assert.equal(prepared.status, 0, prepared.stderr)
     }
     const [file, args] = command(program.script, directory)
-    const env = { ...process.env, LC_ALL: 'C', TZ: 'UTC', HOME: directory }
-    const { status, stdout, stderr, error } = spawnSync(file, args, {
+    const env = { ...process.env, ...SAME_FOR_ALL, HOME: directory, PORT: `${port}` }
+    // timeout(1) makes a process group of its own and ends all of it: no server is left on the host.
+    const limited = ['--signal=TERM', '--kill-after=10', `${LIMIT_S}`, file, ...args]
+    const { status, stdout, stderr, error } = spawnSync('timeout', limited, {
       cwd: directory,
       env,
       encoding: 'utf8',
-      timeout: LIMIT_MS,
       maxBuffer: 2 ** 26,
     })
     if (error !== undefined) throw error
-    return { status, stdout, stderr: stderr.replaceAll(directory, 'DIRECTORY') }
+    assert.ok(status !== 124 && status !== 137, `it takes longer than ${LIMIT_S} s:\n${stdout}${stderr}`)
+    const [out, err] = [stdout, stderr].map(text => text.replaceAll(directory, 'DIRECTORY'))
+    return { status, stdout: out, stderr: err }
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
 }
 
-function onPath(tool: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some(directory => {
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+function isThere(tool: string): boolean {
+  const places = isAbsolute(tool) ? [''] : (process.env.PATH ?? '').split(delimiter)
+  return places.some(directory => {
     try {
       accessSync(join(directory, tool), constants.X_OK)
       return true

@@ -474,3 +474,63 @@ SECTION("process_vm_readv and writev on a child")
 	kill(pid, SIGKILL);
 	STATUS(end_of(pid));
 }
+
+SECTION("remap_file_pages of shared anonymous memory")
+{
+	char *memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *own = map(PAGE, PROT_READ | PROT_WRITE);
+
+	for (int i = 0; i < 4; i++)
+		memory[i * PAGE] = 'a' + i;
+	/* In reverse: the pages whose place is taken are still there. */
+	for (int i = 0; i < 4; i++)
+		ERR(remap_file_pages(memory + i * PAGE, PAGE, 0, 3 - i, 0));
+	say("%c%c%c%c\n", memory[0], memory[PAGE], memory[2 * PAGE], memory[3 * PAGE]);
+	memory[0] = 'X';
+	ERR(remap_file_pages(memory + PAGE, 2 * PAGE, 0, 2, 0));
+	say("%c%c%c%c\n", memory[0], memory[PAGE], memory[2 * PAGE], memory[3 * PAGE]);
+	ERR(remap_file_pages(memory, PAGE, PROT_READ, 0, 0));
+	ERR(remap_file_pages(own, PAGE, 0, 0, 0));
+	ERR(remap_file_pages(memory, 0, 0, 0, 0));
+	/* A child sees the same pages at the same places. */
+	pid_t pid = fork();
+	if (pid == 0) {
+		memory[PAGE] = 'C';
+		ERR(remap_file_pages(memory + 3 * PAGE, PAGE, 0, 1, 0));
+		_exit(memory[3 * PAGE]);
+	}
+	STATUS(end_of(pid));
+	say("%c%c%c%c\n", memory[0], memory[PAGE], memory[2 * PAGE], memory[3 * PAGE]);
+	ERR(munmap(memory, 4 * PAGE));
+	SHOW(mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+}
+
+SECTION("process_madvise")
+{
+	char *memory = map(4 * PAGE, PROT_READ | PROT_WRITE);
+	struct iovec list[2] = { { memory, PAGE }, { memory + 2 * PAGE, PAGE } }, bad = { memory + 1, PAGE };
+	int own = MUST(syscall(SYS_pidfd_open, getpid(), 0));
+
+	memory[0] = 1;
+	RET(syscall(SYS_process_madvise, own, list, 2, MADV_COLD, 0));
+	RET(syscall(SYS_process_madvise, own, list, 2, MADV_DONTNEED, 0));
+	SHOW(memory[0]);
+	ERR(syscall(SYS_process_madvise, own, list, 2, MADV_COLD, 1));
+	ERR(syscall(SYS_process_madvise, 99, list, 2, MADV_COLD, 0));
+	ERR(syscall(SYS_process_madvise, STDIN_FILENO, list, 2, MADV_COLD, 0));
+	ERR(syscall(SYS_process_madvise, own, list, 2, 9999, 0));
+	ERR(syscall(SYS_process_madvise, own, &bad, 1, MADV_COLD, 0));
+	ERR(syscall(SYS_process_madvise, own, (void *)8, 1, MADV_COLD, 0));
+	munmap(memory + 2 * PAGE, PAGE);
+	RET(syscall(SYS_process_madvise, own, list, 2, MADV_COLD, 0));
+	pid_t pid = fork();
+	if (pid == 0)
+		for (;;)
+			pause();
+	int child = MUST(syscall(SYS_pidfd_open, pid, 0));
+	RET(syscall(SYS_process_madvise, child, list, 1, MADV_WILLNEED, 0));
+	ERR(syscall(SYS_process_madvise, child, list, 1, MADV_DONTNEED, 0));
+	kill(pid, SIGKILL);
+	STATUS(end_of(pid));
+	ERR(syscall(SYS_process_madvise, child, list, 1, MADV_WILLNEED, 0));
+}

@@ -1,5 +1,6 @@
 /* Mounts by descriptors: fsopen, fsconfig, fsmount, fspick, open_tree, move_mount, mount_setattr. */
 #include "observe.h"
+#include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -264,4 +265,28 @@ SECTION("without the capability")
 	ERR(set_(AT_FDCWD, "/", 1u << 30, MOUNT_ATTR_RDONLY, 0, 0));
 	ERR(fsmount_(0, 0, 0));
 	ERR(syscall(SYS_fspick, AT_FDCWD, "/", 0));
+}
+
+SECTION("mountinfo tells of changes: poll, and epoll on edges")
+{
+	need_root();
+	alone();
+	int fd = MUST(open("/proc/self/mountinfo", O_RDONLY));
+	struct pollfd poll_fd = { fd, POLLIN | POLLPRI, 0 };
+	RET(poll(&poll_fd, 1, 0));
+	HEX(poll_fd.revents);
+	int epoll = MUST(epoll_create1(0));
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	ERR(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+	RET(epoll_wait(epoll, &event, 1, 0));
+	RET(epoll_wait(epoll, &event, 1, 0));
+	MUST(mkdir("m", 0755));
+	MUST(mount("t", "m", "tmpfs", 0, NULL));
+	RET(epoll_wait(epoll, &event, 1, 1000));
+	RET(epoll_wait(epoll, &event, 1, 0));
+	MUST(umount("m"));
+	RET(poll(&poll_fd, 1, 1000));
+	HEX(poll_fd.revents);
+	RET(poll(&poll_fd, 1, 0));
+	HEX(poll_fd.revents);
 }

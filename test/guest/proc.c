@@ -319,6 +319,38 @@ SECTION("user namespaces: what may be written into the maps")
 	TEXT(slurp("/proc/self/setgroups"));
 }
 
+static void show_login(void)
+{
+	char uid[32];
+
+	strcpy(uid, slurp("/proc/self/loginuid"));
+	say("loginuid %s, a session: %d\n", uid, strcmp(slurp("/proc/self/sessionid"), "4294967295") != 0);
+}
+
+SECTION("loginuid: is set once, begins a session, is inherited")
+{
+	int fd;
+
+	need_root();
+	MUST(fd = open("/proc/self/loginuid", O_RDWR));
+	RET(pwrite(fd, "4294967295", 10, 0));
+	show_login();
+	RET(pwrite(fd, "x", 1, 0));
+	RET(pwrite(fd, " 5", 2, 0));
+	RET(pwrite(fd, "4294967296", 10, 0));
+	RET(pwrite(fd, "1000\n", 5, 0));
+	show_login();
+	pid_t pid = fork();
+	if (pid == 0) {
+		show_login();
+		RET(pwrite(fd, "5", 1, 0));
+		_exit(0);
+	}
+	STATUS(end_of(pid));
+	RET(pwrite(fd, "1001", 4, 0));
+	show_login();
+}
+
 SECTION("what another user's process shows")
 {
 	int ready[2], hold[2];
@@ -356,7 +388,10 @@ SECTION("what another user's process shows")
 SECTION("task: the threads, and their own files")
 {
 	char path[64], name[32];
+	struct stat st;
 
+	MUST(stat("/proc/self/task", &st));
+	SHOW(st.st_nlink);
 	sprintf(path, "/proc/self/task/%d/comm", getpid());
 	MUST(prctl(PR_SET_NAME, "main"));
 	TEXT(slurp(path));

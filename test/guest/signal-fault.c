@@ -366,3 +366,35 @@ SECTION("getcontext, makecontext, swapcontext")
 	swapcontext(&first, &second);
 	say("ended\n");
 }
+
+static volatile int steps;
+
+static void count_step(int signo, siginfo_t *info, void *context)
+{
+	(void)signo;
+	(void)context;
+	steps++;
+	code_ = info->si_code;
+}
+
+#define STEP_ON "pushfq\n orq $0x100, (%%rsp)\n popfq\n"
+#define STEP_OFF "pushfq\n andq $~0x100, (%%rsp)\n popfq\n"
+
+SECTION("a program steps through itself, calls and the C library included")
+{
+	struct sigaction action = { .sa_sigaction = count_step, .sa_flags = SA_SIGINFO };
+	pid_t parent = 0;
+
+	for (int i = 0; i < 100; i++)
+		parent = getppid();
+	sigaction(SIGTRAP, &action, NULL);
+	__asm__ volatile("subq $128, %%rsp\n" STEP_ON "nop\n nop\n nop\n" STEP_OFF "addq $128, %%rsp\n" : : : "memory", "cc");
+	SHOW(steps);
+	SHOW(code_ == TRAP_TRACE);
+	__asm__ volatile("subq $128, %%rsp\n" STEP_ON "addq $128, %%rsp\n" : : : "memory", "cc");
+	bool same = getppid() == parent && lseek(99, 0, SEEK_SET) == -1;
+	__asm__ volatile("subq $128, %%rsp\n" STEP_OFF "addq $128, %%rsp\n" : : : "memory", "cc");
+	SHOW(same);
+	SHOW(steps > 20);
+	SHOW(getppid() == parent);
+}

@@ -1,5 +1,7 @@
 /* Clocks, sleeping, interval timers, POSIX timers, timerfd. */
 #include "observe.h"
+#include <linux/sched.h>
+#include <pthread.h>
 #include <sys/timerfd.h>
 #include <sys/timex.h>
 
@@ -12,7 +14,9 @@ static void counting(int signo, siginfo_t *info, void *context)
 	(void)context;
 	count++;
 	last = *info;
-	overruns = info->si_overrun;
+	/* The next tick may come in between, with none. */
+	if (info->si_overrun > overruns)
+		overruns = info->si_overrun;
 }
 
 static void handle_info(int signo)
@@ -235,6 +239,60 @@ SECTION("POSIX timers: absolute, SIGEV_NONE, thread target, errors")
 	ERR(timer_create(CLOCK_PROCESS_CPUTIME_ID, NULL, &timer));
 }
 
+static void *sleeping(void *unused)
+{
+	pause();
+	return unused;
+}
+
+SECTION("POSIX timers: CPU time of a thread that makes no calls, beside one that sleeps")
+{
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
+	struct itimerspec spec = { { 0, 5000000 }, { 0, 5000000 } };
+	pthread_t other;
+	timer_t timer;
+
+	pthread_create(&other, NULL, sleeping, NULL);
+	handle_info(SIGUSR1);
+	event._sigev_un._tid = gettid();
+	MUST(timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer));
+	MUST(timer_settime(timer, 0, &spec, NULL));
+	while (count < 3)
+		;
+	SHOW(last.si_code == SI_TIMER);
+	MUST(timer_delete(timer));
+}
+
+static volatile pid_t worker, interrupted;
+
+static void note_thread(int signo)
+{
+	(void)signo;
+	interrupted = gettid();
+}
+
+static void *working(void *unused)
+{
+	struct itimerval every = { { 0, 5000 }, { 0, 5000 } };
+
+	worker = gettid();
+	MUST(setitimer(ITIMER_PROF, &every, NULL));
+	while (!interrupted)
+		;
+	MUST(setitimer(ITIMER_PROF, &(struct itimerval){ 0 }, NULL));
+	return unused;
+}
+
+SECTION("ITIMER_PROF interrupts the thread that works")
+{
+	pthread_t thread;
+
+	MUST(sigaction(SIGPROF, &(struct sigaction){ .sa_handler = note_thread, .sa_flags = SA_RESTART }, NULL));
+	pthread_create(&thread, NULL, working, NULL);
+	pthread_join(thread, NULL);
+	SHOW(interrupted == worker);
+}
+
 SECTION("timerfd: relative, interval, absolute, errors")
 {
 	struct itimerspec spec = { { 0, 0 }, { 0, 20000000 } }, got;
@@ -298,4 +356,49 @@ SECTION("setting the time needs a privilege; adjtimex reads")
 	SHOW(adjtimex(&timex) >= 0);
 	timex.modes = ADJ_FREQUENCY;
 	ERR(adjtimex(&timex));
+}
+
+static const char *time_namespace(const char *name)
+{
+	static char path[64], text[64];
+	ssize_t length;
+
+	snprintf(path, sizeof path, "/proc/self/ns/%s", name);
+	length = readlink(path, text, sizeof text - 1);
+	text[length < 0 ? 0 : length] = 0;
+	return text;
+}
+
+SECTION("time namespaces: a fork enters the one for children, a vfork with its exec")
+{
+	static const char script[] = "test \"$(readlink /proc/$$/ns/time)\" = \"$1\"";
+	struct clone_args args = { .flags = CLONE_NEWTIME, .exit_signal = SIGCHLD };
+	char own[64], next[64];
+	pid_t pid;
+
+	need_root();
+	strcpy(own, time_namespace("time"));
+	pid = syscall(SYS_clone3, &args, sizeof args);
+	if (pid == 0)
+		_exit(strcmp(time_namespace("time"), own) != 0);
+	STATUS(end_of(pid));
+	SHOW(!strcmp(time_namespace("time_for_children"), own));
+	MUST(unshare(CLONE_NEWTIME));
+	SHOW(!strcmp(time_namespace("time"), own));
+	strcpy(next, time_namespace("time_for_children"));
+	SHOW(!strcmp(next, own));
+	pid = fork();
+	if (pid == 0)
+		_exit(strcmp(time_namespace("time"), next) == 0);
+	STATUS(end_of(pid));
+	pid = vfork();
+	if (pid == 0)
+		_exit(strcmp(time_namespace("time"), own) == 0);
+	STATUS(end_of(pid));
+	pid = vfork();
+	if (pid == 0) {
+		execl("/bin/sh", "sh", "-c", script, "sh", next, NULL);
+		_exit(127);
+	}
+	STATUS(end_of(pid));
 }

@@ -120,6 +120,12 @@ export function cgroup2Type(kernel: Kernel): FsType {
   }
 }
 
+/** The cgroup whose directory is open. */
+export function cgroupOf({ inode }: File): OrErrno<Cgroup> {
+  if (!(inode.sb instanceof Cgroup2Super) || !inode.isDir) return -EBADF
+  return (inode as PseudoInode).subject as Cgroup
+}
+
 /** The cgroup whose directory is open as `file`, for a child of `task`. */
 export function birthCgroup(task: Task, file: File): OrErrno<Cgroup> {
   const { inode } = file

@@ -18,6 +18,7 @@ import type { Kernel } from '../../kernel/kernel.ts'
 import type { Host } from '../../platform/host.ts'
 import { File, type IoctlContext, type MapSource } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
+import { FuseDevice } from '../fuse/device.ts'
 import { openSlave } from '../tty/slave-file.ts'
 import { Tty } from '../tty/tty.ts'
 
@@ -38,7 +39,10 @@ export const STANDARD_NODES: readonly DeviceNode[] = [
   { name: 'tty', major: 5, minor: 0, mode: 0o666 },
 ]
 
-/** Registers the drivers behind STANDARD_NODES, and /dev/kmsg, which nobody may read. */
+/** What only a whole /dev has; a container gets it if its configuration names it. */
+export const FURTHER_NODES: readonly DeviceNode[] = [{ name: 'fuse', major: 10, minor: 229, mode: 0o666 }]
+
+/** Registers the drivers behind these nodes, and /dev/kmsg, which nobody may read. */
 export function registerDevices(kernel: Kernel): void {
   const { devices } = kernel.vfs
   const { host } = kernel
@@ -48,6 +52,7 @@ export function registerDevices(kernel: Kernel): void {
   devices.register(S_IFCHR, 1, 8, (path, flags, cred) => new RandomFile(path, flags, cred, host))
   devices.register(S_IFCHR, 1, 9, (path, flags, cred) => new RandomFile(path, flags, cred, host))
   devices.register(S_IFCHR, 1, 11, () => -EPERM)
+  devices.register(S_IFCHR, 10, 229, (path, flags, cred) => new FuseDevice(path, flags, cred))
   devices.register(S_IFCHR, 5, 0, (path, flags, cred) => openControllingTerminal(kernel, path, flags, cred))
 }
 

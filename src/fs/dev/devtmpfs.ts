@@ -6,7 +6,7 @@ import type { Kernel } from '../../kernel/kernel.ts'
 import { FS_NODEV, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import { makedev } from '../../vfs/vfs.ts'
 import { defaultTmpfsOptions, parseTmpfsOptions, TmpfsSuper, totalMemory } from '../tmpfs/super.ts'
-import { STANDARD_NODES } from './devices.ts'
+import { FURTHER_NODES, STANDARD_NODES } from './devices.ts'
 
 /** Directories on which other file systems are mounted. */
 const DIRECTORIES: readonly (readonly [string, number])[] = [
@@ -46,7 +46,7 @@ export function devtmpfsType(kernel: Kernel): FsType {
 
 function populate(sb: TmpfsSuper, kernel: Kernel): void {
   const root = new Credentials(kernel.userNs)
-  for (const node of STANDARD_NODES) {
+  for (const node of [...STANDARD_NODES, ...FURTHER_NODES]) {
     must(sb.root.mknod(node.name, S_IFCHR | node.mode, makedev(node.major, node.minor), root))
   }
   for (const [name, mode] of DIRECTORIES) must(sb.root.mkdir(name, mode, root))

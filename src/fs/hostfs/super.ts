@@ -43,6 +43,8 @@ export interface HostfsOptions {
 
 export class HostSuper extends SuperBlock {
   override readonly fsType = 'hostfs'
+  override readonly exportable: boolean = true
+  override readonly acls = 'host'
   /** A directory, or the one file that was donated. */
   override readonly root: HostInode
   readonly host: Host

@@ -38,11 +38,6 @@ export interface InotifyLimits {
   maxUserInstances: number
   maxUserWatches: number
 }
-export const INOTIFY_DEFAULTS: Readonly<InotifyLimits> = {
-  maxQueuedEvents: 16384,
-  maxUserInstances: 128,
-  maxUserWatches: 65536,
-}
 
 /** How many instances and watches a user has. */
 export interface InotifyUsage {

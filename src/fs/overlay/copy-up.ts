@@ -3,18 +3,19 @@
  * the copy is whole or not there: a regular file gets its name when its data is complete.
  */
 import { O_RDONLY, O_WRONLY, S_IFDIR, S_IFLNK, SEEK_DATA, SEEK_HOLE } from '../../abi/constants.ts'
-import { ENXIO, ESTALE } from '../../abi/errno.ts'
+import { ENXIO, EROFS, ESTALE } from '../../abi/errno.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
 import type { Inode } from '../../vfs/inode.ts'
-import type { OverlayDir } from './directory.ts'
+import { type OverlayDir, statusOf } from './directory.ts'
 import { drop, hold, type OverlayInode } from './inode.ts'
 
 const CHUNK = 256 * 1024
 
 /** Gives `inode`, and the directories above it, an upper inode. Data beyond `length` is left out. */
 export function copyUp(inode: OverlayInode, length: number): Status {
+  if (inode.sb.readOnly) return -EROFS
   const missing: OverlayInode[] = []
   for (let at: OverlayInode | undefined = inode; at !== undefined && at.upper === undefined; at = at.parent)
     missing.push(at)
@@ -30,7 +31,8 @@ function copyOne(inode: OverlayInode, length: number): Status {
   if (fresh < 0) return fresh
   const upper = inode.isRegular ? copyRegular(inode, length) : copyNode(inode)
   if (typeof upper === 'number') return upper
-  upper.ino = inode.ino
+  if (inode.sb.ownsUpper) upper.ino = inode.ino
+  else upper.changedElsewhere = upper.isDir
   inode.upper = upper
   inode.sb.adopt(upper, inode)
   inode.copyAttributes()
@@ -40,14 +42,35 @@ function copyOne(inode: OverlayInode, length: number): Status {
 /** These give the upper inode held, as the overlay's inodes hold theirs. */
 function copyRegular(inode: OverlayInode, length: number): OrErrno<Inode> {
   const { sb, parent } = inode
+  if (sb.workDir !== undefined && parent !== undefined)
+    return copyByWorkDir(inode, sb.workDir, parent, length)
   // Without a name (removed, but open) it goes nowhere.
   const upper = (parent?.upper ?? sb.upperRoot).tmpfile(inode.mode & 0o7777, sb.cred)
   if (typeof upper === 'number') return upper
   hold(upper)
   let status = copyData(inode, upper, Math.min(length, inode.size))
   if (status === 0) status = copyMetadata(inode, upper)
-  if (status === 0 && parent !== undefined) status = keepingTimes(parent, dir => dir.link(inode.name, upper))
+  if (status === 0 && parent !== undefined)
+    status = keepingTimes(parent, dir => statusOf(dir.link(inode.name, upper)))
   if (status === 0) return upper
+  drop(upper)
+  return status
+}
+
+/** Into the work directory first, then by a rename to its place: what not every file system can do without a name. */
+function copyByWorkDir(inode: OverlayInode, work: Inode, parent: OverlayDir, length: number): OrErrno<Inode> {
+  const { sb } = inode
+  const name = sb.newWorkName()
+  const upper = work.create(name, inode.mode & 0o7777, sb.cred)
+  if (typeof upper === 'number') return upper
+  hold(upper)
+  let status = copyData(inode, upper, Math.min(length, inode.size))
+  if (status === 0) status = copyMetadata(inode, upper)
+  if (status === 0) {
+    status = keepingTimes(parent, dir => work.rename(name, upper, dir, inode.name, undefined, 0))
+  }
+  if (status === 0) return upper
+  work.unlink(name, upper)
   drop(upper)
   return status
 }

@@ -14,7 +14,7 @@ import type { OverlaySuper } from './super.ts'
 
 export class OverlayDir extends OverlayInode {
   /** The lower directories that it merges, from the topmost; none if it was made here. */
-  readonly #lowers: readonly Inode[]
+  protected readonly lowers: readonly Inode[]
   /**
    * Names of theirs that were removed or renamed. An upper entry of such a name counts none the less. Every upper entry
    * that stands in front of a lower one is in it, or is that one's copy: so what was made here leaves without a look below.
@@ -29,12 +29,12 @@ export class OverlayDir extends OverlayInode {
     name: string,
   ) {
     super(sb, upper, lowers[0], parent, name)
-    this.#lowers = lowers
+    this.lowers = lowers
     for (let i = 1; i < lowers.length; i++) hold(lowers[i])
   }
 
   protected override dropLower(): void {
-    for (const lower of this.#lowers) drop(lower)
+    for (const lower of this.lowers) drop(lower)
   }
 
   /** Of a merged directory nobody counts the subdirectories: 1 says so (find(1) knows). */
@@ -54,13 +54,13 @@ export class OverlayDir extends OverlayInode {
 
   #lookupLower(name: string): OrErrno<Inode> {
     const dirs: Inode[] = []
-    for (const layer of this.#lowers) {
+    for (const layer of this.lowers) {
       const found = layer.lookup(name)
       if (found === -ENOENT) continue
       if (typeof found === 'number') return found
       if (found.isDir) {
         dirs.push(found)
-        if (this.#lowers.length > 1 && isOpaque(found)) break
+        if (this.lowers.length > 1 && isOpaque(found)) break
         continue
       }
       if (dirs.length > 0 || this.#isWhiteout(layer, found)) {
@@ -74,35 +74,36 @@ export class OverlayDir extends OverlayInode {
 
   /** Layers of an image hide names of those below by a device node 0/0; in the last layer it is only that. */
   #isWhiteout(layer: Inode, inode: Inode): boolean {
-    return layer !== this.#lowers[this.#lowers.length - 1] && inode.type === S_IFCHR && inode.rdev === 0
+    return layer !== this.lowers[this.lowers.length - 1] && inode.type === S_IFCHR && inode.rdev === 0
   }
 
-  override revalidate(name: string, inode: Inode | undefined): boolean {
+  override revalidate(name: string, inode: Inode | undefined): boolean | Status {
     const node = inode as OverlayInode | undefined
     if (node?.upper !== undefined) return true
     if (node === undefined) {
       if (this.#whiteouts?.has(name)) return true
-      for (const layer of this.#lowers) if (!layer.revalidate(name, undefined)) return false
+      for (const layer of this.lowers) if (!layer.revalidate(name, undefined)) return false
       return true
     }
-    if (this.#lowers.length === 1) return this.#lowers[0].revalidate(name, node.lower)
+    if (this.lowers.length === 1) return this.lowers[0].revalidate(name, node.lower)
     return true
   }
 
   override create(name: string, mode: number, cred: Credentials): OrErrno<Inode> {
-    return this.#make(name, upper => upper.create(name, mode, cred))
+    return this.make(name, upper => upper.create(name, mode, cred))
   }
   override mkdir(name: string, mode: number, cred: Credentials): OrErrno<Inode> {
-    return this.#make(name, upper => upper.mkdir(name, mode, cred))
+    return this.make(name, upper => upper.mkdir(name, mode, cred))
   }
   override mknod(name: string, mode: number, rdev: number, cred: Credentials): OrErrno<Inode> {
-    return this.#make(name, upper => upper.mknod(name, mode, rdev, cred))
+    return this.make(name, upper => upper.mknod(name, mode, rdev, cred))
   }
   override symlink(name: string, target: string, cred: Credentials): OrErrno<Inode> {
-    return this.#make(name, upper => upper.symlink(name, target, cred))
+    return this.make(name, upper => upper.symlink(name, target, cred))
   }
 
-  #make(name: string, make: (upper: Inode) => OrErrno<Inode>): OrErrno<Inode> {
+  /** An entry of the upper directory, which is there then. */
+  protected make(name: string, make: (upper: Inode) => OrErrno<Inode>): OrErrno<Inode> {
     const status = this.copyUp()
     if (status < 0) return status
     const upper = make(this.upper!)
@@ -122,7 +123,7 @@ export class OverlayDir extends OverlayInode {
     const node = inode as OverlayInode
     let status = this.copyUp()
     if (status === 0) status = node.copyUp()
-    if (status === 0) status = this.upper!.link(name, node.upper!)
+    if (status === 0) status = statusOf(this.upper!.link(name, node.upper!))
     if (status < 0) return status
     if (node.parent === undefined) node.place(this, name)
     node.copyAttributes()
@@ -130,13 +131,13 @@ export class OverlayDir extends OverlayInode {
   }
 
   override unlink(name: string, inode: Inode): Status {
-    return this.#remove(name, inode as OverlayInode)
+    return this.remove(name, inode as OverlayInode)
   }
   override rmdir(name: string, inode: Inode): Status {
-    return (inode as OverlayDir).isEmpty() ? this.#remove(name, inode as OverlayInode) : -ENOTEMPTY
+    return (inode as OverlayDir).isEmpty() ? this.remove(name, inode as OverlayInode) : -ENOTEMPTY
   }
 
-  #remove(name: string, node: OverlayInode): Status {
+  protected remove(name: string, node: OverlayInode): Status {
     let status = this.copyUp()
     if (status < 0) return status
     const upper = this.upper!
@@ -190,7 +191,7 @@ export class OverlayDir extends OverlayInode {
   }
 
   #hasLower(name: string): boolean {
-    for (const layer of this.#lowers) {
+    for (const layer of this.lowers) {
       const found = layer.lookup(name)
       if (found === -ENOENT) continue
       if (typeof found !== 'number') letGo(found)
@@ -207,12 +208,12 @@ export class OverlayDir extends OverlayInode {
 
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
     // Without lower directories the upper one's cursors will do.
-    if (this.#lowers.length === 0) return new DirFile(path, flags, cred)
+    if (this.lowers.length === 0) return new DirFile(path, flags, cred)
     return new SnapshotDirFile(path, flags, cred)
   }
 
   override readdir(cursor: number, sink: DirSink): Status {
-    if (this.#lowers.length === 0) return this.upper!.readdir(cursor, sink)
+    if (this.lowers.length === 0) return this.upper!.readdir(cursor, sink)
     const all = new Dirents()
     const status = this.list(all)
     if (status === 0) all.walk(cursor, sink)
@@ -227,12 +228,12 @@ export class OverlayDir extends OverlayInode {
     }
     // Most directories are in one layer only, and then nothing hides anything.
     let hidden: Set<string> | undefined
-    if (this.#lowers.length > 1 || this.#whiteouts !== undefined || into.length > start) {
+    if (this.lowers.length > 1 || this.#whiteouts !== undefined || into.length > start) {
       hidden = new Set(this.#whiteouts)
       for (let at = start; at < into.length; at = into.nextOf(at)) hidden.add(into.nameAt(at))
     }
-    for (let i = 0; i < this.#lowers.length; i++) {
-      const status = this.#listLower(this.#lowers[i], i === this.#lowers.length - 1, hidden, into)
+    for (let i = 0; i < this.lowers.length; i++) {
+      const status = this.#listLower(this.lowers[i], i === this.lowers.length - 1, hidden, into)
       if (status < 0) return status
     }
     return 0
@@ -265,8 +266,13 @@ export class OverlayDir extends OverlayInode {
   }
 }
 
+/** Of a link: upper layers have one inode for all names. */
+export function statusOf(linked: OrErrno<Inode>): Status {
+  return typeof linked === 'number' ? linked : 0
+}
+
 /** A looked-up inode of a layer that is not wanted. */
-function letGo(inode: Inode): void {
+export function letGo(inode: Inode): void {
   hold(inode)
   drop(inode)
 }

@@ -31,7 +31,8 @@ export class OverlayInode extends Inode {
     name: string,
   ) {
     const real = upper ?? lower!
-    const ino = lower === undefined ? real.ino : sb.inoOf(lower.dev, lower.ino)
+    const from = lower ?? real
+    const ino = lower === undefined && sb.ownsUpper ? real.ino : sb.inoOf(from.dev, from.ino)
     super(sb, ino, real.mode, real.uid, real.gid, real)
     this.upper = upper
     this.lower = lower
@@ -68,6 +69,7 @@ export class OverlayInode extends Inode {
     this.mtime = real.mtime
     this.ctime = real.ctime
     this.btime = real.btime
+    this.inodeFlags = real.inodeFlags
   }
 
   override getattr(): Status {
@@ -103,6 +105,19 @@ export class OverlayInode extends Inode {
     return this.real.open(path, flags, cred)
   }
 
+  override get settableFlags(): number {
+    return (this.upper ?? this.sb.root.upper)?.settableFlags ?? 0
+  }
+  override setFlags(flags: number): Status {
+    const status = this.copyUp() || this.upper!.setFlags(flags)
+    if (status === 0) this.copyAttributes()
+    return status
+  }
+
+  override get aclHolder(): Inode | undefined {
+    return this.upper?.aclHolder
+  }
+
   override getxattr(name: string): Uint8Array | number {
     return this.real.getxattr(name)
   }
@@ -134,7 +149,7 @@ export class OverlayInode extends Inode {
   }
 
   override release(): void {
-    if (this.upper !== undefined && this.upper.nlink > 0) return
+    if (this.sb.ownsUpper && this.upper !== undefined && this.upper.nlink > 0) return
     this.sb.forget(this)
     drop(this.upper)
     this.dropLower()

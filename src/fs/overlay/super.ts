@@ -11,11 +11,11 @@
  * over), with the number of the host's device in front where there are several; new files count from 2^40.
  */
 import { OVERLAYFS_SUPER_MAGIC } from '../../abi/constants.ts'
-import { EINVAL } from '../../abi/errno.ts'
+import { EINVAL, EROFS } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStatfs } from '../../platform/host.ts'
-import { Dentry } from '../../vfs/dentry.ts'
+import { Dentry, rootDentry } from '../../vfs/dentry.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
 import type { Inode } from '../../vfs/inode.ts'
@@ -31,21 +31,29 @@ export const UPPER_FIRST_INO = 2 ** 40
 const INO_LIMIT = 2 ** 44
 const MAX_DEVICES = 256
 
+/** A directory that is a layer, with what is below it. */
+export interface OverlayLayer {
+  readonly sb: SuperBlock
+  readonly root: Dentry
+}
+
 export interface OverlayLayers {
-  /** Its inodes must live as long as their names do, so it is a tmpfs of its own. */
-  upper: SuperBlock
+  /** None: nothing can be changed. */
+  upper: OverlayLayer | undefined
   /** From the topmost. */
-  lowers: readonly SuperBlock[]
+  lowers: readonly OverlayLayer[]
 }
 
 export class OverlaySuper extends SuperBlock {
   override readonly fsType = 'overlay'
+  override readonly exportable: boolean = true
+  override readonly acls = 'ours'
   override readonly root: OverlayDir
   /** Who copies up: the identity of the mounter. */
   readonly cred: Credentials
   readonly vfs: Vfs
   /** Private mounts, which keep the layers. */
-  readonly #upper: Mount
+  readonly #upper: Mount | undefined
   readonly #lowers: readonly Mount[]
   readonly #byUpper = new Map<Inode, OverlayInode>()
   readonly #byLower = new Map<Inode, OverlayInode>()
@@ -57,18 +65,53 @@ export class OverlaySuper extends SuperBlock {
     this.source = 'overlay'
     this.vfs = vfs
     this.cred = cred
-    this.#upper = privateMount(vfs, layers.upper)
-    this.#lowers = layers.lowers.map(sb => privateMount(vfs, sb))
-    const lowerRoots = layers.lowers.map(sb => sb.root)
-    const { mode, uid, gid, atime, mtime } = lowerRoots[0]
-    layers.upper.root.setattr({ mode: mode & 0o7777, uid, gid, atime, mtime })
-    this.root = new OverlayDir(this, layers.upper.root, lowerRoots, undefined, '')
-    layers.upper.root.ino = this.root.ino
-    this.#byUpper.set(layers.upper.root, this.root)
+    this.#upper = layers.upper && privateMount(vfs, layers.upper)
+    this.#lowers = layers.lowers.map(layer => privateMount(vfs, layer))
+    const lowerRoots = layers.lowers.map(layer => layer.root.inode!)
+    const upperRoot = layers.upper?.root.inode
+    this.root = this.directory(upperRoot, lowerRoots, undefined, '')
+    if (upperRoot !== undefined) this.#byUpper.set(upperRoot, this.root)
   }
 
+  /**
+   * Whether the upper layer is nobody else's: then its inodes live as long as their names do, have the numbers of those
+   * that they are copies of, and what of the merge they can't show is kept in the inodes of the overlay.
+   */
+  get ownsUpper(): boolean {
+    return true
+  }
+
+  /** A new inode for a directory of these layers. */
+  protected directory(
+    upper: Inode | undefined,
+    lowers: readonly Inode[],
+    parent: OverlayDir | undefined,
+    name: string,
+  ): OverlayDir {
+    return new OverlayDir(this, upper, lowers, parent, name)
+  }
+
+  /** The inode of a directory that the upper layer has and that merges `lowers`. */
+  ofMerged(upper: Inode, lowers: readonly Inode[], parent: OverlayDir, name: string): OverlayInode {
+    const known = this.#byUpper.get(upper)
+    return known ?? this.adopt(upper, this.directory(upper, lowers, parent, name))
+  }
+
+  get readOnly(): boolean {
+    return this.#upper === undefined
+  }
+  /** A directory beside the upper one, where that is somebody else's. */
+  get workDir(): Inode | undefined {
+    return undefined
+  }
+  /** A name for something in it. */
+  newWorkName(): string {
+    return `#${(++this.#workNames).toString(16)}`
+  }
+  #workNames = 0
+
   get upperRoot(): Inode {
-    return this.#upper.root.inode!
+    return this.#upper!.root.inode!
   }
 
   /** The number in the merged tree of what a lower layer has as `ino` on `dev`. */
@@ -93,7 +136,7 @@ export class OverlaySuper extends SuperBlock {
       this.adopt(
         upper,
         upper.isDir
-          ? new OverlayDir(this, upper, [], parent, name)
+          ? this.directory(upper, [], parent, name)
           : new OverlayInode(this, upper, undefined, parent, name),
       )
     )
@@ -107,7 +150,7 @@ export class OverlaySuper extends SuperBlock {
       return known
     }
     const inode = lower.isDir
-      ? new OverlayDir(this, undefined, dirs, parent, name)
+      ? this.directory(undefined, dirs, parent, name)
       : new OverlayInode(this, undefined, lower, parent, name)
     // The links of a lower file part when one is copied up, so they are separate from the start.
     if (lower.isDir || lower.nlink === 1) this.#byLower.set(lower, inode)
@@ -135,7 +178,7 @@ export class OverlaySuper extends SuperBlock {
   /** Opens an inode of a layer, which the overlay holds, for the overlay itself. */
   openLayer(inode: Inode, flags: number): OrErrno<File> {
     return inode.open(
-      { mount: this.#upper, dentry: new Dentry('', undefined, inode, inode.sb) },
+      { mount: this.#upper ?? this.#lowers[0], dentry: new Dentry('', undefined, inode, inode.sb) },
       flags,
       this.cred,
     )
@@ -145,7 +188,8 @@ export class OverlaySuper extends SuperBlock {
   }
 
   override statfs(out: HostStatfs): Status {
-    let status = this.#upper.sb.statfs(out)
+    const top = this.#upper ?? this.#lowers[0]
+    let status = top.sb.statfs(out, top.root.inode)
     // An upper layer without a limit says nothing of sizes: then the lower one's tell what to expect.
     if (status === 0 && out.blocks === 0 && this.#lowers.length > 0) status = this.#lowers[0].sb.statfs(out)
     out.type = OVERLAYFS_SUPER_MAGIC
@@ -153,28 +197,42 @@ export class OverlaySuper extends SuperBlock {
   }
 
   override options(): string {
-    return this.#upper.sb.options()
+    return this.#upper?.sb.options() ?? ''
   }
 
   override remount(flags: number, options: string): Status {
-    return options === '' ? 0 : this.#upper.sb.remount(flags, options)
+    return options === '' ? 0 : (this.#upper?.sb.remount(flags, options) ?? -EROFS)
   }
 
   override release(): void {
-    this.#upper.drop()
+    this.#upper?.drop()
     for (const lower of this.#lowers) lower.drop()
   }
 }
 
-/** An overlay of these layers; -EINVAL without a lower one. */
-export function mountOverlay(vfs: Vfs, layers: OverlayLayers, cred: Credentials): OrErrno<OverlaySuper> {
+/** An overlay of whole file systems, the upper one its own; -EINVAL without a lower one. */
+export function mountOverlay(
+  vfs: Vfs,
+  layers: { upper: SuperBlock; lowers: readonly SuperBlock[] },
+  cred: Credentials,
+): OrErrno<OverlaySuper> {
   if (layers.lowers.length === 0) return -EINVAL
-  return new OverlaySuper(vfs, layers, cred)
+  const { mode, uid, gid, atime, mtime } = layers.lowers[0].root
+  const upper = layers.upper.root
+  upper.setattr({ mode: mode & 0o7777, uid, gid, atime, mtime })
+  const layer = (sb: SuperBlock): OverlayLayer => ({ sb, root: rootDentry(sb) })
+  const overlay = new OverlaySuper(
+    vfs,
+    { upper: layer(layers.upper), lowers: layers.lowers.map(layer) },
+    cred,
+  )
+  upper.ino = overlay.root.ino
+  return overlay
 }
 
 /** Held once, by the overlay. */
-function privateMount(vfs: Vfs, sb: SuperBlock): Mount {
-  const mount = new Mount(vfs, sb)
+function privateMount(vfs: Vfs, { sb, root }: OverlayLayer): Mount {
+  const mount = new Mount(vfs, sb, root)
   mount.refs++
   return mount
 }

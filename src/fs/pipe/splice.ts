@@ -28,6 +28,26 @@ export class PipeSrc extends IoSrc {
   }
 }
 
+/** A copy of what is in the pipe, at most `max` bytes of it. */
+export function peekBytes(pipe: Pipe, max: number): Uint8Array {
+  const bytes = new Uint8Array(Math.min(pipe.bytes, max))
+  let done = 0
+  for (let index = 0; done < bytes.length; index++) {
+    const slot = pipe.peekSlot(index)
+    bytes.set(slot.length <= bytes.length - done ? slot : slot.subarray(0, bytes.length - done), done)
+    done += slot.length
+  }
+  return bytes
+}
+
+/** Takes `count` bytes out of the pipe, which has them. */
+export function dropBytes(pipe: Pipe, count: number): void {
+  for (let n = 0; count > 0; count -= n) {
+    n = pipe.readWindow(count).length
+    pipe.consume(n)
+  }
+}
+
 /** The free room of a pipe that is not full, at most `max` bytes of it. */
 export class PipeDst extends IoDst {
   readonly #pipe: Pipe

@@ -1,5 +1,6 @@
 /** /proc/PID/maps, smaps and smaps_rollup: proc_pid_maps(5). */
 import type { Mm } from '../../mm/mm.ts'
+import { ownPages } from '../../mm/own-pages.ts'
 import {
   PAGE_SIZE,
   VM_ACCOUNT,
@@ -9,6 +10,7 @@ import {
   VM_EXEC,
   VM_GROWSDOWN,
   VM_HUGEPAGE,
+  VM_IO,
   VM_LOCKED,
   VM_MAYEXEC,
   VM_MAYREAD,
@@ -74,6 +76,7 @@ const FLAG_NAMES: readonly [number, string][] = [
   [VM_MAYEXEC, 'me'],
   [VM_MAYSHARE, 'ms'],
   [VM_GROWSDOWN, 'gd'],
+  [VM_IO, 'pf io'],
   [VM_LOCKED, 'lo'],
   [VM_SEQ_READ, 'sr'],
   [VM_RAND_READ, 'rr'],
@@ -90,12 +93,13 @@ const FLAG_NAMES: readonly [number, string][] = [
 
 export function formatSmaps(mm: Mm, root: Path): string {
   mm.refresh()
+  const residency = new Residency(mm)
   let text = ''
   for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
     const size = vma.pages * 4
     text += mapLine(mm, vma, root)
     text += field('Size', size) + field('KernelPageSize', 4) + field('MMUPageSize', 4)
-    text += usage(useOf(mm, vma))
+    text += usage(useOf(mm, vma, residency))
     text += 'THPeligible:           0\n'
     text += `VmFlags: ${FLAG_NAMES.filter(([bit]) => (vma!.flags & bit) !== 0)
       .map(([, name]) => `${name} `)
@@ -106,9 +110,10 @@ export function formatSmaps(mm: Mm, root: Path): string {
 
 export function formatSmapsRollup(mm: Mm): string {
   mm.refresh()
+  const residency = new Residency(mm)
   const sum = emptyUse()
   for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
-    const use = useOf(mm, vma)
+    const use = useOf(mm, vma, residency)
     for (const key of Object.keys(sum) as (keyof Use)[]) sum[key] += use[key]
   }
   const first = mm.vmas.first?.start ?? 0
@@ -135,53 +140,84 @@ const LARGEST_ASKED = 1 << 18
 
 /**
  * What of a mapping is in memory, as far as the host's mincore tells: for files it counts the page cache, so only
- * anonymous memory is exact.
+ * anonymous memory is exact. Of a private file mapping, pages that differ from the file are anonymous.
  */
-function useOf(mm: Mm, vma: Vma): Use {
+function useOf(mm: Mm, vma: Vma, residency: Residency): Use {
   const use = emptyUse()
   if ((vma.flags & (VM_READ | VM_WRITE | VM_EXEC)) === 0 || vma.pages > LARGEST_ASKED) return use
-  const pages = new Uint8Array(vma.pages)
-  if (mm.space.incore(vma.start, vma.pages * PAGE_SIZE, pages) < 0) return use
+  const pages = residency.of(vma)
+  if (pages === undefined) return use
   for (const page of pages) if ((page & 1) !== 0) use.rss += 4
   if (vma.file === undefined) use.anonymous = use.rss
+  else if ((vma.flags & VM_SHARED) === 0) use.anonymous = Math.min(use.rss, ownPages(mm, vma) * 4)
   if ((vma.flags & VM_SHARED) !== 0) use.shared = use.rss
   if ((vma.flags & VM_LOCKED) !== 0) use.locked = use.rss
   return use
 }
 
+/** Which pages are in memory. Neighbouring mappings are asked for together: each asking is a way to the process and back. */
+class Residency {
+  readonly #mm: Mm
+  #start = 0
+  #end = 0
+  #pages = new Uint8Array(0)
+
+  constructor(mm: Mm) {
+    this.#mm = mm
+  }
+
+  of(vma: Vma): Uint8Array | undefined {
+    if (vma.start < this.#start || vma.end > this.#end) {
+      const end = endOfNeighbours(vma)
+      if (!this.#ask(vma.start, end) && !this.#ask(vma.start, vma.end)) return undefined
+    }
+    const first = (vma.start - this.#start) / PAGE_SIZE
+    return this.#pages.subarray(first, first + vma.pages)
+  }
+
+  #ask(start: number, end: number): boolean {
+    const pages = new Uint8Array((end - start) / PAGE_SIZE)
+    if (this.#mm.space.incore(start, end - start, pages) < 0) return false
+    this.#start = start
+    this.#end = end
+    this.#pages = pages
+    return true
+  }
+}
+
+function endOfNeighbours(vma: Vma): number {
+  let end = vma.end
+  for (let next = vma.next; next !== undefined && next.start === end; next = next.next) {
+    if (next.end - vma.start > LARGEST_ASKED * PAGE_SIZE) break
+    end = next.end
+  }
+  return end
+}
+
 function usage(use: Use, rollup = false): string {
   const privately = use.rss - use.shared
   const dirty = Math.min(use.anonymous, privately)
-  const fields: [string, number][] = [
-    ['Rss', use.rss],
-    ['Pss', use.rss],
-    ['Pss_Dirty', use.anonymous],
-    ...(rollup
-      ? ([
-          ['Pss_Anon', use.anonymous],
-          ['Pss_File', use.rss - use.anonymous],
-          ['Pss_Shmem', 0],
-        ] as [string, number][])
-      : []),
-    ['Shared_Clean', use.shared],
-    ['Shared_Dirty', 0],
-    ['Private_Clean', privately - dirty],
-    ['Private_Dirty', dirty],
-    ['Referenced', use.rss],
-    ['Anonymous', use.anonymous],
-    ['KSM', 0],
-    ['LazyFree', 0],
-    ['AnonHugePages', 0],
-    ['ShmemPmdMapped', 0],
-    ['FilePmdMapped', 0],
-    ['Shared_Hugetlb', 0],
-    ['Private_Hugetlb', 0],
-    ['Swap', 0],
-    ['SwapPss', 0],
-    ['Locked', use.locked],
-  ]
-  return fields.map(([name, value]) => field(name, value)).join('')
+  const kinds = field('Pss_Anon', use.anonymous) + field('Pss_File', use.rss - use.anonymous)
+  return (
+    field('Rss', use.rss) +
+    field('Pss', use.rss) +
+    field('Pss_Dirty', use.anonymous) +
+    (rollup ? kinds + field('Pss_Shmem', 0) : '') +
+    field('Shared_Clean', use.shared) +
+    field('Shared_Dirty', 0) +
+    field('Private_Clean', privately - dirty) +
+    field('Private_Dirty', dirty) +
+    field('Referenced', use.rss) +
+    field('Anonymous', use.anonymous) +
+    NOT_THERE +
+    field('Locked', use.locked)
+  )
 }
+
+const NOT_THERE = ['KSM', 'LazyFree', 'AnonHugePages', 'ShmemPmdMapped', 'FilePmdMapped']
+  .concat('Shared_Hugetlb', 'Private_Hugetlb', 'Swap', 'SwapPss')
+  .map(name => field(name, 0))
+  .join('')
 
 function field(name: string, kib: number): string {
   return `${`${name}:`.padEnd(16)}${String(kib).padStart(8)} kB\n`

@@ -5,6 +5,7 @@ import { fromBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { Mm } from '../../mm/mm.ts'
+import { readRemote, writeRemote } from '../../mm/remote-access.ts'
 import { File } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
 
@@ -29,7 +30,7 @@ export class MemoryFile extends File {
     let done = 0
     while (into.remaining > 0) {
       const piece = bytes.subarray(0, Math.min(bytes.length, into.remaining))
-      const n = this.#mm.space.read(offset + done, piece)
+      const n = readRemote(this.#mm, offset + done, piece)
       if (n <= 0) return done > 0 ? done : -EIO
       const put = into.put(piece.subarray(0, n))
       if (put < 0) return done > 0 ? done : put
@@ -45,7 +46,7 @@ export class MemoryFile extends File {
     while (from.remaining > 0) {
       const window = from.window(PIECE)
       if (typeof window === 'number') return done > 0 ? done : window
-      const n = this.#mm.space.write(offset + done, window, true)
+      const n = writeRemote(this.#mm, offset + done, window)
       if (n <= 0) return done > 0 ? done : -EIO
       from.consume(n)
       done += n

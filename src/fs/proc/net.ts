@@ -29,6 +29,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   ipv6_route: '',
   netlink: 'sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n',
   netstat: '',
+  nf_conntrack: '',
   packet: 'sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n',
   protocols: '',
   psched: '000003e8 00000040 000f4240 3b9aca00\n',

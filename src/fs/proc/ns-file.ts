@@ -20,10 +20,11 @@ import { EINVAL, EMFILE, ENOTTY, EPERM } from '../../abi/errno.ts'
 import { type Credentials, UserNamespace } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
+import { releaseIpc } from '../../kernel/ipc/release.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import {
   type CgroupNamespace,
-  type IpcNamespace,
+  IpcNamespace,
   NetNamespace,
   type NsProxy,
   type TimeNamespace,
@@ -96,12 +97,13 @@ export class NsFile extends File {
     this.kind = inode.kind
     this.ns = inode.ns
     this.#fs = fs
-    if (this.ns instanceof NetNamespace) this.ns.holders++
+    if (this.ns instanceof NetNamespace || this.ns instanceof IpcNamespace) this.ns.holders++
   }
   override release(): void {
-    if (!(this.ns instanceof NetNamespace)) return
-    this.ns.holders--
-    this.ns.runtime?.released()
+    const { ns } = this
+    if (ns instanceof NetNamespace || ns instanceof IpcNamespace) ns.holders--
+    if (ns instanceof NetNamespace) ns.runtime?.released()
+    else if (ns instanceof IpcNamespace) releaseIpc(this.#fs.kernel, ns)
   }
 
   override ioctl(context: IoctlContext, request: number, argument: number): number {
@@ -150,11 +152,13 @@ export class NsFs extends SuperBlock {
   override readonly fsType = 'nsfs'
   override readonly source = 'nsfs'
   override readonly root: Inode
+  readonly kernel: Kernel
   readonly #mount: Mount
   readonly #paths = new WeakMap<object, Path>()
 
   constructor(kernel: Kernel) {
     super(kernel.vfs.newDev())
+    this.kernel = kernel
     this.root = new NsRoot(this)
     this.#mount = new Mount(kernel.vfs, this, undefined, 0)
     // Never unmounted.

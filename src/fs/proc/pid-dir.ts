@@ -1,11 +1,23 @@
 /** /proc/PID and /proc/PID/task/TID, as data. Each entry's formatter is in the file of its subject. */
-import { CAP_SYS_ADMIN, CAP_SYS_RESOURCE } from '../../abi/constants.ts'
-import { EACCES, EINVAL, ENOENT, EPERM, ESRCH } from '../../abi/errno.ts'
+import {
+  CAP_SYS_ADMIN,
+  CAP_SYS_RESOURCE,
+  CAP_SYS_TIME,
+  CLOCK_BOOTTIME,
+  CLOCK_MONOTONIC,
+  SIGEV_NONE,
+  SIGEV_SIGNAL,
+  SIGEV_THREAD,
+  SIGEV_THREAD_ID,
+} from '../../abi/constants.ts'
+import { EACCES, EINVAL, ENOENT, EPERM, ERANGE, ESRCH } from '../../abi/errno.ts'
 import { fromBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
-import { groupTotals, taskCpuTime } from '../../kernel/cpu-time.ts'
+import { taskCpuTime } from '../../kernel/cpu-time.ts'
+import { groupIo } from '../../kernel/io-account.ts'
 import { BLOCKED, RUNNING, type Task } from '../../kernel/task.ts'
+import type { MountNamespace } from '../../vfs/mount.ts'
 import { formatMountinfo, formatMounts, formatMountstats } from '../../vfs/mount-info.ts'
 import type { Path } from '../../vfs/path.ts'
 import { pathToString } from '../../vfs/path-string.ts'
@@ -25,6 +37,8 @@ import { caller, mayReadMaps, mayTrace, mayTraceAtOpen } from './access.ts'
 import { fdDirectory, fdInfoDirectory } from './fd-dir.ts'
 import { formatIdMap, formatSetgroups, mayOpenSetgroups, writeIdMap, writeSetgroups } from './id-maps.ts'
 import { formatLimits } from './limits.ts'
+import { formatLoginUid, formatSessionId, setLoginUid } from './login-uid.ts'
+import { mapFilesDirectory } from './map-files.ts'
 import { formatMaps, formatSmaps, formatSmapsRollup } from './maps.ts'
 import { commandLine, environment, MemoryFile } from './memory-file.ts'
 import { netDirectory } from './net.ts'
@@ -36,18 +50,22 @@ import { hex } from './text.ts'
 /** The files of a process. */
 export function pidFiles(proc: ProcSuper): PseudoDir<Task> {
   return {
-    task: dynamic({
-      find: (task, name) => {
-        const thread = /^[1-9][0-9]*$/.test(name) ? proc.pidNs.task(Number(name)) : undefined
-        return thread?.group === task.group ? { subject: thread, node: proc.threadDirectory } : undefined
+    // Programs that must be single-threaded at some point look at the number of links (Chromium's zygote).
+    task: dynamic(
+      {
+        find: (task, name) => {
+          const thread = /^[1-9][0-9]*$/.test(name) ? proc.pidNs.task(Number(name)) : undefined
+          return thread?.group === task.group ? { subject: thread, node: proc.threadDirectory } : undefined
+        },
+        list: task =>
+          task.group.tasks
+            .map(thread => thread.pid.in(proc.pidNs))
+            .filter(tid => tid !== 0)
+            .sort((a, b) => a - b)
+            .map(tid => [tid, `${tid}`]),
       },
-      list: task =>
-        task.group.tasks
-          .map(thread => thread.pid.in(proc.pidNs))
-          .filter(tid => tid !== 0)
-          .sort((a, b) => a - b)
-          .map(tid => [tid, `${tid}`]),
-    }),
+      { directories: task => task.group.tasks.length },
+    ),
     ...common(proc, true),
     mountstats: ro(
       alive(task => formatMountstats(task.ns.mnt, task.fs.root)),
@@ -55,9 +73,10 @@ export function pidFiles(proc: ProcSuper): PseudoDir<Task> {
     ),
     clear_refs: wo((_task, text) => (/^[1-5]\s*$/.test(text) ? 0 : -EINVAL)),
     coredump_filter: rw(task => `${hex(task.mm.coredumpFilter, 8)}\n`, setCoredumpFilter),
-    timers: ro(() => ''),
+    timers: ro(alive(formatTimers)),
+    map_files: mapFilesDirectory(),
     timerslack_ns: rw(formatTimerSlack, setTimerSlack, 0o666),
-    timens_offsets: ro(formatTimeOffsets),
+    timens_offsets: rw(formatTimeOffsets, setTimeOffsets),
   }
 }
 
@@ -124,8 +143,8 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
     cwd: place(task => task.fs.cwd),
     root: place(task => task.fs.root),
     exe: place(task => task.mm.exeFile?.path),
-    mounts: ro(alive(task => formatMounts(task.ns.mnt, task.fs.root))),
-    mountinfo: ro(alive(task => formatMountinfo(task.ns.mnt, task.fs.root))),
+    mounts: mountList(formatMounts),
+    mountinfo: mountList(formatMountinfo),
     attr: dir({
       current: rw(
         () => -EINVAL,
@@ -144,12 +163,9 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
       task => `${task.group.oomScoreAdj}\n`,
       (task, text) => setOomScoreAdj(task, integer(text)),
     ),
-    loginuid: rw(
-      () => '4294967295',
-      (_task, text) => (integer(text) === undefined ? -EINVAL : -EPERM),
-    ),
-    sessionid: ro(() => '4294967295'),
-    io: ro(formatIo, 0o400),
+    loginuid: rw(formatLoginUid, setLoginUid),
+    sessionid: ro(formatSessionId),
+    io: ro(task => formatIo(task, whole), 0o400),
     uid_map: rw(
       (task, cred) => formatIdMap(task, 'uidMap', cred),
       (task, text, cred) => writeIdMap(task, 'uidMap', text, cred),
@@ -174,6 +190,17 @@ function cgroupPath(task: Task): string {
 /** Empty once the memory is gone. */
 function alive(format: (task: Task, cred: Credentials) => string): FileNode<Task>['read'] {
   return (task, cred) => (task.ended ? '' : format(task, cred))
+}
+
+/** Who watches the mounts is told of changes. */
+function mountList(format: (ns: MountNamespace, root: Path) => string): FileNode<Task> {
+  return {
+    kind: 'file',
+    mode: 0o444,
+    read: alive(task => format(task.ns.mnt, task.fs.root)),
+    changes: task => task.ns.mnt.changes,
+    tellsOnce: true,
+  }
 }
 
 /** Only for those who may trace the task: -EPERM at the read. */
@@ -261,14 +288,42 @@ function formatSched(task: Task): string {
   )
 }
 
-/** Bytes moved are not counted per task: the host's blocks are what rusage has. */
-function formatIo(task: Task): OrErrno<string> {
+function formatIo(task: Task, whole: boolean): OrErrno<string> {
   if (!mayTrace(task)) return -EACCES
-  const totals = groupTotals(task.group)
+  const { readBytes, writtenBytes, reads, writes } = whole ? groupIo(task.group) : task.io
   return (
-    `rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: ${totals.blocksIn * 512}\n` +
-    `write_bytes: ${totals.blocksOut * 512}\ncancelled_write_bytes: 0\n`
+    `rchar: ${readBytes}\nwchar: ${writtenBytes}\nsyscr: ${reads}\nsyscw: ${writes}\n` +
+    'read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n'
   )
+}
+
+/** KTIME_SEC_MAX: what of seconds a 64-bit number of ns holds. */
+const MAX_SECONDS = 9223372036
+const OFFSET_CLOCKS: Readonly<Record<string, 'monotonicOffset' | 'boottimeOffset'>> = {
+  monotonic: 'monotonicOffset',
+  [CLOCK_MONOTONIC]: 'monotonicOffset',
+  boottime: 'boottimeOffset',
+  [CLOCK_BOOTTIME]: 'boottimeOffset',
+}
+
+/** proc_timens_set_offset: lines of a clock, seconds and ns, as long as nobody lives there. */
+function setTimeOffsets(task: Task, text: string, cred: Credentials): Status {
+  const lines = text.split('\n').filter(line => line.trim() !== '')
+  const parsed = lines.map(line => /^\s*(\w+)\s+(-?\d+)\s+(\d+)\s*$/.exec(line))
+  if (lines.length > 2 || parsed.some(match => match === null || Number(match[3]) >= 1e9)) return -EINVAL
+  if (parsed.some(match => OFFSET_CLOCKS[match![1]] === undefined)) return -EINVAL
+  const ns = task.ns.timeForChildren
+  if (!cred.capable(CAP_SYS_TIME, ns.userNs)) return -EPERM
+  const { clock } = task.kernel
+  for (const match of parsed) {
+    const seconds = Number(match![2])
+    const now = OFFSET_CLOCKS[match![1]] === 'monotonicOffset' ? clock.monotonic() : clock.boottime()
+    const then = now / 1e9 + seconds
+    if (Math.abs(seconds) > MAX_SECONDS || then < 0 || then > MAX_SECONDS / 2) return -ERANGE
+  }
+  if (ns.frozen || ns === task.ns.time) return -EACCES
+  for (const match of parsed) ns[OFFSET_CLOCKS[match![1]]] = Number(match![2]) * 1e9 + Number(match![3])
+  return 0
 }
 
 function formatTimeOffsets(task: Task): string {
@@ -276,6 +331,26 @@ function formatTimeOffsets(task: Task): string {
   const row = (name: string, ns: number) =>
     `${name.padEnd(10)} ${String(Math.floor(ns / 1e9)).padStart(10)} ${String(((ns % 1e9) + 1e9) % 1e9).padStart(9)}\n`
   return row('monotonic', monotonicOffset) + row('boottime', boottimeOffset)
+}
+
+const NOTIFY_NAMES: Readonly<Record<number, string>> = {
+  [SIGEV_SIGNAL]: 'signal',
+  [SIGEV_NONE]: 'none',
+  [SIGEV_THREAD]: 'thread',
+}
+
+/** The POSIX timers of the process, the newest first. */
+function formatTimers(task: Task): string {
+  const ns = caller(task.kernel).pidNs
+  let text = ''
+  for (const { id, event } of [...(task.group.posixTimers?.values() ?? [])].reverse()) {
+    const value = hex(event.valueHi * 2 ** 32 + event.valueLo, 16)
+    const whom =
+      event.thread === undefined ? `pid.${task.group.pid.in(ns)}` : `tid.${event.thread.pid.in(ns)}`
+    const how = NOTIFY_NAMES[event.notify & ~SIGEV_THREAD_ID]
+    text += `ID: ${id}\nsignal: ${event.signo}/${value}\nnotify: ${how}/${whom}\nClockID: ${event.clockId}\n`
+  }
+  return text
 }
 
 function formatTimerSlack(task: Task): OrErrno<string> {
@@ -301,9 +376,9 @@ function setCoredumpFilter(task: Task, text: string): Status {
   return 0
 }
 
-/** A decimal, octal or 0x number as kstrtoint takes it, white space around it allowed. */
+/** A decimal, octal or 0x number as kstrtoint takes it, white space around it allowed; a NUL ends the text (runc writes it). */
 export function integer(text: string): number | undefined {
-  const match = /^\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\s*$/.exec(text)
+  const match = /^\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\s*(?:\0|$)/.exec(text)
   if (match === null) return undefined
   const [, sign, digits] = match
   const value = digits.length > 1 && /^0[0-7]/.test(digits) ? Number.parseInt(digits, 8) : Number(digits)

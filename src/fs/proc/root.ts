@@ -12,18 +12,19 @@ import {
   strict,
   wo,
 } from '../pseudo/node.ts'
+import { formatKeys, formatKeyUsers } from './keys.ts'
+import { formatLocks } from './locks.ts'
 import { selfLink, threadSelfLink } from './pid-dir.ts'
 import type { ProcSuper } from './super.ts'
 import { sysctlFiles } from './sysctl.ts'
 import {
-  cpuHeads,
   formatCpuInfo,
   formatDevices,
   formatFilesystems,
   formatInterrupts,
   formatLoadAverage,
-  formatLocks,
   formatMemInfo,
+  formatSoftIrqs,
   formatStat,
   formatUptime,
   formatVersion,
@@ -79,8 +80,12 @@ function systemFiles(): PseudoDir<Kernel> {
     fs: dir({}),
     interrupts: ro(formatInterrupts),
     irq: dir({}),
-    'key-users': ro(() => '    0:     1 1/1 0/1000000 0/25000000\n'),
-    keys: ro(() => ''),
+    'key-users': ro(formatKeyUsers),
+    keys: ro(formatKeys),
+    // Whoever may not know addresses sees zeros; there are none to know.
+    iomem: ro(() => '00000000-00000000 : System RAM\n', 0o400),
+    ioports: ro(() => '0000-0000 : PCI conf1\n', 0o400),
+    kallsyms: ro(() => KERNEL_SYMBOLS.map(name => `0000000000000000 T ${name}\n`).join('')),
     loadavg: ro(formatLoadAverage),
     locks: ro(formatLocks),
     meminfo: ro(formatMemInfo),
@@ -91,7 +96,7 @@ function systemFiles(): PseudoDir<Kernel> {
     partitions: ro(() => 'major minor  #blocks  name\n\n'),
     pressure: dir({ cpu: ro(() => PRESSURE), io: ro(() => PRESSURE), memory: ro(() => PRESSURE) }),
     slabinfo: ro(() => 'slabinfo - version: 2.1\n', 0o400),
-    softirqs: ro(kernel => `                    ${cpuHeads(kernel)}\n`),
+    softirqs: ro(formatSoftIrqs),
     stat: ro(formatStat),
     swaps: ro(() => 'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n'),
     sys: dir(strict(sysctlFiles())),
@@ -117,6 +122,9 @@ function formatCgroups(kernel: Kernel): string {
   const names = ['cpuset', 'cpu', 'cpuacct', 'blkio', 'memory', 'pids']
   return `#subsys_name\thierarchy\tnum_cgroups\tenabled\n${names.map(name => `${name}\t0\t${count}\t1\n`).join('')}`
 }
+
+/** The ends of its text are all that anybody may want. */
+const KERNEL_SYMBOLS = ['_text', '_stext', '_etext']
 
 const TTY_DRIVERS = `/dev/tty             /dev/tty        5       0 system:/dev/tty
 /dev/ptmx            /dev/ptmx       5       2 system

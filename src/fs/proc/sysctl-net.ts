@@ -1,7 +1,9 @@
 /** /proc/sys/net: the settings of the caller's network namespace (net-settings.ts), and where ports need a right. */
 import { CAP_NET_ADMIN, S_IFDIR, S_IFMT } from '../../abi/constants.ts'
 import { EINVAL, EPERM } from '../../abi/errno.ts'
+import type { Credentials } from '../../base/credentials.ts'
 import type { Status } from '../../base/result.ts'
+import { toKernelId } from '../../kernel/id-map.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { type DirNode, dynamic, type FileNode, type Found } from '../pseudo/node.ts'
 import { caller } from './access.ts'
@@ -77,6 +79,7 @@ class SettingsTree {
         kind: 'file',
         mode,
         strict: true,
+        managedBy: cred => mayManage(kernel, cred),
         read: ({ path }) =>
           path === PORT_START ? `${caller(kernel).ns.net.unprivilegedPortStart}\n` : settings.read(path),
         write: ({ path }, text) =>
@@ -86,6 +89,12 @@ class SettingsTree {
     }
     return file
   }
+}
+
+/** net_ctl_permissions: the settings of a network namespace belong to the user namespace that it belongs to. */
+function mayManage(kernel: Kernel, cred: Credentials): boolean {
+  const { userNs } = caller(kernel).ns.net
+  return cred.capable(CAP_NET_ADMIN, userNs) || cred.euid === toKernelId(userNs.uidMap, 0)
 }
 
 function setPortStart(kernel: Kernel, text: string): Status {

@@ -10,6 +10,7 @@ import { KERNEL_VERSION, kernelRelease } from '../../kernel/version.ts'
 import { MAX_MAP_COUNT } from '../../mm/mm.ts'
 import { dir, type FileNode, fixed, type PseudoDir, ro, rw, wo } from '../pseudo/node.ts'
 import { caller } from './access.ts'
+import { FS_CONSTANTS, KERNEL_CONSTANTS, VM_CONSTANTS } from './sysctl-constants.ts'
 import { ipcSetting } from './sysctl-ipc.ts'
 import { netDirectory } from './sysctl-net.ts'
 
@@ -33,15 +34,45 @@ function constant(value: string | number): FileNode<Kernel> {
   )
 }
 
+function constants(values: Readonly<Record<string, string | number>>): PseudoDir<Kernel> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, constant(value)]))
+}
+
+/** A limit that the kernel obeys, and root may change. */
+function limit<Name extends string>(
+  limits: (kernel: Kernel) => Record<Name, number>,
+  name: NoInfer<Name>,
+): FileNode<Kernel> {
+  return rw(
+    kernel => `${limits(kernel)[name]}\n`,
+    (kernel, text) =>
+      setNumber(text, 0, 0x7fffffff, value => {
+        limits(kernel)[name] = value
+      }),
+  )
+}
+
+const inotify = (kernel: Kernel) => kernel.inotifyLimits
+const fanotify = (kernel: Kernel) => kernel.fanotifyLimits
+
 function kernelSettings(): PseudoDir<Kernel> {
   return {
+    ...constants(KERNEL_CONSTANTS),
     arch: fixed('x86_64'),
     auto_msgmni: constant(0),
     cap_last_cap: fixed('40'),
-    core_pattern: constant('core'),
+    core_pattern: rw(kernel => `${kernel.core.pattern}\n`, setCorePattern),
     core_pipe_limit: constant(0),
-    core_uses_pid: constant(0),
+    core_uses_pid: rw(kernel => `${kernel.core.usesPid ? 1 : 0}\n`, setCoreUsesPid),
     dmesg_restrict: constant(1),
+    io_uring_disabled: rw(
+      kernel => `${kernel.ioUringDisabled}\n`,
+      (kernel, text) => setNumber(text, 0, 2, value => (kernel.ioUringDisabled = value)),
+    ),
+    io_uring_group: rw(
+      kernel => `${kernel.ioUringGroup}\n`,
+      (kernel, text) => setNumber(text, -1, 0x7fffffff, value => (kernel.ioUringGroup = value)),
+    ),
     domainname: rw(
       kernel => `${caller(kernel).ns.uts.domainname}\n`,
       (kernel, text) => setUtsName(kernel, text, 'domainname'),
@@ -50,8 +81,8 @@ function kernelSettings(): PseudoDir<Kernel> {
       kernel => `${caller(kernel).ns.uts.hostname}\n`,
       (kernel, text) => setUtsName(kernel, text, 'hostname'),
     ),
-    io_uring_disabled: constant(2),
     keys: dir({
+      gc_delay: constant(300),
       maxbytes: constant(20000),
       maxkeys: constant(200),
       root_maxbytes: constant(25000000),
@@ -113,6 +144,8 @@ function kernelSettings(): PseudoDir<Kernel> {
 
 function vmSettings(): PseudoDir<Kernel> {
   return {
+    ...constants(VM_CONSTANTS),
+    compact_memory: wo((_kernel, text) => (text.trim() === '1' ? 0 : -EINVAL)),
     admin_reserve_kbytes: constant(8192),
     compact_unevictable_allowed: constant(1),
     dirty_background_bytes: constant(0),
@@ -151,18 +184,27 @@ function vmSettings(): PseudoDir<Kernel> {
 
 function fsSettings(): PseudoDir<Kernel> {
   return {
-    'aio-max-nr': constant(65536),
-    'aio-nr': fixed('0'),
+    ...constants(FS_CONSTANTS),
+    'aio-max-nr': rw(
+      kernel => `${kernel.aioMaxRequests}\n`,
+      (kernel, text) => setNumber(text, 0, 0xffffffff, value => (kernel.aioMaxRequests = value)),
+    ),
+    'aio-nr': ro(kernel => `${kernel.aioRequests}\n`),
     'dentry-state': fixed('0\t0\t45\t0\t0\t0'),
     epoll: dir({ max_user_watches: constant(5491511) }),
     'file-max': constant('9223372036854775807'),
     'file-nr': ro(kernel => `${openFiles(kernel)}\t0\t9223372036854775807\n`),
     'inode-nr': fixed('0\t0'),
     'inode-state': fixed('0\t0\t0\t0\t0\t0\t0'),
+    fanotify: dir({
+      max_queued_events: limit(fanotify, 'maxQueuedEvents'),
+      max_user_groups: limit(fanotify, 'maxUserGroups'),
+      max_user_marks: limit(fanotify, 'maxUserMarks'),
+    }),
     inotify: dir({
-      max_queued_events: constant(16384),
-      max_user_instances: constant(128),
-      max_user_watches: constant(192536),
+      max_queued_events: limit(inotify, 'maxQueuedEvents'),
+      max_user_instances: limit(inotify, 'maxUserInstances'),
+      max_user_watches: limit(inotify, 'maxUserWatches'),
     }),
     'lease-break-time': rw(kernel => `${kernel.vfs.leaseBreakTime}\n`, setLeaseBreakTime),
     'leases-enable': constant(1),
@@ -192,8 +234,10 @@ function userSettings(): PseudoDir<Kernel> {
   const max = constant(96365)
   return {
     max_cgroup_namespaces: max,
-    max_inotify_instances: constant(128),
-    max_inotify_watches: constant(192536),
+    max_fanotify_groups: limit(fanotify, 'maxUserGroups'),
+    max_fanotify_marks: limit(fanotify, 'maxUserMarks'),
+    max_inotify_instances: limit(inotify, 'maxUserInstances'),
+    max_inotify_watches: limit(inotify, 'maxUserWatches'),
     max_ipc_namespaces: max,
     max_mnt_namespaces: max,
     max_net_namespaces: max,
@@ -217,14 +261,43 @@ function setUtsName(kernel: Kernel, text: string, field: 'hostname' | 'domainnam
 }
 
 function number(text: string, min: number, max: number): number {
-  const value = /^\s*\d+\s*$/.test(text) ? Number(text) : -1
-  return value < min || value > max ? -EINVAL : value
+  const value = /^\s*-?\d+\s*$/.test(text) ? Number(text) : Number.NaN
+  return value >= min && value <= max ? value : -EINVAL
+}
+
+/** One setting for all containers of the sandbox, as Linux has one for the machine. */
+function maySetCore(kernel: Kernel): boolean {
+  return caller(kernel).cred.capable(CAP_SYS_ADMIN, kernel.userNs)
+}
+
+/** A program to be started for each dump, in nobody's namespaces, is refused. */
+function setCorePattern(kernel: Kernel, text: string): Status {
+  if (!maySetCore(kernel)) return -EPERM
+  const pattern = text.split('\n')[0].slice(0, CORE_PATTERN_MAX)
+  if (pattern.startsWith('|') || pattern.startsWith('@')) return -EINVAL
+  kernel.core.pattern = pattern
+  return 0
+}
+const CORE_PATTERN_MAX = 127
+
+function setCoreUsesPid(kernel: Kernel, text: string): Status {
+  if (!maySetCore(kernel)) return -EPERM
+  return setNumber(text, 0, 1, value => {
+    kernel.core.usesPid = value === 1
+  })
 }
 
 function setPidMax(kernel: Kernel, text: string): Status {
   const value = number(text, 301, 4194304)
   if (value < 0) return value
   caller(kernel).pidNs.max = value
+  return 0
+}
+
+function setNumber(text: string, min: number, max: number, set: (value: number) => void): Status {
+  const value = number(text, min, max)
+  if (value < min) return value
+  set(value)
   return 0
 }
 

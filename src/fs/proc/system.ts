@@ -3,7 +3,7 @@
  * when asked; what is the kernel's own is its own.
  */
 import type { Kernel } from '../../kernel/kernel.ts'
-import { BLOCKED, STOPPED } from '../../kernel/task.ts'
+import { IN_KERNEL, RUNNING } from '../../kernel/task.ts'
 import { KERNEL_VERSION, kernelRelease } from '../../kernel/version.ts'
 import { FS_NODEV } from '../../vfs/fs-type.ts'
 import { caller } from './access.ts'
@@ -44,7 +44,7 @@ export function formatStat(kernel: Kernel): string {
   let running = 0
   let blocked = 0
   for (const task of kernel.tasks()) {
-    if (task.state !== BLOCKED && task.state !== STOPPED) running++
+    if (task.state === RUNNING || task.state === IN_KERNEL) running++
     else if (task.uninterruptible) blocked++
   }
   let switches = 0
@@ -73,7 +73,7 @@ function bootTime(kernel: Kernel): number {
 }
 
 export function formatUptime(kernel: Kernel): string {
-  const uptime = kernel.clock.boottime() / 1e9
+  const uptime = (kernel.clock.boottime() + caller(kernel).ns.time.boottimeOffset) / 1e9
   let idle = 0
   for (const row of cpuRows(kernel).values()) idle += row[3] / 100
   return `${uptime.toFixed(2)} ${idle.toFixed(2)}\n`
@@ -85,7 +85,7 @@ export function formatLoadAverage(kernel: Kernel): string {
   let all = 0
   for (const task of kernel.tasks()) {
     all++
-    if (task.state !== BLOCKED && task.state !== STOPPED) running++
+    if (task.state === RUNNING || task.state === IN_KERNEL) running++
   }
   return `${averages} ${running}/${all} ${caller(kernel).pidNs.last}\n`
 }
@@ -116,7 +116,7 @@ Block devices:
 }
 
 /** The columns of tables with one for each CPU. */
-export function cpuHeads(kernel: Kernel): string {
+function cpuHeads(kernel: Kernel): string {
   return kernel.cpus.map(cpu => `CPU${cpu}       `).join('')
 }
 
@@ -137,7 +137,21 @@ export function formatZoneInfo(kernel: Kernel): string {
   )
 }
 
-/** Locks are listed by inode in vfs/: a table of all of them isn't kept. */
-export function formatLocks(): string {
-  return ''
+const SOFT_IRQS = [
+  'HI',
+  'TIMER',
+  'NET_TX',
+  'NET_RX',
+  'BLOCK',
+  'IRQ_POLL',
+  'TASKLET',
+  'SCHED',
+  'HRTIMER',
+  'RCU',
+]
+
+/** Interrupts are the host's. */
+export function formatSoftIrqs(kernel: Kernel): string {
+  const none = kernel.cpus.map(() => '0'.padStart(11)).join('')
+  return `                    ${cpuHeads(kernel)}\n${SOFT_IRQS.map(name => `${`${name}:`.padStart(12)}${none}\n`).join('')}`
 }

@@ -1,13 +1,13 @@
 /** /proc/PID/stat, statm and status, and those of single threads: proc_pid_stat(5), proc_pid_status(5). */
 import { RLIMIT_RSS, RLIMIT_SIGPENDING, SIG_DFL, SIG_IGN } from '../../abi/constants.ts'
 import type { CapabilitySet, Credentials } from '../../base/credentials.ts'
-import { groupCpuTime, groupTotals, taskCpuTime, taskTotals } from '../../kernel/cpu-time.ts'
+import { groupTotals, taskTotals } from '../../kernel/cpu-time.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
 import type { PidNamespace } from '../../kernel/pid.ts'
 import { allowedCpus } from '../../kernel/scheduling.ts'
 import { SignalSet } from '../../kernel/signal-set.ts'
 import { NSIG } from '../../kernel/signal-state.ts'
-import { BLOCKED, STOPPED, type Task } from '../../kernel/task.ts'
+import { BLOCKED, STOPPED, type Task, TRACED } from '../../kernel/task.ts'
 import { mayTrace } from './access.ts'
 import { memoryUse } from './memory-use.ts'
 import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks } from './text.ts'
@@ -15,6 +15,7 @@ import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks } from '.
 /** As the third field of stat; `name` is what status adds. */
 export function stateOf(task: Task): { letter: string; name: string } {
   if (task.ended) return { letter: 'Z', name: 'zombie' }
+  if (task.state === TRACED && !task.halt!.resumed) return { letter: 't', name: 'tracing stop' }
   if (task.state === STOPPED || task.group.stopped) return { letter: 'T', name: 'stopped' }
   if (task.state === BLOCKED) {
     return task.uninterruptible ? { letter: 'D', name: 'disk sleep' } : { letter: 'S', name: 'sleeping' }
@@ -33,7 +34,6 @@ export function formatStat(task: Task, ns: PidNamespace, whole: boolean): string
   const { group } = task
   const permitted = mayTrace(task)
   const totals = whole ? groupTotals(group) : taskTotals(task)
-  const cpu = whole ? groupCpuTime(group) : taskCpuTime(task)
   const { session } = group.processGroup
   const terminal = session.terminal
   const mm = task.ended ? undefined : task.mm
@@ -59,8 +59,8 @@ export function formatStat(task: Task, ns: PidNamespace, whole: boolean): string
     whole ? group.waited.minorFaults : 0,
     totals.majorFaults,
     whole ? group.waited.majorFaults : 0,
-    ticks(cpu),
-    0,
+    ticks(totals.user),
+    ticks(totals.system),
     ticks(group.waited.user),
     ticks(group.waited.system),
     rtPriority > 0 ? -1 - rtPriority : 20 + nice,
@@ -143,7 +143,7 @@ export function formatStatus(task: Task, ns: PidNamespace, reader: Credentials):
     'Ngid:\t0',
     `Pid:\t${task.pid.in(ns)}`,
     `PPid:\t${group.parent?.pid.in(ns) ?? 0}`,
-    'TracerPid:\t0',
+    `TracerPid:\t${task.ptrace?.tracer.pid.in(ns) ?? 0}`,
     `Uid:\t${uid(cred.uid)}\t${uid(cred.euid)}\t${uid(cred.suid)}\t${uid(cred.fsuid)}`,
     `Gid:\t${gid(cred.gid)}\t${gid(cred.egid)}\t${gid(cred.sgid)}\t${gid(cred.fsgid)}`,
     `FDSize:\t${task.ended ? 0 : fdTableSize(task.fds.size)}`,
@@ -205,7 +205,7 @@ function memoryLines(task: Task): string[] {
     size('VmPTE', use.pageTables),
     size('VmSwap', 0),
     size('HugetlbPages', 0),
-    'CoreDumping:\t0',
+    `CoreDumping:\t${task.group.coreDump === undefined ? 0 : 1}`,
     'THP_enabled:\t1',
     'untag_mask:\t0xffffffffffffffff',
   ]

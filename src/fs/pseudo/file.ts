@@ -25,6 +25,7 @@ export class PseudoFile<T extends object> extends File {
     super(path, flags, cred)
     this.#node = node
     this.#subject = subject
+    if (node.tellsOnce === true) this.#seen = node.changes!(subject).count
   }
 
   get #alive(): boolean {
@@ -39,7 +40,9 @@ export class PseudoFile<T extends object> extends File {
   }
   override poll(): number {
     const changes = this.#node.changes?.(this.#subject)
-    return super.poll() | (changes === undefined || changes.count === this.#seen ? 0 : POLLERR | POLLPRI)
+    if (changes === undefined || changes.count === this.#seen) return super.poll()
+    if (this.#node.tellsOnce === true) this.#seen = changes.count
+    return super.poll() | POLLERR | POLLPRI
   }
 
   override get seekable(): boolean {
@@ -50,7 +53,7 @@ export class PseudoFile<T extends object> extends File {
     if (this.#node.read === undefined) return -EIO
     if (offset === 0 || this.#bytes === undefined) {
       if (!this.#alive) return this.#goneError
-      this.#seen = this.#node.changes?.(this.#subject).count ?? 0
+      if (this.#node.tellsOnce !== true) this.#seen = this.#node.changes?.(this.#subject).count ?? 0
       const text = this.#node.read(this.#subject, this.cred)
       if (failed(text)) return text
       this.#bytes = toBytes(text)

@@ -42,7 +42,7 @@ export class PseudoInode extends Inode {
       this.nlink = this.#fixedDirectories
     }
     if (node.kind === 'custom' && node.rdev !== undefined) this.rdev = node.rdev(subject)
-    if (node.kind === 'file' && node.changes !== undefined) {
+    if (node.kind === 'file' && node.changes !== undefined && node.tellsOnce !== true) {
       node.changes(subject).notify = () => this.watches?.event(IN_MODIFY, 0, undefined, false)
     }
     this.blksize = sb.blockSize
@@ -89,7 +89,8 @@ export class PseudoInode extends Inode {
   override permission(cred: Credentials, mask: number): Status | undefined {
     const own = this.node.kind === 'dir' ? this.node.permission?.(this.subject, cred, mask) : undefined
     if (this.node.kind === 'file' && this.node.strict === true) {
-      const bits = cred.fsuid === 0 ? this.mode >> 6 : cred.inGroup(0) ? this.mode >> 3 : this.mode
+      const owns = cred.fsuid === 0 || this.node.managedBy?.(cred) === true
+      const bits = owns ? this.mode >> 6 : cred.inGroup(0) ? this.mode >> 3 : this.mode
       return (mask & ~bits & 7) === 0 ? 0 : -EACCES
     }
     return own ?? this.sb.permission(this, cred, mask)

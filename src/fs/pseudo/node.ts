@@ -26,10 +26,14 @@ export interface FileNode<T> {
   readonly write?: (subject: T, text: string, cred: Credentials) => Status
   /** The owner's mode bits bind root too (sysctls). */
   readonly strict?: boolean
+  /** Who besides root has the owner's mode bits then. */
+  readonly managedBy?: (cred: Credentials) => boolean
   /** Asked at open(2), where Linux looks at permissions of its own. */
   readonly mayOpen?: (subject: T, cred: Credentials, flags: number) => Status
   /** Of a file whose changes are told: poll(2) gives POLLPRI, inotify(7) IN_MODIFY (kernfs_notify). */
   readonly changes?: (subject: T) => Changes
+  /** Poll(2) tells of each change once, of those since the file was opened; otherwise until the file is read. */
+  readonly tellsOnce?: boolean
 }
 
 /** Opened by a function of its own (/proc/PID/mem). */

@@ -13,7 +13,7 @@ import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { DirSink, Inode } from '../../vfs/inode.ts'
 import { DirEntries } from './dir-entries.ts'
-import { TmpfsInode, TmpfsSpecial, TmpfsSymlink } from './inode.ts'
+import { INHERITED_FLAGS, TmpfsInode, TmpfsSpecial, TmpfsSymlink } from './inode.ts'
 import { TmpfsRegular } from './regular.ts'
 import type { TmpfsSuper } from './super.ts'
 
@@ -135,6 +135,7 @@ export class TmpfsDir extends TmpfsInode {
     if (this.nlink === 0) return -ENOENT
     const inode = this.#newInode(mode, cred, rdev, target)
     if (typeof inode === 'number') return inode
+    inode.inodeFlags = this.inodeFlags & INHERITED_FLAGS
     this.#add(name, inode)
     this.touchModified()
     return inode

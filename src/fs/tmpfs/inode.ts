@@ -1,12 +1,23 @@
 /** What all tmpfs inodes share: attributes, times, extended attributes; and the kinds that hold no data. */
-import { XATTR_CREATE, XATTR_REPLACE } from '../../abi/constants.ts'
+import {
+  FS_APPEND_FL,
+  FS_IMMUTABLE_FL,
+  FS_NOATIME_FL,
+  FS_NODUMP_FL,
+  XATTR_CREATE,
+  XATTR_REPLACE,
+} from '../../abi/constants.ts'
 import { EEXIST, EINVAL, ENODATA, ENOSPC, EOPNOTSUPP } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import { isAclName } from '../../vfs/acl.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
 import type { TmpfsSuper } from './super.ts'
 
 /** Bytes of extended attributes, names included, that one inode may have. */
 const XATTR_LIMIT = 128 * 1024
+const SETTABLE_FLAGS = FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL
+/** Those that what is made in a directory has too. */
+export const INHERITED_FLAGS = FS_NODUMP_FL | FS_NOATIME_FL
 const XATTR_PREFIXES = ['user.', 'trusted.', 'security.']
 
 export abstract class TmpfsInode extends Inode {
@@ -34,6 +45,15 @@ export abstract class TmpfsInode extends Inode {
     return 0
   }
 
+  override get settableFlags(): number {
+    return SETTABLE_FLAGS
+  }
+  override setFlags(flags: number): Status {
+    this.inodeFlags = flags
+    this.touchChanged()
+    return 0
+  }
+
   /** The content changed. */
   touchModified(): void {
     const now = this.sb.now()
@@ -42,6 +62,10 @@ export abstract class TmpfsInode extends Inode {
   }
   touchChanged(): void {
     this.ctime.set(this.sb.now())
+  }
+
+  override get aclHolder(): Inode | undefined {
+    return this.#xattrs === undefined ? undefined : this
   }
 
   override getxattr(name: string): Uint8Array | number {
@@ -119,6 +143,7 @@ export class TmpfsSymlink extends TmpfsInode {
 }
 
 function checkXattrName(name: string): Status {
+  if (isAclName(name)) return 0
   for (const prefix of XATTR_PREFIXES)
     if (name.startsWith(prefix)) return name.length > prefix.length ? 0 : -EINVAL
   return -EOPNOTSUPP

@@ -17,6 +17,7 @@ import type { Task } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import { CpuController } from './cpu.ts'
 import { CpusetController } from './cpuset.ts'
+import type { DeviceGuard } from './device-guard.ts'
 import { holdsOf, setHolds } from './freezer.ts'
 import { MemoryController } from './memory.ts'
 import { PidsController } from './pids.ts'
@@ -65,6 +66,10 @@ export class Cgroup {
   readonly memory: MemoryController
   readonly cpu: CpuController
   readonly cpuset: CpusetController
+  /** To who is in it, it is a machine's root, where processes may be beside cgroups with controllers. */
+  standsForRoot = false
+  /** Programs that say which devices may be used; made by the first. */
+  devices: DeviceGuard | undefined = undefined
 
   constructor(kernel: Kernel, parent: Cgroup | undefined, name: string, uid = 0, gid = 0) {
     this.kernel = kernel
@@ -159,7 +164,7 @@ export class Cgroup {
 
   /** Processes would compete with child cgroups ("no internal processes"). */
   #mayEnable(enable: number): boolean {
-    if (this.groups.size === 0) return true
+    if (this.groups.size === 0 || this.standsForRoot) return true
     return (enable & ~THREADED) === 0 && this.#couldHoldThreads
   }
   /** cgroup_can_be_thread_root. */
@@ -171,7 +176,7 @@ export class Cgroup {
   /** cgroup_migrate_vet_dst: whether processes may come here. */
   get takesProcesses(): Status {
     if (this.removed) return -ENOENT
-    return this.subtreeControl === 0 || this.#couldHoldThreads ? 0 : -EBUSY
+    return this.subtreeControl === 0 || this.standsForRoot || this.#couldHoldThreads ? 0 : -EBUSY
   }
 
   /** The path as seen from `root`, with '..' for what is not below it. */

@@ -3,7 +3,7 @@
  * reason to hold it is gone. It is not stopped in the sense of job control: nobody is told, signals wait, and one that is
  * fatal ends it. cgroup.freeze, cpu.max and memory.high all work so.
  */
-import { BLOCKED, RUNNING, STOPPED, type Task } from '../task.ts'
+import { BLOCKED, RUNNING, STOPPED, type Task, TRACED } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import type { Cgroup } from './cgroup.ts'
 
@@ -36,7 +36,8 @@ export function updateHolds(cgroup: Cgroup): void {
 
 /** Whether it runs guest code, or is about to. */
 export function isActive(task: Task): boolean {
-  return task.state !== BLOCKED && task.group.holds === 0 && !task.signals.stopped
+  const waits = task.state === BLOCKED || task.state === TRACED
+  return !waits && task.group.holds === 0 && !task.signals.stopped
 }
 
 export function setHolds(group: ThreadGroup, holds: number): void {

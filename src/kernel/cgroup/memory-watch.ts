@@ -126,11 +126,13 @@ export class MemoryWatch implements Expiry {
   hasRoom(memory: MemoryController, pages: number): boolean {
     const watched = this.#watched.get(memory)
     if (watched === undefined) return true
-    const grown = (memory.filePages - watched.lastFilePages + pages) * PAGE_SIZE
-    if (watched.lastTotal + grown <= memory.killAbove) return true
-    watched.lastTotal = measureCgroup(memory.cgroup, true).total
-    watched.lastFilePages = memory.filePages
-    if (watched.lastTotal + pages * PAGE_SIZE <= memory.killAbove) return true
+    if ((memory.filePages + pages) * PAGE_SIZE <= memory.fileMax) {
+      const grown = (memory.filePages - watched.lastFilePages + pages) * PAGE_SIZE
+      if (watched.lastTotal + grown <= memory.killAbove) return true
+      watched.lastTotal = measureCgroup(memory.cgroup, true).total
+      watched.lastFilePages = memory.filePages
+      if (watched.lastTotal + pages * PAGE_SIZE <= memory.killAbove) return true
+    }
     const victim = this.#outOfMemory(memory, watched)
     // What another process gives back will be the room. Who must go itself, or is all alone, gets none.
     return victim !== undefined && victim !== this.#kernel.current?.group

@@ -38,6 +38,11 @@ export class MemoryController {
   max = Number.POSITIVE_INFINITY
   /** How far above `max` processes may get: where the host keeps the limit, and the kernel comes second. */
   tolerance = 0
+  /**
+   * Where the host's limit counts the kernel's own memory too: what files may take of it. A kill frees none of their pages,
+   * so the host would go on with the next process until it comes to the kernel.
+   */
+  fileMax = Number.POSITIVE_INFINITY
   high = Number.POSITIVE_INFINITY
   /** Protection from being reclaimed. Nothing ever is: both always hold. */
   low = 0
@@ -117,6 +122,7 @@ export class MemoryController {
   reset(): void {
     this.max = this.high = this.swapMax = this.swapHigh = Number.POSITIVE_INFINITY
     this.low = this.min = this.tolerance = 0
+    this.fileMax = Number.POSITIVE_INFINITY
     this.oomGroup = false
     this.limitsChanged()
   }

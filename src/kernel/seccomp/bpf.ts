@@ -118,6 +118,20 @@ export class BpfProgram {
     return new BpfProgram(code, jumpTrue, jumpFalse, k)
   }
 
+  /** As it was given: an array of struct sock_filter. */
+  toBytes(): Uint8Array {
+    const bytes = new Uint8Array(this.length * SOCK_FILTER.size)
+    const view = new DataView(bytes.buffer)
+    for (let pc = 0; pc < this.length; pc++) {
+      const at = pc * SOCK_FILTER.size
+      view.setUint16(at + SOCK_FILTER.code, this.#code[pc], true)
+      bytes[at + SOCK_FILTER.jt] = this.#jumpTrue[pc]
+      bytes[at + SOCK_FILTER.jf] = this.#jumpFalse[pc]
+      view.setUint32(at + SOCK_FILTER.k, this.#k[pc], true)
+    }
+    return bytes
+  }
+
   /**
    * Its verdict on the call that `data` describes (SECCOMP_RET_*, unsigned). Where only the first `known` words are: the
    * verdict if it depends on nothing else, or UNDECIDED.

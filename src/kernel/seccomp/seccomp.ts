@@ -26,7 +26,16 @@ import {
   SIGSYS,
   SYS_SECCOMP,
 } from '../../abi/constants.ts'
-import { EINTR, EINVAL, ENOMEM, ENOSYS, ERESTART_RESTARTBLOCK, ERESTARTSYS, ESRCH } from '../../abi/errno.ts'
+import {
+  EBUSY,
+  EINTR,
+  EINVAL,
+  ENOMEM,
+  ENOSYS,
+  ERESTART_RESTARTBLOCK,
+  ERESTARTSYS,
+  ESRCH,
+} from '../../abi/errno.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
 import {
@@ -40,13 +49,18 @@ import {
   type Registers,
 } from '../../platform/platform.ts'
 import { forgetConstants } from '../constant-calls.ts'
+import { startCoreDump } from '../core-dump/core-dump.ts'
 import { commitCredentials } from '../credentials.ts'
-import { CORE_FLAG, endGroup, endTask } from '../exit.ts'
+import { endGroup, endTask } from '../exit.ts'
+import { finishCall } from '../loop.ts'
+import { stopAtFilter } from '../ptrace/resume.ts'
 import { returnToGuest } from '../return-to-guest.ts'
 import { forceSignal } from '../signal.ts'
 import { SigInfo } from '../signal-info.ts'
 import { NO_RESULT, type Task } from '../task.ts'
 import { type BpfProgram, DATA_WORDS } from './bpf.ts'
+import type { SeccompListener } from './listener.ts'
+import { askListener } from './notify.ts'
 
 /** MAX_INSNS_PER_PATH: of all filters of a task, each counted with this much more. */
 const MAX_INSTRUCTIONS = 32768
@@ -73,6 +87,8 @@ export class SeccompFilter {
   /** SECCOMP_FILTER_FLAG_LOG. */
   readonly log: boolean
   readonly count: number
+  /** Who decides what it does not decide itself: SECCOMP_FILTER_FLAG_NEW_LISTENER. */
+  listener: SeccompListener | undefined = undefined
   /** The call that is judged, while this is the newest filter. */
   readonly data = new Uint32Array(DATA_WORDS)
   readonly #weight: number
@@ -104,6 +120,14 @@ export class SeccompFilter {
     return this.program.run(this.data, NUMBER_WORDS) === SECCOMP_RET_ALLOW
   }
 
+  /** The one listener of this filter and the older ones. */
+  get anyListener(): SeccompListener | undefined {
+    for (let at: SeccompFilter | undefined = this; at !== undefined; at = at.older) {
+      if (at.listener !== undefined && !at.listener.closed) return at.listener
+    }
+    return undefined
+  }
+
   isSelfOrOlderThan(newest: SeccompFilter | undefined): boolean {
     for (let at = newest; at !== undefined; at = at.older) if (at === this) return true
     return false
@@ -114,11 +138,14 @@ export class SeccompFilter {
 export class Seccomp {
   readonly mode: typeof SECCOMP_MODE_STRICT | typeof SECCOMP_MODE_FILTER
   readonly filter: SeccompFilter | undefined
+  /** It counts the tasks that have this. */
+  readonly listener: SeccompListener | undefined
 
   /** Without a filter: strict. */
   constructor(filter?: SeccompFilter) {
     this.mode = filter === undefined ? SECCOMP_MODE_STRICT : SECCOMP_MODE_FILTER
     this.filter = filter
+    this.listener = filter?.anyListener
   }
 
   alwaysAllows(nr: number): boolean {
@@ -137,7 +164,7 @@ export function restrictStrictly(task: Task): Status {
 
 /**
  * SECCOMP_SET_MODE_FILTER. `sync`: all threads of the process get the task's filters; if one of them has others, its id
- * is returned, or -ESRCH as `esrch` says.
+ * is returned, or -ESRCH as `esrch` says. `listener`: who decides; there can't be two.
  */
 export function addFilter(
   task: Task,
@@ -145,11 +172,14 @@ export function addFilter(
   log: boolean,
   sync: boolean,
   esrch: boolean,
+  listener?: SeccompListener,
 ): number {
   if (task.seccomp?.mode === SECCOMP_MODE_STRICT) return -EINVAL
   const older = task.seccomp?.filter
   const filter = new SeccompFilter(program, older, log)
   if (filter.tooLong) return -ENOMEM
+  if (listener !== undefined && filter.anyListener !== undefined) return -EBUSY
+  filter.listener = listener
   if (sync) {
     const other = task.group.tasks.find(each => !maySync(each, older))
     if (other !== undefined) return esrch ? -ESRCH : other.pid.in(task.pidNs)
@@ -176,12 +206,17 @@ function maySync(task: Task, filters: SeccompFilter | undefined): boolean {
 }
 
 function restrict(task: Task, seccomp: Seccomp): void {
+  seccomp.listener?.taskAdded()
+  task.seccomp?.listener?.taskGone()
   task.seccomp = seccomp
   forgetConstants(task)
 }
 
-/** Whether the call that the task has just begun may go on; if not, the verdict has been carried out. */
-export function admitCall(task: Task, seccomp: Seccomp, nr: number): boolean {
+/**
+ * Whether the call that the task has just begun may go on; if not, the verdict has been carried out. `answered`: the tracer
+ * was asked, and may have changed the call.
+ */
+export function admitCall(task: Task, seccomp: Seccomp, nr: number, answered = false): boolean {
   if (seccomp.alwaysAllows(nr)) return true
   if (seccomp.mode === SECCOMP_MODE_STRICT) {
     task.kernel.trace?.exit(task, NO_RESULT)
@@ -192,16 +227,24 @@ export function admitCall(task: Task, seccomp: Seccomp, nr: number): boolean {
   describe(data, task.thread.regs, nr)
   let verdict = SECCOMP_RET_ALLOW
   let logs = false
+  let match = seccomp.filter!
   for (let at = seccomp.filter; at !== undefined; at = at.older) {
     const found = at.program.run(data)
     // The strictest is the smallest when the action is read as a signed number.
     if ((found & SECCOMP_RET_ACTION_FULL) < (verdict & SECCOMP_RET_ACTION_FULL)) {
       verdict = found
       logs = at.log
+      match = at
     }
   }
   if (verdict === SECCOMP_RET_ALLOW) return true
-  return carryOut(task, nr, (verdict & SECCOMP_RET_ACTION_FULL) >>> 0, verdict & SECCOMP_RET_DATA, logs)
+  if (answered && (verdict & SECCOMP_RET_ACTION_FULL) === SECCOMP_RET_TRACE) return true
+  const action = (verdict & SECCOMP_RET_ACTION_FULL) >>> 0
+  if (action === SECCOMP_RET_USER_NOTIF && match.listener?.closed === false) {
+    askListener(task, match.listener, data)
+    return false
+  }
+  return carryOut(task, nr, action, verdict & SECCOMP_RET_DATA, logs)
 }
 
 /** struct seccomp_data, from registers whose halves are read once each. */
@@ -226,8 +269,9 @@ function carryOut(task: Task, nr: number, action: number, value: number, logs: b
       return true
     case SECCOMP_RET_ERRNO:
       return refuse(task, -Math.min(value, MAX_ERRNO))
-    // There is nobody to ask.
     case SECCOMP_RET_TRACE:
+      return stopAtFilter(task, value) ? false : refuse(task, -ENOSYS)
+    // There is nobody to ask, or nobody any more.
     case SECCOMP_RET_USER_NOTIF:
       return refuse(task, -ENOSYS)
     case SECCOMP_RET_TRAP:
@@ -239,7 +283,9 @@ function carryOut(task: Task, nr: number, action: number, value: number, logs: b
   task.kernel.trace?.exit(task, NO_RESULT)
   if (action === SECCOMP_RET_KILL_THREAD && task.group.live > 1) endTask(task, SIGSYS)
   // SECCOMP_RET_KILL_PROCESS, and whatever is not known.
-  else endGroup(task, SIGSYS | CORE_FLAG)
+  else if (!startCoreDump(task, trapSignal(nr, value, task.thread.regs.get(REG_RIP)), NO_RESULT)) {
+    endGroup(task, SIGSYS)
+  }
   return false
 }
 
@@ -247,8 +293,7 @@ function refuse(task: Task, result: number): false {
   // The numbers by which the kernel restarts a call are no results.
   const restarts = result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK
   const shown = restarts ? -EINTR : result
-  task.kernel.trace?.exit(task, shown)
-  returnToGuest(task, shown)
+  finishCall(task, shown)
   return false
 }
 
@@ -269,6 +314,7 @@ export function isKnownAction(action: number): boolean {
     action === SECCOMP_RET_KILL_THREAD ||
     action === SECCOMP_RET_TRAP ||
     action === SECCOMP_RET_ERRNO ||
+    action === SECCOMP_RET_USER_NOTIF ||
     action === SECCOMP_RET_TRACE ||
     action === SECCOMP_RET_LOG ||
     action === SECCOMP_RET_ALLOW

@@ -38,6 +38,7 @@ export abstract class InboxSocket extends InetSocket {
     this.flow.source = this.flow.destination = this.anyAddress
     this.flow.protocol = protocol
     this.flow.uid = this.uid
+    this.flow.owner = this
   }
 
   override get localAddress(): IpAddress {

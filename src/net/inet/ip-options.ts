@@ -1,5 +1,6 @@
 /** getsockopt(2) and setsockopt(2) of level SOL_IP: ip(7). do_ip_setsockopt. */
 import {
+  AF_INET,
   CAP_NET_ADMIN,
   CAP_NET_RAW,
   IP_ADD_MEMBERSHIP,
@@ -48,6 +49,7 @@ import {
   MCAST_LEAVE_SOURCE_GROUP,
   MCAST_MSFILTER,
   MCAST_UNBLOCK_SOURCE,
+  SO_ORIGINAL_DST,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_STREAM,
@@ -59,6 +61,7 @@ import type { Task } from '../../kernel/task.ts'
 import { IpAddress, V4_ANY } from '../address.ts'
 import { getMulticastFilter, setMulticast } from './multicast-options.ts'
 import { intBytes } from './option-bytes.ts'
+import { originalDestination } from './original-destination.ts'
 import type { InetSocket } from './socket.ts'
 
 /** Those that are 0 or 1. */
@@ -273,6 +276,8 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
       const route = socket.connectedRoute()
       return failed(route) ? -ENOTCONN : intBytes(Math.min(route.mtu, MAX_MTU))
     }
+    case SO_ORIGINAL_DST:
+      return originalDestination(socket, AF_INET, length)
     case IP_MULTICAST_IF:
       return settings.multicastAddress.bytes()
     case IP_PROTOCOL:

@@ -4,6 +4,7 @@ import {
   CAP_NET_ADMIN,
   CAP_NET_RAW,
   IP_PMTUDISC_OMIT,
+  IP6T_SO_ORIGINAL_DST,
   IPV6_2292DSTOPTS,
   IPV6_2292HOPLIMIT,
   IPV6_2292HOPOPTS,
@@ -65,6 +66,7 @@ import { IpAddress } from '../address.ts'
 import { socketAddress } from './address.ts'
 import { getMulticastFilter, setMulticast } from './multicast-options.ts'
 import { intBytes, readInt } from './option-bytes.ts'
+import { originalDestination } from './original-destination.ts'
 import type { InetSocket } from './socket.ts'
 
 const SWITCHES: ReadonlySet<number> = new Set([
@@ -253,6 +255,8 @@ export function getIpv6Option(socket: InetSocket, name: number, length: number):
       const hops = settings.v6(name)
       return intBytes(hops === -1 ? socket.net.ip.sysctls.ipv6Conf.all.hop_limit : hops)
     }
+    case IP6T_SO_ORIGINAL_DST:
+      return originalDestination(socket, AF_INET6, length)
     case IPV6_MULTICAST_IF:
       return intBytes(settings.multicastDevice6)
     case IPV6_UNICAST_IF: {

@@ -27,15 +27,18 @@ import type { NetNamespace, NetworkRuntime } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
 import { type Expiry, Timer } from '../../kernel/timers.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
+import { Netfilter } from '../filter/netfilter.ts'
 import { NetRuntime } from '../ip/runtime.ts'
 import type { PacketTap } from '../ip/transport.ts'
 import { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { LoopbackDevice } from '../link/loopback.ts'
 import { createNetlink } from '../netlink/create.ts'
+import { ConntrackNotifier } from '../netlink/netfilter/conntrack.ts'
 import { RouteNotifier } from '../netlink/route/notify.ts'
 import { NetlinkTable } from '../netlink/table.ts'
 import type { Packet } from '../packet.ts'
+import { FlowGuard, type FlowGuardOptions } from '../policy/guard.ts'
 import { StackDevices } from '../proc/devices.ts'
 import { procNetText } from '../proc/files.ts'
 import { StackSettings } from '../proc/settings.ts'
@@ -62,6 +65,8 @@ const END_DELAY = 20e6
 export class InetNetworks implements NetworkRuntime, Expiry {
   readonly kernel: Kernel
   readonly runtime: NetRuntime
+  /** What loopback devices and those that lead out of the kernel are held to. */
+  guard: FlowGuard | undefined = undefined
   readonly #all = new Set<InetNetwork>()
   readonly #timer = new Timer(this)
 
@@ -116,6 +121,7 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   readonly sockets = new Set<InetSocket>()
   readonly #stamped = new Set<InetSocket>()
   #cookies = 0
+  #netfilter: Netfilter | undefined = undefined
 
   constructor(networks: InetNetworks, stack: NetStack) {
     this.networks = networks
@@ -128,9 +134,11 @@ export class InetNetwork implements OwnNetwork, PacketTap {
     this.raw = new RawSockets(this.ip)
     this.ping = new PingSockets(this.ip)
     this.packets = new PacketSockets(this)
-    this.settings = new StackSettings(this.ip, stack.unix)
+    this.settings = new StackSettings(this.ip, stack.unix, () => this.netfilter)
     this.devices = new StackDevices(this.ip)
-    this.ip.devices.register(new LoopbackDevice())
+    const loopback = new LoopbackDevice()
+    loopback.guard = networks.guard
+    this.ip.devices.register(loopback)
   }
 
   get ns(): NetNamespace {
@@ -138,6 +146,19 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   }
   get runtime(): NetRuntime {
     return this.networks.runtime
+  }
+  /** Of who looks at it or changes it: made then. */
+  get netfilter(): Netfilter {
+    if (this.#netfilter === undefined) {
+      this.#netfilter = new Netfilter(this.ip)
+      const { conntrack } = this.#netfilter
+      conntrack.listener = new ConntrackNotifier(this.netlink, conntrack)
+    }
+    return this.#netfilter
+  }
+  /** Where nobody has asked for it yet there is nothing to see. */
+  get usedNetfilter(): Netfilter | undefined {
+    return this.#netfilter
   }
   get hasSockets(): boolean {
     const { unix } = this.stack
@@ -147,6 +168,7 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   close(): void {
     this.ip.listener = undefined
     this.ip.close()
+    this.#netfilter?.close()
   }
   /** Whose call is being served. */
   get caller(): Task | undefined {
@@ -223,6 +245,19 @@ export function useOwnNetwork(kernel: Kernel): void {
   kernel.net.runtime = new InetNetworks(kernel)
   const { own } = netStack(kernel.net)
   ;(own as InetNetwork).startLoopback()
+}
+
+/**
+ * From now on what leaves the kernel, or goes over a loopback device, is decided on, flow by flow. To be called before there is
+ * a guest. Whoever makes a device that leads out of the kernel gives it the guard.
+ */
+export function useFlowPolicy(kernel: Kernel, options: FlowGuardOptions): FlowGuard {
+  const networks = kernel.net.runtime as InetNetworks
+  const guard = new FlowGuard(networks.runtime, options)
+  networks.guard = guard
+  const loopback = netStack(kernel.net).ip?.loopback
+  if (loopback !== undefined) loopback.guard = guard
+  return guard
 }
 
 /** The protocol that a socket of the type speaks: what inetsw[] says on a kernel with these protocols alone. */

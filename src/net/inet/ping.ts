@@ -128,7 +128,8 @@ export class PingSocket extends InboxSocket {
   icmp(packet: Packet, error: IcmpError): void {
     const queued = this.queuesErrors
     if (!queued && (!error.hard || this.remote === undefined)) return
-    if (queued) this.errors.push(quotedError(packet, error, HEADER), this.options.rcvbuf)
+    // Beginning with the echo request's header, by whose number ping(8) knows it.
+    if (queued) this.errors.push(quotedError(packet, error, 0), this.options.rcvbuf)
     this.error = error.errno
     this.waitQueue.wake(POLLERR)
   }

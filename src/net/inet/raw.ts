@@ -348,6 +348,7 @@ export class RawSocket extends InboxSocket {
     packet.source = stack.runtime.addresses.v4(view.getUint32(start + 12))
     packet.destination = flow.destination.isAny ? V4_ANY : flow.destination
     packet.mark = flow.mark
+    packet.owner = flow.owner
     return localOut4(stack, packet, route, route.device.mtu, false, flow.multicastLoop)
   }
 

@@ -65,6 +65,7 @@ export abstract class InetSocket extends Socket {
   boundDevice = 0
   /** Whose it is: for /proc and for SO_REUSEPORT. */
   readonly uid: number
+  readonly gid: number
   /** Wall-clock time (ns) of what was received last: SIOCGSTAMP. */
   stamp = 0
   /** SO_ATTACH_FILTER. */
@@ -87,6 +88,7 @@ export abstract class InetSocket extends Socket {
     this.memberships = new Memberships(net.ip, memberships)
     this.errors = errors
     this.uid = task?.cred.fsuid ?? 0
+    this.gid = task?.cred.fsgid ?? 0
     net.sockets.add(this)
   }
 
@@ -130,6 +132,7 @@ export abstract class InetSocket extends Socket {
     flow.priority = this.options.values.get(SO_PRIORITY) ?? 0
     flow.dontRoute = this.options.flag(SO_DONTROUTE)
     flow.uid = this.uid
+    flow.owner = this
   }
 
   /** The way to the peer: IP_MTU. */

@@ -80,6 +80,7 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     this.endpoint = endpoint ?? new Endpoint(net.tcp)
     this.endpoint.owner = this
     const { flow, settings } = this.endpoint
+    flow.owner = this
     if (endpoint === undefined) {
       flow.source = flow.destination = this.anyAddress
       flow.uid = this.uid

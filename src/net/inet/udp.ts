@@ -71,6 +71,7 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     this.endpoint = endpoint
     endpoint.listener = this
     endpoint.uid = endpoint.flow.uid = this.uid
+    endpoint.flow.owner = this
     endpoint.onlyV6 = net.ip.sysctls.ipv6.bindv6only !== 0
     this.settings.setV6(IPV6_V6ONLY, net.ip.sysctls.ipv6.bindv6only)
     this.options.rcvbuf = endpoint.receiveBuffer

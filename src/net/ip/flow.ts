@@ -16,6 +16,7 @@ import {
 } from '../../abi/constants.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import type { NetDevice } from '../link/device.ts'
+import type { SocketOwner } from '../packet.ts'
 import type { Neighbour } from './neighbour.ts'
 
 export class Flow {
@@ -37,6 +38,8 @@ export class Flow {
   mark = 0
   priority = 0
   uid = 0
+  /** The socket's, for filters; undefined for what the stack itself sends. */
+  owner: SocketOwner | undefined = undefined
   /** Index of the only device allowed (SO_BINDTODEVICE, a scope id, IP_PKTINFO); 0 for any. */
   device = 0
   /** IP_MULTICAST_IF: used for multicast destinations where `device` is 0. */

@@ -9,12 +9,13 @@ import {
   ICMPV6_EXC_HOPLIMIT,
   ICMPV6_PKT_TOOBIG,
   ICMPV6_TIME_EXCEED,
+  NF_INET_FORWARD,
 } from '../../abi/constants.ts'
 import { updateChecksum16 } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { GSO_NONE, GSO_UDP, PACKET_HOST, type Packet } from '../packet.ts'
 import type { Route } from './flow.ts'
-import { NF_INET_FORWARD, PASSED, passHooks } from './hooks.ts'
+import { PASSED, passHooks } from './hooks.ts'
 import { output4 } from './ipv4-output.ts'
 import { output6 } from './ipv6-output.ts'
 import { IP_DF } from './numbers.ts'

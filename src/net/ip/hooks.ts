@@ -2,21 +2,12 @@
  * The five points at which netfilter sees packets. A filter (src/net/filter) registers NetfilterHook objects per family
  * and point; without any, a point costs one comparison.
  */
+import { NF_ACCEPT, NF_STOLEN } from '../../abi/constants.ts'
 import { EPERM } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import type { Packet } from '../packet.ts'
-
-export const NF_INET_PRE_ROUTING = 0
-export const NF_INET_LOCAL_IN = 1
-export const NF_INET_FORWARD = 2
-export const NF_INET_LOCAL_OUT = 3
-export const NF_INET_POST_ROUTING = 4
-
-export const NF_ACCEPT = 1
-/** The hook owns the packet now. */
-export const NF_STOLEN = 2
 
 /** Of passHooks. */
 export const PASSED = 1
@@ -25,8 +16,9 @@ export interface NetfilterHook {
   /** Lower ones see a packet first: NF_IP_PRI_*. */
   readonly priority: number
   /**
-   * The network header is at packet.start = packet.network, the transport header at packet.transport (also of the first
-   * fragment; others have -1). A hook may change headers: it keeps checksums right, and the stack routes again. NF_*.
+   * NF_DROP, NF_ACCEPT, or NF_STOLEN: the hook owns the packet now. The network header is at packet.start =
+   * packet.network, the transport header at packet.transport (also of the first fragment; others have -1). A hook may
+   * change headers: it keeps checksums right, and the stack routes again.
    */
   filter(
     stack: IpStack,
@@ -42,6 +34,10 @@ type Points = NetfilterHook[][]
 export class NetfilterHooks {
   readonly v4: Points = [[], [], [], [], []]
   readonly v6: Points = [[], [], [], [], []]
+  /** A device went down: of NAT, for what had that device's address. */
+  deviceDown: ((device: NetDevice) => void) | undefined = undefined
+  /** What is sent about a packet belongs to the same connection: of conntrack, while it looks at packets. */
+  attach: ((answer: Packet, to: Packet) => void) | undefined = undefined
 
   add(isV4: boolean, point: number, hook: NetfilterHook): void {
     const list = (isV4 ? this.v4 : this.v6)[point]

@@ -130,6 +130,7 @@ export class Icmp4 implements TransportProtocol {
     message.view.setUint8(at + 1, code)
     message.view.setUint32(at + 4, info >>> 0)
     message.bytes.set(packet.bytes.subarray(network, network + quoted), at + ICMP_HEADER)
+    stack.hooks.attach?.(message, packet)
     this.#send(message, flow, type)
   }
 

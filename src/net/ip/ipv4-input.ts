@@ -7,6 +7,8 @@ import {
   ICMP_PARAMETERPROB,
   ICMP_PKT_FILTERED,
   ICMP_PROT_UNREACH,
+  NF_INET_LOCAL_IN,
+  NF_INET_PRE_ROUTING,
   RTN_BROADCAST,
   RTN_MULTICAST,
   RTN_UNICAST,
@@ -16,7 +18,7 @@ import { sumView } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { forward4 } from './forwarding.ts'
-import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, PASSED, passHooks } from './hooks.ts'
+import { PASSED, passHooks } from './hooks.ts'
 import { checkOptions4 } from './ipv4-options.ts'
 import { IP_MF, IP_OFFSET, IPV4_HEADER } from './numbers.ts'
 import { routeInput4 } from './routing4.ts'

@@ -4,6 +4,8 @@ import {
   IP_PMTUDISC_DO,
   IP_PMTUDISC_PROBE,
   IP_PMTUDISC_WANT,
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
   RTN_BROADCAST,
   RTN_LOCAL,
   RTN_MULTICAST,
@@ -18,7 +20,7 @@ import { GSO_NONE, type Packet } from '../packet.ts'
 import { BROADCAST_MAC, multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment4 } from './fragmentation.ts'
-import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, PASSED, passHooks } from './hooks.ts'
+import { PASSED, passHooks } from './hooks.ts'
 import { IP_DF, IPV4_HEADER } from './numbers.ts'
 import { routeOutput4 } from './routing4.ts'
 
@@ -40,6 +42,7 @@ export function send4(stack: IpStack, packet: Packet, flow: Flow, route: Route):
   packet.destination = flow.destination.isAny ? route.destination : flow.destination
   packet.mark = flow.mark
   packet.priority = flow.priority
+  packet.owner = flow.owner
   const mtu = mtuFor(flow, route)
   const fits = length <= mtu || packet.gsoType !== GSO_NONE
   const mode = flow.pmtuDiscovery

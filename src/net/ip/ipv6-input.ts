@@ -12,6 +12,8 @@ import {
   IPPROTO_HOPOPTS,
   IPPROTO_NONE,
   IPPROTO_ROUTING,
+  NF_INET_LOCAL_IN,
+  NF_INET_PRE_ROUTING,
   RTN_LOCAL,
   RTN_MULTICAST,
   RTN_UNICAST,
@@ -21,7 +23,7 @@ import type { IpStack } from '../ip-stack.ts'
 import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { checkOptions6, HeaderWalk, OptionProblem } from './extension-headers.ts'
 import { forward6 } from './forwarding.ts'
-import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, PASSED, passHooks } from './hooks.ts'
+import { PASSED, passHooks } from './hooks.ts'
 import { IPV6_HEADER } from './numbers.ts'
 import { routeInput6 } from './routing6.ts'
 

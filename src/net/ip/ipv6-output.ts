@@ -1,5 +1,11 @@
 /** Sending IPv6: the header, the filters, fragments, and the next hop. RFC 8200. */
-import { ETH_P_IPV6, RTN_LOCAL, RTN_MULTICAST } from '../../abi/constants.ts'
+import {
+  ETH_P_IPV6,
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
+  RTN_LOCAL,
+  RTN_MULTICAST,
+} from '../../abi/constants.ts'
 import { EMSGSIZE, ENETDOWN, ENOBUFS } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -7,7 +13,7 @@ import { GSO_NONE, type Packet } from '../packet.ts'
 import { multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment6 } from './fragmentation.ts'
-import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, PASSED, passHooks } from './hooks.ts'
+import { PASSED, passHooks } from './hooks.ts'
 import { mtuFor } from './ipv4-output.ts'
 import { IPV6_HEADER } from './numbers.ts'
 import { routeOutput6 } from './routing6.ts'
@@ -35,6 +41,7 @@ export function send6(stack: IpStack, packet: Packet, flow: Flow, route: Route):
   packet.destination = flow.destination.isAny ? route.destination : flow.destination
   packet.mark = flow.mark
   packet.priority = flow.priority
+  packet.owner = flow.owner
   const at = packet.push(IPV6_HEADER)
   const { view } = packet
   packet.network = at

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ETH_P_IPV6 } from '../../abi/constants.ts'
+import { ETH_P_IPV6, NF_INET_LOCAL_OUT } from '../../abi/constants.ts'
 import { BufferSrc } from '../../base/io.ts'
 import { IpAddress } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
 import { UdpProtocol } from '../udp/protocol.ts'
-import { NF_INET_LOCAL_OUT } from './hooks.ts'
 import { plainFlow } from './ipv4-output.ts'
 import {
   addRoute,

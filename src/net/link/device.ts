@@ -56,6 +56,14 @@ export interface FrameHandler {
   handleFrame(port: NetDevice, packet: Packet): boolean
 }
 
+/** A policy that holds what goes over a device: policy/guard.ts. It doesn't own the packets that it sees. */
+export interface DeviceGuard {
+  /** A whole frame is about to leave. False: it may not, and its sender knows. */
+  leaves(device: NetDevice, packet: Packet): boolean
+  /** A packet has come, its network header at packet.start. */
+  arrives(device: NetDevice, packet: Packet): void
+}
+
 export abstract class NetDevice {
   /** What IFLA_INFO_KIND shows; '' for none. */
   abstract readonly kind: string
@@ -92,6 +100,7 @@ export abstract class NetDevice {
   /** The bridge that it is a port of. */
   master: NetDevice | undefined = undefined
   frameHandler: FrameHandler | undefined = undefined
+  guard: DeviceGuard | undefined = undefined
   /** How many want all frames (IFF_PROMISC) or all multicasts. */
   promiscuity = 0
   allMulticast = 0

@@ -9,6 +9,7 @@ import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_PARTIAL, GSO_TCPV4, type Packet } from '../packet.ts'
 import { HostLink, type LinkHost } from './host-link.ts'
 import { OFFLOAD_HEADER } from './offload-header.ts'
+import { SideLink } from './side-link.ts'
 
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1)
 
@@ -208,4 +209,31 @@ test('down, it is not watched, keeps no packets, and forgets what comes in until
   stack.devices.setUp(link, true)
   assert.equal(cable.incoming.length, 0)
   assert.equal(link.statistics.rxPackets, rxPackets)
+})
+
+/** An echo request over a side link to the loopback address, from `source`. */
+function sidePing(source: string): Uint8Array {
+  return framed(ethernet(PEER_MAC, ETH_P_IP, ipv4(source, '127.0.0.1', 1, icmp(8, 0, 0, new Uint8Array(8)))))
+}
+
+test('side link: what comes from the host’s address arrives at the loopback device, and the answer goes back', () => {
+  const side = new FakeLink()
+  assert.equal(new SideLink(9, side, side).attach(stack), 0)
+  side.incoming.push(sidePing('127.255.255.254'))
+  side.ready(POLLIN)
+  assert.equal(stack.loopback!.statistics.rxPackets, 1)
+  assert.equal(side.sent.length, 1)
+  const answer = side.sent[0].subarray(OFFLOAD_HEADER)
+  assert.deepEqual(answer.subarray(0, 6), PEER_MAC, 'to whom it came from')
+  assert.equal(answer[14 + 20], 0, 'an echo reply')
+  assert.deepEqual([...stack.devices.all].map(({ name }) => name).sort(), ['eth0', 'lo'])
+})
+
+test('side link: what comes from other addresses, or is no IPv4, goes nowhere', () => {
+  const side = new FakeLink()
+  new SideLink(9, side, side).attach(stack)
+  side.incoming.push(sidePing('127.0.0.1'), sidePing('10.0.0.2'), framed(new Uint8Array(60)))
+  side.ready(POLLIN)
+  assert.equal(stack.loopback!.statistics.rxPackets, 0)
+  assert.equal(side.sent.length, 0)
 })

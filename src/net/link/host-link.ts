@@ -107,7 +107,7 @@ export class HostLink extends NetDevice implements Expiry {
   /** It was sent, or not: what `#send` has said of it. */
   #done(packet: Packet, sent: number): Status {
     if (sent < 0) return this.#lost(packet, sent)
-    if (!this.carrier) this.stack?.devices.setCarrier(this, true)
+    if (!this.carrier) this.carrierChanged(true)
     this.countSent(packet.length)
     packet.release()
     return 0
@@ -179,7 +179,7 @@ export class HostLink extends NetDevice implements Expiry {
       this.statistics.rxErrors++
       return
     }
-    if (!this.carrier) stack.devices.setCarrier(this, true)
+    if (!this.carrier) this.carrierChanged(true)
     let packet = this.#spare[i]
     packet.end = packet.start + frame
     if (!readOffloads(packet)) {
@@ -194,13 +194,22 @@ export class HostLink extends NetDevice implements Expiry {
     } else {
       this.#renew(stack, i)
     }
+    this.deliver(stack, packet)
+  }
+
+  /** To whom it belongs. */
+  protected deliver(stack: IpStack, packet: Packet): void {
     stack.receive(this, packet)
+  }
+
+  protected carrierChanged(on: boolean): void {
+    this.stack?.devices.setCarrier(this, on)
   }
 
   /** A read gave an error, which is gone with that: whether there is more to read. */
   #failed(error: number): boolean {
     if (error === -ENETDOWN || error === -EBADFD || error === -EIO) {
-      this.stack?.devices.setCarrier(this, false)
+      this.carrierChanged(false)
       return error === -ENETDOWN
     }
     this.statistics.rxErrors++

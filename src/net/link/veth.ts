@@ -6,7 +6,7 @@ import type { Packet } from '../packet.ts'
 import { NetDevice } from './device.ts'
 
 export class VethDevice extends NetDevice {
-  override readonly kind = 'veth'
+  override readonly kind: string = 'veth'
   peer: VethDevice | undefined = undefined
 
   constructor(name: string, address: Uint8Array) {
@@ -30,9 +30,7 @@ export class VethDevice extends NetDevice {
       return -ENETDOWN
     }
     this.countSent(packet.length)
-    packet.scrub()
-    packet.mark = 0
-    packet.priority = 0
+    packet.scrubAll()
     other.receive(peer, packet)
     return 0
   }

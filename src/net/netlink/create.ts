@@ -2,6 +2,7 @@
 import {
   NETLINK_GENERIC,
   NETLINK_KOBJECT_UEVENT,
+  NETLINK_NETFILTER,
   NETLINK_ROUTE,
   NETLINK_SOCK_DIAG,
   NETLINK_USERSOCK,
@@ -14,6 +15,7 @@ import type { Socket } from '../socket.ts'
 import type { NetStack } from '../stack.ts'
 import { diagProtocol } from './diag/protocol.ts'
 import { genericProtocol } from './generic.ts'
+import { netfilterProtocol } from './netfilter/protocol.ts'
 import type { NetlinkProtocol } from './protocol.ts'
 import { routeProtocol } from './route/protocol.ts'
 import { NetlinkSocket } from './socket.ts'
@@ -28,13 +30,14 @@ const userProtocol: NetlinkProtocol = {
   receive: () => -ECONNREFUSED,
 }
 
-/** By number. The others are refused as by a kernel without them: audit, connector, netfilter, xfrm… */
+/** By number. The others are refused as by a kernel without them: audit, connector, xfrm… */
 const PROTOCOLS: ReadonlyMap<number, NetlinkProtocol> = new Map([
   [NETLINK_ROUTE, routeProtocol],
   [NETLINK_USERSOCK, userProtocol],
   [NETLINK_SOCK_DIAG, diagProtocol],
   [NETLINK_KOBJECT_UEVENT, ueventProtocol],
   [NETLINK_GENERIC, genericProtocol],
+  [NETLINK_NETFILTER, netfilterProtocol],
 ])
 
 export function createNetlink(

@@ -96,6 +96,15 @@ export class MessageWriter {
     const at = this.attribute(type, 2)
     this.#view.setUint16(at, value)
   }
+  be32(type: number, value: number): void {
+    const at = this.attribute(type, 4)
+    this.#view.setUint32(at, value >>> 0)
+  }
+  be64(type: number, value: number): void {
+    const at = this.attribute(type, 8)
+    this.#view.setUint32(at, value / 0x100000000)
+    this.#view.setUint32(at + 4, value % 0x100000000)
+  }
   u64(type: number, value: number): void {
     const at = this.attribute(type, 8)
     this.set64(at, value)
@@ -170,6 +179,15 @@ export class Attributes {
   be16(type: number): number | undefined {
     const value = this.#values.get(type)
     return value === undefined || value.length < 2 ? undefined : viewOf(value).getUint16(0)
+  }
+  be32(type: number): number | undefined {
+    const value = this.#values.get(type)
+    return value === undefined || value.length < 4 ? undefined : viewOf(value).getUint32(0)
+  }
+  be64(type: number): number | undefined {
+    const value = this.#values.get(type)
+    if (value === undefined || value.length < 8) return undefined
+    return viewOf(value).getUint32(0) * 0x100000000 + viewOf(value).getUint32(4)
   }
   u32(type: number): number | undefined {
     const value = this.#values.get(type)

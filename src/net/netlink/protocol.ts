@@ -17,8 +17,18 @@ export interface NetlinkProtocol {
   readonly anyoneSends: boolean
   /** 0 or a negative errno, with which the message is acknowledged, or a dump. */
   receive(request: NetlinkRequest): Status | Dump
+  /**
+   * Takes the messages of a datagram as one (nfnetlink's batches): what to acknowledge, in this order. Undefined: it is no
+   * such datagram, and each message is one of its own.
+   */
+  batch?(requests: readonly NetlinkRequest[]): readonly Acknowledgement[] | undefined
   /** A socket joins a group: a negative errno refuses it. */
   joins?(task: Task, group: number): Status
+}
+
+export interface Acknowledgement {
+  readonly request: NetlinkRequest
+  readonly status: Status
 }
 
 /** One message from a socket to the kernel. */
@@ -32,6 +42,8 @@ export interface NetlinkRequest {
   /** NLM_F_* */
   readonly flags: number
   readonly sequence: number
+  /** With its header. */
+  readonly message: Uint8Array
   /** What follows the header. Hostile. */
   readonly body: Uint8Array
   readonly view: DataView

@@ -63,8 +63,8 @@ import { getNetlinkOption, packetInfo, setNetlinkOption } from './options.ts'
 import type { Dump, NetlinkProtocol, NetlinkRequest } from './protocol.ts'
 import type { NetlinkTable } from './table.ts'
 
-/** The longest message that is taken; the send buffer's size bounds it, too. */
-const MAX_MESSAGE = 1 << 20
+/** The longest message that is taken (a batch of rules may be long); the send buffer's size bounds it, too. */
+const MAX_MESSAGE = 1 << 24
 /** How much of a dump is put into one datagram: NLMSG_GOODSIZE, and for who reads with more room, more. */
 const GOOD_SIZE = 3776
 const MAX_PIECE = 32768
@@ -267,19 +267,22 @@ export class NetlinkSocket extends Socket {
   /** One message after the other, each of them acknowledged if it failed or asked for that. */
   #toKernel(task: Task, bytes: Uint8Array): void {
     const view = viewOf(bytes)
+    const requests: NetlinkRequest[] = []
     for (let at = 0; bytes.length - at >= NLMSGHDR.size; ) {
       const length = view.getUint32(at + NLMSGHDR.nlmsg_len, true)
-      if (length < NLMSGHDR.size || length > bytes.length - at) return
-      this.#one(task, bytes.subarray(at, at + length))
+      if (length < NLMSGHDR.size || length > bytes.length - at) break
+      requests.push(this.#request(task, bytes.subarray(at, at + length)))
       at += align4(length)
     }
+    const together = this.#kernelEnd.batch?.(requests)
+    if (together === undefined) for (const request of requests) this.#one(request)
+    else for (const { request, status } of together) this.#acknowledge(request, status)
   }
 
-  #one(task: Task, message: Uint8Array): void {
+  #request(task: Task, message: Uint8Array): NetlinkRequest {
     const view = viewOf(message)
     const body = message.subarray(NLMSGHDR.size)
-    const writer = new MessageWriter()
-    const request: NetlinkRequest = {
+    return {
       task,
       stack: this.stack,
       socket: this,
@@ -287,12 +290,16 @@ export class NetlinkSocket extends Socket {
       type: view.getUint16(NLMSGHDR.nlmsg_type, true),
       flags: view.getUint16(NLMSGHDR.nlmsg_flags, true),
       sequence: view.getUint32(NLMSGHDR.nlmsg_seq, true),
+      message,
       body,
       view: viewOf(body),
       reason: '',
       offset: 0,
       answer: filled => this.deliver(filled.take(), KERNEL_PORT, 0),
     }
+  }
+
+  #one(request: NetlinkRequest): void {
     let result: Status | Dump = 0
     if ((request.flags & NLM_F_REQUEST) !== 0 && request.type >= NLMSG_MIN_TYPE) {
       result = this.#kernelEnd.receive(request)
@@ -307,12 +314,13 @@ export class NetlinkSocket extends Socket {
       }
     }
     if (result === 0 && (request.flags & NLM_F_ACK) === 0) return
-    this.#acknowledge(writer, request, message, result)
-    this.deliver(writer.take(), KERNEL_PORT, 0)
+    this.#acknowledge(request, result)
   }
 
   /** NLMSG_ERROR, with the request unless that is not wanted. */
-  #acknowledge(writer: MessageWriter, request: NetlinkRequest, message: Uint8Array, error: Status): void {
+  #acknowledge(request: NetlinkRequest, error: Status): void {
+    const writer = new MessageWriter()
+    const { message } = request
     const whole = error !== 0 && !this.switches.has(NETLINK_CAP_ACK)
     const extended = this.switches.has(NETLINK_EXT_ACK) && (request.reason !== '' || request.offset !== 0)
     writer.start(
@@ -328,6 +336,7 @@ export class NetlinkSocket extends Socket {
     if (extended && request.reason !== '') writer.string(NLMSGERR_ATTR_MSG, request.reason)
     if (extended && error !== 0 && request.offset !== 0) writer.u32(NLMSGERR_ATTR_OFFS, request.offset)
     writer.end()
+    this.deliver(writer.take(), KERNEL_PORT, 0)
   }
 
   /** Puts the next piece of a dump into the queue, as long as half of the receive buffer is free. */

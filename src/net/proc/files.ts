@@ -2,6 +2,7 @@
 import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW } from '../../abi/constants.ts'
 import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
+import { conntrackLines } from './conntrack.ts'
 import { devLines, ifInet6Lines, igmpLines, mcastLines, ptypeLines } from './links.ts'
 import { arpLines, fibTrieText, ipv6RouteLines, routeLines } from './routes.ts'
 import { datagramLines, netlinkLines, packetLines, tcpLines } from './sockets.ts'
@@ -21,6 +22,7 @@ const FILES: Readonly<Record<string, Format>> = {
   ipv6_route: net => ipv6RouteLines(net.ip),
   netlink: net => netlinkLines(net),
   netstat: net => netstatText(net.ip),
+  nf_conntrack: net => conntrackLines(net),
   packet: net => packetLines(net),
   ptype: net => ptypeLines(net),
   raw: net => datagramLines(net, raw(net, false), false),

@@ -3,6 +3,7 @@ import { S_IFDIR, S_IFREG } from '../../abi/constants.ts'
 import { EINVAL, ENOENT } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { NetSettings } from '../../fs/proc/net-settings.ts'
+import type { Netfilter } from '../filter/netfilter.ts'
 import type { ConfSet } from '../ip/sysctl.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
@@ -47,11 +48,13 @@ const PER_DEVICE = /^(ipv4|ipv6)\/(conf|neigh)(?:\/([^/]+)(?:\/([^/]+))?)?$/
 export class StackSettings implements NetSettings {
   readonly #stack: IpStack
   readonly #unix: UnixTable
+  readonly #netfilter: () => Netfilter
   readonly #texts: Readonly<Record<string, Text>>
 
-  constructor(stack: IpStack, unix: UnixTable) {
+  constructor(stack: IpStack, unix: UnixTable, netfilter: () => Netfilter) {
     this.#stack = stack
     this.#unix = unix
+    this.#netfilter = netfilter
     const { sysctls } = stack
     this.#texts = {
       'ipv4/tcp_congestion_control': {
@@ -72,6 +75,8 @@ export class StackSettings implements NetSettings {
           return 0
         },
       },
+      'netfilter/nf_conntrack_buckets': { read: () => String(netfilter().conntrack.table.buckets) },
+      'netfilter/nf_conntrack_count': { read: () => String(netfilter().conntrack.table.size) },
       'core/default_qdisc': { read: () => 'pfifo_fast' },
       'core/bpf_jit_enable': { read: () => '0' },
       'unix/max_dgram_qlen': {
@@ -106,7 +111,7 @@ export class StackSettings implements NetSettings {
         )
       return Object.keys(this.#ofDevice(match[1], match[2], match[3]) ?? {})
     }
-    if (path === '') return ['core', 'ipv4', 'ipv6', 'unix']
+    if (path === '') return ['core', 'ipv4', 'ipv6', 'netfilter', 'unix']
     for (const name of Object.keys(this.#record(path) ?? {})) names.add(name)
     if (path === 'ipv4')
       for (const name of ['conf', 'neigh', 'route', 'ip_unprivileged_port_start']) names.add(name)
@@ -171,8 +176,7 @@ export class StackSettings implements NetSettings {
     if (text !== undefined) return text
     // The namespace keeps it, and sysctl-net.ts asks there.
     if (path === 'ipv4/ip_unprivileged_port_start') return this.#stack.sysctls.ipv4.ip_unprivileged_port_start
-    if (path === '' || path === 'core' || path === 'ipv4' || path === 'ipv6' || path === 'unix')
-      return 'directory'
+    if (path === '' || path === 'unix') return 'directory'
     const match = PER_DEVICE.exec(path)
     if (match !== null) {
       if (match[3] === undefined) return 'directory'
@@ -202,6 +206,8 @@ export class StackSettings implements NetSettings {
         return sysctls.ipv6Route
       case 'ipv6/icmp':
         return sysctls.ipv6Icmp
+      case 'netfilter':
+        return numbersOf(this.#netfilter().conntrack.settings)
     }
     const match = PER_DEVICE.exec(path)
     return match?.[3] === undefined ? undefined : this.#ofDevice(match[1], match[2], match[3])
@@ -233,6 +239,10 @@ export class StackSettings implements NetSettings {
   }
 }
 
+/** A class's numbers, whose methods are not among its keys. */
+function numbersOf(settings: object): Values {
+  return settings as Values
+}
 function isText(node: Value | Text): node is Text {
   return typeof node === 'object' && !Array.isArray(node)
 }

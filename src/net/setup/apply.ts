@@ -2,16 +2,7 @@
  * Gives a stack the configuration of a NetworkRecord. The devices are the caller's, one for each link that it has taken over; a
  * link without a device is left out, and what depends on it.
  */
-import {
-  IFA_F_DADFAILED,
-  IFA_F_DEPRECATED,
-  IFA_F_NODAD,
-  IFA_F_PERMANENT,
-  IFA_F_SECONDARY,
-  IFA_F_TENTATIVE,
-  IFF_UP,
-  NUD_PERMANENT,
-} from '../../abi/constants.ts'
+import { IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_TENTATIVE, IFF_UP, NUD_PERMANENT } from '../../abi/constants.ts'
 import { EEXIST, EINVAL, ENOBUFS } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import { type IpAddress, parseAddress } from '../address.ts'
@@ -20,15 +11,15 @@ import { FOREVER, InterfaceAddress } from '../ip/interface-address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import {
+  ADDRESS_STATES,
   type AddressRecord,
+  addressesByAge,
   type LinkRecord,
   type NetworkRecord,
   parseMac,
   type RouteRecord,
+  routesInOrder,
 } from './record.ts'
-
-/** What the stack finds out by itself. */
-const STATES = IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_PERMANENT | IFA_F_SECONDARY | IFA_F_TENTATIVE
 
 /**
  * `deviceOf`: the device that stands for a link, registered already (the loopback device) or not (then it gets the link's
@@ -47,7 +38,7 @@ export function applyNetwork(
     const status = applyLink(stack, link, device)
     if (status < 0) return status
   }
-  for (const route of inOrder(record.routes)) {
+  for (const route of routesInOrder(record.routes)) {
     const status = applyRoute(stack, route, devices)
     if (status < 0 && status !== -EEXIST) return status
   }
@@ -85,7 +76,7 @@ function applyLink(stack: IpStack, link: LinkRecord, device: NetDevice): Status 
     const status = devices.setUp(device, true)
     if (status < 0) return status
   }
-  for (const address of inOrderOfAge(link.addresses)) {
+  for (const address of addressesByAge(link.addresses)) {
     const status = applyAddress(stack, address, device)
     if (status < 0) return status
   }
@@ -107,7 +98,7 @@ function applyAddress(stack: IpStack, record: AddressRecord, device: NetDevice):
   entry.scope = record.scope
   entry.label = record.label ?? device.name
   entry.priority = record.priority
-  const own = record.flags & ~STATES
+  const own = record.flags & ~ADDRESS_STATES
   const checked = (record.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) === 0
   entry.flags = checked ? own | IFA_F_NODAD : own
   const status = stack.addresses.add(entry)
@@ -115,18 +106,6 @@ function applyAddress(stack: IpStack, record: AddressRecord, device: NetDevice):
   if ((own & IFA_F_NODAD) === 0) entry.flags &= ~IFA_F_NODAD
   if (record.valid !== FOREVER) entry.setLifetimes(stack, record.valid, record.preferred)
   return 0
-}
-
-/** The record has them as they are shown, IPv6's newest ones first, and that is what sources are chosen by. */
-function inOrderOfAge(addresses: readonly AddressRecord[]): AddressRecord[] {
-  const isV6 = (record: AddressRecord): boolean => record.address.includes(':')
-  return [...addresses.filter(record => !isV6(record)), ...addresses.filter(isV6).reverse()]
-}
-
-/** Gateways are reached by routes without gateways, which come first. */
-function inOrder(routes: readonly RouteRecord[]): RouteRecord[] {
-  const direct = (route: RouteRecord): boolean => route.hops.every(hop => hop.gateway === undefined)
-  return [...routes.filter(direct), ...routes.filter(route => !direct(route))]
 }
 
 function applyRoute(stack: IpStack, record: RouteRecord, devices: ReadonlyMap<number, NetDevice>): Status {

@@ -70,7 +70,8 @@ const DISABLE_IPV6 = 26
 /** sizeof(struct ifa_cacheinfo), which begins with the preferred and the valid lifetime. */
 const IFA_LIFETIMES = 8
 
-const METRICS: readonly (readonly [number, Exclude<keyof RouteMetrics, 'mtuLocked'>])[] = [
+/** RTAX_* and the field that it is. */
+export const METRICS: readonly (readonly [number, Exclude<keyof RouteMetrics, 'mtuLocked'>])[] = [
   [RTAX_MTU, 'mtu'],
   [RTAX_WINDOW, 'window'],
   [RTAX_RTT, 'rtt'],

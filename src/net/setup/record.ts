@@ -3,6 +3,13 @@
  * read.ts on the host side, after whoever sets up networks (Docker, CNI) is done; given to the sentry, whose stack takes
  * it over (apply.ts). Numbers are rtnetlink(7)'s, addresses as people write them.
  */
+import {
+  IFA_F_DADFAILED,
+  IFA_F_DEPRECATED,
+  IFA_F_PERMANENT,
+  IFA_F_SECONDARY,
+  IFA_F_TENTATIVE,
+} from '../../abi/constants.ts'
 import type { RouteMetrics } from '../ip/fib.ts'
 
 export interface NetworkRecord {
@@ -82,4 +89,20 @@ export interface NeighbourRecord {
 export function parseMac(text: string): Uint8Array | undefined {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined
   return Uint8Array.from(text.split(':'), byte => Number.parseInt(byte, 16))
+}
+
+/** Flags of addresses that whoever has one finds out by himself. */
+export const ADDRESS_STATES =
+  IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_PERMANENT | IFA_F_SECONDARY | IFA_F_TENTATIVE
+
+/** The record has them as they are shown, IPv6's newest ones first, and that is what sources are chosen by. */
+export function addressesByAge(addresses: readonly AddressRecord[]): AddressRecord[] {
+  const isV6 = (record: AddressRecord): boolean => record.address.includes(':')
+  return [...addresses.filter(record => !isV6(record)), ...addresses.filter(isV6).reverse()]
+}
+
+/** Gateways are reached by routes without gateways, which come first. */
+export function routesInOrder(routes: readonly RouteRecord[]): RouteRecord[] {
+  const direct = (route: RouteRecord): boolean => route.hops.every(hop => hop.gateway === undefined)
+  return [...routes.filter(direct), ...routes.filter(route => !direct(route))]
 }

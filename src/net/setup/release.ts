@@ -1,7 +1,6 @@
 /**
  * Takes a network namespace's interfaces from the host's kernel, once their configuration has been read: without addresses
- * it answers nothing that a link's socket sees as well. The interfaces stay up: they are the links' cables. Nothing gives the
- * addresses back; the namespace ends with its container.
+ * it answers nothing that a link's socket sees as well. The interfaces stay up: they are the links' cables.
  */
 import { AF_INET, AF_INET6, IFA_ADDRESS, IFA_LOCAL, RTM_DELADDR } from '../../abi/constants.ts'
 import { EADDRNOTAVAIL } from '../../abi/errno.ts'

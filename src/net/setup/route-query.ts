@@ -58,9 +58,9 @@ export class RouteQuery {
     return -EINTR
   }
 
-  /** Has something changed: 0 or the kernel's errno. `write` adds what follows the header. */
-  change(type: number, write: (writer: MessageWriter) => void): Status {
-    const answer = this.#ask(type, NLM_F_ACK, write)
+  /** Has something changed: 0 or the kernel's errno. `write` adds what follows the header; `flags`: NLM_F_CREATE and so on. */
+  change(type: number, write: (writer: MessageWriter) => void, flags = 0): Status {
+    const answer = this.#ask(type, NLM_F_ACK | flags, write)
     return failed(answer) ? answer : 0
   }
 

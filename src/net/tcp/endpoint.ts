@@ -341,6 +341,16 @@ export class TcpEndpoint implements PortOwner {
     return this.settings.sndbuf - conn.buffer.length
   }
 
+  /** How many bytes `send` would take now. Where that is none, the owner hears of room. */
+  sendRoom(): number {
+    const conn = this.connection
+    if (conn === undefined) return 0
+    const room = this.#room(conn)
+    if (room > 0 && !(this.protocol.memory.exhausted && conn.buffer.length > 0)) return room
+    this.#wantsSpace = true
+    return 0
+  }
+
   get #writable(): boolean {
     const conn = this.connection!
     const queued = conn.buffer.length

@@ -36,6 +36,8 @@ export class TcpProtocol implements TransportProtocol {
   readonly table: ConnectionTable
   readonly ports = new PortTable()
   readonly listeners = new Map<number, TcpEndpoint[]>()
+  /** Listens on all addresses and ports on which nobody else does: a gateway's, which answers for the whole world. */
+  fallback: TcpEndpoint | undefined = undefined
   readonly chunks = new ChunkPool()
   readonly memory: TcpMemory
   readonly cookies: SynCookies
@@ -125,7 +127,7 @@ export class TcpProtocol implements TransportProtocol {
   /** The best listener; of several that share the port (SO_REUSEPORT) always the same for one peer. */
   #findListener(segment: Segment): TcpEndpoint | undefined {
     const listeners = this.listeners.get(segment.destinationPort)
-    if (listeners === undefined) return undefined
+    if (listeners === undefined) return this.fallback
     const device = segment.packet!.device?.index ?? 0
     let best: TcpEndpoint | undefined
     let bestScore = 0
@@ -144,7 +146,15 @@ export class TcpProtocol implements TransportProtocol {
         if (hash % equals === 0) best = endpoint
       }
     }
-    return best
+    return best ?? this.fallback
+  }
+
+  /** Answers a segment as if nobody listened. */
+  refuse(packet: Packet): void {
+    this.enter()
+    if (this.segment.parse(packet) === SEGMENT_OK) resetReply(this, this.segment)
+    this.segment.packet = undefined
+    packet.release()
   }
 
   /** ICMP: RFC 9293 §3.9.2.2, RFC 5927. */
@@ -270,6 +280,8 @@ export class TcpProtocol implements TransportProtocol {
     const flow = new Flow()
     flow.protocol = IPPROTO_TCP
     flow.source = segment.destination
+    // The segment came to us, so the address is ours, whether a device has it or only a route says so.
+    flow.anySource = true
     flow.destination = segment.source
     flow.sourcePort = segment.destinationPort
     flow.destinationPort = segment.sourcePort

@@ -67,6 +67,7 @@ function addFiles(task: Task, data: Uint8Array, attachment: Attachment): number 
   for (let i = 0; i < count; i++) {
     const file = task.fds.get(view.getInt32(i * 4, true))
     if (file === undefined) return -EBADF
+    if (!file.passable) return -EINVAL
     attachment.files.push(file)
   }
   return 0

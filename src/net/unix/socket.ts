@@ -12,6 +12,7 @@
 import {
   AF_UNIX,
   FIONREAD,
+  LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET,
   POLLERR,
   POLLHUP,
   POLLIN,
@@ -40,6 +41,7 @@ import {
   ENODATA,
   ENOTCONN,
   EOPNOTSUPP,
+  EPERM,
   EPROTOTYPE,
   ERANGE,
 } from '../../abi/errno.ts'
@@ -47,6 +49,7 @@ import { UCRED } from '../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
+import { domainOf } from '../../kernel/landlock/domain.ts'
 import type { Pid } from '../../kernel/pid.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
@@ -179,7 +182,14 @@ export abstract class UnixSocket extends Socket {
     const name = parseUnixAddress(address)
     if (failed(name)) return name
     if (name === '') return -EINVAL
-    if (isAbstract(name)) return this.table.find(name, this.type) ?? -ECONNREFUSED
+    if (isAbstract(name)) {
+      const found = this.table.find(name, this.type)
+      if (found === undefined) return -ECONNREFUSED
+      const domain = domainOf(task.cred)
+      if (domain === undefined || found.file === undefined) return found
+      const scoped = domain.isScopedFrom(domainOf(found.file.cred), LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET)
+      return scoped ? -EPERM : found
+    }
     const path = lookup(task.walk, undefined, name, LOOKUP_FOLLOW)
     if (failed(path)) return path
     const inode = path.dentry.inode!

@@ -40,6 +40,7 @@ export interface SystrapAddon {
   vmRead(pid: number, address: number, into: Uint8Array): number
   vmWrite(pid: number, address: number, from: Uint8Array): number
   mapShared(fd: number, length: number): ArrayBuffer | number
+  unmapShared(buffer: ArrayBuffer): number
   awaitQuiet(): void
   followLoop(): number
   allowedCpus(into: Uint8Array): number

@@ -14,6 +14,9 @@
  * A process that sets GS can't use the stub's fast entry any more: its trampolines are turned to a call instruction, which
  * traps, and no further site is patched (withdraw).
  *
+ * While somebody traces the process its text is the original one (suspend); then sites are patched anew as they trap. Whoever
+ * is on the way through a trampoline meanwhile comes out behind the restored instructions.
+ *
  * Trampolines are written by the sentry into memfd pages that guests map read-execute; a page belongs to one
  * address space and the children that it forked.
  */
@@ -41,12 +44,18 @@ const WORD = 4294967296
 const WORTH = 3
 /** How long another thread may take to stop for a patch, in ns. */
 const PATIENCE = 1_000_000
+/** The same for a tracer, who must not see patches. */
+const PATIENCE_FOR_TRACER = 200_000_000
 
 interface TrampolinePage {
   /** Where the guest sees it. */
   readonly address: number
   /** The site (address behind its syscall instruction) of each entry. */
   readonly sites: number[]
+  /** Whether each entry is of form B. */
+  readonly compares: boolean[]
+  /** So many of them, from the first, are not in use any more: their sites have their own text again. */
+  restored: number
   /** Its place in the memfd. */
   readonly page: number
   used: number
@@ -71,6 +80,10 @@ export class Patcher {
   #highest = 0
   /** No call comes by a trampoline any more. */
   withdrawn = false
+  /** Somebody traces: no site is patched. */
+  suspended = false
+  /** Text may have been written by others: the file does not tell what is there. */
+  textTouched = false
 
   constructor(space: SystrapSpace) {
     this.#space = space
@@ -78,7 +91,7 @@ export class Patcher {
 
   /** A call came by SIGSYS; `rip` lies behind its syscall instruction. */
   trapped(thread: SystrapThread, rip: number): void {
-    if (!this.#space.platform.patching || this.withdrawn) return
+    if (!this.#space.platform.patching || this.withdrawn || this.suspended) return
     const times = (this.#seen.get(rip) ?? 0) + 1
     if (times === 0) return
     // Where others can't be stopped it is tried again, less and less often.
@@ -90,8 +103,15 @@ export class Patcher {
   inherit(parent: Patcher): void {
     this.#seen = new Map(parent.#seen)
     this.#compared = new Map(parent.#compared)
-    this.#pages = parent.#pages.map(page => ({ ...page, used: PAGE / ENTRY, sites: [...page.sites] }))
+    this.#pages = parent.#pages.map(page => ({
+      ...page,
+      used: PAGE / ENTRY,
+      sites: [...page.sites],
+      compares: [...page.compares],
+    }))
     this.withdrawn = parent.withdrawn
+    this.suspended = parent.suspended
+    this.textTouched = parent.textTouched
     this.#lowest = parent.#lowest
     this.#highest = parent.#highest
     for (const page of this.#pages) this.#space.platform.trampolines.share(page.page)
@@ -107,11 +127,58 @@ export class Patcher {
     const { trampolines } = this.#space.platform
     for (const page of this.#pages) {
       page.sites.forEach((rip, n) => {
-        const formB = this.#compared.has(rip)
+        const formB = page.compares[n]!
         const call = formB ? page.address + n * ENTRY + CALL : rip - 2
         trampolines.retarget(page.page, n, formB ? TARGET_B : TARGET_A, call)
       })
     }
+  }
+
+  /**
+   * Gives all sites their own text again and patches none from now on. `thread` is a stopped one of the process; where others
+   * don't stop in time, the next call of this method tries it again.
+   */
+  suspend(thread: SystrapThread): void {
+    if (this.suspended) return
+    if (this.#pages.every(page => page.restored === page.sites.length)) {
+      this.suspended = true
+      return
+    }
+    const still = this.#holdOthers(thread, PATIENCE_FOR_TRACER)
+    if (still === undefined) return
+    for (const page of this.#pages) {
+      for (let n = page.restored; n < page.sites.length; n++) this.#restore(page, n)
+      page.restored = page.sites.length
+    }
+    this.#compared.clear()
+    this.suspended = true
+    for (const other of still) other.native.release()
+  }
+
+  /** Nobody traces any more. */
+  resume(): void {
+    if (!this.suspended) return
+    this.suspended = false
+    this.#seen.clear()
+  }
+
+  /** Puts back what was overwritten for entry `n`, unless the mapping is another one by now. */
+  #restore(page: TrampolinePage, n: number): void {
+    const rip = page.sites[n]!
+    if (this.#seen.get(rip) !== -1) return
+    const immediate = this.#compared.get(rip)?.immediate
+    const text = new Uint8Array(immediate === undefined ? 5 : 8)
+    if (immediate === undefined) {
+      text[0] = 0xb8
+      putWord(text, 1, this.#space.platform.trampolines.numberOf(page.page, n))
+    } else {
+      text.set([0x0f, 0x05, 0x48, 0x3d])
+      putWord(text, 4, immediate)
+    }
+    const at = immediate === undefined ? rip - 7 : rip - 2
+    const inPage = PAGE - (at % PAGE)
+    this.#space.write(at, text.subarray(0, inPage), true)
+    if (inPage < text.length) this.#space.write(at + inPage, text.subarray(inPage), true)
   }
 
   /** The mapping at [address, address + length) changes: what was known of its sites is void. */
@@ -129,7 +196,7 @@ export class Patcher {
       const rip = page.sites[Math.floor((ip - page.address) / ENTRY)]
       if (rip === undefined) return ip
       const offset = (ip - page.address) % ENTRY
-      const formB = this.#compared.has(rip)
+      const formB = page.compares[Math.floor((ip - page.address) / ENTRY)]!
       if (formB && offset >= COMPARE) return offset >= BACK ? rip + 6 : rip
       // In front of the call: form A's mov is done or it is not; the call itself is yet to come.
       return !formB && offset < 5 ? rip - 7 : rip - 2
@@ -207,6 +274,7 @@ export class Patcher {
     else platform.trampolines.writeB(page.page, page.used, trampoline + COMPARE, immediate, rip + 6)
     page.used++
     page.sites.push(rip)
+    page.compares.push(formB)
 
     text[jump] = 0xe9
     putWord(text, jump + 1, trampoline - (start + jump + 5))
@@ -225,7 +293,11 @@ export class Patcher {
   /** The words around a site: as the file has them, which costs the guest nothing, unless something near is patched. */
   #readText(start: number, text: Uint8Array): number {
     const { owner } = this.#space
-    if (owner?.readText !== undefined && !this.#patchedNear(start, start + text.length)) {
+    if (
+      owner?.readText !== undefined &&
+      !this.textTouched &&
+      !this.#patchedNear(start, start + text.length)
+    ) {
       return owner.readText(start, text)
     }
     return this.#space.read(start, text)
@@ -239,7 +311,7 @@ export class Patcher {
    * Has the other threads stand still: those that wait in the host's kernel are held there, and returned; the others are
    * stopped by a kick, which is served after this call. Undefined if one does not stop in time.
    */
-  #holdOthers(thread: SystrapThread): SystrapThread[] | undefined {
+  #holdOthers(thread: SystrapThread, patience = PATIENCE): SystrapThread[] | undefined {
     const held: SystrapThread[] = []
     for (const other of this.#space.threads) {
       if (other === thread || other.stopped) continue
@@ -248,7 +320,7 @@ export class Patcher {
         continue
       }
       other.kick()
-      if (this.#space.platform.addon.awaitStop(other.slot, PATIENCE)) continue
+      if (this.#space.platform.addon.awaitStop(other.slot, patience)) continue
       for (const each of held) each.native.release()
       return undefined
     }
@@ -287,7 +359,7 @@ export class Patcher {
       trampolines.drop(page)
       return undefined
     }
-    const entry = { address, page, used: 0, sites: [] }
+    const entry = { address, page, used: 0, sites: [], compares: [], restored: 0 }
     this.#pages.push(entry)
     return entry
   }
@@ -344,6 +416,11 @@ export class Trampolines {
     this.#loadRcx(at + 5, returnTo)
     this.#bytes.set(NOP, at + 15)
     this.#jump(at + TARGET_A - 6, this.#target)
+  }
+
+  /** The call's number of entry `n`, of form A. */
+  numberOf(page: number, n: number): number {
+    return this.#view.getUint32(page * PAGE + n * ENTRY + 1, true)
   }
 
   /** Form B: movabs $compare,%rcx; jmp stub; syscall; compare: cmp $immediate,%rax; jmp *next. */

@@ -36,7 +36,7 @@ import {
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
-import type { AddressSpace, ArgumentLayout, SpaceOwner } from '../platform.ts'
+import type { AddressSpace, ArgumentLayout, SpaceOwner, SpaceUsage } from '../platform.ts'
 import { Patcher } from './patcher-x86-64.ts'
 import type { Systrap } from './systrap.ts'
 import { SystrapThread } from './thread.ts'
@@ -177,7 +177,7 @@ export class SystrapSpace implements AddressSpace {
     return undefined
   }
 
-  read(address: number, into: Uint8Array): number {
+  read(address: number, into: Uint8Array, force = false): number {
     const active = this.active
     if (active !== undefined) {
       const ready = active.prefetched(address)
@@ -191,7 +191,9 @@ export class SystrapSpace implements AddressSpace {
       } else active.flush()
     }
     const n = this.platform.addon.vmRead(this.pid, address, into)
-    return n > 0 ? n : -EFAULT
+    if (n > 0) return n
+    if (force) return this.#forced(address, into, PROT_READ)
+    return -EFAULT
   }
 
   prefetched(address: number): Uint8Array | undefined {
@@ -211,7 +213,7 @@ export class SystrapSpace implements AddressSpace {
     active?.flush()
     const n = this.platform.addon.vmWrite(this.pid, address, from)
     if (n > 0) return n
-    if (force) return this.#forceWrite(address, from)
+    if (force) return this.#forced(address, from, PROT_READ | PROT_WRITE)
     return -EFAULT
   }
 
@@ -233,17 +235,14 @@ export class SystrapSpace implements AddressSpace {
     return Math.max(this.#worker()?.operate(OP_SYSCALL, NR.futex, address, op, count) ?? 0, 0)
   }
 
-  /** Through a read-only private page: made writable for a moment. */
-  #forceWrite(address: number, from: Uint8Array): number {
-    const start = Math.floor(address / 4096) * 4096
-    const length = Math.ceil((address + from.length) / 4096) * 4096 - start
+  /** Past the protection of a private mapping, which allows more for a moment: at most a page. */
+  #forced(address: number, bytes: Uint8Array, needs: number): number {
     const prot = this.owner?.protectionAt?.(address)
-    if (prot === undefined) return -EFAULT
-    if (this.protect(start, length, prot | PROT_READ | PROT_WRITE) < 0) return -EFAULT
-    this.flush()
-    const n = this.platform.addon.vmWrite(this.pid, address, from)
-    this.protect(start, length, prot)
-    return n > 0 ? n : -EFAULT
+    const worker = this.#worker()
+    if (prot === undefined || worker === undefined) return -EFAULT
+    const writes = (needs & PROT_WRITE) !== 0
+    if (writes) this.patcher.textTouched = true
+    return worker.moveUnprotected(address, bytes, writes, prot | needs, prot)
   }
 
   /**
@@ -391,19 +390,41 @@ export class SystrapSpace implements AddressSpace {
       worker.queue(OP_ATTEMPT, NR.prctl, PR_SET_MM, PR_SET_MM_MAP, address, PRCTL_MM_MAP.size)
   }
 
+  setTraced(on: boolean): void {
+    if (on) {
+      const worker = this.#worker()
+      if (worker !== undefined) this.patcher.suspend(worker)
+    } else this.patcher.resume()
+  }
+
   residentPages(): number {
     return this.platform.residentPages?.(this.pid) ?? 0
   }
-  /** Asked of the process itself if it listens, since /proc takes ten times as long. */
   peakPages(): number {
+    const asked = this.#askUsage()
+    if (asked !== undefined) return asked.peakPages
+    return this.alive ? (this.platform.peakPages?.(this.pid) ?? 0) : 0
+  }
+  usage(): SpaceUsage | undefined {
+    return this.#askUsage() ?? (this.alive ? this.platform.usage?.(this.pid) : undefined)
+  }
+  /** Asked of the process itself if it listens, since /proc takes ten times as long. */
+  #askUsage(): SpaceUsage | undefined {
     const worker = this.#worker()
-    if (worker === undefined || !worker.attentive) {
-      return this.alive ? (this.platform.peakPages?.(this.pid) ?? 0) : 0
-    }
+    if (worker === undefined || !worker.attentive) return undefined
     const at = SLOT_BOUNCE + SystrapThread.BOUNCE_LIMIT - RUSAGE.size
     const address = SLOTS + worker.local * SLOT_SIZE + at
-    if (worker.operate(OP_SYSCALL, NR.getrusage, 0, address) < 0) return 0
-    return this.platform.slots.get64(this.platform.slots.at(worker.slot, at + RUSAGE.ru_maxrss)) / 4
+    if (worker.operate(OP_SYSCALL, NR.getrusage, 0, address) < 0) return undefined
+    const { slots } = this.platform
+    const field = (offset: number): number => slots.get64(slots.at(worker.slot, at + offset))
+    const time = (offset: number): number => field(offset) * 1e6 + field(offset + 8)
+    return {
+      peakPages: field(RUSAGE.ru_maxrss) / 4,
+      minorFaults: field(RUSAGE.ru_minflt),
+      majorFaults: field(RUSAGE.ru_majflt),
+      user: time(RUSAGE.ru_utime),
+      system: time(RUSAGE.ru_stime),
+    }
   }
   /** CPU time of the whole process in ns. */
   cpuTime(): number {

@@ -28,7 +28,13 @@ import {
 import { NR } from '../../abi/syscall-numbers.ts'
 import { cpusOfMask } from '../../base/cpu-list.ts'
 import type { LinuxHost } from '../linux-host.ts'
-import { type AddressSpace, type Platform, type PlatformThread, STOP_DEAD } from '../platform.ts'
+import {
+  type AddressSpace,
+  type Platform,
+  type PlatformThread,
+  type SpaceUsage,
+  STOP_DEAD,
+} from '../platform.ts'
 import { NEXT_READY, type SystrapAddon, TOKEN_LOOP, TOKEN_QUIET } from './addon.ts'
 import { Trampolines } from './patcher-x86-64.ts'
 import { Slots } from './slots.ts'
@@ -99,6 +105,7 @@ export class Systrap implements Platform {
   /** Host facts about a process, given by the sandbox when it has a /proc. */
   residentPages: ((pid: number) => number) | undefined = undefined
   peakPages: ((pid: number) => number) | undefined = undefined
+  usage: ((pid: number) => SpaceUsage | undefined) | undefined = undefined
   /** How long a new thread may spin while it waits for the sentry; later the addon decides. */
   stubSpin = 0
 

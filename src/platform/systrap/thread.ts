@@ -74,6 +74,8 @@ const FAULT_SIGNALS: ReadonlySet<number> = new Set([SIGSEGV, SIGBUS, SIGFPE, SIG
 /** Calls that may be found interrupted. */
 const WAITS: ReadonlySet<number> = new Set([NR.futex, NR.futex_waitv, NR.futex_wait])
 const AUDIT_ARCH_X86_64 = 0xc000003e
+const TRAP_FLAG = 0x100
+const PAGE_SIZE = 4096
 /** With the terminator. */
 const TASK_COMM_LEN = 16
 
@@ -100,6 +102,9 @@ export class SystrapThread implements PlatformThread {
   /** Offset in the slot of the saved extended state, 0 if it is still in the CPU's registers. */
   #xstate = 0
   #restoreXstate = false
+  /** As far as they are known of a stopped thread, else -1. */
+  #fsBase = -1
+  #gsBase = -1
   #opCount = 0
   #bounceTop = 0
   #prefetched = 0
@@ -323,6 +328,35 @@ export class SystrapThread implements PlatformThread {
     return true
   }
 
+  /**
+   * Copies bytes of one page in (or, `writes`, out of) the guest's memory while the page has the protection `meanwhile`
+   * instead of `prot`, all in one exchange: the count of bytes, or -EFAULT.
+   */
+  moveUnprotected(
+    address: number,
+    bytes: Uint8Array,
+    writes: boolean,
+    meanwhile: number,
+    prot: number,
+  ): number {
+    const page = address - (address % PAGE_SIZE)
+    if (this.#bounceTop + bytes.length > BOUNCE_LIMIT) this.flush()
+    this.makeRoom(3)
+    const offset = this.#bounceTop
+    const start = this.platform.slots.bounce(this.slot) + offset
+    if (writes) this.platform.slots.bytes.set(bytes, start)
+    this.queue(OP_SYSCALL, NR.mprotect, page, PAGE_SIZE, meanwhile)
+    const copy = this.queue(writes ? OP_COPY_OUT : OP_COPY_IN, 0, address, offset, bytes.length)
+    this.queue(OP_SYSCALL, NR.mprotect, page, PAGE_SIZE, prot)
+    if (this.exchange() < 0) return -EFAULT
+    const result = this.result(copy)
+    if (writes) return result === 0 ? bytes.length : -EFAULT
+    if (result <= 0) return -EFAULT
+    const count = Math.min(result, bytes.length)
+    bytes.set(this.platform.slots.bytes.subarray(start, start + count))
+    return count
+  }
+
   /** Lays bytes out for an operation that is put off until the reply: their address in the process, 0 without room. */
   stage(bytes: Uint8Array): number {
     if (this.#bounceTop + bytes.length > BOUNCE_LIMIT) return 0
@@ -396,18 +430,32 @@ export class SystrapThread implements PlatformThread {
   }
 
   getFsBase(): number {
-    const slots = this.platform.slots
-    const n = this.queue(OP_GET_FS, 0)
-    return this.exchange() < 0 ? 0 : slots.get64(slots.at(this.slot, SLOT.ops + n * OP.size + OP.result))
+    if (this.#fsBase < 0) this.#readBases()
+    return this.#fsBase
   }
   setFsBase(address: number): void {
     this.queue(OP_SET_FS, 0, address)
+    this.#fsBase = address
+  }
+  /** Both at once: who asks for one asks for the other as a rule. */
+  #readBases(): void {
+    const fs = this.queue(OP_GET_FS, 0)
+    const gs = this.queue(OP_GET_GS, 0)
+    const alive = this.exchange() === 0
+    this.#fsBase = alive ? this.#wideResult(fs) : 0
+    this.#gsBase = alive ? this.#wideResult(gs) : 0
+  }
+  #wideResult(n: number): number {
+    return this.platform.slots.get64(this.platform.slots.at(this.slot, SLOT.ops + n * OP.size + OP.result))
   }
   getGsBase(): number {
-    if (this.#inSlot) return 0
     const slots = this.platform.slots
-    const n = this.queue(OP_GET_GS, 0)
-    return this.exchange() < 0 ? 0 : slots.get64(slots.at(this.slot, SLOT.ops + n * OP.size + OP.result))
+    if (this.#inSlot) {
+      const base = slots.get64(slots.at(this.slot, SLOT.gs))
+      return base === this.#stubGs ? 0 : base
+    }
+    if (this.#gsBase < 0) this.#readBases()
+    return this.#gsBase
   }
   /**
    * GS is the stub's, which finds the thread's slot by it, as long as a process does not set it. From then on its calls come
@@ -418,6 +466,7 @@ export class SystrapThread implements PlatformThread {
     this.space.patcher.withdraw()
     if (this.#inSlot) return -EAGAIN
     this.queue(OP_SET_GS, 0, address)
+    this.#gsBase = address
     return 0
   }
 
@@ -432,6 +481,27 @@ export class SystrapThread implements PlatformThread {
     if (this.operate(OP_SYSCALL, NR.clock_gettime, 3, address) < 0) return 0
     const at = this.platform.slots.at(this.slot, SLOT_BOUNCE + offset)
     return this.platform.slots.get64(at) * 1e9 + this.platform.slots.get64(at + 2)
+  }
+
+  /** The base by which the stub finds the slot. */
+  get #stubGs(): number {
+    return SLOTS + this.local * SLOT_SIZE
+  }
+
+  /**
+   * The trap flag. Behind a stop by a signal the host's kernel sets it with all other flags; a thread that leaves by the stub's
+   * exit is carried by iretq, as if it had a GS of its own, so that the first instruction to trap is the guest's.
+   */
+  setStepping(on: boolean): boolean {
+    const flags = this.regs.lo(REG_EFLAGS)
+    const wanted = on ? flags | TRAP_FLAG : flags & ~TRAP_FLAG
+    this.regs.set(REG_EFLAGS, wanted, 0)
+    const gs = this.platform.slots.at(this.slot, SLOT.gs)
+    const own = this.#stubGs
+    const base = this.platform.slots.get64(gs)
+    if (on && base === 0) this.platform.slots.put64(gs, own)
+    else if (!on && base === own) this.platform.slots.put64(gs, 0)
+    return wanted !== flags
   }
 
   // Going on.
@@ -467,6 +537,7 @@ export class SystrapThread implements PlatformThread {
       this.kicked = false
       this.platform.slots.u32[this.platform.slots.at(this.slot, SLOT.interrupt)] = 0
     }
+    this.#fsBase = this.#gsBase = -1
     this.#send(command)
     this.stopped = false
     if (this.space.active === this) this.space.active = undefined

@@ -146,6 +146,7 @@ const STATE_OFFSET = 448
 export function popSignalFrame(task: Task): Status {
   const { thread, signals, mm } = task
   const { regs } = thread
+  task.callNumber = -1
   // The handler's return took pretcode off the stack.
   const uc = regs.get(REG_RSP) - 8 + RT_SIGFRAME.uc
   // One read for all, if the extended state is where it was put.
@@ -168,7 +169,9 @@ export function popSignalFrame(task: Task): Status {
     const at = UCONTEXT.uc_mcontext + 8 * reg
     regs.set(reg, view.getInt32(at, true), view.getInt32(at + 4, true))
   }
-  regs.set(REG_EFLAGS, (eflags & ~EFLAGS_FIX) | (view.getInt32(UCONTEXT.eflags, true) & EFLAGS_FIX), 0)
+  const restored = view.getInt32(UCONTEXT.eflags, true) & EFLAGS_FIX
+  regs.set(REG_EFLAGS, (eflags & ~EFLAGS_FIX) | restored, 0)
+  if ((restored & EFLAGS_TF) !== 0) thread.setStepping?.(true)
 
   const fpstate = get64(view, UCONTEXT.fpstate)
   let state = bytes.subarray(STATE_OFFSET)

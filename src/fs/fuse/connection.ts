@@ -1,0 +1,360 @@
+/**
+ * FuseConnection: the line between a mount and its server.
+ *
+ *   mount(2)      makes it over an open /dev/fuse, and puts INIT first into the queue
+ *   INIT's answer says what both sides can do; until then nobody else is served
+ *   call          an operation's request goes into `#waiting`; the server reads it (`take`), and it is in `#sent` until
+ *                 the server has written the answer (`answer`)
+ *   abort         the file system is unmounted, or the last descriptor of the device closed: what waits ends with an
+ *                 error, and so does everything from then on
+ *
+ * Requests that nobody waits for (FORGET, RELEASE at the end of a File) go the same way without a log.
+ */
+import {
+  FUSE_ASYNC_READ,
+  FUSE_BATCH_FORGET,
+  FUSE_BIG_WRITES,
+  FUSE_DO_READDIRPLUS,
+  FUSE_DONT_MASK,
+  FUSE_FORGET,
+  FUSE_HAS_IOCTL_DIR,
+  FUSE_INIT,
+  FUSE_INTERRUPT,
+  FUSE_KERNEL_MINOR_VERSION,
+  FUSE_KERNEL_VERSION,
+  FUSE_MAX_PAGES,
+  FUSE_NO_OPEN_SUPPORT,
+  FUSE_NO_OPENDIR_SUPPORT,
+  FUSE_PARALLEL_DIROPS,
+  FUSE_READDIRPLUS_AUTO,
+} from '../../abi/constants.ts'
+import { ECONNABORTED, EIO, ENOTCONN } from '../../abi/errno.ts'
+import {
+  FUSE_BATCH_FORGET_IN,
+  FUSE_FORGET_IN,
+  FUSE_FORGET_ONE,
+  FUSE_INIT_IN,
+  FUSE_INIT_OUT,
+  FUSE_INTERRUPT_IN,
+} from '../../abi/layout.ts'
+import type { UserNamespace } from '../../base/credentials.ts'
+import { type OrErrno, PENDING } from '../../base/result.ts'
+import { WaitQueue } from '../../base/wait-queue.ts'
+import { fromKernelId } from '../../kernel/id-map.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import type { PidNamespace } from '../../kernel/pid.ts'
+import { RequestLog } from '../../kernel/request-log.ts'
+import type { Task } from '../../kernel/task.ts'
+import type { FuseDevice } from './device.ts'
+import type { FuseInode } from './inode.ts'
+import { type AnswerShape, FuseRequest, NO_ANSWER } from './request.ts'
+import type { FuseSuper } from './super.ts'
+import { Message, type U64, ZERO } from './wire.ts'
+
+const PAGE_SIZE = 4096
+/** Pages of one READ or WRITE: what all servers get, and what those that ask get at most. */
+const DEFAULT_PAGES = 32
+const MAX_PAGES = 256
+const READAHEAD = 128 * 1024
+/** The oldest protocol that is spoken: structs have had their size since then. */
+const MIN_MINOR = 12
+const OLD_INIT_SIZE = 24
+/** A FORGET goes before the next request when so many wait. */
+const MANY_FORGETS = 16
+const MAX_BATCH = 256
+
+const OFFERED =
+  FUSE_ASYNC_READ |
+  FUSE_BIG_WRITES |
+  FUSE_DO_READDIRPLUS |
+  FUSE_READDIRPLUS_AUTO |
+  FUSE_DONT_MASK |
+  FUSE_HAS_IOCTL_DIR |
+  FUSE_PARALLEL_DIROPS |
+  FUSE_MAX_PAGES |
+  FUSE_NO_OPEN_SUPPORT |
+  FUSE_NO_OPENDIR_SUPPORT
+
+interface Forget {
+  readonly node: U64
+  readonly count: number
+}
+
+export class FuseConnection {
+  readonly kernel: Kernel
+  /** Whose ids the messages carry. */
+  readonly userNs: UserNamespace
+  readonly #pidNs: PidNamespace
+  connected = true
+  /** While it is mounted. */
+  sb: FuseSuper | undefined = undefined
+  /** Open descriptions of /dev/fuse that serve it. */
+  readonly devices = new Set<FuseDevice>()
+  /** The server waits here for requests. */
+  readonly queue = new WaitQueue()
+  /** Every node that the server has told of and that is in use, by its id. */
+  readonly nodes = new Map<number, FuseInode>()
+  /** Operations that the server has said it does not have (ENOSYS): what they do then is theirs to know. */
+  readonly missing = new Set<number>()
+
+  maxWrite = PAGE_SIZE
+  maxPages = DEFAULT_PAGES
+  maxRead: number
+  /** Whether directories are read with what LOOKUP says of each entry: always, or where that seems to be wanted. */
+  readdirPlus = false
+  readdirPlusAuto = false
+  noOpen = false
+  noOpendir = false
+
+  readonly #waiting: FuseRequest[] = []
+  readonly #sent = new Map<number, FuseRequest>()
+  readonly #interrupts: FuseRequest[] = []
+  readonly #forgets: Forget[] = []
+  readonly #ready = new WaitQueue()
+  #initialized = false
+  #noInterrupt = false
+  #lastUnique = 0
+
+  constructor(kernel: Kernel, userNs: UserNamespace, pidNs: PidNamespace, maxRead: number) {
+    this.kernel = kernel
+    this.userNs = userNs
+    this.#pidNs = pidNs
+    this.maxRead = maxRead
+  }
+
+  /** The most that one READ asks for, and one WRITE brings. */
+  get readSize(): number {
+    return Math.min(this.maxRead, this.maxPages * PAGE_SIZE)
+  }
+  get writeSize(): number {
+    return Math.min(this.maxWrite, this.maxPages * PAGE_SIZE)
+  }
+
+  // The kernel's side.
+
+  /** The first message. */
+  begin(): void {
+    const message = new Message(FUSE_INIT_IN.size)
+      .u32(FUSE_INIT_IN.major, FUSE_KERNEL_VERSION)
+      .u32(FUSE_INIT_IN.minor, FUSE_KERNEL_MINOR_VERSION)
+      .u32(FUSE_INIT_IN.max_readahead, READAHEAD)
+      .u32(FUSE_INIT_IN.flags, OFFERED)
+    const shape: AnswerShape = {
+      min: OLD_INIT_SIZE,
+      max: FUSE_INIT_OUT.size,
+      take: (connection, reply) => connection.#negotiate(reply),
+    }
+    this.#queue(new FuseRequest(this, FUSE_INIT, ZERO, 0, shape, this.#newUnique(), message), ZERO, false)
+  }
+
+  /**
+   * Asks the server in the name of the task whose call is served: the answered request, a negative errno (the server's), or
+   * PENDING. `key` tells requests of one opcode and node apart; `make` is called for a new one only.
+   */
+  call(
+    opcode: number,
+    node: U64,
+    key: string | number,
+    shape: AnswerShape,
+    make: () => Message | number,
+  ): OrErrno<FuseRequest> {
+    const task = this.kernel.current
+    // What the runtime does from outside has nobody who could wait.
+    if (task === undefined || task.ended) return -EIO
+    task.requests ??= new RequestLog()
+    const log = task.requests
+    const earlier = log.find(
+      each => each instanceof FuseRequest && each.connection === this && each.asks(opcode, node, key),
+    ) as FuseRequest | undefined
+    if (earlier?.done) return earlier.error < 0 ? earlier.error : earlier
+    if (earlier !== undefined) {
+      log.waitFor(earlier)
+      return PENDING
+    }
+    if (!this.connected) return -ENOTCONN
+    if (!this.#initialized) {
+      log.waitFor(this.#ready)
+      return PENDING
+    }
+    const message = make()
+    if (typeof message === 'number') return message
+    const request = new FuseRequest(this, opcode, node, key, shape, this.#newUnique(), message)
+    log.add(request)
+    this.#queue(request, node, true)
+    return PENDING
+  }
+
+  /** A message whose answer nobody waits for. */
+  post(opcode: number, node: U64, message: Message): void {
+    if (!this.connected) return
+    this.#queue(new FuseRequest(this, opcode, node, 0, NO_ANSWER, this.#newUnique(), message), node, false)
+  }
+
+  /** The kernel no longer uses a node that it was told of `count` times. */
+  forget(node: U64, count: number): void {
+    if (!this.connected || count === 0) return
+    this.#forgets.push({ node, count })
+    this.queue.wake()
+  }
+
+  /** Who asked got a signal: the server is told, if it has begun. */
+  interrupt(request: FuseRequest): void {
+    if (this.#noInterrupt || request.device === undefined) return
+    this.#interrupts.push(request)
+    this.queue.wake()
+  }
+
+  /** Nobody waits for it any more: what the server has not seen, it need not do. */
+  abandon(request: FuseRequest): void {
+    const at = this.#waiting.indexOf(request)
+    if (at >= 0) this.#waiting.splice(at, 1)
+  }
+
+  /** No more requests, and an end of those there are. `died`: the server is gone, rather than the mount. */
+  abort(died: boolean): void {
+    if (!this.connected) return
+    this.connected = false
+    const open = [...this.#waiting, ...this.#sent.values()]
+    this.#waiting.length = this.#interrupts.length = this.#forgets.length = 0
+    this.#sent.clear()
+    const nothing = new DataView(new ArrayBuffer(0))
+    for (const request of open) request.complete(died ? -ECONNABORTED : -ENOTCONN, nothing)
+    this.#ready.wakeAll()
+    this.queue.wakeAll()
+  }
+
+  // The server's side.
+
+  /** Requests that are not answered yet. */
+  get open(): number {
+    return this.#waiting.length + this.#sent.size
+  }
+
+  get empty(): boolean {
+    return this.#waiting.length === 0 && this.#interrupts.length === 0 && this.#forgets.length === 0
+  }
+
+  /** What the server shall read next. */
+  next(): { bytes: Uint8Array; request?: FuseRequest } | undefined {
+    const interrupted = this.#interrupts[0]
+    if (interrupted !== undefined) {
+      const message = new Message(FUSE_INTERRUPT_IN.size).number(FUSE_INTERRUPT_IN.unique, interrupted.unique)
+      message.header(FUSE_INTERRUPT, interrupted.unique + 1, ZERO, 0, 0, 0)
+      return { bytes: message.bytes }
+    }
+    const request = this.#waiting[0]
+    if (this.#forgets.length > (request === undefined ? 0 : MANY_FORGETS))
+      return { bytes: this.#forgetMessage() }
+    return request === undefined ? undefined : { bytes: request.message!.bytes, request }
+  }
+
+  /** What `next` gave has been read. */
+  taken(device: FuseDevice, request: FuseRequest | undefined): void {
+    if (request === undefined) {
+      if (this.#interrupts.length > 0) this.#interrupts.shift()
+      else this.#forgets.splice(0, MAX_BATCH)
+      return
+    }
+    this.#waiting.shift()
+    request.message = undefined
+    request.device = device
+    this.#sent.set(request.unique, request)
+    if (request.interrupted) this.interrupt(request)
+  }
+
+  /** What `next` gave is too large for who read: it fails. */
+  refused(request: FuseRequest, error: number): void {
+    this.#waiting.shift()
+    request.complete(error, new DataView(new ArrayBuffer(0)))
+  }
+
+  sent(unique: number): FuseRequest | undefined {
+    return this.#sent.get(unique)
+  }
+  answered(request: FuseRequest): void {
+    this.#sent.delete(request.unique)
+    const at = this.#interrupts.indexOf(request)
+    if (at >= 0) this.#interrupts.splice(at, 1)
+  }
+  /** The server has no use for INTERRUPT. */
+  ignoreInterrupts(): void {
+    this.#noInterrupt = true
+  }
+
+  /** One of several devices is closed: what was read by it is lost. */
+  deviceGone(device: FuseDevice): void {
+    this.devices.delete(device)
+    if (this.devices.size === 0) {
+      this.abort(true)
+      return
+    }
+    for (const request of [...this.#sent.values()]) {
+      if (request.device !== device) continue
+      this.answered(request)
+      request.complete(-ECONNABORTED, new DataView(new ArrayBuffer(0)))
+    }
+  }
+
+  #negotiate(reply: DataView): [] {
+    const { major, minor, flags, max_write, max_pages } = FUSE_INIT_OUT
+    const version = reply.getUint32(major, true)
+    if (version !== FUSE_KERNEL_VERSION || reply.getUint32(minor, true) < MIN_MINOR) {
+      this.abort(true)
+      return []
+    }
+    const agreed = reply.getUint32(flags, true) & OFFERED
+    this.readdirPlus = (agreed & FUSE_DO_READDIRPLUS) !== 0
+    this.readdirPlusAuto = (agreed & FUSE_READDIRPLUS_AUTO) !== 0
+    this.noOpen = (agreed & FUSE_NO_OPEN_SUPPORT) !== 0
+    this.noOpendir = (agreed & FUSE_NO_OPENDIR_SUPPORT) !== 0
+    if ((agreed & FUSE_DONT_MASK) !== 0 && this.sb !== undefined) this.sb.appliesUmask = false
+    this.maxWrite = Math.max(PAGE_SIZE, reply.getUint32(max_write, true))
+    if (reply.byteLength >= FUSE_INIT_OUT.size) {
+      if ((agreed & FUSE_MAX_PAGES) !== 0) {
+        this.maxPages = Math.min(MAX_PAGES, Math.max(1, reply.getUint16(max_pages, true)))
+      }
+    }
+    this.#initialized = true
+    this.#ready.wakeAll()
+    return []
+  }
+
+  #queue(request: FuseRequest, node: U64, named: boolean): void {
+    const task = named ? this.kernel.current : undefined
+    const { userNs } = this
+    const uid = task === undefined ? 0 : fromKernelId(userNs.uidMap, task.cred.fsuid)
+    const gid = task === undefined ? 0 : fromKernelId(userNs.gidMap, task.cred.fsgid)
+    request.message!.header(request.opcode, request.unique, node, uid, gid, this.#pidOf(task))
+    this.#waiting.push(request)
+    this.queue.wake()
+  }
+
+  /** In the namespace of who mounted; 0 where it has no number there. */
+  #pidOf(task: Task | undefined): number {
+    return task?.pid.numbers[this.#pidNs.level] ?? 0
+  }
+
+  /** Even; INTERRUPT has the odd ones. */
+  #newUnique(): number {
+    this.#lastUnique += 2
+    return this.#lastUnique
+  }
+
+  #forgetMessage(): Uint8Array {
+    const some = this.#forgets.slice(0, MAX_BATCH)
+    if (some.length === 1) {
+      const message = new Message(FUSE_FORGET_IN.size).number(FUSE_FORGET_IN.nlookup, some[0].count)
+      message.header(FUSE_FORGET, this.#newUnique(), some[0].node, 0, 0, 0)
+      return message.bytes
+    }
+    const head = FUSE_BATCH_FORGET_IN.size
+    const message = new Message(head, some.length * FUSE_FORGET_ONE.size)
+    message.u32(FUSE_BATCH_FORGET_IN.count, some.length)
+    some.forEach(({ node, count }, i) => {
+      const at = head + i * FUSE_FORGET_ONE.size
+      message.u64(at + FUSE_FORGET_ONE.nodeid, node).number(at + FUSE_FORGET_ONE.nlookup, count)
+    })
+    message.header(FUSE_BATCH_FORGET, this.#newUnique(), ZERO, 0, 0, 0)
+    return message.bytes
+  }
+}

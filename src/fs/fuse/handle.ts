@@ -1,0 +1,48 @@
+/** FuseHandle: what the server knows an open file or directory by. The last user's `put` tells the server (RELEASE). */
+import { FUSE_RELEASE, FUSE_RELEASEDIR } from '../../abi/constants.ts'
+import { FUSE_OPEN_OUT, FUSE_RELEASE_IN } from '../../abi/layout.ts'
+import type { FuseConnection } from './connection.ts'
+import type { Held } from './request.ts'
+import { Message, readU64, type U64, ZERO } from './wire.ts'
+
+export class FuseHandle implements Held {
+  readonly #connection: FuseConnection
+  readonly #node: U64
+  readonly #isDir: boolean
+  readonly #openFlags: number
+  readonly fh: U64
+  /** FOPEN_*. */
+  readonly flags: number
+  /** Whether the server has given it: one that has no OPEN is told of no RELEASE. */
+  readonly #given: boolean
+  #users = 1
+
+  /** `reply` undefined: the server keeps nothing of open files. */
+  constructor(
+    connection: FuseConnection,
+    node: U64,
+    isDir: boolean,
+    openFlags: number,
+    reply: DataView | undefined,
+    at = 0,
+  ) {
+    this.#connection = connection
+    this.#node = node
+    this.#isDir = isDir
+    this.#openFlags = openFlags
+    this.#given = reply !== undefined
+    this.fh = reply === undefined ? ZERO : readU64(reply, at + FUSE_OPEN_OUT.fh)
+    this.flags = reply === undefined ? 0 : reply.getUint32(at + FUSE_OPEN_OUT.open_flags, true)
+  }
+
+  get(): void {
+    this.#users++
+  }
+  put(): void {
+    if (--this.#users > 0 || !this.#given) return
+    const message = new Message(FUSE_RELEASE_IN.size)
+      .u64(FUSE_RELEASE_IN.fh, this.fh)
+      .u32(FUSE_RELEASE_IN.flags, this.#openFlags)
+    this.#connection.post(this.#isDir ? FUSE_RELEASEDIR : FUSE_RELEASE, this.#node, message)
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * A request to a FUSE server.
+ *
+ * Made by an operation (FuseConnection.call), queued until the server reads it from the device, then known by its number
+ * until the answer is written. What an answer brings that the server counts (a node's lookup, an open file) is taken up
+ * when it arrives, whether anybody still waits or not: `held` keeps it until the call is over, and what nobody took by
+ * then is given back to the server.
+ */
+import { EIO } from '../../abi/errno.ts'
+import { WaitQueue } from '../../base/wait-queue.ts'
+import type { LoggedRequest } from '../../kernel/request-log.ts'
+import type { FuseConnection } from './connection.ts'
+import type { FuseDevice } from './device.ts'
+import type { Message, U64 } from './wire.ts'
+
+/** What an answer brought, held once for it. */
+export interface Held {
+  put(): void
+}
+
+/** How an answer looks: bytes at least, at most, and what it brings. */
+export interface AnswerShape {
+  readonly min: number
+  readonly max: number
+  /** Takes up what the server counts; a negative errno for an answer that makes no sense. */
+  readonly take?: (connection: FuseConnection, reply: DataView) => Held[] | number
+}
+
+export const NO_ANSWER: AnswerShape = { min: 0, max: 0 }
+
+const EMPTY = new DataView(new ArrayBuffer(0))
+
+export class FuseRequest implements LoggedRequest {
+  readonly connection: FuseConnection
+  readonly opcode: number
+  readonly node: U64
+  /** With opcode and node: what a later try of the call must want to find its answer here. */
+  readonly key: string | number
+  readonly shape: AnswerShape
+  readonly unique: number
+  /** Gone when it was read. */
+  message: Message | undefined
+  /** The device by which it was read. */
+  device: FuseDevice | undefined = undefined
+  readonly queue = new WaitQueue()
+  done = false
+  usedIn = 0
+  interrupted = false
+  /** 0 or a negative errno. */
+  error = 0
+  reply: DataView = EMPTY
+  held: Held[] = []
+  #ended = false
+
+  constructor(
+    connection: FuseConnection,
+    opcode: number,
+    node: U64,
+    key: string | number,
+    shape: AnswerShape,
+    unique: number,
+    message: Message,
+  ) {
+    this.connection = connection
+    this.opcode = opcode
+    this.node = node
+    this.key = key
+    this.shape = shape
+    this.unique = unique
+    this.message = message
+  }
+
+  asks(opcode: number, node: U64, key: string | number): boolean {
+    return this.opcode === opcode && this.node.lo === node.lo && this.node.hi === node.hi && this.key === key
+  }
+
+  /** The answer is there. Whether it was one that makes sense. */
+  complete(error: number, reply: DataView): boolean {
+    let sensible = true
+    const { min, max, take } = this.shape
+    if (error === 0 && (reply.byteLength < min || reply.byteLength > max)) sensible = false
+    if (error === 0 && sensible && take !== undefined) {
+      const taken = take(this.connection, reply)
+      if (typeof taken === 'number') error = taken
+      else this.held = taken
+    }
+    this.error = sensible ? error : -EIO
+    this.reply = reply
+    this.done = true
+    this.message = undefined
+    if (this.#ended) this.#giveBack()
+    this.queue.wakeAll()
+    return sensible
+  }
+
+  interrupt(): void {
+    if (this.interrupted || this.done) return
+    this.interrupted = true
+    this.connection.interrupt(this)
+  }
+
+  end(): void {
+    this.#ended = true
+    if (this.done) this.#giveBack()
+    else this.connection.abandon(this)
+  }
+
+  #giveBack(): void {
+    for (const each of this.held) each.put()
+    this.held = []
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * IoUringFile: an io_uring(7) instance (io_ring_ctx): its rings, what is registered with it, and its requests.
+ *
+ * Made by io_uring_setup(2); lives as long as a descriptor, a mapping of its memory or a task that has it registered.
+ * Then its requests are cancelled, and what it holds is given back. Requests are submitted by any task that has the
+ * file, and are that task's (see request.ts).
+ *
+ * Completions that find the ring full wait in `#overflow`, as many as are sane; the guest is told by a flag, and makes
+ * room before it waits the next time.
+ */
+import {
+  IORING_CQ_EVENTFD_DISABLED,
+  IORING_OFF_MMAP_MASK,
+  IORING_OFF_PBUF_RING,
+  IORING_OFF_PBUF_SHIFT,
+  IORING_SQ_CQ_OVERFLOW,
+  O_RDWR,
+  POLLIN,
+  POLLOUT,
+  POLLRDNORM,
+  POLLWRNORM,
+} from '../../abi/constants.ts'
+import { EINVAL } from '../../abi/errno.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import { WaitQueue } from '../../base/wait-queue.ts'
+import type { Task } from '../../kernel/task.ts'
+import { File, type MapSource } from '../../vfs/file.ts'
+import { filePut } from '../../vfs/file-ref.ts'
+import type { Path } from '../../vfs/path.ts'
+import type { EventFdFile } from '../eventfd/eventfd.ts'
+import type { BufferGroup } from './buffer-group.ts'
+import type { UringRequest } from './request.ts'
+import { RequestTable } from './request-table.ts'
+import type { Rings } from './rings.ts'
+
+/** More completions than this that nobody takes are only counted. */
+const MAX_OVERFLOW = 65536
+
+/** A piece of guest memory. */
+export interface GuestBuffer {
+  readonly address: number
+  readonly length: number
+}
+
+/** What IORING_REGISTER_RESTRICTIONS lets pass. */
+export interface Restrictions {
+  readonly operations: ReadonlySet<number>
+  readonly registrations: ReadonlySet<number>
+  readonly allowedFlags: number
+  readonly requiredFlags: number
+}
+
+interface Completion {
+  readonly userLo: number
+  readonly userHi: number
+  readonly result: number
+  readonly flags: number
+}
+
+/** What an entry of a table of resources goes with: a completion when it is free, if it has a tag. */
+export interface Tagged<T> {
+  readonly value: T
+  readonly tagLo: number
+  readonly tagHi: number
+}
+
+export class IoUringFile extends File {
+  readonly rings: Rings
+  readonly setupFlags: number
+  /** IORING_SETUP_SINGLE_ISSUER: who may submit, once it is known. */
+  submitter: Task | undefined = undefined
+  /** IORING_SETUP_R_DISABLED and not yet enabled. */
+  disabled: boolean
+  restrictions: Restrictions | undefined = undefined
+
+  // Registered.
+  /** Fixed files; undefined when no table is registered. */
+  files: (Tagged<File> | undefined)[] | undefined = undefined
+  /** Where a free place of the table is looked for: IORING_REGISTER_FILE_ALLOC_RANGE. */
+  fileRange = { from: 0, to: 0 }
+  buffers: (Tagged<GuestBuffer> | undefined)[] | undefined = undefined
+  readonly bufferGroups = new Map<number, BufferGroup>()
+  readonly personalities = new Map<number, Credentials>()
+  nextPersonality = 1
+  /** IORING_REGISTER_IOWQ_MAX_WORKERS: the limits of workers that there are not. */
+  workers: readonly number[] = [16, 4096]
+  eventFd: EventFdFile | undefined = undefined
+
+  /** Started and not over. */
+  readonly requests = new RequestTable()
+  /** Heads of chains that must not start yet, in order: IOSQE_IO_DRAIN. */
+  readonly deferred: UringRequest[] = []
+  /** A chain with IOSQE_IO_DRAIN runs. */
+  draining = false
+  startsDeferred = false
+  /** Some request posted no completion, so that none can be counted: IOSQE_IO_DRAIN is refused from then on. */
+  drainDisabled = false
+  /** Timeouts that count completions: what the count must reach. */
+  readonly counting = new Map<UringRequest, number>()
+  /** Completions so far, those of timeouts not counted. */
+  completions = 0
+  /** And those. */
+  timeouts = 0
+  /** The last reference is gone. */
+  closed = false
+
+  readonly #queue = new WaitQueue()
+  #overflow: Completion[] = []
+  #lost = 0
+
+  constructor(path: Path, cred: Credentials, rings: Rings, setupFlags: number, disabled: boolean) {
+    super(path, O_RDWR, cred)
+    this.rings = rings
+    this.setupFlags = setupFlags
+    this.disabled = disabled
+  }
+
+  override get waitQueue(): WaitQueue {
+    return this.#queue
+  }
+
+  override poll(): number {
+    let events = 0
+    if (!this.rings.submissionFull) events |= POLLOUT | POLLWRNORM
+    if (this.rings.completed > 0 || this.#overflow.length > 0) events |= POLLIN | POLLRDNORM
+    return events
+  }
+
+  override get passable(): boolean {
+    return false
+  }
+
+  /** Seeking is no error. */
+  override seek(): number {
+    return 0
+  }
+
+  override mapping(offset: number): MapSource | number {
+    const base = offset - (offset % (IORING_OFF_MMAP_MASK & -IORING_OFF_MMAP_MASK))
+    if (base >= IORING_OFF_PBUF_RING) {
+      const group = this.bufferGroups.get(
+        Math.floor((offset - IORING_OFF_PBUF_RING) / 2 ** IORING_OFF_PBUF_SHIFT),
+      )
+      const pages = group?.pages
+      if (pages === undefined) return -EINVAL
+      return { hostFd: pages.hostFd, offset: -offset }
+    }
+    const start = this.rings.region(base)
+    return start < 0 ? start : { hostFd: this.rings.pages.hostFd, offset: start - offset }
+  }
+
+  override fdinfo(): string {
+    const { sqEntries, cqEntries } = this.rings.sizes
+    let text = `SqMask:\t0x${(sqEntries - 1).toString(16)}\nCqMask:\t0x${(cqEntries - 1).toString(16)}\n`
+    text += `UserFiles:\t${this.files?.length ?? 0}\nUserBufs:\t${this.buffers?.length ?? 0}\n`
+    return `${text}PollList:\nCqOverflowList:\n`
+  }
+
+  // Completions.
+
+  /** Posts a completion, in order; wakes who waits. `counts`: it is not a timeout's. */
+  post(userLo: number, userHi: number, result: number, flags: number, counts = true): void {
+    if (this.closed) return
+    if (this.#overflow.length > 0 || !this.rings.complete(userLo, userHi, result, flags)) {
+      this.rings.setFlag(IORING_SQ_CQ_OVERFLOW, true)
+      if (this.#overflow.length < MAX_OVERFLOW) this.#overflow.push({ userLo, userHi, result, flags })
+      else this.rings.countLost(++this.#lost)
+    }
+    if (counts) this.completions = (this.completions + 1) >>> 0
+    else this.timeouts++
+    this.#queue.wake(POLLIN | POLLRDNORM)
+    if (this.eventFd !== undefined && (this.rings.completionFlags & IORING_CQ_EVENTFD_DISABLED) === 0) {
+      this.eventFd.signal()
+    }
+    for (const [timeout, target] of this.counting) {
+      if (((this.completions - target) | 0) >= 0 && timeout.cancelSoon(0)) this.counting.delete(timeout)
+    }
+  }
+
+  /** Puts what did not fit into the ring, as far as there is room now. */
+  flushOverflow(): void {
+    if (this.#overflow.length === 0) return
+    let done = 0
+    for (const { userLo, userHi, result, flags } of this.#overflow) {
+      if (!this.rings.complete(userLo, userHi, result, flags)) break
+      done++
+    }
+    this.#overflow = this.#overflow.slice(done)
+    if (this.#overflow.length === 0) this.rings.setFlag(IORING_SQ_CQ_OVERFLOW, false)
+  }
+  /** The next completion would find no room: a multishot request ends then. */
+  get full(): boolean {
+    return this.#overflow.length > 0 || this.rings.completionFull
+  }
+
+  // Resources.
+
+  /** What a place in a table held goes; its tag, if it has one, is told. */
+  retire(entry: Tagged<unknown> | undefined): void {
+    if (entry === undefined) return
+    if (entry.value instanceof File) filePut(entry.value)
+    if (entry.tagLo !== 0 || entry.tagHi !== 0) this.post(entry.tagLo, entry.tagHi, 0, 0)
+  }
+
+  override release(): void {
+    this.closed = true
+    for (const request of [...this.deferred]) request.endUnstarted()
+    for (const request of [...this.requests]) request.abandon()
+    for (const file of this.files ?? []) this.retire(file)
+    this.files = undefined
+    for (const group of this.bufferGroups.values()) group.release()
+    if (this.eventFd !== undefined) filePut(this.eventFd)
+    this.eventFd = undefined
+    this.rings.pages.release()
+  }
+}

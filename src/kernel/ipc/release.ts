@@ -1,0 +1,19 @@
+/** The end of an IPC namespace: what nobody can reach any more is given back. */
+import type { Kernel } from '../kernel.ts'
+import type { IpcNamespace } from '../namespaces.ts'
+
+/** A task or a descriptor has let go of the namespace, maybe as the last one. */
+export function releaseIpc(kernel: Kernel, ns: IpcNamespace): void {
+  if (ns.shm.size === 0 || isHeld(kernel, ns)) return
+  for (const segment of ns.shm.objects()) ns.shm.destroy(segment)
+}
+
+/** By a task, a descriptor or a mount of it. */
+function isHeld(kernel: Kernel, ns: IpcNamespace): boolean {
+  if (ns === kernel.ipc || ns.holders > 0) return true
+  for (const task of kernel.tasks()) if (task.ns.ipc === ns) return true
+  for (const { root } of kernel.vfs.mounts) {
+    if ((root.inode as { readonly ns?: unknown } | undefined)?.ns === ns) return true
+  }
+  return false
+}

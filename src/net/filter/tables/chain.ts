@@ -1,0 +1,161 @@
+/**
+ * Chain: rules in their order; Rule: expressions in theirs. A base chain sees the packets of a hook point, after those of
+ * lower priority; others are jumped to.
+ *
+ * BaseChain registers with the stack's hooks, or with NAT, when its table has it and is not dormant.
+ */
+import {
+  NF_ACCEPT,
+  NF_INET_FORWARD,
+  NF_INET_LOCAL_OUT,
+  NFPROTO_INET,
+  NFPROTO_IPV4,
+  NFPROTO_IPV6,
+} from '../../../abi/constants.ts'
+import type { NetfilterHook } from '../../ip/hooks.ts'
+import type { IpStack } from '../../ip-stack.ts'
+import type { NetDevice } from '../../link/device.ts'
+import type { Packet } from '../../packet.ts'
+import { Evaluation } from './evaluation.ts'
+import type { Expression } from './expression.ts'
+import type { Table } from './ruleset.ts'
+
+export type ChainType = 'filter' | 'nat' | 'route'
+
+export class Chain {
+  readonly table: Table
+  name: string
+  readonly handle: number
+  readonly rules: Rule[] = []
+  /** NFT_CHAIN_* */
+  readonly flags: number
+  readonly userData: Uint8Array | undefined
+  readonly base: BaseChain | undefined
+  /** How many rules and elements jump here. */
+  references = 0
+
+  constructor(
+    table: Table,
+    name: string,
+    flags: number,
+    userData: Uint8Array | undefined,
+    base: BaseChain | undefined,
+  ) {
+    this.table = table
+    this.name = name
+    this.flags = flags
+    this.userData = userData
+    this.base = base
+    this.handle = table.nextHandle()
+    if (base !== undefined) base.chain = this
+  }
+  /** As NFTA_CHAIN_USE counts. */
+  get use(): number {
+    return this.rules.length + this.references
+  }
+  ruleByHandle(handle: number): Rule | undefined {
+    return this.rules.find(rule => rule.handle === handle)
+  }
+}
+
+export class Rule {
+  readonly chain: Chain
+  readonly handle: number
+  readonly expressions: readonly Expression[]
+  readonly userData: Uint8Array | undefined
+  /** Number of the message that made it, in a batch that is not over. */
+  message = -1
+
+  constructor(
+    chain: Chain,
+    handle: number,
+    expressions: readonly Expression[],
+    userData: Uint8Array | undefined,
+  ) {
+    this.chain = chain
+    this.handle = handle
+    this.expressions = expressions
+    this.userData = userData
+  }
+
+  /** It is in its chain from now on, or no more: what its expressions use is in use. */
+  attach(): void {
+    for (const expression of this.expressions) expression.attach?.()
+  }
+  detach(): void {
+    for (const expression of this.expressions) expression.detach?.()
+  }
+}
+
+export class BaseChain {
+  chain!: Chain
+  readonly type: ChainType
+  readonly point: number
+  readonly priority: number
+  /** NF_ACCEPT or NF_DROP. */
+  policy = NF_ACCEPT
+  /** Of packets that the policy decided on: absent where nobody has asked for them. */
+  counters: { packets: number; bytes: number } | undefined = undefined
+  readonly #hooks: { readonly isV4: boolean; readonly hook: NetfilterHook }[] = []
+
+  constructor(type: ChainType, point: number, priority: number) {
+    this.type = type
+    this.point = point
+    this.priority = priority
+  }
+
+  register(): void {
+    if (this.#hooks.length > 0) return
+    const { family, netfilter } = this.chain.table
+    for (const isV4 of [true, false]) {
+      if (family !== NFPROTO_INET && family !== (isV4 ? NFPROTO_IPV4 : NFPROTO_IPV6)) continue
+      const hook = new ChainHook(this, isV4)
+      this.#hooks.push({ isV4, hook })
+      if (this.type === 'nat') netfilter.nat.add(isV4, this.point, hook)
+      else netfilter.stack.hooks.add(isV4, this.point, hook)
+    }
+  }
+  unregister(): void {
+    const { netfilter } = this.chain.table
+    for (const { isV4, hook } of this.#hooks) {
+      if (this.type === 'nat') netfilter.nat.remove(isV4, this.point, hook)
+      else netfilter.stack.hooks.remove(isV4, this.point, hook)
+    }
+    this.#hooks.length = 0
+  }
+}
+
+class ChainHook implements NetfilterHook {
+  readonly priority: number
+  readonly #base: BaseChain
+  readonly #isV4: boolean
+
+  constructor(base: BaseChain, isV4: boolean) {
+    this.priority = base.priority
+    this.#base = base
+    this.#isV4 = isV4
+  }
+
+  filter(
+    stack: IpStack,
+    point: number,
+    packet: Packet,
+    input: NetDevice | undefined,
+    output: NetDevice | undefined,
+  ): number {
+    const { evaluations } = this.#base.chain.table.ruleset
+    const run = evaluations.pop() ?? new Evaluation()
+    run.begin(stack, this.#isV4, point, packet, input, output)
+    const verdict = run.run(this.#base)
+    run.end()
+    evaluations.push(run)
+    return verdict
+  }
+}
+
+/** Which points a type of chain can be at. */
+export function isPointOf(type: ChainType, point: number): boolean {
+  // NAT decides everywhere but in between; routes are made only for what is sent from here.
+  if (type === 'nat') return point !== NF_INET_FORWARD
+  return type === 'filter' || point === NF_INET_LOCAL_OUT
+}

@@ -1,0 +1,64 @@
+/**
+ * Extension: a match or a target of x_tables, which iptables still gives rules made of: a name, a revision, and a C struct.
+ * Expressions `match` and `target` (expressions/) carry them.
+ */
+import { NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_UNSPEC } from '../../../../abi/constants.ts'
+import { ENOENT } from '../../../../abi/errno.ts'
+import type { OrErrno } from '../../../../base/result.ts'
+import type { Netfilter } from '../../netfilter.ts'
+import type { ChainType } from '../chain.ts'
+import type { Evaluation } from '../evaluation.ts'
+import type { ExpressionContext } from '../expression.ts'
+
+/** XT_ALIGN */
+const ALIGNMENT = 8
+
+export interface Extension<T> {
+  readonly name: string
+  readonly revision: number
+  /** NFPROTO_IPV4, NFPROTO_IPV6, or NFPROTO_UNSPEC: either. */
+  readonly family: number
+  readonly size: number
+  /** How much of the struct is the user's; what is behind it is the kernel's own. */
+  readonly userSize?: number
+  /** The only protocol that rules with it may be for. */
+  readonly protocol?: number
+  /** The only points, and the only type of chain. */
+  readonly points?: readonly number[]
+  readonly chainType?: ChainType
+  readonly usesConntrack?: boolean
+  parse(info: DataView, context: ExpressionContext): OrErrno<T>
+}
+
+export interface Match {
+  matches(run: Evaluation): boolean
+}
+
+export interface Target {
+  /** NFT_CONTINUE, or NF_*. */
+  apply(run: Evaluation, netfilter: Netfilter): number
+}
+
+export function alignedSize(size: number): number {
+  return (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1)
+}
+
+/** The extension of this name and revision for the family; -ENOENT. */
+export function findExtension<T>(
+  extensions: readonly Extension<T>[],
+  family: number,
+  name: string,
+  revision: number,
+): OrErrno<Extension<T>> {
+  return (
+    extensions.find(
+      other => other.name === name && other.revision === revision && suits(other.family, family),
+    ) ?? -ENOENT
+  )
+}
+
+function suits(extension: number, family: number): boolean {
+  if (extension === NFPROTO_UNSPEC || extension === family) return true
+  // A chain of both families takes either's; it sees only its own packets.
+  return family !== NFPROTO_IPV4 && family !== NFPROTO_IPV6
+}

@@ -1,0 +1,114 @@
+/**
+ * Evaluation: one packet's way through the rules of a base chain: registers, the verdict, and where to go on after a jump.
+ * Expressions read and write it. The ruleset keeps those that are not in
+ * use: while one runs, a rule may send a packet that runs through rules itself.
+ */
+import {
+  NF_ACCEPT,
+  NF_DROP,
+  NFT_BREAK,
+  NFT_CONTINUE,
+  NFT_GOTO,
+  NFT_JUMP,
+  NFT_RETURN,
+} from '../../../abi/constants.ts'
+import type { IpStack } from '../../ip-stack.ts'
+import type { NetDevice } from '../../link/device.ts'
+import type { Packet } from '../../packet.ts'
+import type { BaseChain, Chain, Rule } from './chain.ts'
+import { REGISTERS_SIZE } from './registers.ts'
+
+/** NFT_JUMP_STACK_SIZE: deeper jumps are refused when rules are made. */
+export const MAX_JUMPS = 16
+/** Rules that one packet may go through: jumps of jumps could else keep the kernel busy for ever. */
+const MAX_RULES = 1 << 20
+
+export class Evaluation {
+  readonly bytes = new Uint8Array(REGISTERS_SIZE)
+  readonly view = new DataView(this.bytes.buffer)
+  /** NFT_CONTINUE, NFT_BREAK…, or NF_*. */
+  verdict = NFT_CONTINUE
+  /** Of NFT_JUMP and NFT_GOTO. */
+  target: Chain | undefined = undefined
+  stack!: IpStack
+  isV4 = true
+  point = 0
+  packet!: Packet
+  input: NetDevice | undefined = undefined
+  output: NetDevice | undefined = undefined
+  base!: BaseChain
+  readonly #returnRules: (readonly Rule[])[] = []
+  readonly #returnIndices: number[] = []
+
+  /** Nothing that it has seen is to be kept alive. */
+  end(): void {
+    this.target = this.input = this.output = undefined
+    this.#returnRules.length = this.#returnIndices.length = 0
+  }
+
+  begin(
+    stack: IpStack,
+    isV4: boolean,
+    point: number,
+    packet: Packet,
+    input: NetDevice | undefined,
+    output: NetDevice | undefined,
+  ): void {
+    this.stack = stack
+    this.isV4 = isV4
+    this.point = point
+    this.packet = packet
+    this.input = input
+    this.output = output
+  }
+
+  /** NF_* */
+  run(base: BaseChain): number {
+    this.base = base
+    let { rules }: { rules: readonly Rule[] } = base.chain
+    let at = 0
+    let left = MAX_RULES
+    for (;;) {
+      if (at >= rules.length) {
+        const back = this.#returnRules.pop()
+        if (back === undefined) return this.#policy(base)
+        rules = back
+        at = this.#returnIndices.pop()!
+        continue
+      }
+      if (--left === 0) return NF_DROP
+      this.#rule(rules[at++])
+      const { verdict } = this
+      if (verdict === NFT_CONTINUE || verdict === NFT_BREAK) continue
+      if (verdict >= 0) return verdict
+      if (verdict === NFT_RETURN) {
+        at = rules.length
+        continue
+      }
+      if (verdict !== NFT_JUMP && verdict !== NFT_GOTO) return NF_DROP
+      if (verdict === NFT_JUMP) {
+        if (this.#returnRules.length >= MAX_JUMPS) return NF_DROP
+        this.#returnRules.push(rules)
+        this.#returnIndices.push(at)
+      }
+      rules = this.target!.rules
+      at = 0
+    }
+  }
+
+  #rule(rule: Rule): void {
+    this.verdict = NFT_CONTINUE
+    for (const expression of rule.expressions) {
+      expression.evaluate(this)
+      if (this.verdict !== NFT_CONTINUE) return
+    }
+  }
+
+  #policy({ policy, counters }: BaseChain): number {
+    if (counters !== undefined) {
+      counters.packets++
+      counters.bytes += this.packet.end - this.packet.network
+    }
+    return policy === NF_ACCEPT ? NF_ACCEPT : NF_DROP
+  }
+}

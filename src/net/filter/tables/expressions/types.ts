@@ -1,0 +1,34 @@
+/** The types of expressions, by name. */
+import type { ExpressionType } from '../expression.ts'
+import { bitwise } from './bitwise.ts'
+import { byteorder } from './byteorder.ts'
+import { cmp, range } from './compare.ts'
+import { counter } from './counter.ts'
+import { ct, notrack } from './ct.ts'
+import { dynset } from './dynset.ts'
+import { fib } from './fib.ts'
+import { immediate } from './immediate.ts'
+import { limit } from './limit.ts'
+import { log } from './log.ts'
+import { lookup } from './lookup.ts'
+import { match } from './match.ts'
+import { meta } from './meta.ts'
+import { masq, nat, redir } from './nat.ts'
+import { numgen } from './numgen.ts'
+import { payload } from './payload.ts'
+import { reject } from './reject.ts'
+import { target } from './target.ts'
+
+const TYPES: readonly ExpressionType[] = [
+  ...[immediate, lookup, payload, meta, ct, fib, numgen],
+  ...[cmp, range, bitwise, byteorder],
+  ...[counter, limit, log, dynset],
+  ...[nat, masq, redir, reject, notrack],
+  ...[match, target],
+]
+
+export function expressionTypes(): ReadonlyMap<string, ExpressionType> {
+  return BY_NAME
+}
+
+const BY_NAME: ReadonlyMap<string, ExpressionType> = new Map(TYPES.map(type => [type.name, type]))

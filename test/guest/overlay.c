@@ -1,0 +1,258 @@
+/* overlay: a writable directory over others. */
+#include "observe.h"
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+static void put(const char *path, const char *text)
+{
+	int fd = MUST(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+
+	MUST(write(fd, text, strlen(text)));
+	close(fd);
+}
+
+static void show(const char *path)
+{
+	char text[64] = "";
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0) {
+		say("%s: %s\n", path, error_name(errno));
+		return;
+	}
+	if (read(fd, text, sizeof text - 1) < 0)
+		say("%s: %s\n", path, error_name(errno));
+	else
+		say("%s: %s\n", path, text);
+	close(fd);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names and what they are, in order. */
+static void list(const char *path)
+{
+	char *names[64];
+	int n = 0;
+	struct dirent *entry;
+	DIR *dir = opendir(path);
+
+	say("%s:", path);
+	while (dir && (entry = readdir(dir)))
+		names[n++] = strdup(entry->d_name);
+	qsort(names, n, sizeof *names, by_name);
+	for (int i = 0; i < n; i++) {
+		char full[256];
+		struct stat st;
+
+		snprintf(full, sizeof full, "%s/%s", path, names[i]);
+		if (lstat(full, &st) < 0)
+			say(" %s?", names[i]);
+		else if (S_ISCHR(st.st_mode) && st.st_rdev == 0)
+			say(" %s(whiteout)", names[i]);
+		else
+			say(" %s%s", names[i], S_ISDIR(st.st_mode) ? "/" : "");
+	}
+	say("\n");
+	if (dir)
+		closedir(dir);
+}
+
+/* As need_root, where the host's kernel has it loaded. */
+static void need_overlay(void)
+{
+	char line[64];
+	FILE *types = fopen("/proc/filesystems", "r");
+	bool there = false;
+
+	need_root();
+	while (fgets(line, sizeof line, types))
+		there |= strcmp(line, "nodev\toverlay\n") == 0;
+	fclose(types);
+	if (!there) {
+		say("needs overlay\n");
+		_exit(0);
+	}
+}
+
+/* Directories l1, l2, u, w on a tmpfs of their own, and m to mount on. */
+static void prepare(void)
+{
+	need_overlay();
+	MUST(unshare(CLONE_NEWNS));
+	MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	MUST(mkdir("t", 0755));
+	MUST(mount("t", "t", "tmpfs", 0, NULL));
+	MUST(chdir("t"));
+	const char *dirs[] = { "l1", "l2", "u", "w", "m", "l1/d", "l2/d", "l2/e" };
+	for (unsigned i = 0; i < LENGTH(dirs); i++)
+		MUST(mkdir(dirs[i], 0755));
+	put("l1/a", "a of l1");
+	put("l2/a", "a of l2");
+	put("l2/b", "b of l2");
+	put("l1/d/x", "x of l1");
+	put("l2/d/y", "y of l2");
+	put("l2/e/z", "z of l2");
+}
+
+static void start(void)
+{
+	prepare();
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w"));
+}
+
+SECTION("overlay: options")
+{
+	prepare();
+	ERR(mount("o", "m", "overlay", 0, NULL));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1,upperdir=u"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=none:l1"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1/a:l1"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1,upperdir=u,workdir=u"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1,upperdir=u,workdir=w,what=1"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1,upperdir=l1,workdir=w"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1:l2"));
+	ERR(open("m/new", O_WRONLY | O_CREAT, 0644));
+	list("m");
+	ERR(umount("m"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w,index=off,xino=off"));
+	FILE *mounts = fopen("/proc/self/mounts", "r");
+	char line[1024];
+	while (fgets(line, sizeof line, mounts)) {
+		char *options = strstr(line, "lowerdir");
+		if (strstr(line, " overlay ") && strncmp(line, "o ", 2) == 0)
+			say("%.*s\n", (int)(strstr(options, "workdir=w") - options), options);
+	}
+	fclose(mounts);
+	ERR(umount("m"));
+}
+
+SECTION("overlay: layers merge")
+{
+	struct stat st;
+
+	start();
+	list("m");
+	list("m/d");
+	show("m/a");
+	show("m/b");
+	show("m/d/x");
+	show("m/d/y");
+	put("m/b", "changed");
+	show("m/b");
+	show("l2/b");
+	list("u");
+	MUST(chmod("m/d/y", 0600));
+	MUST(stat("l2/d/y", &st));
+	HEX(st.st_mode);
+	MUST(stat("m/d/y", &st));
+	HEX(st.st_mode);
+	list("u/d");
+	show("u/d/y");
+	ERR(umount("m"));
+}
+
+SECTION("overlay: what is removed is whited out")
+{
+	start();
+	ERR(unlink("m/a"));
+	show("m/a");
+	list("m");
+	list("u");
+	ERR(unlink("m/d/x"));
+	ERR(rmdir("m/d"));
+	ERR(unlink("m/d/y"));
+	ERR(rmdir("m/d"));
+	list("m");
+	list("u");
+	put("m/a", "new");
+	show("m/a");
+	list("u");
+	ERR(mkdir("m/d", 0755));
+	list("m/d");
+	char value[8] = "";
+	RET(getxattr("u/d", "trusted.overlay.opaque", value, sizeof value));
+	TEXT(value);
+	ERR(umount("m"));
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w"));
+	list("m");
+	list("m/d");
+	show("m/a");
+	ERR(umount("m"));
+}
+
+SECTION("overlay: whiteouts and opaque directories of lower layers")
+{
+	prepare();
+	MUST(mknod("l1/b", S_IFCHR, makedev(0, 0)));
+	MUST(setxattr("l1/d", "trusted.overlay.opaque", "y", 1, 0));
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=l1:l2"));
+	list("m");
+	list("m/d");
+	show("m/b");
+	show("m/d/y");
+	ERR(umount("m"));
+}
+
+SECTION("overlay: renames")
+{
+	start();
+	ERR(rename("m/a", "m/c"));
+	list("m");
+	list("u");
+	show("m/c");
+	ERR(rename("m/e", "m/f"));
+	ERR(rename("m/b", "m/d/b"));
+	list("m/d");
+	ERR(mkdir("m/n", 0755));
+	ERR(rename("m/n", "m/o"));
+	ERR(rename("m/c", "m/d/x"));
+	show("m/d/x");
+	ERR(unlink("m/e/z"));
+	ERR(rename("m/o", "m/e"));
+	list("m/e");
+	list("m");
+	ERR(syscall(SYS_renameat2, AT_FDCWD, "m/d/x", AT_FDCWD, "m/d/b", RENAME_EXCHANGE));
+	show("m/d/x");
+	ERR(umount("m"));
+}
+
+SECTION("overlay: links")
+{
+	struct stat st;
+
+	start();
+	ERR(link("m/b", "m/l"));
+	put("m/l", "both");
+	show("m/b");
+	MUST(stat("m/l", &st));
+	SHOW(st.st_nlink);
+	ERR(symlink("b", "m/s"));
+	show("m/s");
+	ERR(umount("m"));
+	show("u/l");
+}
+
+SECTION("overlay: the upper directory shows what was made, whoever looked before")
+{
+	struct stat st;
+
+	start();
+	ERR(stat("u/new", &st));
+	put("m/new", "text");
+	show("u/new");
+	ERR(rename("m/new", "m/other"));
+	ERR(stat("u/new", &st));
+	show("u/other");
+	ERR(unlink("m/other"));
+	ERR(stat("u/other", &st));
+	ERR(stat("u/b", &st));
+	put("m/b", "copied");
+	show("u/b");
+	ERR(umount("m"));
+}
