@@ -54,9 +54,12 @@ export function networkOptions(
   const resolver = hasStack ? callersResolver() : NO_RESOLVER
   return {
     network,
-    files: isUser
-      ? [{ path: '/etc/resolv.conf', text: resolverConfigText(resolver, USER_V4.resolver.toString()) }]
-      : [],
+    files: [
+      ...(hasStack ? [{ path: '/etc/hosts', text: hostsText() }] : []),
+      ...(isUser
+        ? [{ path: '/etc/resolv.conf', text: resolverConfigText(resolver, USER_V4.resolver.toString()) }]
+        : []),
+    ],
     flowRules: words.inOrder('allow', 'deny').map(({ name, value }) => parseFlowRule(name, value)),
     resolvers: isUser
       ? [USER_V4, USER_V6].map(({ resolver: address }) => address.toString())
@@ -101,6 +104,17 @@ function callersResolver(): ResolverConfig {
   } catch {
     return { servers: ['127.0.0.1'], names: [] }
   }
+}
+
+/** The caller's hosts(5), and the sandbox's own name, which else every look-up would ask a name server for. */
+function hostsText(): string {
+  let text = '127.0.0.1\tlocalhost\n'
+  try {
+    text = readFileSync('/etc/hosts', 'latin1').replace(/\n?$/, '\n')
+  } catch {
+    // A machine without the file.
+  }
+  return `${text}127.0.1.1\tcaisson\n`
 }
 
 function parseNetwork(kind: string): Kind {

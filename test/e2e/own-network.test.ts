@@ -1,6 +1,7 @@
 /** The kernel's own network: tools and programs in a network namespace that has nothing but itself. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 
@@ -33,6 +34,16 @@ function needs(context: TestContext, ...tools: string[]): boolean {
   else return true
   return false
 }
+
+test('own network: the sandbox knows its own name, and the names that its caller knows', () => {
+  const { stdout, stderr } = spawnSync(
+    caisson,
+    ['do', '--network=sandbox', '--', 'sh', '-c', 'getent hosts "$(hostname)"; tail -n +1 /etc/hosts'],
+    { encoding: 'utf8', timeout: 60_000 },
+  )
+  assert.match(stdout, /^127\.0\.1\.1 +caisson\n/, stderr)
+  assert.ok(stdout.includes(readFileSync('/etc/hosts', 'utf8')))
+})
 
 test('own network: ip shows and changes interfaces, addresses, routes, rules and neighbours', context => {
   if (!needs(context, 'ip')) return
