@@ -453,3 +453,34 @@ SECTION("sendfile and splice between sockets and files")
 	RET(recv(pair[1], big, 7, MSG_WAITALL));
 	SHOW(memcmp(big, "one two", 7));
 }
+
+SECTION("who owns a connection: whoever made its socket, or accepted it")
+{
+	char line[512];
+	unsigned state, uid, listening = 0, made = 0, accepted = 0;
+
+	new_network();
+	int first = listener(1);
+	MUST(seteuid(12345));
+	int second = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	MUST(connect_loopback(second, port_of(first)));
+	MUST(seteuid(0));
+	MUST(seteuid(23456));
+	int third = MUST(accept(first, NULL, NULL));
+	FILE *table = fopen("/proc/net/tcp", "r");
+	while (fgets(line, sizeof line, table)) {
+		int port;
+		if (sscanf(line, "%*u: %*x:%x %*x:%*x %x %*x:%*x %*x:%*x %*x %u", &port, &state, &uid) != 3)
+			continue;
+		if (state == TCP_LISTEN)
+			listening = uid;
+		else if (port == port_of(second))
+			made = uid;
+		else if (port == port_of(third))
+			accepted = uid;
+	}
+	fclose(table);
+	SHOW(listening);
+	SHOW(made);
+	SHOW(accepted);
+}

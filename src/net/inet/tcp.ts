@@ -81,9 +81,9 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     this.endpoint.owner = this
     const { flow, settings } = this.endpoint
     flow.owner = this
+    flow.uid = this.uid
     if (endpoint === undefined) {
       flow.source = flow.destination = this.anyAddress
-      flow.uid = this.uid
       this.settings.setV6(IPV6_V6ONLY, net.ip.sysctls.ipv6.bindv6only)
       settings.v6Only = net.ip.sysctls.ipv6.bindv6only !== 0
     } else {

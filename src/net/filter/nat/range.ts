@@ -79,10 +79,11 @@ function chooseAddress(tuple: Tuple, range: NatRange, source: boolean): IpAddres
   if (minAddress.equals(maxAddress)) return minAddress
   const min = minAddress.w3
   const size = maxAddress.w3 - min + 1
+  if (size <= 0) return minAddress
   if ((flags & NF_NAT_RANGE_NETMAP) !== 0) return withHost(minAddress, min + (((own.w3 - min) >>> 0) % size))
   const other = (flags & NF_NAT_RANGE_PERSISTENT) !== 0 ? 0 : tuple.destination.w3
   const hash = Math.imul(tuple.source.w3 ^ Math.imul(other, 0x9e3779b1), 0x85ebca6b) >>> 0
-  return withHost(minAddress, min + (size > 0 ? hash % size : 0))
+  return withHost(minAddress, min + (hash % size))
 }
 
 /** The same network, another last word. */

@@ -3,7 +3,7 @@
  * attributes by its type's `parse`, which checks all that can be checked without a packet; written back by `write`.
  */
 import { NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_LIST_ELEM } from '../../../abi/constants.ts'
-import { EINVAL, ENOENT } from '../../../abi/errno.ts'
+import { EINVAL, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
 import { Attributes, type MessageWriter } from '../../netlink/message.ts'
 import type { Netfilter } from '../netfilter.ts'
@@ -31,6 +31,8 @@ export interface Expression {
   validate?(base: BaseChain): Status
   /** Where packets may go on from here. */
   targets?(): Iterable<Chain>
+  /** Of one with a state of its own, such as elements of sets may have: another one that begins like this. */
+  clone?(now: number): Expression
 }
 
 /** What an expression is made for. */
@@ -57,6 +59,12 @@ export function parseExpression(context: ExpressionContext, value: Uint8Array): 
   const type = expressionTypes().get(name)
   if (type === undefined) return -ENOENT
   return type.parse(context, attributes.nested(NFTA_EXPR_DATA) ?? new Attributes(new Uint8Array(0)))
+}
+
+/** The same for an element of a set: nothing of it looks things up, decides where to go on, or would have to be let go. */
+export function parseStateful(context: ExpressionContext, value: Uint8Array): OrErrno<Expression> {
+  const expression = parseExpression(context, value)
+  return typeof expression === 'number' || expression.clone !== undefined ? expression : -EOPNOTSUPP
 }
 
 /** A list of expressions, as NFTA_RULE_EXPRESSIONS is one. */

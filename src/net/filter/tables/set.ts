@@ -6,6 +6,7 @@
  * An anonymous set is one rule's and goes with it. `bindings` are the rules that look things up in it.
  */
 import {
+  NFT_BREAK,
   NFT_DATA_VERDICT,
   NFT_SET_ANONYMOUS,
   NFT_SET_CONCAT,
@@ -16,6 +17,7 @@ import {
 } from '../../../abi/constants.ts'
 import { fromBytes } from '../../../base/bytes.ts'
 import { Verdict } from './data.ts'
+import type { Evaluation } from './evaluation.ts'
 import type { Expression } from './expression.ts'
 import type { Table } from './ruleset.ts'
 
@@ -36,6 +38,14 @@ export interface SetElement {
   /** Monotonic ns. */
   expires: number
   readonly expressions: readonly Expression[]
+}
+
+/** A packet belongs to the element: what that has of its own sees it, and may have the rule left. */
+export function seePacket({ expressions }: SetElement, run: Evaluation): void {
+  for (const expression of expressions) {
+    expression.evaluate(run)
+    if (run.verdict === NFT_BREAK) return
+  }
 }
 
 interface Sorted {
@@ -147,10 +157,13 @@ export class NfSet {
     }
     if (element.data instanceof Verdict) element.data.attach()
   }
+  /** Does nothing for one that is gone already: its time may have been over. */
   remove(element: SetElement): void {
     if (element === this.#catchAll) this.#catchAll = undefined
     else {
-      this.#byKey.delete(elementName(element.key, element.keyEnd, element.flags))
+      const name = elementName(element.key, element.keyEnd, element.flags)
+      if (this.#byKey.get(name) !== element) return
+      this.#byKey.delete(name)
       this.#sorted = undefined
     }
     if (element.data instanceof Verdict) element.data.detach()

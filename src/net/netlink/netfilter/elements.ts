@@ -31,7 +31,7 @@ import {
 import { EBUSY, EEXIST, EINVAL, ENFILE, ENOENT } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
 import { readValue, readVerdict, Verdict, writeValue, writeVerdict } from '../../filter/tables/data.ts'
-import { type Expression, parseExpression, writeExpression } from '../../filter/tables/expression.ts'
+import { type Expression, parseStateful, writeExpression } from '../../filter/tables/expression.ts'
 import type { Ruleset } from '../../filter/tables/ruleset.ts'
 import type { NfSet, SetElement } from '../../filter/tables/set.ts'
 import { Attributes, MessageWriter } from '../message.ts'
@@ -167,7 +167,7 @@ function readExpressions(set: NfSet, context: BatchContext, attributes: Attribut
   const values = list?.map(({ value }) => value) ?? set.description.expressions
   const expressions: Expression[] = []
   for (const value of values) {
-    const expression = parseExpression(context, value)
+    const expression = parseStateful(context, value)
     if (typeof expression === 'number') return expression
     expressions.push(expression)
   }
@@ -186,6 +186,7 @@ export function deleteElements(batch: Batch, request: NetlinkRequest): Status {
   }
   const list = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS)
   if (list === undefined) {
+    set.sweep()
     for (const element of [...set.elements()]) remove(element)
     return 0
   }

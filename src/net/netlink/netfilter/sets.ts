@@ -46,7 +46,7 @@ import {
 } from '../../../abi/constants.ts'
 import { E2BIG, EBUSY, EEXIST, EINVAL, ENAMETOOLONG, ENFILE, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
-import { parseExpression } from '../../filter/tables/expression.ts'
+import { parseStateful } from '../../filter/tables/expression.ts'
 import type { Ruleset, Table } from '../../filter/tables/ruleset.ts'
 import { NfSet, type SetDescription } from '../../filter/tables/set.ts'
 import { Attributes, MessageWriter } from '../message.ts'
@@ -108,7 +108,7 @@ export function newSet(batch: Batch, request: NetlinkRequest): Status {
   if (typeof name === 'number') return name
   const context = new BatchContext(batch, table, 0)
   for (const value of described.expressions) {
-    const expression = parseExpression(context, value)
+    const expression = parseStateful(context, value)
     if (typeof expression === 'number') return expression
   }
   const set = new NfSet(table, { ...described, name })
@@ -230,6 +230,7 @@ export function deleteSet(batch: Batch, request: NetlinkRequest): Status {
 
 /** With its elements. */
 export function removeSet(batch: Batch, request: NetlinkRequest, set: NfSet): void {
+  set.sweep()
   for (const element of [...set.elements()]) {
     set.remove(element)
     batch.did(() => set.add(element))

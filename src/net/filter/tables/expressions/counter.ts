@@ -24,6 +24,9 @@ export class Counter implements Expression {
     this.packets++
     this.bytes += packet.end - packet.network
   }
+  clone(): Counter {
+    return new Counter(this.packets, this.bytes)
+  }
   write(writer: MessageWriter): void {
     writer.be64(NFTA_COUNTER_BYTES, this.bytes)
     writer.be64(NFTA_COUNTER_PACKETS, this.packets)

@@ -31,10 +31,11 @@ import {
   type Expression,
   type ExpressionContext,
   type ExpressionType,
-  parseExpression,
+  parseStateful,
+  writeExpression,
 } from '../expression.ts'
 import { readRegister, writeRegister } from '../registers.ts'
-import type { NfSet, SetElement } from '../set.ts'
+import { type NfSet, type SetElement, seePacket } from '../set.ts'
 
 const NSEC_PER_MSEC = 1e6
 /** Of a set that has not said how large it may grow. */
@@ -63,27 +64,31 @@ export const dynset: ExpressionType = {
     if (timeout !== undefined && (description.flags & NFT_SET_TIMEOUT) === 0) return -EOPNOTSUPP
     const register = readRegister(attributes, NFTA_DYNSET_SREG_KEY, description.keyLength)
     if (register < 0) return register
-    const values = readValues(context, attributes)
-    if (typeof values === 'number') return values
+    const own = readOwn(context, attributes)
+    if (typeof own === 'number') return own
+    const models = own.length > 0 ? own : parseAll(context, description.expressions)
+    if (typeof models === 'number') return models
     if (set.limit === 0) set.limit = DEFAULT_SIZE
-    return new DynamicSet(context, set, { operation, register, flags, timeout: timeout ?? NOTHING, values })
+    return new DynamicSet(set, { operation, register, flags, timeout: timeout ?? NOTHING, own, models })
   },
 }
 
-/** What each new element gets: as attributes, since each needs expressions of its own. */
-function readValues(context: ExpressionContext, attributes: Attributes): OrErrno<Uint8Array[]> {
+function readOwn(context: ExpressionContext, attributes: Attributes): OrErrno<Expression[]> {
   const one = attributes.get(NFTA_DYNSET_EXPR)
   const list = attributes.nested(NFTA_DYNSET_EXPRESSIONS)?.list
   if (one !== undefined && list !== undefined) return -EINVAL
-  const values = one === undefined ? (list ?? []).map(({ value }) => value.slice()) : [one.slice()]
-  if (values.length > MAX_EXPRESSIONS) return -EINVAL
+  const values = one === undefined ? (list ?? []).map(({ value }) => value) : [one]
+  return values.length > MAX_EXPRESSIONS ? -EINVAL : parseAll(context, values)
+}
+
+function parseAll(context: ExpressionContext, values: readonly Uint8Array[]): OrErrno<Expression[]> {
+  const expressions: Expression[] = []
   for (const value of values) {
-    const expression = parseExpression(context, value)
+    const expression = parseStateful(context, value)
     if (typeof expression === 'number') return expression
-    // One that looks something up, or needs conntrack, would have to be let go with its element.
-    if (expression.attach !== undefined) return -EOPNOTSUPP
+    expressions.push(expression)
   }
-  return values
+  return expressions
 }
 
 interface What {
@@ -92,17 +97,18 @@ interface What {
   readonly flags: number
   /** Milliseconds; NOTHING: the set's. */
   readonly timeout: number
-  readonly values: readonly Uint8Array[]
+  /** What the rule says that each new element gets. */
+  readonly own: readonly Expression[]
+  /** What each new element gets a clone of: these, or the set's. */
+  readonly models: readonly Expression[]
 }
 
 class DynamicSet implements Expression {
   readonly name = 'dynset'
   readonly set: NfSet
-  readonly #context: ExpressionContext
   readonly #what: What
 
-  constructor(context: ExpressionContext, set: NfSet, what: What) {
-    this.#context = context
+  constructor(set: NfSet, what: What) {
     this.set = set
     this.#what = what
   }
@@ -127,7 +133,7 @@ class DynamicSet implements Expression {
       if (!inverted) run.verdict = NFT_BREAK
       return
     }
-    for (const expression of element.expressions) expression.evaluate(run)
+    seePacket(element, run)
     if (inverted) run.verdict = NFT_BREAK
   }
 
@@ -137,12 +143,8 @@ class DynamicSet implements Expression {
     const { description } = set
     if (set.size >= set.limit) set.sweep()
     if (set.size >= set.limit) return undefined
-    const { values, timeout: own } = this.#what
-    const expressions: Expression[] = []
-    for (const value of values.length > 0 ? values : description.expressions) {
-      const expression = parseExpression(this.#context, value)
-      if (typeof expression !== 'number') expressions.push(expression)
-    }
+    const { models, timeout: own } = this.#what
+    const expressions = models.map(model => model.clone!(now))
     const limited = (description.flags & NFT_SET_TIMEOUT) !== 0
     const timeout = limited ? (own === NOTHING ? description.timeout : own) : 0
     const element: SetElement = {
@@ -154,15 +156,15 @@ class DynamicSet implements Expression {
   }
 
   write(writer: MessageWriter): void {
-    const { operation, register, flags, timeout, values } = this.#what
+    const { operation, register, flags, timeout, own } = this.#what
     writeRegister(writer, NFTA_DYNSET_SREG_KEY, register)
     writer.be32(NFTA_DYNSET_OP, operation)
     writer.string(NFTA_DYNSET_SET_NAME, this.set.name)
     writer.be64(NFTA_DYNSET_TIMEOUT, Math.max(timeout, 0))
-    if (values.length === 1) writer.bytes(NFTA_DYNSET_EXPR, values[0])
-    else if (values.length > 1) {
+    if (own.length === 1) writeExpression(writer, NFTA_DYNSET_EXPR, own[0])
+    else if (own.length > 1) {
       const list = writer.nest(NFTA_DYNSET_EXPRESSIONS)
-      for (const value of values) writer.bytes(NFTA_LIST_ELEM, value)
+      for (const expression of own) writeExpression(writer, NFTA_LIST_ELEM, expression)
       writer.close(list)
     }
     writer.be32(NFTA_DYNSET_FLAGS, flags)

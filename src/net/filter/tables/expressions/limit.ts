@@ -74,6 +74,9 @@ class Limit implements Expression {
     this.#tokens -= cost
     return true
   }
+  clone(now: number): Limit {
+    return new Limit(this.#rate, this.#unit, this.#burst, this.#type, this.#flags, now)
+  }
   write(writer: MessageWriter): void {
     writer.be64(NFTA_LIMIT_RATE, this.#rate)
     writer.be64(NFTA_LIMIT_UNIT, this.#unit)

@@ -15,7 +15,7 @@ import { Verdict } from '../data.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { Expression, ExpressionType } from '../expression.ts'
 import { clearLastWord, readRegister, writeRegister } from '../registers.ts'
-import type { NfSet } from '../set.ts'
+import { type NfSet, seePacket } from '../set.ts'
 
 /** NFT_LOOKUP_F_INV */
 const INVERTED = 1
@@ -67,13 +67,14 @@ class Lookup implements Expression {
       return
     }
     if (element === undefined) return
-    for (const expression of element.expressions) expression.evaluate(run)
     const { data } = element
     if (data instanceof Verdict) data.apply(run)
     else if (data !== undefined && this.#destination > 0) {
       clearLastWord(run.bytes, this.#destination, data.length)
       run.bytes.set(data, this.#destination)
     }
+    // Last: a limit may break off what the map's verdict says.
+    seePacket(element, run)
   }
   write(writer: MessageWriter): void {
     writer.string(NFTA_LOOKUP_SET, this.set.name)
