@@ -22,6 +22,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeBusyboxTree, type Outcome } from './docker-daemon.ts'
 import { until } from './leftovers.ts'
+import { notInstalled } from './tools.ts'
 
 const bin = join(import.meta.dirname, '../../bin')
 const START_LIMIT_MS = 60_000
@@ -33,10 +34,7 @@ export const PAUSE = 'registry.k8s.io/pause:test'
 /** Why there can be no containerd here, or undefined. `tools`: what else is needed. */
 export function whyNoContainerd(...tools: readonly string[]): string | undefined {
   if (process.getuid!() !== 0) return 'a containerd of its own needs root'
-  const missing = ['containerd', 'ctr', 'busybox', ...tools].filter(
-    name => spawnSync('which', [name]).status !== 0,
-  )
-  return missing.length > 0 ? `not installed: ${missing.join(', ')}` : undefined
+  return notInstalled('containerd', 'ctr', 'busybox', ...tools) || undefined
 }
 
 export class ContainerdDaemon {

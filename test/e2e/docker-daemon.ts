@@ -20,6 +20,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from './leftovers.ts'
+import { notInstalled } from './tools.ts'
 
 /** As `caisson install` enters it. */
 const caisson = join(import.meta.dirname, '../../native/build/caisson')
@@ -34,10 +35,7 @@ export function networkFlags(): string[] {
 /** Why there can be no daemon here, or undefined. */
 export function whyNoDocker(): string | undefined {
   if (process.getuid!() !== 0) return 'a Docker daemon of its own needs root'
-  const missing = ['dockerd', 'containerd', 'docker', 'runc', 'busybox', 'ip', 'iptables'].filter(
-    name => spawnSync('which', [name]).status !== 0,
-  )
-  return missing.length > 0 ? `not installed: ${missing.join(', ')}` : undefined
+  return notInstalled('dockerd', 'containerd', 'docker', 'runc', 'busybox', 'ip', 'iptables') || undefined
 }
 
 export interface Outcome {
@@ -70,7 +68,7 @@ export class DockerDaemon {
     const runtimes: Record<string, { path: string; runtimeArgs?: string[] }> = {
       caisson: { path: caisson, runtimeArgs: ['--root', join(directory, 'caisson'), ...networkFlags()] },
     }
-    if (spawnSync('which', ['runsc']).status === 0) {
+    if (!notInstalled('runsc')) {
       runtimes.runsc = { path: '/usr/bin/runsc', runtimeArgs: ['--ignore-cgroups', '--network=host'] }
     }
     writeFileSync(join(directory, 'daemon.json'), JSON.stringify({ runtimes }))

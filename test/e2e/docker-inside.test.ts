@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { NOT_ROOT, notInstalled } from './tools.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
 const TOOLS = ['dockerd', 'docker', 'containerd', 'runc', 'iptables-nft', 'busybox', 'tar']
@@ -19,10 +20,9 @@ function image(directory: string): void {
   writeFileSync(join(directory, 'www/page'), 'a page from inside\n')
 }
 
-test('Docker runs inside: containers, their networks with names, and published ports', context => {
-  const missing = TOOLS.filter(tool => spawnSync('which', [tool]).status !== 0)
-  if (process.geteuid!() !== 0) return context.skip('the user is not root')
-  if (missing.length > 0) return context.skip(`not installed: ${missing.join(', ')}`)
+const skip = NOT_ROOT || notInstalled(...TOOLS)
+
+test('Docker runs inside: containers, their networks with names, and published ports', { skip }, context => {
   const directory = mkdtempSync(join(tmpdir(), 'caisson-docker-'))
   context.after(() => rmSync(directory, { recursive: true, force: true }))
   image(join(directory, 'image'))

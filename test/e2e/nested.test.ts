@@ -5,12 +5,13 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { NOT_ROOT, notInstalled } from './tools.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
-const LIMIT_S = 240
+/** Only against hanging. */
+const LIMIT_S = 600
 
 interface Nested {
   readonly name: string
@@ -168,10 +169,7 @@ status 0`,
 ]
 
 for (const { name, needs, script, prints } of NESTED) {
-  test(`nested: ${name}`, context => {
-    if (process.geteuid!() !== 0) return context.skip('the user is not root')
-    const missing = needs.filter(tool => !isThere(tool))
-    if (missing.length > 0) return context.skip(`not installed: ${missing.join(', ')}`)
+  test(`nested: ${name}`, { skip: NOT_ROOT || notInstalled(...needs) }, () => {
     const inside = `set -u; mkdir /opt/nested; cd /opt/nested\n${script}`
     const { stdout, stderr, status, signal } = spawnSync(
       caisson,
@@ -179,16 +177,5 @@ for (const { name, needs, script, prints } of NESTED) {
       { encoding: 'utf8', cwd: '/', env: { ...process.env, LC_ALL: 'C', TZ: 'UTC' } },
     )
     assert.equal(stdout.trim(), prints, `status ${status ?? signal}, standard error: ${stderr}`)
-  })
-}
-
-function isThere(tool: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some(directory => {
-    try {
-      accessSync(join(directory, tool), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
   })
 }

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { NOT_ROOT, notInstalled } from './tools.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
 
@@ -16,26 +17,29 @@ function command(script: string): string[] {
 }
 
 function same(context: TestContext, tools: readonly string[], script: string): string | undefined {
-  const missing = tools.filter(tool => spawnSync('which', [tool]).status !== 0)
-  if (process.geteuid!() !== 0) context.skip('the user is not root')
-  else if (missing.length > 0) context.skip(`not installed: ${missing.join(', ')}`)
-  else {
-    const run = (program: string, args: string[]) => {
-      const { stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', timeout: 300_000 })
-      assert.equal(stderr, '', 'what fails outside of the script')
-      return stdout
-    }
-    const [unshare, ...rest] = command(script)
-    const host = run(unshare, rest)
-    if (/Protocol not supported|Operation not permitted\n.*initialize/.test(host)) {
-      context.skip('the host has no nf_tables')
-      return undefined
-    }
-    const guest = run(caisson, ['do', '--network=sandbox', '--', ...command(script)])
-    assert.equal(guest, host)
-    return guest
+  const skip = NOT_ROOT || notInstalled(...tools)
+  if (skip) {
+    context.skip(skip)
+    return undefined
   }
-  return undefined
+  const [unshare, ...rest] = command(script)
+  const host = run(unshare, rest)
+  if (/Protocol not supported|Operation not permitted\n.*initialize/.test(host)) {
+    context.skip('the host has no nf_tables')
+    return undefined
+  }
+  const guest = run(caisson, ['do', '--network=sandbox', '--', ...command(script)])
+  assert.equal(guest, host)
+  return guest
+}
+
+function run(program: string, args: string[]): string {
+  // unshare(1) takes no SIGTERM while it waits; with either of the two all of theirs ends.
+  const options = { encoding: 'utf8', timeout: 300_000, killSignal: 'SIGKILL' } as const
+  const { stdout, stderr, error } = spawnSync(program, args, options)
+  assert.equal(error, undefined, `it does not end: ${stdout}`)
+  assert.equal(stderr, '', 'what fails outside of the script')
+  return stdout
 }
 
 test('netfilter: nft makes, shows and removes tables, chains, rules, sets and maps', context => {

@@ -4,13 +4,14 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { doVerb } from '../../src/cli/do.ts'
 import { SERVICES, type Service } from './network-services.ts'
+import { NOT_ROOT, notInstalled } from './tools.ts'
 
 const root = join(import.meta.dirname, '../..')
 const caisson = join(root, 'bin/caisson')
@@ -18,9 +19,8 @@ const LIMIT_MS = 60_000
 
 for (const service of SERVICES) {
   test(`network: ${service.name}`, async context => {
-    const missing = service.needs.filter(tool => !onPath(tool))
-    if (missing.length > 0) return context.skip(`not installed: ${missing.join(', ')}`)
-    if (service.root === true && process.geteuid!() !== 0) return context.skip('the user is not root')
+    const skip = notInstalled(...service.needs) || (service.root === true && NOT_ROOT)
+    if (skip) return context.skip(skip)
     const expected = await ask(service, onHost, onHost)
     assert.notEqual(expected.stdout, '')
     assert.deepEqual(await ask(service, inside, onHost), expected, 'the server is in a sandbox')
@@ -127,15 +127,4 @@ async function end(child: ChildProcess): Promise<void> {
   const timer = setTimeout(() => child.kill('SIGKILL'), 5000)
   await ended
   clearTimeout(timer)
-}
-
-function onPath(tool: string): boolean {
-  return process.env.PATH!.split(delimiter).some(directory => {
-    try {
-      accessSync(join(directory, tool), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
 }

@@ -4,8 +4,11 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { NOT_ROOT, notInstalled } from './tools.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
+/** Only against hanging. */
+const LIMIT_MS = 300_000
 
 /** What a script prints in a fresh network namespace of a sandbox, errors included. */
 function inside(script: string): string {
@@ -21,25 +24,23 @@ function inside(script: string): string {
       '-c',
       `exec 2>&1\nip link set lo up\ncd /tmp\n${script}`,
     ],
-    { encoding: 'utf8', timeout: 60_000 },
+    { encoding: 'utf8', timeout: LIMIT_MS },
   )
   assert.equal(status, 0, stdout + stderr)
   return stdout
 }
 
 function needs(context: TestContext, ...tools: string[]): boolean {
-  const missing = tools.filter(tool => spawnSync('which', [tool]).status !== 0)
-  if (process.geteuid!() !== 0) context.skip('the user is not root')
-  else if (missing.length > 0) context.skip(`not installed: ${missing.join(', ')}`)
-  else return true
-  return false
+  const skip = NOT_ROOT || notInstalled(...tools)
+  if (skip) context.skip(skip)
+  return !skip
 }
 
 test('own network: the sandbox knows its own name, and the names that its caller knows', () => {
   const { stdout, stderr } = spawnSync(
     caisson,
     ['do', '--network=sandbox', '--', 'sh', '-c', 'getent hosts "$(hostname)"; tail -n +1 /etc/hosts'],
-    { encoding: 'utf8', timeout: 60_000 },
+    { encoding: 'utf8', timeout: LIMIT_MS },
   )
   assert.match(stdout, /^127\.0\.1\.1 +caisson\n/, stderr)
   assert.ok(stdout.includes(readFileSync('/etc/hosts', 'utf8')))

@@ -7,13 +7,9 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { makeBusyboxTree } from './docker-daemon.ts'
 import { caisson } from './oci-bundle.ts'
+import { NOT_ROOT, notInstalled } from './tools.ts'
 
-const skip =
-  process.getuid!() !== 0
-    ? 'its images are made as root'
-    : ['podman', 'conmon', 'busybox'].some(name => spawnSync('which', [name]).status !== 0)
-      ? 'not installed: podman, conmon or busybox'
-      : false
+const skip = NOT_ROOT || notInstalled('podman', 'conmon', 'busybox')
 
 describe('podman', { skip }, () => {
   let directory = ''

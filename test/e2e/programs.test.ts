@@ -5,16 +5,17 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
-import { delimiter, isAbsolute, join } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { writeCProgram } from './c-program.ts'
 import { DEBUGGER_PROGRAMS } from './debugger-list.ts'
 import { PROGRAMS, type Program } from './program-list.ts'
 import { SERVER_PROGRAMS } from './server-list.ts'
 import { TOOL_PROGRAMS } from './tool-list.ts'
+import { NOT_ROOT, notInstalled } from './tools.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
 const LIMIT_S = 300
@@ -27,9 +28,8 @@ const SAME_FOR_ALL = {
 
 for (const program of [...PROGRAMS, ...TOOL_PROGRAMS, ...DEBUGGER_PROGRAMS, ...SERVER_PROGRAMS]) {
   test(`programs: ${program.name}`, async context => {
-    const missing = program.needs.filter(tool => !isThere(tool))
-    if (missing.length > 0) return context.skip(`not installed: ${missing.join(', ')}`)
-    if (program.root === true && process.geteuid!() !== 0) return context.skip('the user is not root')
+    const skip = notInstalled(...program.needs) || (program.root === true && NOT_ROOT)
+    if (skip) return context.skip(skip)
     const network = program.network === true ? ['--network=sandbox'] : []
     const port = program.network === true ? await freePort() : 0
     const expected = runIn(program, script => ['bash', ['-c', script]], port)
@@ -55,9 +55,7 @@ for (const program of [...PROGRAMS, ...TOOL_PROGRAMS, ...DEBUGGER_PROGRAMS, ...S
   })
 }
 
-test('programs: make -j builds a program of 21 files', context => {
-  const missing = ['gcc', 'make'].filter(tool => !isThere(tool))
-  if (missing.length > 0) return context.skip(`not installed: ${missing.join(', ')}`)
+test('programs: make -j builds a program of 21 files', { skip: notInstalled('gcc', 'make') }, () => {
   const program: Program = {
     name: 'make',
     needs: [],
@@ -114,16 +112,4 @@ async function freePort(): Promise<number> {
   server.close()
   await once(server, 'close')
   return port
-}
-
-function isThere(tool: string): boolean {
-  const places = isAbsolute(tool) ? [''] : (process.env.PATH ?? '').split(delimiter)
-  return places.some(directory => {
-    try {
-      accessSync(join(directory, tool), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
 }

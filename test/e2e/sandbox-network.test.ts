@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test'
 import { cannotMakeNamespaces, JoinedNamespaces, usualPair } from '../net/live-stack.ts'
 import { until } from './leftovers.ts'
 import { assertSentence, caisson, OciWorld } from './oci-bundle.ts'
+import { notInstalled } from './tools.ts'
 
 const INSIDE = '10.77.0.2'
 const OUTSIDE = '10.77.0.1'
@@ -17,7 +18,7 @@ const OUTSIDE = '10.77.0.1'
 const LIMIT_MS = 60_000
 const HTTPD = 'mkdir -p /tmp/w; echo page > /tmp/w/index.html; exec busybox httpd -f -p 8080 -h /tmp/w'
 
-describe('network of a sandbox', { skip: cannotMakeNamespaces() || missing('busybox', 'curl') }, () => {
+describe('network of a sandbox', { skip: cannotMakeNamespaces() || notInstalled('busybox', 'curl') }, () => {
   let net: JoinedNamespaces
   let world: OciWorld
 
@@ -183,9 +184,4 @@ function whyNoTap(): string | false {
   } catch {
     return '/dev/net/tun can not be opened'
   }
-}
-
-function missing(...tools: string[]): string | false {
-  const none = tools.filter(tool => spawnSync('which', [tool]).status !== 0)
-  return none.length > 0 && `not installed: ${none.join(', ')}`
 }

@@ -8,12 +8,15 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { notInstalled } from './tools.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
 const services = join(import.meta.dirname, 'user-network-services.py')
 /** Some ordinary user's number; where the tests are not root's, it is himself, as root of a user namespace. */
 const USER = 12345
 const isRoot = process.getuid!() === 0
+/** Only against hanging. */
+const LIMIT_S = 300
 
 /**
  * What a script prints in the namespace. `$RUN` runs a command in a sandbox with the network `kind`, of the ordinary user's but
@@ -41,10 +44,10 @@ function inNamespace(context: TestContext, script: string, kind: 'user' | 'sandb
     RUN='${asUser} ${caisson} do --network=${kind}'
 `
   try {
-    const words = [isRoot ? '-nm' : '-Urnm', 'bash', '-c', `${prelude}\n${script}`]
-    const { stdout, stderr, signal } = spawnSync('unshare', words, {
+    const words = ['unshare', isRoot ? '-nm' : '-Urnm', 'bash', '-c', `${prelude}\n${script}`]
+    // timeout(1) makes a process group of its own and ends all of it: sandboxes and servers, and itself.
+    const { stdout, stderr, signal } = spawnSync('timeout', ['--signal=KILL', `${LIMIT_S}`, ...words], {
       encoding: 'utf8',
-      timeout: 120_000,
       env: { ...process.env, DIR: directory, LC_ALL: 'C' },
     })
     if (/unshare failed|unshare: .*Operation not permitted/.test(stderr)) context.skip('no namespaces here')
@@ -56,9 +59,9 @@ function inNamespace(context: TestContext, script: string, kind: 'user' | 'sandb
 }
 
 function needs(context: TestContext, ...tools: string[]): boolean {
-  const missing = tools.filter(tool => spawnSync('which', [tool]).status !== 0)
-  if (missing.length > 0) context.skip(`not installed: ${missing.join(', ')}`)
-  return missing.length === 0
+  const skip = notInstalled(...tools)
+  if (skip) context.skip(skip)
+  return !skip
 }
 
 test('user network: servers are reached by address and by name, with TCP, UDP and echoes', context => {
