@@ -7,7 +7,8 @@
  *
  * Until it is sealed, the sentry, in which no guest code has run yet, says what may be connected to, and has the sockets
  * made that listen. BROKER_SEAL ends that: capabilities go, and a seccomp filter leaves connections and nothing else. What
- * the rules refuse is refused from then on also to a sentry that was taken over. src/platform/broker.ts is the other side.
+ * the rules refuse is refused from then on also to a sentry that was taken over. src/platform/linux-broker.ts is the other
+ * side.
  *
  * The broker ends with the sentry, whose end of the pair closes, and with the launcher, its parent.
  */
@@ -51,7 +52,7 @@ struct request {
 	uint8_t prefix_length;
 	uint8_t allows;
 };
-_Static_assert(sizeof(struct request) == 28, "src/platform/broker.ts writes it");
+_Static_assert(sizeof(struct request) == 28, "src/platform/linux-broker.ts writes it");
 
 struct answer {
 	uint32_t id;

@@ -44,6 +44,7 @@ export const doVerb: Verb = {
 function sandboxOptions(words: Words): SandboxOptions {
   if (words.rest.length === 0) throw new UserError('missing required argument: the command to run')
   const cwd = words.last('cwd')
+  const hostname = encodeText(checkHostname(words.last('hostname') ?? 'caisson'))
   return {
     packageRoot: packageRoot(),
     id: process.env.CAISSON_LAUNCHER ?? '0',
@@ -51,7 +52,7 @@ function sandboxOptions(words: Words): SandboxOptions {
     env: changedEnvironment(guestEnvironment(), words.all('env')),
     cwd: encodeText(cwd === undefined ? currentDirectory() : absolute(cwd, '--cwd')),
     user: parseUser(words.last('user')),
-    hostname: encodeText(checkHostname(words.last('hostname') ?? 'caisson')),
+    hostname,
     donations: [
       { source: '/', target: '/', readOnly: true },
       ...words.all('rw').map(path => donate(path, resolve(path), false)),
@@ -59,7 +60,7 @@ function sandboxOptions(words: Words): SandboxOptions {
     ],
     readOnlyRoot: words.has('read-only'),
     overlaySize: parseSize(words.last('overlay-size') ?? '2g'),
-    ...networkOptions(words),
+    ...networkOptions(words, hostname),
     strace: words.has('strace'),
     logLevel: parseLogLevel(words.last('log-level') ?? 'warn'),
     patch: !words.has('no-patch'),

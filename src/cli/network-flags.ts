@@ -38,8 +38,10 @@ export const NETWORK_FLAGS: Flags = {
 const USER_FLAGS = ['publish', 'host-loopback']
 const STACK_FLAGS = ['allow', 'deny', 'pcap']
 
+/** `hostname`: the sandbox's; a byte string. */
 export function networkOptions(
   words: Words,
+  hostname: string,
 ): Pick<SandboxOptions, 'network' | 'files' | 'capture' | 'flowRules' | 'resolvers' | 'userNetwork'> {
   const network = parseNetwork(words.last('network') ?? 'none')
   const isUser = network === 'user'
@@ -55,7 +57,7 @@ export function networkOptions(
   return {
     network,
     files: [
-      ...(hasStack ? [{ path: '/etc/hosts', text: hostsText() }] : []),
+      ...(hasStack ? [{ path: '/etc/hosts', text: hostsText(hostname) }] : []),
       ...(isUser
         ? [{ path: '/etc/resolv.conf', text: resolverConfigText(resolver, USER_V4.resolver.toString()) }]
         : []),
@@ -100,21 +102,21 @@ function parseFlowRule(flag: string, text: string): FlowRule {
 /** A machine without the file asks itself, resolv.conf(5). */
 function callersResolver(): ResolverConfig {
   try {
-    return parseResolverConfig(readFileSync('/etc/resolv.conf', 'utf8'))
+    return parseResolverConfig(readFileSync('/etc/resolv.conf', 'latin1'))
   } catch {
     return { servers: ['127.0.0.1'], names: [] }
   }
 }
 
 /** The caller's hosts(5), and the sandbox's own name, which else every look-up would ask a name server for. */
-function hostsText(): string {
+function hostsText(hostname: string): string {
   let text = '127.0.0.1\tlocalhost\n'
   try {
     text = readFileSync('/etc/hosts', 'latin1').replace(/\n?$/, '\n')
   } catch {
     // A machine without the file.
   }
-  return `${text}127.0.1.1\tcaisson\n`
+  return `${text}127.0.1.1\t${hostname}\n`
 }
 
 function parseNetwork(kind: string): Kind {

@@ -137,6 +137,8 @@ export class Kernel {
   /** kernel.io_uring_disabled, kernel.io_uring_group. */
   ioUringDisabled = 0
   ioUringGroup = -1
+  /** Buffers in the lists of all io_urings: IORING_OP_PROVIDE_BUFFERS. */
+  listedBuffers = 0
 
   /** /proc/sys/fs/fanotify. */
   readonly fanotifyLimits = { maxQueuedEvents: 16384, maxUserGroups: 128, maxUserMarks: 192536 }

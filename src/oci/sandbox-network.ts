@@ -39,9 +39,12 @@ export async function takeSandboxNetwork(context: Context, state: SavedState): P
       "there is no iptables-restore: the engine's name server resolves only the names of containers",
     )
   }
-  const { record, descriptors } = within(() => takeNetwork(addon, deaf))
-  // A kernel that keeps the addresses has them for whoever works there; where there are none, nobody does.
-  const side = deaf || descriptors.size === 0 ? -1 : within(() => openSideLink(addon, record))
+  const { record, descriptors, side } = within(() => {
+    const taken = takeNetwork(addon, deaf)
+    // A kernel that keeps the addresses has them for whoever works there; where there are none, nobody does.
+    const hasSide = !deaf && taken.descriptors.size > 0
+    return { ...taken, side: hasSide ? openSideLink(addon, taken.record) : -1 }
+  })
   if (state.networkPath !== undefined) {
     writeFileSync(recordPath(context, state.id), JSON.stringify(record), { mode: 0o600 })
   }

@@ -28,6 +28,7 @@ export type ContainerNetwork = 'sandbox' | 'host' | 'none'
 /** As native/launcher/spare.c expects it. */
 export const DEFAULT_NETWORK: ContainerNetwork = 'sandbox'
 
+/** Both byte strings. */
 export interface ShownFile {
   readonly path: string
   readonly text: string
@@ -89,7 +90,7 @@ export interface SandboxOptions extends SentryOptions {
   readonly readOnlyRoot: boolean
   /** Most bytes that the overlay may hold. */
   readonly overlaySize: number
-  /** Files that the guest sees in place of the host's: absolute paths, byte strings. */
+  /** Files that the guest sees in place of the host's: absolute paths. */
   readonly files: readonly ShownFile[]
   /** A descriptor for what goes over the network's interfaces; undefined: nobody wants to see it. */
   readonly capture: number | undefined

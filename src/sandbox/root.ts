@@ -4,7 +4,7 @@
  */
 import { MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, O_WRONLY } from '../abi/constants.ts'
 import { errnoName } from '../abi/errno.ts'
-import { decodeText } from '../base/bytes.ts'
+import { decodeText, toBytes } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
 import { BufferSrc } from '../base/io.ts'
 import { failed } from '../base/result.ts'
@@ -73,8 +73,9 @@ export function buildRoot(
 
 /** A file of the sandbox's own at a place of the host's. */
 function showFile(kernel: Kernel, namespace: MountNamespace, walk: WalkContext, file: ShownFile): void {
-  const { path, text } = file
-  const options = { ...defaultTmpfsOptions(totalMemory(kernel.host)), size: SHOWN_FILE_SIZE }
+  const { path } = file
+  const bytes = toBytes(file.text)
+  const options = { ...defaultTmpfsOptions(totalMemory(kernel.host)), size: bytes.length + ADDED_SIZE }
   const sb = new TmpfsSuper(kernel.vfs.newDev(), kernel.host, kernel.clock, options, kernel)
   const place = makeMountpoint(walk, path, false)
   const inode = sb.root.create('file', 0o644, walk.cred)
@@ -86,10 +87,12 @@ function showFile(kernel: Kernel, namespace: MountNamespace, walk: WalkContext, 
   mount.attach(namespace, place as Path)
   const open = openPath(walk, { mount, dentry: dentry as Dentry }, O_WRONLY, true)
   if (failed(open)) throw new UserError(`${decodeText(path)} can't be written: ${errnoName(-open)}`)
-  open.write(new BufferSrc(Buffer.from(text)))
+  const written = open.write(new BufferSrc(bytes))
   filePut(open)
+  if (written < 0) throw new UserError(`${decodeText(path)} can't be written: ${errnoName(-written)}`)
 }
-const SHOWN_FILE_SIZE = 1 << 20
+/** What the guest may add to such a file. */
+const ADDED_SIZE = 1 << 20
 
 function hostMount(kernel: Kernel, donation: Donation, fd: number, shared: boolean): SuperBlock {
   const sb = mountHostfs(kernel.vfs.newDev(), kernel.host, fd, { shared })

@@ -13,7 +13,7 @@ import type { FlowRule } from '../net/policy/rule.ts'
 import { netStack } from '../net/stack.ts'
 import type { UserGateway } from '../net/usermode/gateway.ts'
 import { joinUserNetwork } from '../net/usermode/link.ts'
-import { PublishedTcpPort, PublishedUdpPort } from '../net/usermode/publish.ts'
+import { type PublishedSocket, PublishedTcpPort, PublishedUdpPort } from '../net/usermode/publish.ts'
 import { type BrokerRule, LinuxBroker } from '../platform/linux-broker.ts'
 import { LinuxSockets } from '../platform/linux-sockets.ts'
 import { BROKER_FD } from './launcher-channel.ts'
@@ -26,9 +26,9 @@ const MAPPED_BITS = 96
 
 export class UserNetwork {
   readonly #broker: LinuxBroker
-  readonly #ports: readonly (PublishedTcpPort | PublishedUdpPort)[]
+  readonly #ports: readonly PublishedSocket[]
 
-  private constructor(broker: LinuxBroker, ports: readonly (PublishedTcpPort | PublishedUdpPort)[]) {
+  private constructor(broker: LinuxBroker, ports: readonly PublishedSocket[]) {
     this.#broker = broker
     this.#ports = ports
   }
@@ -125,11 +125,7 @@ function mapped(address: IpAddress): Uint8Array {
   return bytes
 }
 
-function publish(
-  broker: LinuxBroker,
-  gateway: UserGateway,
-  port: PublishedPort,
-): PublishedTcpPort | PublishedUdpPort {
+function publish(broker: LinuxBroker, gateway: UserGateway, port: PublishedPort): PublishedSocket {
   const protocol = port.protocol === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP
   const address = port.address === '' ? V6_ANY : IpAddress.of(port.address)
   let fd = broker.listen(protocol, mapped(address), port.port)

@@ -20,6 +20,7 @@ import { addr, long, type SyscallRows, structIn, uint } from './args.ts'
 import { enter } from './memory.ts'
 import { useMask } from './poll.ts'
 import { readTimespec, s64 } from './time-args.ts'
+import { take64 } from './words.ts'
 
 /** No ring is larger. */
 const MAX_EVENTS = 0x10000000 / IO_EVENT.size
@@ -84,7 +85,7 @@ export function io_submit(task: Task, id: number, count: number, pointersAt: Gue
       first = done
       read += Math.floor(Math.max(got, 0) / 8)
     }
-    const status = done === read ? -EFAULT : submitOne(task, context, u64(pointers, (done - first) * 8))
+    const status = done === read ? -EFAULT : submitOne(task, context, take64(pointers, (done - first) * 8))
     if (status < 0) return done > 0 ? done : status
   }
   return total
@@ -99,15 +100,15 @@ function submitOne(task: Task, context: AioContext, at: GuestAddr): number {
     rwFlags: view.getUint32(IOCB.aio_rw_flags, true),
     opcode: view.getUint16(IOCB.aio_lio_opcode, true),
     fd: view.getInt32(IOCB.aio_fildes, true),
-    buffer: u64(view, IOCB.aio_buf),
-    length: u64(view, IOCB.aio_nbytes),
+    buffer: take64(view, IOCB.aio_buf),
+    length: take64(view, IOCB.aio_nbytes),
     offset: s64(view, IOCB.aio_offset),
     eventFd:
       (view.getUint32(IOCB.aio_flags, true) & IOCB_FLAG_RESFD) !== 0
         ? view.getInt32(IOCB.aio_resfd, true)
         : undefined,
   }
-  if (u64(view, IOCB.aio_reserved2) !== 0) return -EINVAL
+  if (take64(view, IOCB.aio_reserved2) !== 0) return -EINVAL
   if (!context.reserve()) return -EAGAIN
   const request = prepareIocb(task, context, iocb)
   if (typeof request === 'number') {
@@ -117,10 +118,6 @@ function submitOne(task: Task, context: AioContext, at: GuestAddr): number {
   context.active.add(request)
   request.attempt()
   return 0
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 0x100000000 + view.getUint32(at, true)
 }
 
 /** Only what waits for a file can be cancelled; its event comes by the ring all the same. */
@@ -166,7 +163,7 @@ export function io_pgetevents(
     if (maskArg !== 0) {
       const view = task.mm.view(maskArg, 16)
       if (view === undefined) return -EFAULT
-      const status = useMask(task, u64(view, 0), u64(view, 8))
+      const status = useMask(task, take64(view, 0), take64(view, 8))
       if (status < 0) return status
     }
   }

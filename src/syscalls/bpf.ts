@@ -41,6 +41,7 @@ import type { GuestAddr } from '../mm/mm.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { addr, int, type SyscallRows, uint } from './args.ts'
 import { fdLimit, fileOf } from './at.ts'
+import { take64 } from './words.ts'
 
 const MAX_ATTR = 4096
 const MAX_INSTRUCTIONS = 4096
@@ -83,7 +84,7 @@ function load(task: Task, attr: DataView): number {
   if (count === 0 || count > MAX_INSTRUCTIONS) return -E2BIG
   const type = attr.getUint32(BPF_LOAD_ATTR.prog_type, true)
   if (type !== BPF_PROG_TYPE_CGROUP_DEVICE && type !== BPF_PROG_TYPE_CGROUP_SKB) return -EINVAL
-  const code = task.mm.view(u64(attr, BPF_LOAD_ATTR.insns), count * BPF_INSN.size)
+  const code = task.mm.view(take64(attr, BPF_LOAD_ATTR.insns), count * BPF_INSN.size)
   if (code === undefined) return -EFAULT
   // The guest can't change what is looked at.
   const copy = new Uint8Array(code.buffer, code.byteOffset, code.byteLength).slice()
@@ -150,7 +151,7 @@ function query(task: Task, attr: DataView, attrAt: GuestAddr): number {
   if (failed(cgroup)) return cgroup
   const programs = flags === 0 ? (cgroup.devices?.programs ?? []) : effectivePrograms(cgroup)
   const room = attr.getUint32(BPF_QUERY_ATTR.prog_cnt, true)
-  const idsAt = u64(attr, BPF_QUERY_ATTR.prog_ids)
+  const idsAt = take64(attr, BPF_QUERY_ATTR.prog_ids)
   const shown = flags === 0 ? (cgroup.devices?.flags ?? 0) : 0
   if (putU32(task, attrAt + BPF_QUERY_ATTR.attach_flags, shown) < 0) return -EFAULT
   if (putU32(task, attrAt + BPF_QUERY_ATTR.prog_cnt, programs.length) < 0) return -EFAULT
@@ -179,7 +180,7 @@ function info(task: Task, attr: DataView, attrAt: GuestAddr): number {
     out.setUint8(BPF_PROG_INFO.name + i, program.name.charCodeAt(i))
   }
   const bytes = new Uint8Array(out.buffer, 0, length)
-  if (task.mm.copyOut(u64(attr, BPF_INFO_ATTR.info), bytes) < 0) return -EFAULT
+  if (task.mm.copyOut(take64(attr, BPF_INFO_ATTR.info), bytes) < 0) return -EFAULT
   return putU32(task, attrAt + BPF_INFO_ATTR.info_len, length) < 0 ? -EFAULT : 0
 }
 
@@ -187,10 +188,6 @@ function putU32(task: Task, at: GuestAddr, value: number): number {
   const bytes = new Uint8Array(4)
   new DataView(bytes.buffer).setUint32(0, value, true)
   return task.mm.copyOut(at, bytes)
-}
-
-function u64(attr: DataView, at: number): number {
-  return attr.getUint32(at + 4, true) * 2 ** 32 + attr.getUint32(at, true)
 }
 
 export const bpfCalls = {

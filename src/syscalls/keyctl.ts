@@ -1,6 +1,7 @@
 /** keyctl(2): one small function for each operation. */
 import {
   CAP_SYS_ADMIN,
+  KEY_SPEC_SESSION_KEYRING,
   KEYCTL_ASSUME_AUTHORITY,
   KEYCTL_CAPABILITIES,
   KEYCTL_CHOWN,
@@ -287,7 +288,7 @@ function getSecurity(task: Task, id: number, buffer: GuestAddr, size: number): n
 function sessionToParent(task: Task): number {
   const parent = task.group.parent?.leader
   if (parent === undefined || parent.tid <= 1 || parent.ended || parent.group.live !== 1) return -EPERM
-  const session = lookupKey(task, -3, false, KEY_NEED_LINK)
+  const session = lookupKey(task, KEY_SPEC_SESSION_KEYRING, false, KEY_NEED_LINK)
   if (failed(session)) return session
   const theirs = parent.cred
   const { cred } = task

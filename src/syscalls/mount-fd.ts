@@ -210,6 +210,15 @@ function atimeFlags(attributes: number): number | undefined {
   return undefined
 }
 
+/** MS_* of a mount as MOUNT_ATTR_*: mnt_to_attr_flags. */
+export function mountAttributes(flags: number): number {
+  let attributes: number = MOUNT_ATTR_STRICTATIME
+  if ((flags & MS_NOATIME) !== 0) attributes = MOUNT_ATTR_NOATIME
+  else if ((flags & MS_RELATIME) !== 0) attributes = MOUNT_ATTR_RELATIME
+  for (const [attr, flag] of ATTRIBUTES) if ((flags & flag) !== 0) attributes |= attr
+  return attributes
+}
+
 /** A descriptor of a place; with OPEN_TREE_CLONE of a copy of the mount there, attached nowhere. */
 export function open_tree(task: Task, dirfd: number, nameAt: GuestAddr, flags: number): number {
   const known =

@@ -3,21 +3,8 @@ import {
   CAP_SYS_ADMIN,
   LISTMOUNT_REVERSE,
   MNT_ID_REQ_SIZE_VER0,
-  MOUNT_ATTR_NOATIME,
-  MOUNT_ATTR_NODEV,
-  MOUNT_ATTR_NODIRATIME,
-  MOUNT_ATTR_NOEXEC,
-  MOUNT_ATTR_NOSUID,
-  MOUNT_ATTR_NOSYMFOLLOW,
-  MOUNT_ATTR_RDONLY,
   MS_DIRSYNC,
   MS_LAZYTIME,
-  MS_NOATIME,
-  MS_NODEV,
-  MS_NODIRATIME,
-  MS_NOEXEC,
-  MS_NOSUID,
-  MS_NOSYMFOLLOW,
   MS_PRIVATE,
   MS_RDONLY,
   MS_SHARED,
@@ -46,6 +33,7 @@ import { isReachable, pathToString } from '../vfs/path-string.ts'
 import { major, minor } from '../vfs/vfs.ts'
 import { addr, flags as flagsArg, hex, type SyscallRows, size } from './args.ts'
 import { newStatfs } from './mount.ts'
+import { mountAttributes } from './mount-fd.ts'
 import { put64, take64 } from './words.ts'
 
 const PAGE_SIZE = 4096
@@ -160,7 +148,7 @@ function describe(
     put64(out, STATMOUNT.mnt_parent_id, parent.uniqueId)
     out.setUint32(STATMOUNT.mnt_id_old, mount.id, true)
     out.setUint32(STATMOUNT.mnt_parent_id_old, parent.id, true)
-    put64(out, STATMOUNT.mnt_attr, attributes(mount.flags))
+    put64(out, STATMOUNT.mnt_attr, mountAttributes(mount.flags))
     put64(out, STATMOUNT.mnt_propagation, propagation(mount))
     put64(out, STATMOUNT.mnt_peer_group, mount.peerGroup)
     put64(out, STATMOUNT.mnt_master, mount.masterGroup)
@@ -182,19 +170,6 @@ function describe(
   if ((mask & STATMOUNT_MNT_NS_ID) !== 0) put64(out, STATMOUNT.mnt_ns_id, ns.inum)
   put64(out, STATMOUNT.mask, filled)
   return { fixed, strings: toBytes(strings) }
-}
-
-/** MS_* of a mount as MOUNT_ATTR_*: mnt_to_attr_flags. */
-function attributes(flags: number): number {
-  let attr = 0
-  if ((flags & MS_RDONLY) !== 0) attr |= MOUNT_ATTR_RDONLY
-  if ((flags & MS_NOSUID) !== 0) attr |= MOUNT_ATTR_NOSUID
-  if ((flags & MS_NODEV) !== 0) attr |= MOUNT_ATTR_NODEV
-  if ((flags & MS_NOEXEC) !== 0) attr |= MOUNT_ATTR_NOEXEC
-  if ((flags & MS_NODIRATIME) !== 0) attr |= MOUNT_ATTR_NODIRATIME
-  if ((flags & MS_NOSYMFOLLOW) !== 0) attr |= MOUNT_ATTR_NOSYMFOLLOW
-  if ((flags & MS_NOATIME) !== 0) attr |= MOUNT_ATTR_NOATIME
-  return attr
 }
 
 function propagation(mount: Mount): number {

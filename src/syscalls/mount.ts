@@ -61,6 +61,7 @@ import {
   uint,
 } from './args.ts'
 import { lookupAt } from './at.ts'
+import { put64 } from './words.ts'
 
 const MAGIC = 0xc0ed0000
 const MAGIC_MASK = 0xffff0000
@@ -242,11 +243,6 @@ export function newStatfs(): HostStatfs {
     frsize: 0,
     flags: 0,
   }
-}
-
-function put64(out: DataView, at: number, value: number): void {
-  out.setUint32(at, value % 2 ** 32, true)
-  out.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
 }
 
 const umountFlags = flagsArg({ MNT_FORCE, MNT_DETACH, MNT_EXPIRE, UMOUNT_NOFOLLOW })

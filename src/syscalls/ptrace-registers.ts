@@ -24,6 +24,7 @@ import { DebugRegisters } from '../kernel/ptrace/debug-registers.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { REG_R10 } from '../platform/platform.ts'
+import { take64 } from './words.ts'
 
 /** The call's last argument with all of its bits, which a double has not. */
 export function dataWord(task: Task): Int32Array {
@@ -102,8 +103,8 @@ function moveSet(
 ): Status {
   const view = task.mm.view(data, IOVEC.size)
   if (view === undefined) return -EFAULT
-  const at = view.getUint32(IOVEC.iov_base, true) + view.getUint32(IOVEC.iov_base + 4, true) * 2 ** 32
-  const room = view.getUint32(IOVEC.iov_len, true) + view.getUint32(IOVEC.iov_len + 4, true) * 2 ** 32
+  const at = take64(view, IOVEC.iov_base)
+  const room = take64(view, IOVEC.iov_len)
   const set = registerSet(type)
   if (set === undefined || room % set.unit !== 0) return -EINVAL
   const length = Math.min(room, set.size(target))

@@ -180,6 +180,23 @@ export function writeOf(
 ): number {
   if ((flags & ~RWF_READ) !== 0) return -EOPNOTSUPP
   if ((flags & RWF_APPEND) !== 0 && (flags & RWF_NOAPPEND) !== 0) return -EINVAL
+  // Some files sync before they show that anything was written, so that they must know.
+  const own = file.flags
+  if ((flags & RWF_SYNC) !== 0) file.flags |= O_SYNC
+  else if ((flags & RWF_DSYNC) !== 0) file.flags |= O_DSYNC
+  const n = writeAsFlagged(task, file, from, offset, flags, nonblocking)
+  file.flags = own
+  return n
+}
+
+function writeAsFlagged(
+  task: Task,
+  file: File,
+  from: IoSrc,
+  offset: number,
+  flags: number,
+  nonblocking: boolean,
+): number {
   if (offset !== OWN_POSITION) return writeAtFrom(task, file, from, offset, flags)
   const appends = (file.flags & O_APPEND) !== 0
   if (file.seekable && appends !== wouldAppend(file, flags)) {
@@ -189,8 +206,7 @@ export function writeOf(
   }
   const done = doneBefore(task)
   skip(from, done)
-  const n = writeFrom(task, file, from, done, nonblocking || (flags & RWF_NOWAIT) !== 0)
-  return n > 0 && (flags & (RWF_DSYNC | RWF_SYNC)) !== 0 ? syncAfter(file, n, (flags & RWF_SYNC) === 0) : n
+  return writeFrom(task, file, from, done, nonblocking || (flags & RWF_NOWAIT) !== 0)
 }
 
 /** What earlier tries of this write have passed on. */
@@ -223,7 +239,7 @@ function writeFrom(task: Task, file: File, from: IoSrc, done: number, nonblockin
   if (status < 0) return status
   const n = file.write(limited)
   if (n > 0) notifyModify(file)
-  return n > 0 && (file.flags & O_DSYNC) !== 0 ? syncAfter(file, n, (file.flags & O_SYNC) !== O_SYNC) : n
+  return syncAfter(file, n)
 }
 
 /** At an offset of the call's own. O_APPEND wins over it, as Linux has it and POSIX has not. */
@@ -244,9 +260,7 @@ function writeAtFrom(task: Task, file: File, from: IoSrc, offset: number, flags:
   const n = (flags & RWF_NOAPPEND) !== 0 ? writeInside(file, limited, offset) : file.writeAt(limited, offset)
   if (n === -EPIPE) task.sendSigpipe()
   if (n > 0) notifyModify(file)
-  const syncs = (file.flags & O_DSYNC) !== 0 || (flags & (RWF_DSYNC | RWF_SYNC)) !== 0
-  if (n <= 0 || !syncs) return n
-  return syncAfter(file, n, (file.flags & O_SYNC) !== O_SYNC && (flags & RWF_SYNC) === 0)
+  return syncAfter(file, n)
 }
 
 /** RWF_NOAPPEND: what the file does by itself at the end because of O_APPEND, it does not for this one. */
@@ -263,9 +277,10 @@ function wouldAppend(file: File, flags: number): boolean {
   return ((file.flags & O_APPEND) !== 0 || (flags & RWF_APPEND) !== 0) && file.seekable
 }
 
-/** O_SYNC and O_DSYNC: the write is not over before it is on the disk. */
-function syncAfter(file: File, n: number, dataOnly: boolean): number {
-  const status = file.fsync(dataOnly)
+/** O_SYNC and O_DSYNC: the write of `n` bytes is not over before it is on the disk. */
+function syncAfter(file: File, n: number): number {
+  if (n <= 0 || (file.flags & O_DSYNC) === 0) return n
+  const status = file.fsync((file.flags & O_SYNC) !== O_SYNC)
   return status < 0 && status !== -EINVAL ? status : n
 }
 

@@ -1,3 +1,4 @@
+/** Names to places: the walks that system calls and other parts of the kernel ask for. */
 import type { OrErrno } from '../base/result.ts'
 import type { Path } from './path.ts'
 import { Walk, type WalkContext } from './walk.ts'

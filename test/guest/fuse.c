@@ -573,6 +573,13 @@ SECTION("fuse: writes that are to be on the disk")
 	RET(lseek(fd, 0, SEEK_CUR));
 	RET(pwrite(fd, "T", 1, 4));
 	close(fd);
+	fd = MUST(open("m/a", O_RDWR));
+	MUST(lseek(fd, 5, SEEK_SET));
+	RET(pwritev2(fd, &(struct iovec){ "W", 1 }, 1, -1, RWF_SYNC));
+	RET(pwritev2(fd, &(struct iovec){ "O", 1 }, 1, -1, RWF_DSYNC));
+	RET(lseek(fd, 0, SEEK_CUR));
+	RET(pwritev2(fd, &(struct iovec){ "end", 3 }, 1, 0, RWF_APPEND | RWF_SYNC));
+	close(fd);
 	SHOW(shared->count[FUSE_WRITE] - writes);
 	SHOW(shared->count[FUSE_FSYNC] - syncs);
 	fd = MUST(open("m/a", O_RDONLY));

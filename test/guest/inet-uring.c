@@ -229,6 +229,22 @@ SECTION("provided buffers: a list")
 	run(&ring, 1);
 }
 
+SECTION("provided buffers: as many as a list can hold")
+{
+	struct uring ring = uring_new(8);
+
+	entry(&ring, IORING_OP_PROVIDE_BUFFERS, 65530, pool, 1, 0, 1)->buf_group = 7;
+	run(&ring, 1);
+	entry(&ring, IORING_OP_PROVIDE_BUFFERS, 10, pool, 1, 0, 2)->buf_group = 7;
+	run(&ring, 1);
+	entry(&ring, IORING_OP_PROVIDE_BUFFERS, 1, pool, 1, 0, 3)->buf_group = 7;
+	run(&ring, 1);
+	entry(&ring, IORING_OP_REMOVE_BUFFERS, 65536, NULL, 0, 0, 4)->buf_group = 7;
+	run(&ring, 1);
+	entry(&ring, IORING_OP_PROVIDE_BUFFERS, 1, pool, 1, 0, 5)->buf_group = 7;
+	run(&ring, 1);
+}
+
 static void provide(struct io_uring_buf_ring *buffers, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {

@@ -84,6 +84,9 @@ SECTION("statmount: what a mount is")
 	HEX(m.sb_flags);
 	HEX(m.attr);
 	SHOW(m.mnt_parent_id == id_of("outer"));
+	MUST(mount(NULL, "outer/inner", NULL, MS_REMOUNT | MS_BIND | MS_STRICTATIME, NULL));
+	ERR(statmount(id_of("outer/inner"), 0x2, &m, sizeof m));
+	HEX(m.attr);
 }
 
 SECTION("statmount: strings")

@@ -105,6 +105,11 @@ SECTION("a listener receives the call and answers")
 	sent = answer(fd, &notif, -5000000000, 0, 0);
 	STATUS(end_of(child));
 	ERR(sent);
+	child = caller(fd, SYS_getppid, 0);
+	ERR(receive(fd, &notif));
+	sent = answer(fd, &notif, 7, 5, 0);
+	STATUS(end_of(child));
+	ERR(sent);
 }
 
 SECTION("a listener lets the call go on")

@@ -3,7 +3,10 @@
  * one when it could use it (`peek`) and takes it when it has (`consume`).
  */
 import { IOU_PBUF_RING_INC } from '../../abi/constants.ts'
+import { ENOMEM, EOVERFLOW } from '../../abi/errno.ts'
 import { IO_URING_BUF } from '../../abi/layout.ts'
+import type { Status } from '../../base/result.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
 import type { Mm } from '../../mm/mm.ts'
 import type { SharedPages } from '../memfd/shared-pages.ts'
 
@@ -26,29 +29,49 @@ export interface BufferGroup {
   release(): void
 }
 
+/** What one list holds at most: with more than there are ids nobody could tell them apart. */
+const MAX_LISTED = 65535
+/** What all lists hold together. Linux charges the memory to the cgroup. */
+const MAX_LISTED_IN_ALL = 1 << 20
+
 /** IORING_OP_PROVIDE_BUFFERS: the kernel keeps the list. */
 export class BufferList implements BufferGroup {
+  readonly #kernel: Kernel
   #buffers: ProvidedBuffer[] = []
   /** Those before it are used. */
   #first = 0
 
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel
+  }
+
   get count(): number {
     return this.#buffers.length - this.#first
   }
-  add(buffer: ProvidedBuffer): void {
+  add(buffer: ProvidedBuffer): Status {
+    if (this.count === MAX_LISTED) return -EOVERFLOW
+    if (this.#kernel.listedBuffers >= MAX_LISTED_IN_ALL) return -ENOMEM
+    this.#kernel.listedBuffers++
     this.#buffers.push(buffer)
+    return 0
   }
   peek(): ProvidedBuffer | undefined {
     return this.#buffers[this.#first]
   }
   consume(): boolean {
-    if (++this.#first === this.#buffers.length) {
-      this.#buffers = []
+    this.#kernel.listedBuffers--
+    // A list that is never empty must not keep those that are used.
+    if (++this.#first * 2 >= this.#buffers.length) {
+      this.#buffers = this.#buffers.slice(this.#first)
       this.#first = 0
     }
     return false
   }
-  release(): void {}
+  release(): void {
+    this.#kernel.listedBuffers -= this.count
+    this.#buffers = []
+    this.#first = 0
+  }
 }
 
 /** IORING_REGISTER_PBUF_RING: a ring in memory, which the guest fills. */

@@ -168,10 +168,7 @@ export class OverlayDir extends OverlayInode {
     if (!exchange && other instanceof OverlayDir && !other.isEmpty()) return -ENOTEMPTY
     const nodeInPlace = node.upper === undefined
     const otherInPlace = other !== undefined && other.upper === undefined
-    let status = this.copyUp()
-    if (status === 0) status = to.copyUp()
-    if (status === 0) status = node.copyUp()
-    if (status === 0 && exchange) status = other!.copyUp()
+    let status = this.copyUpForRename(node, to, exchange ? other : undefined)
     if (status === 0) status = this.upper!.rename(name, node.upper!, to.upper!, newName, other?.upper, flags)
     if (status < 0) return status
     this.#hideLower(name, node, nodeInPlace)
@@ -180,6 +177,15 @@ export class OverlayDir extends OverlayInode {
     else other?.unlinked()
     node.place(to, newName)
     return 0
+  }
+
+  /** All that a rename changes, but for what it replaces. */
+  protected copyUpForRename(node: OverlayInode, to: OverlayDir, exchanged: OverlayInode | undefined): Status {
+    let status = this.copyUp()
+    if (status === 0) status = to.copyUp()
+    if (status === 0) status = node.copyUp()
+    if (status === 0 && exchanged !== undefined) status = exchanged.copyUp()
+    return status
   }
 
   /** `node` leaves the name, which must not uncover a lower one. `inPlace`: it was that one itself. */

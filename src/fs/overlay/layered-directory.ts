@@ -155,10 +155,7 @@ export class LayeredDir extends OverlayDir {
     // What a directory merges is found by its name, which it keeps (redirect_dir=off).
     if (mergesLower(node) || (exchange && mergesLower(other!))) return -EXDEV
     if (!exchange && other instanceof LayeredDir && !other.isEmpty()) return -ENOTEMPTY
-    let status = this.copyUp()
-    if (status === 0) status = to.copyUp()
-    if (status === 0) status = node.copyUp()
-    if (status === 0 && exchange) status = other!.copyUp()
+    let status = this.copyUpForRename(node, to, exchange ? other : undefined)
     if (status === 0 && !exchange) status = to.#makeRoom(newName, other)
     const replaced = other instanceof LayeredDir && !exchange ? undefined : other?.upper
     if (status === 0) status = this.upper!.rename(name, node.upper!, to.upper!, newName, replaced, flags)

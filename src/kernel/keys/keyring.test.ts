@@ -46,6 +46,21 @@ test('a key is found through keyrings in keyrings', () => {
   assert.equal(linkKey(store, top, top), -EDEADLK)
 })
 
+test('keyrings that share others are searched, and linked, in no more steps than they have links', () => {
+  const { store, cred, make } = setUp(0)
+  const levels = Array.from({ length: 6 }, (_, level) =>
+    Array.from({ length: 40 }, (_, i) => make(KEYRING, `${level}.${i}`)),
+  )
+  for (let level = 5; level > 0; level--) {
+    for (const upper of levels[level - 1]) for (const lower of levels[level]) linkKey(store, upper, lower)
+  }
+  const [[top]] = levels
+  const search = searchFor(store, cred, 'user', 'x')
+  assert.equal(searchKeyring(search, { key: top, possessed: true }), -EAGAIN)
+  assert.equal(linkKey(store, make(KEYRING, 'other'), top), 0)
+  assert.equal(linkKey(store, levels[5][7], top), -EDEADLK)
+})
+
 test('a key ends with its last holder, and gives its quota back', () => {
   const { store, make } = setUp()
   const [ring, key] = [make(KEYRING, 'r'), make(user, 'k')]

@@ -66,7 +66,7 @@ export function searchKeyring(search: KeySearch, keyring: KeyRef): OrErrno<KeyRe
     const found = consider(search, keyring.key, keyring.possessed, outcome)
     if (found !== undefined) return found
   }
-  return descend(search, keyring.key, keyring.possessed, 0, outcome) ?? outcome.error
+  return descend(search, keyring.key, keyring.possessed, 0, outcome, new Map()) ?? outcome.error
 }
 
 function descend(
@@ -75,7 +75,9 @@ function descend(
   possessed: boolean,
   depth: number,
   outcome: { error: number },
+  seen: Map<Key, number>,
 ): KeyRef | undefined {
+  if (seenFromThere(seen, keyring, depth)) return undefined
   if (search.checkState && (keyring.revoked || keyring.invalidated)) return undefined
   const direct = keyring.links.get(search.index)
   if (direct !== undefined) {
@@ -85,7 +87,7 @@ function descend(
   if (depth >= MAX_DEPTH) return undefined
   for (const key of keyring.links.values()) {
     if (!key.isKeyring || keyPermission(search.cred, { key, possessed }, KEY_NEED_SEARCH) < 0) continue
-    const found = descend(search, key, possessed, depth + 1, outcome)
+    const found = descend(search, key, possessed, depth + 1, outcome, seen)
     if (found !== undefined) return found
   }
   return undefined
@@ -124,7 +126,7 @@ export function linkKey(store: KeyStore, keyring: Key, key: Key): Status {
   if (keyring.restricted) return -EPERM
   if (keyring.revoked || keyring.invalidated) return -EKEYREVOKED
   if (key.isKeyring) {
-    const cycle = detectCycle(key, keyring, 0)
+    const cycle = detectCycle(key, keyring, 0, new Map())
     if (cycle < 0) return cycle
   }
   const old = keyring.links.get(key.index)
@@ -137,16 +139,24 @@ export function linkKey(store: KeyStore, keyring: Key, key: Key): Status {
   return 0
 }
 
-/** Whether `wanted` is `below` or can be reached from it. */
-function detectCycle(below: Key, wanted: Key, depth: number): Status {
+/** Whether `wanted` is `below` or can be reached from it. `seen`: at what depth a keyring, and all below it, was looked at. */
+function detectCycle(below: Key, wanted: Key, depth: number, seen: Map<Key, number>): Status {
   if (below === wanted) return -EDEADLK
   if (depth > MAX_DEPTH) return -ELOOP
+  if (seenFromThere(seen, below, depth)) return 0
   for (const key of below.links.values()) {
     if (!key.isKeyring) continue
-    const status = detectCycle(key, wanted, depth + 1)
+    const status = detectCycle(key, wanted, depth + 1, seen)
     if (status < 0) return status
   }
   return 0
+}
+
+/** Keyrings that share others have far more ways through them than links: each is looked at once for each depth at most. */
+function seenFromThere(seen: Map<Key, number>, keyring: Key, depth: number): boolean {
+  if ((seen.get(keyring) ?? Number.POSITIVE_INFINITY) <= depth) return true
+  seen.set(keyring, depth)
+  return false
 }
 
 export function unlinkKey(store: KeyStore, keyring: Key, key: Key): Status {

@@ -55,6 +55,13 @@ test('a change of a watched word is a hit, once, and DR6 tells which', () => {
   assert.equal(debug.hit(task, false), false)
 })
 
+test('DR7 reads as a number of 32 bits, whatever it says of the last register', () => {
+  const [{ task, debug }] = tasks(1).made
+  debug.set(task, 3, MEMORY)
+  assert.equal(debug.set(task, 7, control(3, 1, 2) >>> 0), 0)
+  assert.equal(debug.get(7), control(3, 1, 2) >>> 0)
+})
+
 test('what happens outside of guest code is no hit', () => {
   const { made, memory } = tasks(1)
   const [{ task, debug }] = made

@@ -87,7 +87,7 @@ export class DebugRegisters {
     if (n < ADDRESSES && value >= task.mm.context.addressLimit) return -EINVAL
     const old = this.#values[n]
     this.#values[n] =
-      n === STATUS ? (value ^ STATUS_ONES) >>> 0 : n === CONTROL ? value & ~CONTROL_RESERVED : value
+      n === STATUS ? (value ^ STATUS_ONES) >>> 0 : n === CONTROL ? (value & ~CONTROL_RESERVED) >>> 0 : value
     if (n === STATUS) return 0
     const watches = this.#decode()
     if (typeof watches === 'number') {

@@ -53,7 +53,7 @@ export class Notification {
   /** The task waits here. */
   readonly queue = new WaitQueue()
   state: typeof INIT | typeof SENT | typeof REPLIED = INIT
-  /** A negative errno, or 0 and the call's value. */
+  /** What the call returns if it is not 0, an errno as a rule; else its value. */
   error = 0
   value = 0
   /** The call is to be made as it stands. */

@@ -1,5 +1,5 @@
 /** A call whose filter wants it decided by a listener: the wait of the task that made it. */
-import { ERESTARTSYS } from '../../abi/errno.ts'
+import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTSYS } from '../../abi/errno.ts'
 import { attempt, finishCall } from '../loop.ts'
 import { returnToGuest } from '../return-to-guest.ts'
 import { NO_RESULT, type Task } from '../task.ts'
@@ -19,7 +19,7 @@ export function awaitReply(task: Task): void {
   if (notification.replied) {
     task.notification = undefined
     if (notification.proceed) attempt(task)
-    else finishCall(task, notification.error < 0 ? notification.error : notification.value)
+    else answerCall(task, notification.error || notification.value)
     return
   }
   const fatal = signals.fatalPending(task)
@@ -32,6 +32,12 @@ export function awaitReply(task: Task): void {
   task.uninterruptible = notification.killable
   task.block(notification.queue)
   task.fallAsleep()
+}
+
+/** The call is over before it began. The numbers by which the kernel restarts a call are no results. */
+export function answerCall(task: Task, result: number): void {
+  const restarts = result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK
+  finishCall(task, restarts ? -EINTR : result)
 }
 
 /** When no handler runs, the guest makes the call once more, and the filter judges it once more. */

@@ -26,16 +26,7 @@ import {
   SIGSYS,
   SYS_SECCOMP,
 } from '../../abi/constants.ts'
-import {
-  EBUSY,
-  EINTR,
-  EINVAL,
-  ENOMEM,
-  ENOSYS,
-  ERESTART_RESTARTBLOCK,
-  ERESTARTSYS,
-  ESRCH,
-} from '../../abi/errno.ts'
+import { EBUSY, EINVAL, ENOMEM, ENOSYS, ESRCH } from '../../abi/errno.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import type { Status } from '../../base/result.ts'
 import {
@@ -52,7 +43,6 @@ import { forgetConstants } from '../constant-calls.ts'
 import { startCoreDump } from '../core-dump/core-dump.ts'
 import { commitCredentials } from '../credentials.ts'
 import { endGroup, endTask } from '../exit.ts'
-import { finishCall } from '../loop.ts'
 import { stopAtFilter } from '../ptrace/resume.ts'
 import { returnToGuest } from '../return-to-guest.ts'
 import { forceSignal } from '../signal.ts'
@@ -60,7 +50,7 @@ import { SigInfo } from '../signal-info.ts'
 import { NO_RESULT, type Task } from '../task.ts'
 import { type BpfProgram, DATA_WORDS } from './bpf.ts'
 import type { SeccompListener } from './listener.ts'
-import { askListener } from './notify.ts'
+import { answerCall, askListener } from './notify.ts'
 
 /** MAX_INSNS_PER_PATH: of all filters of a task, each counted with this much more. */
 const MAX_INSTRUCTIONS = 32768
@@ -290,10 +280,7 @@ function carryOut(task: Task, nr: number, action: number, value: number, logs: b
 }
 
 function refuse(task: Task, result: number): false {
-  // The numbers by which the kernel restarts a call are no results.
-  const restarts = result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK
-  const shown = restarts ? -EINTR : result
-  finishCall(task, shown)
+  answerCall(task, result)
   return false
 }
 

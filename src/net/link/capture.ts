@@ -35,7 +35,9 @@ export class Capture implements PacketTap, Expiry {
   readonly #write: (bytes: Uint8Array) => number
   readonly #buffer = new Uint8Array(BUFFER_SIZE)
   readonly #view = new DataView(this.#buffer.buffer)
-  readonly #interfaces = new Map<NetDevice, number>()
+  /** Weak: a guest makes and removes as many as it likes. */
+  readonly #interfaces = new WeakMap<NetDevice, number>()
+  #described = 0
   readonly #timer = new Timer(this)
   /** What of the buffer is to be written: from..to. */
   #from = 0
@@ -98,7 +100,7 @@ export class Capture implements PacketTap, Expiry {
   }
 
   #describe(device: NetDevice): number {
-    const number = this.#interfaces.size
+    const number = this.#described++
     this.#interfaces.set(device, number)
     const { name } = device
     const padded = (name.length + 3) & ~3

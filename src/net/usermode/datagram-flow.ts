@@ -113,7 +113,8 @@ export abstract class DatagramFlow implements SocketAsker, Expiry {
 
   #receive(): void {
     const { outside, scratch, stack } = this.gateway
-    for (let left = BUDGET; left > 0 && !this.#ended; left--) {
+    let left = BUDGET
+    for (; left > 0 && !this.#ended; left--) {
       const length = outside.sockets.receive(this.#fd, scratch, 0, false)
       if (length === -EAGAIN) break
       if (length < 0) {
@@ -123,9 +124,9 @@ export abstract class DatagramFlow implements SocketAsker, Expiry {
       this.answered = true
       this.used = stack.runtime.now()
       this.deliver(length)
-      // Read on when the guest has seen these.
-      if (left === 1) stack.timers.add(this.#timer, stack.runtime.now())
     }
+    // Read on when the guest has seen these.
+    if (left === 0 && !this.#ended) stack.timers.add(this.#timer, stack.runtime.now())
     stack.runtime.backlog.drain()
   }
 

@@ -142,6 +142,26 @@ test('user UDP: a published port’s clients are told apart, and each gets its a
   assert.equal(world.outside.made.length, 1, 'that was no flow of the guest’s')
 })
 
+test('user UDP: errors that fill a turn hide no datagram behind them', () => {
+  const world = userNetwork()
+  const server = world.udp.endpoint(false)
+  server.bind(USER_V4.guest, 53)
+  const port = world.outside.socket(IPPROTO_UDP)
+  new PublishedUdpPort(world.gateway, port.fd, 53).start()
+  const endpoint = speak(world, THERE, 4000, 'question')
+  const flow = world.outside.last
+  flow.open()
+  world.outside.message.address = Uint8Array.of(1)
+  for (const socket of [port, flow]) {
+    socket.incoming.push(...Array<number>(64).fill(-EHOSTUNREACH))
+    socket.receive('behind them')
+  }
+  world.net.run(0)
+  assert.equal(hear(server), 'behind them')
+  const heard = [hear(endpoint), hear(endpoint)]
+  assert.ok(heard.includes('behind them'), String(heard))
+})
+
 test('user ping: the guest’s identifier comes back, whatever the outside’s was', () => {
   const world = userNetwork()
   const replies: Uint8Array[] = []

@@ -27,41 +27,54 @@ const FIRST_PORT = 32768
 const LAST_PORT = 60999
 const UDP_HEADER = 8
 
-/** A listening TCP socket. To be watched from when the platform's loop runs. */
-export class PublishedTcpPort implements Expiry {
-  readonly #gateway: UserGateway
-  readonly #fd: number
-  readonly #guestPort: number
-  /** The sockaddr of who has connected. */
-  readonly #peer = new Uint8Array(SOCKADDR_IN6.size)
+/** A socket of the outside's where something comes for a port of the guest's. */
+export abstract class PublishedSocket implements Expiry {
+  protected readonly gateway: UserGateway
+  protected readonly fd: number
+  protected readonly guestPort: number
   readonly #timer = new Timer(this)
 
   constructor(gateway: UserGateway, fd: number, guestPort: number) {
-    this.#gateway = gateway
-    this.#fd = fd
-    this.#guestPort = guestPort
+    this.gateway = gateway
+    this.fd = fd
+    this.guestPort = guestPort
   }
 
+  /** To be called when the platform's loop runs. */
   start(): void {
-    this.#gateway.outside.host.watch(this.#fd, POLLIN, () => this.expired())
+    this.gateway.outside.host.watch(this.fd, POLLIN, () => this.expired())
   }
 
   /** Something has come, or there may be more. */
   expired(): void {
-    const { outside, stack, tcp } = this.#gateway
-    for (let left = BUDGET; left > 0; left--) {
-      const fd = tcp.full ? -EMFILE : outside.sockets.accept(this.#fd, this.#peer)
-      if (fd === -EAGAIN) break
-      if (fd === -ECONNABORTED) continue
-      if (fd < 0) {
-        // What waits stays in the outside's queue until there is room.
-        stack.timers.add(this.#timer, stack.runtime.now() + RETRY_DELAY)
-        break
-      }
-      new Splice(tcp).connectGuest(fd, shownPlace(this.#peer), USER_V4.guest, this.#guestPort)
-      if (left === 1) stack.timers.add(this.#timer, stack.runtime.now())
-    }
-    stack.runtime.backlog.drain()
+    let left = BUDGET
+    while (left > 0 && this.take()) left--
+    // What was there before is not told again.
+    if (left === 0) this.lookAgain(0)
+    this.gateway.stack.runtime.backlog.drain()
+  }
+
+  protected lookAgain(delay: number): void {
+    const { timers, runtime } = this.gateway.stack
+    timers.add(this.#timer, runtime.now() + delay)
+  }
+
+  /** One connection or datagram: whether there may be more. */
+  protected abstract take(): boolean
+}
+
+/** A listening TCP socket. */
+export class PublishedTcpPort extends PublishedSocket {
+  /** The sockaddr of who has connected. */
+  readonly #peer = new Uint8Array(SOCKADDR_IN6.size)
+
+  protected override take(): boolean {
+    const { outside, tcp } = this.gateway
+    const fd = tcp.full ? -EMFILE : outside.sockets.accept(this.fd, this.#peer)
+    if (fd >= 0) new Splice(tcp).connectGuest(fd, shownPlace(this.#peer), USER_V4.guest, this.guestPort)
+    // What waits stays in the outside's queue until there is room.
+    else if (fd !== -EAGAIN && fd !== -ECONNABORTED) this.lookAgain(RETRY_DELAY)
+    return fd >= 0 || fd === -ECONNABORTED
   }
 }
 
@@ -75,51 +88,34 @@ interface Client {
 }
 
 /** A bound UDP socket. */
-export class PublishedUdpPort implements PublishedUdp, Expiry {
-  readonly #gateway: UserGateway
-  readonly #fd: number
-  readonly #guestPort: number
+export class PublishedUdpPort extends PublishedSocket implements PublishedUdp {
   readonly #clients = new Map<string, Client>()
   /** By the place that the guest answers to. */
   readonly #places = new Map<string, Client>()
-  readonly #timer = new Timer(this)
 
-  constructor(gateway: UserGateway, fd: number, guestPort: number) {
-    this.#gateway = gateway
-    this.#fd = fd
-    this.#guestPort = guestPort
-  }
-
-  start(): void {
-    this.#gateway.outside.host.watch(this.#fd, POLLIN, () => this.expired())
-  }
-
-  expired(): void {
-    const { outside, scratch, stack } = this.#gateway
-    for (let left = BUDGET; left > 0; left--) {
-      const length = outside.sockets.receive(this.#fd, scratch, 0, true)
-      if (length === -EAGAIN) break
-      // An error of an answer's, whose client is gone.
-      if (length < 0) continue
-      const client = this.#clientOf(outside.sockets.message.address, outside.sockets.message.control)
-      if (client !== undefined) sendDatagram(stack, client.flow, scratch.subarray(0, length))
-      if (left === 1) stack.timers.add(this.#timer, stack.runtime.now())
-    }
-    stack.runtime.backlog.drain()
+  protected override take(): boolean {
+    const { outside, scratch, stack } = this.gateway
+    const length = outside.sockets.receive(this.fd, scratch, 0, true)
+    if (length === -EAGAIN) return false
+    // An error of an answer's, whose client is gone.
+    if (length < 0) return true
+    const client = this.#clientOf(outside.sockets.message.address, outside.sockets.message.control)
+    if (client !== undefined) sendDatagram(stack, client.flow, scratch.subarray(0, length))
+    return true
   }
 
   /** The guest answers. */
   answer({ view, bytes, start, end, destination }: Packet): void {
     const client = this.#places.get(placeKey(destination, view.getUint16(start + 2)))
-    if (client === undefined || view.getUint16(start) !== this.#guestPort) return
-    client.used = this.#gateway.stack.runtime.now()
-    const { sockets } = this.#gateway.outside
-    sockets.send(this.#fd, bytes.subarray(start + UDP_HEADER, end), 0, client.address, client.control)
+    if (client === undefined || view.getUint16(start) !== this.guestPort) return
+    client.used = this.gateway.stack.runtime.now()
+    const { sockets } = this.gateway.outside
+    sockets.send(this.fd, bytes.subarray(start + UDP_HEADER, end), 0, client.address, client.control)
   }
 
   #clientOf(address: Uint8Array, control: Uint8Array): Client | undefined {
     const key = String.fromCharCode(...address)
-    const now = this.#gateway.stack.runtime.now()
+    const now = this.gateway.stack.runtime.now()
     const known = this.#clients.get(key)
     if (known !== undefined) {
       known.used = now
@@ -131,13 +127,13 @@ export class PublishedUdpPort implements PublishedUdp, Expiry {
       key,
       address,
       control: control.length > 0 ? control.slice() : undefined,
-      flow: datagramFlow(place.address, place.port, USER_V4.guest, this.#guestPort),
+      flow: datagramFlow(place.address, place.port, USER_V4.guest, this.guestPort),
       used: now,
     }
     const placed = placeKey(place.address, place.port)
     this.#clients.set(key, client)
     this.#places.set(placed, client)
-    this.#gateway.udp.published.set(placed, this)
+    this.gateway.udp.published.set(placed, this)
     return client
   }
 
@@ -147,18 +143,18 @@ export class PublishedUdpPort implements PublishedUdp, Expiry {
       const placed = placeKey(client.flow.source, client.flow.sourcePort)
       this.#clients.delete(client.key)
       this.#places.delete(placed)
-      this.#gateway.udp.published.delete(placed)
+      this.gateway.udp.published.delete(placed)
     }
     return this.#clients.size < MAX_CLIENTS
   }
 
   /** His own, unless it is that of somebody who speaks to another port of the guest's. */
   #placeFor(address: Uint8Array): SocketPlace {
-    const { published } = this.#gateway.udp
+    const { published } = this.gateway.udp
     const own = shownPlace(address)
     if (own !== undefined && !published.has(placeKey(own.address, own.port))) return own
     for (;;) {
-      const port = FIRST_PORT + this.#gateway.stack.random.below(LAST_PORT - FIRST_PORT + 1)
+      const port = FIRST_PORT + this.gateway.stack.random.below(LAST_PORT - FIRST_PORT + 1)
       if (!published.has(placeKey(USER_V4.gateway, port))) return { address: USER_V4.gateway, port }
     }
   }

@@ -29,16 +29,19 @@ function prepareProvide(task: Task, request: UringRequest): number {
   return off + count > MAX_BUFFERS ? -EINVAL : 0
 }
 
-function issueProvide(_task: Task, request: UringRequest): number {
+function issueProvide(task: Task, request: UringRequest): number {
   const { fd: count, addr, len, off, ring, bufIndex } = request
   let group = ring.bufferGroups.get(bufIndex)
   if (group === undefined) {
-    group = new BufferList()
+    group = new BufferList(task.kernel)
     ring.bufferGroups.set(bufIndex, group)
   }
   if (!(group instanceof BufferList)) return -EINVAL
-  if (group.count + count > MAX_BUFFERS) return -E2BIG
-  for (let i = 0; i < count; i++) group.add({ address: addr + i * len, length: len, id: off + i })
+  // An error counts only at the first.
+  for (let i = 0; i < count; i++) {
+    const status = group.add({ address: addr + i * len, length: len, id: off + i })
+    if (status < 0) return i > 0 ? 0 : status
+  }
   return 0
 }
 

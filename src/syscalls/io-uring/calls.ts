@@ -53,6 +53,7 @@ import { fileOf } from '../at.ts'
 import { installFile } from '../install.ts'
 import { useMask } from '../poll.ts'
 import { readTimespec } from '../time-args.ts'
+import { take64 } from '../words.ts'
 import { io_uring_register } from './register.ts'
 import { ringOf } from './ring-files.ts'
 import { submit } from './submit.ts'
@@ -254,9 +255,9 @@ function readArgument(task: Task, flags: number, at: GuestAddr, length: number):
   if (length !== IO_URING_GETEVENTS_ARG.size) return -EINVAL
   const view = task.mm.view(at, length)
   if (view === undefined) return -EFAULT
-  const maskAt = u64(view, IO_URING_GETEVENTS_ARG.sigmask)
+  const maskAt = take64(view, IO_URING_GETEVENTS_ARG.sigmask)
   const maskSize = view.getUint32(IO_URING_GETEVENTS_ARG.sigmask_sz, true)
-  const timeAt = u64(view, IO_URING_GETEVENTS_ARG.ts)
+  const timeAt = take64(view, IO_URING_GETEVENTS_ARG.ts)
   // A time to wait for few (min_wait) is a feature that is not announced.
   if (view.getUint32(IO_URING_GETEVENTS_ARG.min_wait_usec, true) !== 0) return -EINVAL
   let deadline = Number.POSITIVE_INFINITY
@@ -267,10 +268,6 @@ function readArgument(task: Task, flags: number, at: GuestAddr, length: number):
   }
   const status = useMask(task, maskAt, maskSize)
   return status < 0 ? status : deadline
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 0x100000000 + view.getUint32(at, true)
 }
 
 /** io_cqring_wait. What is there already is worth more than an error. */

@@ -9,17 +9,18 @@ import { createSharedPages } from '../../fs/memfd/shared-pages.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { PAGE_SIZE, pageCeil } from '../../mm/vma.ts'
+import { take64 } from '../words.ts'
 
 const MAX_ENTRIES = 32768
 
 export function registerBufferRing(task: Task, ring: IoUringFile, at: GuestAddr): number {
   const view = task.mm.view(at, IO_URING_BUF_REG.size)
   if (view === undefined) return -EFAULT
-  const address = u64(view, IO_URING_BUF_REG.ring_addr)
+  const address = take64(view, IO_URING_BUF_REG.ring_addr)
   const entries = view.getUint32(IO_URING_BUF_REG.ring_entries, true)
   const id = view.getUint16(IO_URING_BUF_REG.bgid, true)
   const flags = view.getUint16(IO_URING_BUF_REG.flags, true)
-  for (let i = 0; i < 3; i++) if (u64(view, IO_URING_BUF_REG.resv + i * 8) !== 0) return -EINVAL
+  for (let i = 0; i < 3; i++) if (take64(view, IO_URING_BUF_REG.resv + i * 8) !== 0) return -EINVAL
   if ((flags & ~(IOU_PBUF_RING_MMAP | IOU_PBUF_RING_INC)) !== 0) return -EINVAL
   const own = (flags & IOU_PBUF_RING_MMAP) !== 0
   if (own) {
@@ -46,7 +47,7 @@ export function unregisterBufferRing(task: Task, ring: IoUringFile, at: GuestAdd
   const view = task.mm.view(at, IO_URING_BUF_REG.size)
   if (view === undefined) return -EFAULT
   const id = view.getUint16(IO_URING_BUF_REG.bgid, true)
-  for (let i = 0; i < 3; i++) if (u64(view, IO_URING_BUF_REG.resv + i * 8) !== 0) return -EINVAL
+  for (let i = 0; i < 3; i++) if (take64(view, IO_URING_BUF_REG.resv + i * 8) !== 0) return -EINVAL
   if (view.getUint16(IO_URING_BUF_REG.flags, true) !== 0) return -EINVAL
   const group = ring.bufferGroups.get(id)
   if (group === undefined) return -ENOENT
@@ -65,8 +66,4 @@ export function tellBufferRing(task: Task, ring: IoUringFile, at: GuestAddr): nu
   if (group === undefined) return -ENOENT
   if (!(group instanceof BufferRing)) return -EINVAL
   return task.mm.putU32(at + IO_URING_BUF_STATUS.head, group.head)
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 0x100000000 + view.getUint32(at, true)
 }

@@ -12,6 +12,7 @@ import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { VM_MAYSHARE, VM_WRITE } from '../../mm/vma.ts'
 import type { File } from '../../vfs/file.ts'
+import { take64 } from '../words.ts'
 import { fileForTable, placeFile, removeFile } from './fixed-files.ts'
 
 const MAX_FILES = 1 << 20
@@ -33,6 +34,10 @@ function readTag(task: Task, tagsAt: GuestAddr, index: number): Tag | number {
   return view === undefined ? -EFAULT : { tagLo: view.getUint32(0, true), tagHi: view.getUint32(4, true) }
 }
 
+function isTagged({ tagLo, tagHi }: Tag): boolean {
+  return tagLo !== 0 || tagHi !== 0
+}
+
 // Files.
 
 export function registerFiles(
@@ -51,7 +56,7 @@ export function registerFiles(
     const fd = task.mm.u32(at + i * 4)
     const tag = readTag(task, tagsAt, i)
     if (fd === undefined || typeof tag === 'number') status = -EFAULT
-    else if ((fd | 0) === NO_FD) status = tag !== NO_TAG && (tag.tagLo !== 0 || tag.tagHi !== 0) ? -EINVAL : 0
+    else if ((fd | 0) === NO_FD) status = isTagged(tag) ? -EINVAL : 0
     else {
       const file = fileForTable(task, fd | 0)
       if (file === undefined) status = -EBADF
@@ -130,8 +135,7 @@ function updateFile(
 ): number {
   if (word === undefined || typeof tag === 'number') return -EFAULT
   const fd = word | 0
-  const tagged = tag.tagLo !== 0 || tag.tagHi !== 0
-  if ((fd === NO_FD || fd === IORING_REGISTER_FILES_SKIP) && tagged) return -EINVAL
+  if ((fd === NO_FD || fd === IORING_REGISTER_FILES_SKIP) && isTagged(tag)) return -EINVAL
   if (fd === IORING_REGISTER_FILES_SKIP) return 0
   const old = files[place]
   files[place] = undefined
@@ -204,11 +208,11 @@ function readBuffer(
   if (typeof tag === 'number') return tag
   const view = task.mm.view(at + index * IOVEC.size, IOVEC.size)
   if (view === undefined) return -EFAULT
-  const address = u64(view, IOVEC.iov_base)
-  const length = u64(view, IOVEC.iov_len)
+  const address = take64(view, IOVEC.iov_base)
+  const length = take64(view, IOVEC.iov_len)
   if (address === 0) {
     if (length !== 0) return -EFAULT
-    return tag.tagLo !== 0 || tag.tagHi !== 0 ? -EINVAL : undefined
+    return isTagged(tag) ? -EINVAL : undefined
   }
   if (length === 0 || length > MAX_BUFFER) return -EFAULT
   if (address + length > 2 ** 64) return -EOVERFLOW
@@ -237,9 +241,9 @@ export function registerTagged(
   if (view === undefined) return -EFAULT
   const count = view.getUint32(IO_URING_RSRC_REGISTER.nr, true)
   const flags = view.getUint32(IO_URING_RSRC_REGISTER.flags, true)
-  const data = u64(view, IO_URING_RSRC_REGISTER.data)
-  const tags = u64(view, IO_URING_RSRC_REGISTER.tags)
-  if (count === 0 || u64(view, IO_URING_RSRC_REGISTER.resv2) !== 0) return -EINVAL
+  const data = take64(view, IO_URING_RSRC_REGISTER.data)
+  const tags = take64(view, IO_URING_RSRC_REGISTER.tags)
+  if (count === 0 || take64(view, IO_URING_RSRC_REGISTER.resv2) !== 0) return -EINVAL
   if ((flags & ~IORING_RSRC_REGISTER_SPARSE) !== 0) return -EINVAL
   const sparse = (flags & IORING_RSRC_REGISTER_SPARSE) !== 0
   if (sparse && data !== 0) return -EINVAL
@@ -268,14 +272,10 @@ export function updateTagged(
   const view = task.mm.view(at, size)
   if (view === undefined) return -EFAULT
   const offset = view.getUint32(IO_URING_RSRC_UPDATE.offset, true)
-  const data = u64(view, IO_URING_RSRC_UPDATE.data)
-  const tags = u64(view, IO_URING_RSRC_UPDATE.tags)
+  const data = take64(view, IO_URING_RSRC_UPDATE.data)
+  const tags = take64(view, IO_URING_RSRC_UPDATE.tags)
   const count = view.getUint32(IO_URING_RSRC_UPDATE.nr, true)
   const reserved =
     view.getUint32(IO_URING_RSRC_UPDATE.resv, true) | view.getUint32(IO_URING_RSRC_UPDATE.resv2, true)
   return count === 0 || reserved !== 0 ? -EINVAL : update(task, ring, offset, data, tags, count)
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 0x100000000 + view.getUint32(at, true)
 }

@@ -51,6 +51,7 @@ import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
 import { fileOf } from '../at.ts'
+import { take64 } from '../words.ts'
 import { OPERATION_COUNT, operationOf } from './operations.ts'
 import { registerBufferRing, tellBufferRing, unregisterBufferRing } from './register-buffers.ts'
 import {
@@ -153,7 +154,7 @@ function filesUpdate(task: Task, ring: IoUringFile, at: GuestAddr, count: number
   const view = task.mm.view(at, IO_URING_FILES_UPDATE.size)
   if (view === undefined) return -EFAULT
   const offset = view.getUint32(IO_URING_FILES_UPDATE.offset, true)
-  const fds = u64(view, IO_URING_FILES_UPDATE.fds)
+  const fds = take64(view, IO_URING_FILES_UPDATE.fds)
   return view.getUint32(IO_URING_FILES_UPDATE.resv, true) !== 0
     ? -EINVAL
     : updateFiles(task, ring, offset, fds, 0, count)
@@ -165,7 +166,7 @@ function allocRange(task: Task, ring: IoUringFile, at: GuestAddr): number {
   const from = view.getUint32(IO_URING_FILE_RANGE.off, true)
   const to = from + view.getUint32(IO_URING_FILE_RANGE.len, true)
   if (to > 0xffffffff) return -EOVERFLOW
-  if (u64(view, IO_URING_FILE_RANGE.len + 4) !== 0) return -EINVAL
+  if (take64(view, IO_URING_FILE_RANGE.len + 4) !== 0) return -EINVAL
   if (to > (ring.files?.length ?? 0)) return -EINVAL
   ring.fileRange = { from, to }
   return 0
@@ -279,8 +280,4 @@ function syncCancel(task: Task, ring: IoUringFile, at: GuestAddr): number {
   if (typeof file === 'number') return file
   const count = cancelRequests(ring, { flags, userLo, userHi, file, opcode })
   return count
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 0x100000000 + view.getUint32(at, true)
 }
