@@ -49,7 +49,7 @@ const MEASUREMENTS: readonly Measurement[] = [
     name: 'connections',
     unit: '/s',
     needs: [],
-    command: [echo, 'connect', SERVER, String(PORTS.echo), '2000'],
+    command: [echo, 'connect', SERVER, String(PORTS.echo), '10000'],
     value: output => 1e9 / Number(output),
   },
   redis('redis SET', 'set'),

@@ -115,8 +115,11 @@
 /* Prefetch kinds, one byte an argument in the info page's table. */
 #define CAISSON_PREFETCH_NONE 0
 #define CAISSON_PREFETCH_STRING 1
-#define CAISSON_PREFETCH_BUFFER 2 /* length in another argument: the second byte */
+#define CAISSON_PREFETCH_BUFFER 2 /* count in another argument: the second byte; bytes of each: the third */
 #define CAISSON_PREFETCH_STRUCT 3 /* fixed size: the second and third byte */
+#define CAISSON_PREFETCH_BITS 4	  /* count in another argument: the second byte; a bit each, in words of 64 */
+#define CAISSON_PREFETCH_VECTOR 5 /* the same for struct iovec, with what they point to */
+#define CAISSON_PREFETCH_PIECES 6 /* of one call */
 #define CAISSON_PREFETCH_MAX 512  /* system call numbers in the table */
 #define CAISSON_PREFETCH_BUFFER_LIMIT 0x4000
 #define CAISSON_PREFETCH_STRING_LIMIT 0x400
@@ -194,7 +197,7 @@ struct caisson_slot {
 	uint64_t fault_trapno;
 	uint64_t fault_error;
 	struct caisson_wait wait;
-	struct caisson_prefetched prefetched[6];
+	struct caisson_prefetched prefetched[CAISSON_PREFETCH_PIECES];
 	struct caisson_op ops[CAISSON_OP_COUNT];
 };
 

@@ -196,7 +196,17 @@ const FAMILIES: Family[] = [
     names: [/^MPOL_/],
     extra: 'MPOL_WEIGHTED_INTERLEAVE 6',
   },
-  { about: 'userfaultfd(2)', from: ['linux/userfaultfd.h'], names: [/^UFFD/] },
+  {
+    about: 'perf_event_open(2)',
+    from: ['linux/perf_event.h'],
+    names: [/^PERF_(TYPE|COUNT_SW|FORMAT|FLAG|EVENT_IOC|IOC_FLAG|ATTR_SIZE)_/],
+  },
+  {
+    about: 'userfaultfd(2)',
+    from: ['linux/userfaultfd.h'],
+    names: [/^UFFD/, /^_UFFDIO_/],
+    extra: 'USERFAULTFD_IOC_NEW 0xaa00',
+  },
 
   {
     about: 'clone(2), scheduling',
@@ -260,7 +270,7 @@ const FAMILIES: Family[] = [
   {
     about: 'prctl(2)',
     from: ['linux/prctl.h'],
-    names: [/^PR_/],
+    names: [/^PR_/, /^SYSCALL_DISPATCH_/],
     extra: `PR_SET_MDWE 65, PR_MDWE_REFUSE_EXEC_GAIN 1, PR_MDWE_NO_INHERIT 2, PR_GET_MDWE 66,
       PR_SET_MEMORY_MERGE 67,
       PR_GET_MEMORY_MERGE 68, PR_RISCV_V_SET_CONTROL 69, PR_RISCV_V_GET_CONTROL 70,
@@ -328,8 +338,9 @@ const FAMILIES: Family[] = [
   {
     about: 'io_uring(7)',
     from: ['linux/io_uring.h'],
-    names: [/^IORING_/, /^IOSQE_/, /^IO_URING_OP_/, /^IOU_/, /^SPLICE_F_FD_IN_FIXED$/],
-    extra: `IORING_SETUP_NO_MMAP (1<<14), IORING_SETUP_REGISTERED_FD_ONLY (1<<15), IORING_SETUP_NO_SQARRAY (1<<16),
+    names: [/^IORING_/, /^IOSQE_/, /^IO_URING_OP_/, /^IOU_/, /^SOCKET_URING_OP_/, /^SPLICE_F_FD_IN_FIXED$/],
+    extra: `SOCKET_URING_OP_SIOCINQ 0, SOCKET_URING_OP_SIOCOUTQ 1, SOCKET_URING_OP_GETSOCKOPT 2,
+      SOCKET_URING_OP_SETSOCKOPT 3, IORING_SETUP_NO_MMAP (1<<14), IORING_SETUP_REGISTERED_FD_ONLY (1<<15), IORING_SETUP_NO_SQARRAY (1<<16),
       IORING_OP_READ_MULTISHOT 49, IORING_OP_WAITID 50, IORING_OP_FUTEX_WAIT 51, IORING_OP_FUTEX_WAKE 52,
       IORING_OP_FUTEX_WAITV 53, IORING_OP_FIXED_FD_INSTALL 54, IORING_OP_FTRUNCATE 55, IORING_OP_BIND 56,
       IORING_OP_LISTEN 57, IORING_TIMEOUT_MULTISHOT (1<<6), IORING_CQE_F_BUF_MORE (1<<4),
@@ -482,8 +493,10 @@ const FAMILIES: Family[] = [
       /^ARPOP_/,
       /^PACKET_/,
       /^TPACKET_/,
-      /^TUN(GETIFF|SETPERSIST)$/,
+      /^TP_STATUS_/,
+      /^TUN(SET|GET|_F_|_PKT_)/,
     ],
+    extra: 'TUN_F_USO4 0x20, TUN_F_USO6 0x40',
   },
   {
     about: 'netlink, rtnetlink',
@@ -562,6 +575,10 @@ const FAMILIES: Family[] = [
       'linux/netfilter/xt_TCPMSS.h',
       'linux/netfilter/xt_iprange.h',
       'linux/netfilter/xt_statistic.h',
+      'linux/netfilter/xt_NFLOG.h',
+      'linux/netfilter/xt_connlimit.h',
+      'linux/netfilter/nfnetlink_log.h',
+      'linux/netfilter/nfnetlink_queue.h',
       'linux/netfilter_ipv4/ipt_REJECT.h',
       'linux/netfilter_ipv6/ip6t_REJECT.h',
       'linux/netfilter_ipv4/ip_tables.h',
@@ -585,6 +602,8 @@ const FAMILIES: Family[] = [
       /^IPRANGE_/,
       /^IPT_/,
       /^IP6T_/,
+      /^NFUL/,
+      /^NFQ(A|NL)_/,
     ],
   },
 
@@ -715,6 +734,12 @@ const LAYOUTS: LayoutGroup[] = [
       'FUSE_LSEEK_IN = struct fuse_lseek_in: fh offset whence',
       'FUSE_LSEEK_OUT = struct fuse_lseek_out: *',
       'FUSE_COPY_FILE_RANGE_IN = struct fuse_copy_file_range_in: *',
+      'FUSE_FILE_LOCK = struct fuse_file_lock: *',
+      'FUSE_LK_IN = struct fuse_lk_in: *',
+      'FUSE_LK_OUT = struct fuse_lk_out: *',
+      'FUSE_POLL_IN = struct fuse_poll_in: *',
+      'FUSE_POLL_OUT = struct fuse_poll_out: revents',
+      'FUSE_NOTIFY_POLL_WAKEUP_OUT = struct fuse_notify_poll_wakeup_out: *',
       'FUSE_DIRENT = struct fuse_dirent: ino off namelen type name',
       'FUSE_NOTIFY_INVAL_INODE_OUT = struct fuse_notify_inval_inode_out: *',
       'FUSE_NOTIFY_INVAL_ENTRY_OUT = struct fuse_notify_inval_entry_out: parent namelen flags',
@@ -759,7 +784,8 @@ const LAYOUTS: LayoutGroup[] = [
       struct k_uring_wait { __u64 sigmask; __u32 sigmask_sz, min_wait_usec; __u64 ts; };
       struct k_buf_reg { __u64 ring_addr; __u32 ring_entries; __u16 bgid, flags; __u64 resv[3]; };
       struct k_sync_cancel { __u64 addr; int fd; __u32 flags; __s64 timeout[2]; __u8 opcode, pad[7]; __u64 pad2[3]; };
-      struct k_buf_status { __u32 buf_group, head, resv[8]; };`,
+      struct k_buf_status { __u32 buf_group, head, resv[8]; };
+      struct k_uring_clock { __u32 clockid, __resv[3]; };`,
     structs: [
       `IOCB = struct iocb: aio_data aio_key aio_rw_flags aio_lio_opcode aio_reqprio aio_fildes aio_buf aio_nbytes
         aio_offset aio_reserved2 aio_flags aio_resfd`,
@@ -777,6 +803,7 @@ const LAYOUTS: LayoutGroup[] = [
       'IO_URING_BUF_REG = struct k_buf_reg: *',
       'IO_URING_BUF_STATUS = struct k_buf_status: *',
       'IO_URING_FILES_UPDATE = struct io_uring_files_update: offset resv fds',
+      'IO_URING_CLOCK_REGISTER = struct k_uring_clock: *',
       'IO_URING_RSRC_REGISTER = struct io_uring_rsrc_register: nr flags resv2 data tags',
       'IO_URING_RSRC_UPDATE = struct io_uring_rsrc_update2: offset resv data tags nr resv2',
       'IO_URING_PROBE = struct io_uring_probe: last_op ops_len',
@@ -906,6 +933,11 @@ const LAYOUTS: LayoutGroup[] = [
       'linux/netfilter/xt_length.h',
       'linux/netfilter/xt_pkttype.h',
       'linux/netfilter/xt_statistic.h',
+      'linux/netfilter/xt_mac.h',
+      'linux/netfilter/xt_NFLOG.h',
+      'linux/netfilter/xt_connlimit.h',
+      'linux/netfilter/nfnetlink_log.h',
+      'linux/netfilter/nfnetlink_queue.h',
       'linux/netfilter_ipv4/ip_tables.h',
       'linux/netfilter_ipv4/ipt_REJECT.h',
       'linux/netfilter_ipv6/ip6_tables.h',
@@ -1008,6 +1040,30 @@ const LAYOUTS: LayoutGroup[] = [
       'XT_PKTTYPE_INFO = struct xt_pkttype_info: *',
       `XT_STATISTIC_INFO = struct xt_statistic_info: mode flags probability=u.random.probability every=u.nth.every
         packet=u.nth.packet master`,
+      'XT_MAC_INFO = struct xt_mac_info: srcaddr invert',
+      'XT_NFLOG_INFO = struct xt_nflog_info: *',
+      'XT_CONNLIMIT_INFO = struct xt_connlimit_info: mask limit flags data',
+      'XT_COUNTERS = struct xt_counters: *',
+      'XT_COUNTERS_INFO = struct xt_counters_info: name num_counters',
+      'XT_GET_REVISION = struct xt_get_revision: *',
+      // What stands before the data of a match or a target.
+      'XT_ENTRY_MATCH = struct xt_entry_match: match_size=u.user.match_size name=u.user.name revision=u.user.revision',
+      'XT_STANDARD_TARGET = struct xt_standard_target: verdict',
+      'XT_ERROR_TARGET = struct xt_error_target: errorname',
+      'IPT_ENTRY = struct ipt_entry: ip nfcache target_offset next_offset comefrom counters',
+      'IPT_IP = struct ipt_ip: *',
+      'IP6T_ENTRY = struct ip6t_entry: ipv6 nfcache target_offset next_offset comefrom counters',
+      'IP6T_IP6 = struct ip6t_ip6: *',
+      // ip6_tables has the same ones.
+      `IPT_REPLACE = struct ipt_replace: name valid_hooks num_entries entries_size=size hook_entry underflow num_counters
+        counters`,
+      'IPT_GETINFO = struct ipt_getinfo: name valid_hooks hook_entry underflow num_entries entries_size=size',
+      'IPT_GET_ENTRIES = struct ipt_get_entries: name entries_size=size entrytable',
+      'NFULNL_MSG_PACKET_HDR = struct nfulnl_msg_packet_hdr: *',
+      'NFULNL_MSG_PACKET_HW = struct nfulnl_msg_packet_hw: *',
+      'NFULNL_MSG_PACKET_TIMESTAMP = struct nfulnl_msg_packet_timestamp: *',
+      'NFULNL_MSG_CONFIG_CMD = struct nfulnl_msg_config_cmd: *',
+      'NFULNL_MSG_CONFIG_MODE = struct nfulnl_msg_config_mode: *',
       'IPT_ICMP = struct ipt_icmp: type code invflags',
       'IP6T_ICMP = struct ip6t_icmp: type code invflags',
       'IPT_REJECT_INFO = struct ipt_reject_info: with',
@@ -1036,6 +1092,9 @@ const LAYOUTS: LayoutGroup[] = [
       'RTENTRY = struct rtentry: rt_dst rt_gateway rt_genmask rt_flags rt_metric rt_dev rt_mtu rt_window rt_irtt',
       'PACKET_MREQ = struct packet_mreq: *',
       'TPACKET_STATS = struct tpacket_stats: *',
+      'TPACKET_REQ = struct tpacket_req: *',
+      'TPACKET_HDR = struct tpacket_hdr: *',
+      'TPACKET2_HDR = struct tpacket2_hdr: tp_status tp_len tp_snaplen tp_mac tp_net tp_sec tp_nsec tp_vlan_tci tp_vlan_tpid',
       'TPACKET_AUXDATA = struct tpacket_auxdata: *',
     ],
   },
@@ -1072,6 +1131,25 @@ const LAYOUTS: LayoutGroup[] = [
     ],
   },
   {
+    from: ['linux/types.h', 'linux/perf_event.h'],
+    structs: [
+      `PERF_EVENT_ATTR = struct perf_event_attr: type attr_size=size config sample_period sample_type read_format
+        wakeup_events`,
+    ],
+  },
+  {
+    from: ['linux/types.h', 'linux/userfaultfd.h'],
+    structs: [
+      'UFFD_MSG = struct uffd_msg: event flags=arg.pagefault.flags address=arg.pagefault.address ptid=arg.pagefault.feat.ptid ufd=arg.fork.ufd from=arg.remap.from to=arg.remap.to len=arg.remap.len start=arg.remove.start end=arg.remove.end',
+      'UFFDIO_API_ARG = struct uffdio_api: *',
+      'UFFDIO_RANGE = struct uffdio_range: *',
+      'UFFDIO_REGISTER_ARG = struct uffdio_register: start=range.start len=range.len mode ioctls',
+      'UFFDIO_COPY_ARG = struct uffdio_copy: *',
+      'UFFDIO_ZEROPAGE_ARG = struct uffdio_zeropage: start=range.start len=range.len mode zeropage',
+      'UFFDIO_WRITEPROTECT_ARG = struct uffdio_writeprotect: start=range.start len=range.len mode',
+    ],
+  },
+  {
     from: ['linux/types.h', 'asm/termbits.h', 'asm/termios.h', 'linux/inotify.h'],
     structs: [
       'TERMIOS = struct termios: *',
@@ -1101,6 +1179,7 @@ const LAYOUTS: LayoutGroup[] = [
     ],
     declare: `
       struct k_sched_param { int sched_priority; };
+      struct k_ptrace_sud_config { __u64 mode, selector, offset, len; };
       struct k_rseq { __u32 cpu_id_start, cpu_id; __u64 rseq_cs; __u32 flags, node_id, mm_cid; char end[4]; };
       struct k_rseq_cs { __u32 version, flags; __u64 start_ip, post_commit_offset, abort_ip; };
       struct k_futex_waitv { __u64 val, uaddr; __u32 flags, __reserved; };
@@ -1159,6 +1238,7 @@ const LAYOUTS: LayoutGroup[] = [
         args=entry.args rval=exit.rval is_error=exit.is_error ret_data=seccomp.ret_data`,
       'PTRACE_PEEKSIGINFO_ARGS = struct ptrace_peeksiginfo_args: off flags nr',
       'PTRACE_RSEQ_CONFIGURATION = struct ptrace_rseq_configuration: *',
+      'PTRACE_SUD_CONFIG = struct k_ptrace_sud_config: *',
       'SECCOMP_METADATA = struct seccomp_metadata: filter_off flags',
       'PRSTATUS = struct k_prstatus: *',
       'PRPSINFO = struct k_prpsinfo: *',

@@ -30,7 +30,7 @@ copy_package() {
   version=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' "$PACKAGE/package.json")
   [ -n "$version" ] || fail "no package in $PACKAGE"
   # The same version may have been built anew.
-  stamp=$(cat "$PACKAGE/dist/"*.cjs "$PACKAGE/native/build/caisson" | cksum | cut -d ' ' -f 1)
+  stamp=$(cat "$PACKAGE/dist/"*.cjs "$PACKAGE/native/build/caisson" | sha256sum | cut -c 1-12)
   release=$TARGET/$version-$stamp
   if [ ! -d "$HOST$release" ]; then
     mkdir -p "$HOST$TARGET"

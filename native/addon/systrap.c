@@ -28,6 +28,12 @@
 
 #include "../protocol.h"
 
+/* Linux 6.3. */
+#ifndef AT_RSEQ_FEATURE_SIZE
+#define AT_RSEQ_FEATURE_SIZE 27
+#define AT_RSEQ_ALIGN 28
+#endif
+
 #define NUMBER(i) get_number(env, argv[i])
 
 /* libuv's own, exported by node; declared here because its headers are not among ours. */
@@ -50,6 +56,12 @@ extern int uv_backend_fd(const struct uv_loop_s *loop);
 /* Pause instructions that a stub spends on a reply before it sleeps, some 100 µs; and where CPUs are short. */
 #define STUB_SPIN 2500
 #define CROWDED_SPIN 100
+
+/* Waits from here on need no more precision than milliseconds at first. ns. */
+#define LONG_WAIT 2000000ll
+
+/* How often the sentry looks at descriptors while it spins. */
+#define LOOK_US 10
 
 #define MAX_READY 64
 #define NEXT_TIMEOUT -1
@@ -299,16 +311,21 @@ static void drain_event(void)
 static bool collect(int64_t timeout_ns)
 {
 	struct epoll_event events[MAX_READY];
-	int pairs = 0, count;
+	int pairs = 0, count, timeout_ms = timeout_ns < 0 ? -1 : 0;
 
-	/* epoll_pwait knows milliseconds. (epoll_pwait2 would be one more call on the jail's list.) */
-	if (timeout_ns > 0) {
+	/*
+	 * epoll_pwait knows milliseconds. (epoll_pwait2 would be one more call on the jail's list.) What is left of a long
+	 * wait that ends some of them early is waited for by the next one.
+	 */
+	if (timeout_ns >= LONG_WAIT) {
+		timeout_ms = timeout_ns / 1000000 < INT_MAX ? (int)(timeout_ns / 1000000) : INT_MAX;
+	} else if (timeout_ns > 0) {
 		struct timespec timeout = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
 		struct pollfd set = { .fd = caisson_epoll_fd(), .events = POLLIN };
 
 		ppoll(&set, 1, &timeout, NULL);
 	}
-	count = epoll_pwait(caisson_epoll_fd(), events, MAX_READY, timeout_ns < 0 ? -1 : 0, NULL);
+	count = epoll_pwait(caisson_epoll_fd(), events, MAX_READY, timeout_ms, NULL);
 	ready[0] = 0;
 	for (int i = 0; i < count; i++) {
 		if (events[i].data.u64 == TOKEN_EVENT) {
@@ -456,9 +473,10 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	if (timeout == 0)
 		return make_number(env, collect(0) ? NEXT_READY : NEXT_TIMEOUT);
 	if (spin > 0 && running.count > 0) {
-		uint64_t end = __rdtsc() + (uint64_t)spin * ticks_per_us / 1000;
+		uint64_t now = __rdtsc(), end = now + (uint64_t)spin * ticks_per_us / 1000;
+		uint64_t look = now + LOOK_US * ticks_per_us;
 
-		for (unsigned round = 1; __rdtsc() < end; round++) {
+		for (unsigned round = 1; (now = __rdtsc()) < end; round++) {
 			/* Where the guest is to run on this very CPU, only giving it up brings its request. */
 			if (round % 16 == 0) {
 				sched_yield();
@@ -469,6 +487,12 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 			index = scan();
 			if (index >= 0)
 				return make_number(env, index);
+			if (now < look)
+				continue;
+			/* A thread that computes must not keep from the others what comes in for them. */
+			if (collect(0))
+				return make_number(env, NEXT_READY);
+			look = __rdtsc() + LOOK_US * ticks_per_us;
 		}
 	}
 	until_quiet = stops_since_quiet >= QUIET_STOPS ? QUIET : LONG_QUIET;
@@ -778,6 +802,8 @@ static napi_value systrap_start(napi_env env, napi_callback_info info)
 	property(env, result, "hwcap", make_number(env, (int64_t)getauxval(AT_HWCAP)));
 	property(env, result, "hwcap2", make_number(env, (int64_t)getauxval(AT_HWCAP2)));
 	property(env, result, "minSignalStack", make_number(env, (int64_t)getauxval(AT_MINSIGSTKSZ)));
+	property(env, result, "rseqFeatureSize", make_number(env, (int64_t)getauxval(AT_RSEQ_FEATURE_SIZE)));
+	property(env, result, "rseqAlign", make_number(env, (int64_t)getauxval(AT_RSEQ_ALIGN)));
 	return result;
 }
 

@@ -149,7 +149,7 @@ static void tell_settings(const struct order *order, const struct watch *watch)
 	tell_sentry(watch->channel, order->settings, strlen(order->settings) + 1, STDERR_FILENO);
 }
 
-static _Noreturn void go_on(const struct watch *watch)
+static _Noreturn void go_on(struct watch *watch)
 {
 	leave_directory();
 	dprintf(report_fd, "launched\n");
@@ -184,7 +184,7 @@ _Noreturn void run_container(struct parts *parts, int argc, char **argv)
 	take_terminal();
 	/* Before the network namespace: it is in the caller's file system, but its name is for those who look for it. */
 	watch.control = open_control_socket(order.control);
-	enter_network(order.network_namespace, order.network);
+	follow_init(&watch.follow, enter_network(order.network_namespace, order.network), &order, parts);
 	start(parts, &order, &watch);
 	tell_settings(&order, &watch);
 	go_on(&watch);
@@ -208,7 +208,7 @@ _Noreturn void run_spare(struct parts *parts, const char *network, const char *n
 	long own_score = read_setting("/proc/self/oom_score_adj");
 	bool shielded = shield();
 
-	enter_network(network_namespace, network);
+	follow_init(&watch.follow, enter_network(network_namespace, network), &order, parts);
 	/* The zygote does not know the guest's score yet. */
 	order.oom_score_adj = read_setting("/proc/self/oom_score_adj");
 	start(parts, &order, &watch);

@@ -72,16 +72,27 @@ void tell_sentry(int channel, const void *bytes, size_t length, int fd)
 	sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-void pass_connection(int control, int channel)
+/* Everybody can connect to an abstract socket. */
+int accept_trusted(int listener)
 {
-	int connection = accept4(control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct ucred peer;
 	socklen_t size = sizeof peer;
 
 	if (connection < 0)
-		return;
-	/* Everybody can connect to an abstract socket. */
+		return -1;
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == geteuid() || peer.uid == 0))
-		tell_sentry(channel, "", 1, connection);
+		return connection;
+	close(connection);
+	return -1;
+}
+
+void pass_connection(int control, int channel)
+{
+	int connection = accept_trusted(control);
+
+	if (connection < 0)
+		return;
+	tell_sentry(channel, "", 1, connection);
 	close(connection);
 }

@@ -22,10 +22,14 @@
  *   broker.c      the process that makes sockets for a sentry without a network
  *   control.c     control sockets and the socket pair
  *   watch.c       the parent's life
+ *   follow.c      interfaces of a container that come and go
  *   terminal.c    what the processes that stand for guest processes share: signals, a terminal's size
  *   container.c   `sandbox`: the launcher that stands for a container
  *   spare.c       a sandbox that is started before anybody has ordered it
  *   attach.c      `attach`: the process that stands for a process of a container
+ *   words.c       the runtime's verb behind its global flags
+ *   brief.c       what is known here of a container
+ *   kill.c, delete.c   two verbs of the runtime, where they need no node
  */
 #ifndef CAISSON_LAUNCHER_H
 #define CAISSON_LAUNCHER_H
@@ -79,9 +83,9 @@ long read_setting(const char *path);
 /* network.c */
 /*
  * `where`: "host", "new", or a path. `kind`: whose sockets the container's are, "host", "sandbox" or "none"; the namespace
- * is made ready for the host's.
+ * is made ready for the host's. For "sandbox": the socket by whose name it is claimed, to be kept; else -1.
  */
-void enter_network(const char *where, const char *kind);
+int enter_network(const char *where, const char *kind);
 
 /* sentry.c */
 struct sentry_options {
@@ -115,9 +119,35 @@ int open_abstract_socket(void);
 int open_control_socket(const char *path);
 /* Sends a message to the sentry, with a descriptor if `fd` is one. What doesn't fit at once is lost. */
 void tell_sentry(int channel, const void *bytes, size_t length, int fd);
+/* A connection of our own user or root, -1 for others. */
+int accept_trusted(int listener);
 void pass_connection(int control, int channel);
 
+/* follow.c */
+struct order;
+struct follow {
+	/* What enter_network has returned. */
+	int claim;
+	/* Readable when the network has changed; -1: nobody has taken it yet. */
+	int events;
+	/* Something has, since the worker was started, which is looked at from this time on, in ms. */
+	bool changed;
+	int64_t due;
+	/* The process that looks at it, 0 for none. */
+	pid_t worker;
+	const struct order *order;
+	struct parts *parts;
+};
+void follow_init(struct follow *follow, int claim, const struct order *order, struct parts *parts);
+/* For poll: until when follow_changes has to be called, in ms from now; -1 for no such time. */
+int follow_timeout(const struct follow *follow);
+/* Which of its descriptors are readable. */
+void follow_changes(struct follow *follow, bool claimed, bool happened);
+/* A child of ours has ended. */
+void follow_ended(struct follow *follow);
+
 /* watch.c */
+int64_t now_ms(void);
 struct watch {
 	pid_t child;
 	int channel;
@@ -125,8 +155,9 @@ struct watch {
 	sigset_t signals;
 	/* A terminal's stop character stops us too. */
 	bool stops;
+	struct follow follow;
 };
-_Noreturn void watch_over(const struct watch *watch);
+_Noreturn void watch_over(struct watch *watch);
 
 /* terminal.c */
 /* What the caller works in can then be unmounted: we outlive him. */
@@ -162,9 +193,34 @@ struct globals {
 /* The place of the runtime's verb, 0 where that can't be seen at once. */
 int find_verb(int argc, char **argv, struct globals *globals);
 
-/* gone.c */
-/* Whether the command is a `delete --force` for which there is nothing to do. */
-bool asks_to_delete_nothing(int argc, char **argv);
+/* brief.c */
+enum { MAX_CONTAINER_ID = 200, MAX_BRIEF_CGROUPS = 32 };
+struct brief {
+	/* The process that stands for the container. */
+	pid_t pid;
+	unsigned long long start_time;
+	/* The file that says whether its cgroup is frozen, or NULL. */
+	const char *freezer;
+	/* The directories to remove. */
+	const char *cgroups[MAX_BRIEF_CGROUPS];
+	int cgroup_count;
+	/* `delete` has to do with nothing else, once the process has ended. */
+	bool removable;
+	char text[16384];
+};
+bool is_container_id(const char *word);
+/* The state directory of a container, or -1. */
+int open_state(const char *root, const char *id);
+/* False where there is none: the container is not an ordinary one, or is being made. */
+bool read_brief(int directory, struct brief *brief);
+/* Whether the process lives, and when it was started: field 22 of proc_pid_stat(5). */
+bool find_process(pid_t pid, unsigned long long *start_time);
+bool is_standing(const struct brief *brief);
+bool is_thawed(const struct brief *brief);
+
+/* kill.c, delete.c: false where node has to do it; `words` stand behind the verb. */
+bool kill_container(const char *root, int count, char **words);
+bool delete_container(const char *root, int count, char **words);
 
 /* spare.c */
 /* Environment variable of the runtime: FD:PID:KIND:WHERE, its end of the socket, the spare launcher, and its network. */

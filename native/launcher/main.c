@@ -1,6 +1,6 @@
 /*
- * Which verb needs what: most are plain runs of node, for some beside a spare sandbox; two make a sandbox around it, and
- * one is all of its own.
+ * Which verb needs what: most are plain runs of node, for some beside a spare sandbox; two make a sandbox around it, one is
+ * all of its own, and two most often do without node.
  */
 #include "launcher.h"
 
@@ -71,10 +71,25 @@ static _Noreturn void run_command(struct parts *parts, int argc, char **argv, ch
 	};
 	struct watch watch = { .stops = true };
 
+	follow_init(&watch.follow, -1, NULL, parts);
 	command_signals(&watch.signals);
 	watch.child = start_sentry(parts, &options, &watch.signals, &watch.channel);
 	watch.control = open_abstract_socket();
 	watch_over(&watch);
+}
+
+/* Starting node would be most of the time of these, and engines wait for each of them. */
+static bool is_done_here(int argc, char **argv)
+{
+	struct globals globals;
+	int verb = find_verb(argc, argv, &globals);
+
+	if (verb == 0 || !globals.root)
+		return false;
+	if (strcmp(argv[verb], "kill") == 0)
+		return kill_container(globals.root, argc - verb - 1, argv + verb + 1);
+	return strcmp(argv[verb], "delete") == 0
+		&& delete_container(globals.root, argc - verb - 1, argv + verb + 1);
 }
 
 int main(int argc, char **argv, char **environment)
@@ -84,7 +99,7 @@ int main(int argc, char **argv, char **environment)
 
 	if (strcmp(verb, "attach") == 0)
 		run_attached(argc, argv);
-	if (asks_to_delete_nothing(argc, argv))
+	if (is_done_here(argc, argv))
 		return 0;
 	find_parts(&parts);
 	if (strcmp(verb, "do") == 0)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -36,30 +37,61 @@ static void open_ports(void)
 }
 
 /*
- * A namespace's interfaces can be taken over by one sandbox. Who has it says so by a name that is there as long as it is; the
- * descriptor stays open until our end.
+ * A namespace's interfaces can be taken over by one sandbox. Who has it says so by a name that is there as long as it is,
+ * and under which follow.c hears of changes.
  */
-static void claim_network(void)
-{
-	static const struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "\0caisson-network" };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+static const struct sockaddr_un claim_name = { .sun_family = AF_UNIX, .sun_path = "\0caisson-network" };
+enum { CLAIM_SIZE = offsetof(struct sockaddr_un, sun_path) + sizeof "\0caisson-network" - 1 };
 
-	if (fd >= 0 && bind(fd, (const struct sockaddr *)&name, sizeof name) == 0)
-		return;
-	if (errno != EADDRINUSE)
+static int claim_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
 		die("claiming the network namespace");
-	warn("another sandbox has the interfaces of this network namespace: its containers can share it in a pod, or with "
-		"--network=host");
+	return fd;
+}
+
+static _Noreturn void explain_claim(void)
+{
+	warn("another sandbox has the interfaces of this network namespace: its containers can share it in a pod, with "
+		"--network=container:NAME, or with the runtime's flag --network=host for all of them");
 	exit(EXIT_INTERNAL);
 }
 
-/* What the sandbox needs of the container's namespace, which isn't the host's. */
-static void prepare(const char *kind)
+static int claim_network(void)
 {
-	if (strcmp(kind, "host") == 0)
+	int fd = claim_socket();
+
+	if (bind(fd, (const struct sockaddr *)&claim_name, CLAIM_SIZE) < 0) {
+		if (errno == EADDRINUSE)
+			explain_claim();
+		die("claiming the network namespace");
+	}
+	if (listen(fd, 8) < 0)
+		die("claiming the network namespace");
+	return fd;
+}
+
+/* Sockets of the host's would find no addresses there. */
+static void refuse_claimed(void)
+{
+	int fd = claim_socket();
+
+	if (connect(fd, (const struct sockaddr *)&claim_name, CLAIM_SIZE) == 0)
+		explain_claim();
+	close(fd);
+}
+
+/* What the sandbox needs of the container's namespace, which isn't the host's. */
+static int prepare(const char *kind)
+{
+	if (strcmp(kind, "sandbox") == 0)
+		return claim_network();
+	if (strcmp(kind, "host") == 0) {
+		refuse_claimed();
 		open_ports();
-	else if (strcmp(kind, "sandbox") == 0)
-		claim_network();
+	}
+	return -1;
 }
 
 static bool is_own_namespace(int fd)
@@ -69,33 +101,31 @@ static bool is_own_namespace(int fd)
 		&& own.st_ino == other.st_ino;
 }
 
-static void join_network(const char *path, const char *kind)
+static int join_network(const char *path, const char *kind)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		die(path);
 	if (is_own_namespace(fd)) {
 		close(fd);
-		return;
+		return -1;
 	}
 	if (setns(fd, CLONE_NEWNET) < 0) {
 		warn("joining the network namespace %s: %s", path, strerror(errno));
 		exit(EXIT_INTERNAL);
 	}
 	close(fd);
-	prepare(kind);
+	return prepare(kind);
 }
 
-void enter_network(const char *where, const char *kind)
+int enter_network(const char *where, const char *kind)
 {
 	if (strcmp(where, "host") == 0)
-		return;
-	if (strcmp(where, "new") != 0) {
-		join_network(where, kind);
-		return;
-	}
+		return -1;
+	if (strcmp(where, "new") != 0)
+		return join_network(where, kind);
 	if (unshare(CLONE_NEWNET) < 0)
 		explain_refusal("a new network namespace", errno);
 	raise_loopback();
-	prepare(kind);
+	return prepare(kind);
 }

@@ -34,7 +34,7 @@ static _Noreturn void end_as(int status)
  */
 enum { PATIENCE_MS = 1000 };
 
-static int64_t now_ms(void)
+int64_t now_ms(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -61,12 +61,13 @@ static void kill_if_deaf(const struct watch *watch)
 	}
 }
 
-static void handle_signal(const struct watch *watch, const struct signalfd_siginfo *info)
+static void handle_signal(struct watch *watch, const struct signalfd_siginfo *info)
 {
 	int status;
 	if (info->ssi_signo == SIGCHLD) {
 		if (waitpid(watch->child, &status, WNOHANG) == watch->child)
 			end_as(status);
+		follow_ended(&watch->follow);
 		return;
 	}
 	if (asks_for_the_end(info->ssi_signo))
@@ -77,19 +78,23 @@ static void handle_signal(const struct watch *watch, const struct signalfd_sigin
 		raise(SIGSTOP);
 }
 
-_Noreturn void watch_over(const struct watch *watch)
+_Noreturn void watch_over(struct watch *watch)
 {
+	struct follow *follow = &watch->follow;
 	int signals = signalfd(-1, &watch->signals, SFD_CLOEXEC);
 	if (signals < 0)
 		die("signalfd");
-	struct pollfd polled[] = { { .fd = signals, .events = POLLIN }, { .fd = watch->control, .events = POLLIN } };
+	struct pollfd polled[] = { { .fd = signals, .events = POLLIN }, { .fd = watch->control, .events = POLLIN },
+		{ .fd = follow->claim, .events = POLLIN }, { .events = POLLIN } };
 	for (;;) {
 		struct signalfd_siginfo info;
-		if (poll(polled, 2, -1) < 0)
+		polled[3].fd = follow->events;
+		if (poll(polled, sizeof polled / sizeof *polled, follow_timeout(follow)) < 0)
 			continue;
 		if (polled[0].revents && read(signals, &info, sizeof info) == sizeof info)
 			handle_signal(watch, &info);
 		if (polled[1].revents)
 			pass_connection(watch->control, watch->channel);
+		follow_changes(follow, polled[2].revents, polled[3].revents);
 	}
 }

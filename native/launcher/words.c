@@ -8,7 +8,8 @@
 
 /* In front of the verb, those that are for the runtime alone; src/cli/globals.test.ts compares. */
 static const char *const valued_flags[] = { "--root", "--log", "--log-format", "--log-level", "--debug-log",
-	"--network" };
+	"--network", "--allow", "--deny", "--pcap",
+	"--egress-rate", "--ingress-rate" };
 static const char *const bare_flags[] = { "--debug", "--systemd-cgroup", "--strace" };
 
 static bool is_flag(const char *word, size_t length, const char *flag)

@@ -234,10 +234,7 @@ stub_fork:
 	movl	$FD_SOCKET, %edi	/* a byte over the socket: the host's kernel tells the sentry whose it is */
 	leaq	stub_fork(%rip), %rsi
 	movl	$1, %edx
-	xorl	%r10d, %r10d
-	xorl	%r8d, %r8d
-	xorl	%r9d, %r9d
-	movl	$NR_sendto, %eax
+	movl	$NR_write, %eax
 	syscall
 	movabsq	$SLOTS, %rdi
 	jmp	stub_born

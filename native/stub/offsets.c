@@ -35,7 +35,7 @@ int main(void)
 	printf("#define SLOTS 0x%lx\n", (unsigned long)CAISSON_SLOTS);
 	printf("#define SLOTS_SIZE 0x%lx\n", (unsigned long)CAISSON_SLOT_COUNT * CAISSON_SLOT_SIZE);
 	printf("#define NR_clone %d\n#define NR_dup3 %d\n#define NR_close %d\n", __NR_clone, __NR_dup3, __NR_close);
-	printf("#define NR_sendto %d\n", __NR_sendto);
+	printf("#define NR_write %d\n", __NR_write);
 	printf("#define NR_mmap %d\n#define NR_rt_sigreturn %d\n", __NR_mmap, __NR_rt_sigreturn);
 	return 0;
 }

@@ -341,54 +341,100 @@ static int futex_call(slot_t *slot)
 
 _Static_assert(FUTEX_WAIT == 0, "a bit makes WAIT_BITSET of it");
 
+enum {
+	/* From here on a piece of any length that is allowed may not fit any more. */
+	PREFETCH_FULL = CAISSON_SLOT_XSTATE - CAISSON_SLOT_BOUNCE - CAISSON_PREFETCH_BUFFER_LIMIT,
+};
+
+/* Pieces of a call's data in the bounce buffer: how many, and where the next one goes. */
+struct pieces {
+	uint32_t count, at;
+};
+
+static int is_full(const struct pieces *pieces)
+{
+	return pieces->count == CAISSON_PREFETCH_PIECES || pieces->at > PREFETCH_FULL;
+}
+
+/* The guest's bytes from `address` on are at the end of the bounce buffer's pieces. */
+static void add_piece(slot_t *slot, struct pieces *pieces, uint64_t address, uint64_t length)
+{
+	if (length == 0)
+		return;
+	slot->prefetched[pieces->count].address = address;
+	slot->prefetched[pieces->count].length = (uint32_t)length;
+	slot->prefetched[pieces->count].offset = pieces->at;
+	pieces->count++;
+	pieces->at = (pieces->at + (uint32_t)length + 15) & ~15u;
+}
+
+static uint64_t copy_string(char *to, const char *from)
+{
+	for (uint64_t done = 0; done < CAISSON_PREFETCH_STRING_LIMIT; done++) {
+		int byte = stub_load_byte(from + done);
+
+		if (byte < 0)
+			return done;
+		to[done] = (char)byte;
+		if (byte == 0)
+			return done + 1;
+	}
+	return CAISSON_PREFETCH_STRING_LIMIT;
+}
+
+/* How many bytes an argument points to; more than the limit for those that don't come along. */
+static uint64_t prefetch_length(const volatile uint8_t *rule, const uint64_t *args)
+{
+	uint64_t count;
+
+	if (rule[0] == CAISSON_PREFETCH_STRUCT)
+		return rule[1] | (uint64_t)rule[2] << 8;
+	count = rule[1] < 6 ? args[rule[1]] : 0;
+	if (count > CAISSON_PREFETCH_BUFFER_LIMIT)
+		return count;
+	return rule[0] == CAISSON_PREFETCH_BITS ? (count + 63) / 64 * 8 : count * rule[2];
+}
+
+/* What the first iovecs of an array point to, which lies in the bounce buffer. */
+static void prefetch_vector(slot_t *slot, struct pieces *pieces, const volatile uint64_t *vector, uint64_t count)
+{
+	for (uint64_t i = 0; i < count && !is_full(pieces); i++) {
+		uint64_t address = vector[2 * i], length = vector[2 * i + 1];
+
+		if (address >= CAISSON_STUB_TEXT || length > CAISSON_PREFETCH_BUFFER_LIMIT)
+			return;
+		add_piece(slot, pieces, address,
+			  length - stub_copy(bounce_at(slot, pieces->at), (const void *)address, length));
+	}
+}
+
 /* Copies what a call's pointers point to into the bounce buffer, as the table says, so that one round trip does. */
 static uint32_t prefetch(slot_t *slot, uint64_t nr, const uint64_t *args)
 {
-	uint32_t at = 0, count = 0;
+	struct pieces pieces = { 0, 0 };
 
 	if (nr >= CAISSON_PREFETCH_MAX || !INFO->prefetch[nr].args[0])
 		return 0;
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 6 && !is_full(&pieces); i++) {
 		const volatile uint8_t *rule = &INFO->prefetch[nr].args[1 + i * 3];
-		uint64_t length = 0, done;
-		char *to = bounce_at(slot, at);
+		char *to = bounce_at(slot, pieces.at);
+		uint64_t length, done;
 
 		if (rule[0] == CAISSON_PREFETCH_NONE || args[i] == 0 || args[i] >= CAISSON_STUB_TEXT)
 			continue;
 		if (rule[0] == CAISSON_PREFETCH_STRING) {
-			const char *from = (const char *)args[i];
-
-			for (done = 0; done < CAISSON_PREFETCH_STRING_LIMIT; done++) {
-				int byte = stub_load_byte(from + done);
-
-				if (byte < 0)
-					break;
-				to[done] = (char)byte;
-				if (byte == 0) {
-					done++;
-					break;
-				}
-			}
-		} else {
-			if (rule[0] == CAISSON_PREFETCH_BUFFER)
-				length = rule[1] < 6 ? args[rule[1]] : 0;
-			else
-				length = rule[1] | (uint64_t)rule[2] << 8;
-			if (length > CAISSON_PREFETCH_BUFFER_LIMIT)
-				continue;
-			done = length - stub_copy(to, (const void *)args[i], length);
-		}
-		if (done == 0)
+			add_piece(slot, &pieces, args[i], copy_string(to, (const char *)args[i]));
 			continue;
-		slot->prefetched[count].address = args[i];
-		slot->prefetched[count].length = (uint32_t)done;
-		slot->prefetched[count].offset = at;
-		count++;
-		at = (at + (uint32_t)done + 15) & ~15u;
-		if (at > CAISSON_SLOT_XSTATE - CAISSON_SLOT_BOUNCE - CAISSON_PREFETCH_BUFFER_LIMIT)
-			break;
+		}
+		length = prefetch_length(rule, args);
+		if (length > CAISSON_PREFETCH_BUFFER_LIMIT)
+			continue;
+		done = length - stub_copy(to, (const void *)args[i], length);
+		add_piece(slot, &pieces, args[i], done);
+		if (rule[0] == CAISSON_PREFETCH_VECTOR)
+			prefetch_vector(slot, &pieces, (const volatile uint64_t *)to, done / 16);
 	}
-	return count;
+	return pieces.count;
 }
 
 static int constant_of(uint64_t nr)

@@ -224,6 +224,18 @@ export const FUSE_COPY_FILE_RANGE_IN = {
   flags: 48,
 } as const
 
+export const FUSE_FILE_LOCK = { size: 24, start: 0, end: 8, type: 16, pid: 20 } as const
+
+export const FUSE_LK_IN = { size: 48, fh: 0, owner: 8, lk: 16, lk_flags: 40, padding: 44 } as const
+
+export const FUSE_LK_OUT = { size: 24, lk: 0 } as const
+
+export const FUSE_POLL_IN = { size: 24, fh: 0, kh: 8, flags: 16, events: 20 } as const
+
+export const FUSE_POLL_OUT = { size: 8, revents: 0 } as const
+
+export const FUSE_NOTIFY_POLL_WAKEUP_OUT = { size: 8, kh: 0 } as const
+
 export const FUSE_DIRENT = { size: 24, ino: 0, off: 8, namelen: 16, type: 20, name: 24 } as const
 
 export const FUSE_NOTIFY_INVAL_INODE_OUT = { size: 24, ino: 0, off: 8, len: 16 } as const
@@ -434,6 +446,8 @@ export const IO_URING_BUF_REG = {
 export const IO_URING_BUF_STATUS = { size: 40, buf_group: 0, head: 4, resv: 8 } as const
 
 export const IO_URING_FILES_UPDATE = { size: 16, offset: 0, resv: 4, fds: 8 } as const
+
+export const IO_URING_CLOCK_REGISTER = { size: 16, clockid: 0, __resv: 4 } as const
 
 export const IO_URING_RSRC_REGISTER = { size: 32, nr: 0, flags: 4, resv2: 8, data: 16, tags: 24 } as const
 
@@ -1013,6 +1027,117 @@ export const XT_STATISTIC_INFO = {
   master: 16,
 } as const
 
+export const XT_MAC_INFO = { size: 12, srcaddr: 0, invert: 8 } as const
+
+export const XT_NFLOG_INFO = {
+  size: 76,
+  len: 0,
+  group: 4,
+  threshold: 6,
+  flags: 8,
+  pad: 10,
+  prefix: 12,
+} as const
+
+export const XT_CONNLIMIT_INFO = { size: 32, mask: 0, limit: 16, flags: 20, data: 24 } as const
+
+export const XT_COUNTERS = { size: 16, pcnt: 0, bcnt: 8 } as const
+
+export const XT_COUNTERS_INFO = { size: 40, name: 0, num_counters: 32 } as const
+
+export const XT_GET_REVISION = { size: 30, name: 0, revision: 29 } as const
+
+export const XT_ENTRY_MATCH = { size: 32, match_size: 0, name: 2, revision: 31 } as const
+
+export const XT_STANDARD_TARGET = { size: 40, verdict: 32 } as const
+
+export const XT_ERROR_TARGET = { size: 64, errorname: 32 } as const
+
+export const IPT_ENTRY = {
+  size: 112,
+  ip: 0,
+  nfcache: 84,
+  target_offset: 88,
+  next_offset: 90,
+  comefrom: 92,
+  counters: 96,
+} as const
+
+export const IPT_IP = {
+  size: 84,
+  src: 0,
+  dst: 4,
+  smsk: 8,
+  dmsk: 12,
+  iniface: 16,
+  outiface: 32,
+  iniface_mask: 48,
+  outiface_mask: 64,
+  proto: 80,
+  flags: 82,
+  invflags: 83,
+} as const
+
+export const IP6T_ENTRY = {
+  size: 168,
+  ipv6: 0,
+  nfcache: 136,
+  target_offset: 140,
+  next_offset: 142,
+  comefrom: 144,
+  counters: 152,
+} as const
+
+export const IP6T_IP6 = {
+  size: 136,
+  src: 0,
+  dst: 16,
+  smsk: 32,
+  dmsk: 48,
+  iniface: 64,
+  outiface: 80,
+  iniface_mask: 96,
+  outiface_mask: 112,
+  proto: 128,
+  tos: 130,
+  flags: 131,
+  invflags: 132,
+} as const
+
+export const IPT_REPLACE = {
+  size: 96,
+  name: 0,
+  valid_hooks: 32,
+  num_entries: 36,
+  entries_size: 40,
+  hook_entry: 44,
+  underflow: 64,
+  num_counters: 84,
+  counters: 88,
+} as const
+
+export const IPT_GETINFO = {
+  size: 84,
+  name: 0,
+  valid_hooks: 32,
+  hook_entry: 36,
+  underflow: 56,
+  num_entries: 76,
+  entries_size: 80,
+} as const
+
+export const IPT_GET_ENTRIES = { size: 40, name: 0, entries_size: 32, entrytable: 40 } as const
+
+export const NFULNL_MSG_PACKET_HDR = { size: 4, hw_protocol: 0, hook: 2, _pad: 3 } as const
+
+export const NFULNL_MSG_PACKET_HW = { size: 12, hw_addrlen: 0, _pad: 2, hw_addr: 4 } as const
+
+export const NFULNL_MSG_PACKET_TIMESTAMP = { size: 16, sec: 0, usec: 8 } as const
+
+export const NFULNL_MSG_CONFIG_CMD = { size: 1, command: 0 } as const
+
+export const NFULNL_MSG_CONFIG_MODE = { size: 6, copy_range: 0, copy_mode: 4, _pad: 5 } as const
+
 export const IPT_ICMP = { size: 4, type: 0, code: 1, invflags: 3 } as const
 
 export const IP6T_ICMP = { size: 4, type: 0, code: 1, invflags: 3 } as const
@@ -1222,6 +1347,38 @@ export const PACKET_MREQ = { size: 16, mr_ifindex: 0, mr_type: 4, mr_alen: 6, mr
 
 export const TPACKET_STATS = { size: 8, tp_packets: 0, tp_drops: 4 } as const
 
+export const TPACKET_REQ = {
+  size: 16,
+  tp_block_size: 0,
+  tp_block_nr: 4,
+  tp_frame_size: 8,
+  tp_frame_nr: 12,
+} as const
+
+export const TPACKET_HDR = {
+  size: 32,
+  tp_status: 0,
+  tp_len: 8,
+  tp_snaplen: 12,
+  tp_mac: 16,
+  tp_net: 18,
+  tp_sec: 20,
+  tp_usec: 24,
+} as const
+
+export const TPACKET2_HDR = {
+  size: 32,
+  tp_status: 0,
+  tp_len: 4,
+  tp_snaplen: 8,
+  tp_mac: 12,
+  tp_net: 14,
+  tp_sec: 16,
+  tp_nsec: 20,
+  tp_vlan_tci: 24,
+  tp_vlan_tpid: 26,
+} as const
+
 export const TPACKET_AUXDATA = {
   size: 20,
   tp_status: 0,
@@ -1395,6 +1552,43 @@ export const FPSTATE = {
 export const FPX_SW_BYTES = { size: 48, magic1: 0, extended_size: 4, xfeatures: 8, xstate_size: 16 } as const
 
 export const XSTATE_HEADER = { size: 64, xfeatures: 0 } as const
+
+export const PERF_EVENT_ATTR = {
+  size: 128,
+  type: 0,
+  attr_size: 4,
+  config: 8,
+  sample_period: 16,
+  sample_type: 24,
+  read_format: 32,
+  wakeup_events: 48,
+} as const
+
+export const UFFD_MSG = {
+  size: 32,
+  event: 0,
+  flags: 8,
+  address: 16,
+  ptid: 24,
+  ufd: 8,
+  from: 8,
+  to: 16,
+  len: 24,
+  start: 8,
+  end: 16,
+} as const
+
+export const UFFDIO_API_ARG = { size: 24, api: 0, features: 8, ioctls: 16 } as const
+
+export const UFFDIO_RANGE = { size: 16, start: 0, len: 8 } as const
+
+export const UFFDIO_REGISTER_ARG = { size: 32, start: 0, len: 8, mode: 16, ioctls: 24 } as const
+
+export const UFFDIO_COPY_ARG = { size: 40, dst: 0, src: 8, len: 16, mode: 24, copy: 32 } as const
+
+export const UFFDIO_ZEROPAGE_ARG = { size: 32, start: 0, len: 8, mode: 16, zeropage: 24 } as const
+
+export const UFFDIO_WRITEPROTECT_ARG = { size: 24, start: 0, len: 8, mode: 16 } as const
 
 export const TERMIOS = {
   size: 36,
@@ -1698,6 +1892,8 @@ export const PTRACE_RSEQ_CONFIGURATION = {
   flags: 16,
   pad: 20,
 } as const
+
+export const PTRACE_SUD_CONFIG = { size: 32, mode: 0, selector: 8, offset: 16, len: 24 } as const
 
 export const SECCOMP_METADATA = { size: 16, filter_off: 0, flags: 8 } as const
 

@@ -1,6 +1,8 @@
 /** The flags in front of the verb: runc's, and those of runsc's that have a meaning here. */
 import { join } from 'node:path'
+import { parseRate } from '../net/link/rate.ts'
 import { isHostRoot } from '../oci/host-root.ts'
+import { policyLines } from '../oci/policy-text.ts'
 import type { RuntimeOptions } from '../oci/runtime.ts'
 import { DEFAULT_NETWORK } from '../sandbox/options.ts'
 import { UserError } from '../sandbox/user-error.ts'
@@ -24,6 +26,20 @@ export const GLOBAL_FLAGS: Flags = {
     value: 'KIND',
     help: "whose sockets containers have: 'sandbox' (if absent): a network stack of the sandbox's own; 'host': those of the host's kernel, in the container's network namespace; 'none'",
   },
+  allow: {
+    value: 'TARGET[:PORT][/...]',
+    help: 'what containers may reach, and nothing else, as of `do` (repeatable)',
+  },
+  deny: {
+    value: 'TARGET[:PORT][/...]',
+    help: 'what they may not; the first of all these that matches decides',
+  },
+  'egress-rate': { value: 'RATE', help: "what each of a container's interfaces sends at most: '10mbit'" },
+  'ingress-rate': { value: 'RATE', help: 'what it gets at most' },
+  pcap: {
+    value: 'DIR',
+    help: "writes what goes over a container's interfaces to DIR/ID.pcapng, for tcpdump",
+  },
   platform: { value: 'NAME', help: "how guest code is run: 'systrap' is the one there is" },
   rootless: { value: 'BOOL', help: 'taken for compatibility; root or not is found out' },
 }
@@ -38,11 +54,24 @@ export function runtimeOptions(globals: Words): RuntimeOptions {
     root: globals.last('root') ?? defaultRoot(),
     systemdCgroup: globals.has('systemd-cgroup'),
     network: oneOf(globals, 'network', NETWORKS, DEFAULT_NETWORK),
+    flowRules: globals
+      .inOrder('allow', 'deny')
+      .flatMap(({ name, value }) => policyLines(`${name} ${value}`, `--${name}`)),
+    rates: { egress: rateOf(globals, 'egress-rate'), ingress: rateOf(globals, 'ingress-rate') },
+    captureDirectory: globals.last('pcap'),
     logLevel: level,
     debugLog: globals.last('debug-log'),
     strace: globals.has('strace'),
     oneCommand: true,
   }
+}
+
+function rateOf(globals: Words, flag: string): number | undefined {
+  const text = globals.last(flag)
+  if (text === undefined) return undefined
+  const rate = parseRate(text)
+  if (typeof rate === 'string') throw new UserError(`--${flag}: ${rate}`)
+  return rate
 }
 
 function defaultRoot(): string {

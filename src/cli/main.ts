@@ -11,6 +11,7 @@ import { psVerb, straceVerb } from './control-client.ts'
 import { columns, flagHelp, parseWords, type Verb, type Words } from './flags.ts'
 import { GLOBAL_FLAGS } from './globals.ts'
 import { installVerb, uninstallVerb } from './install.ts'
+import { followNetworkVerb } from './oci-follow.ts'
 import { OCI_VERBS } from './oci-verbs.ts'
 import { printError } from './output.ts'
 import { packageVersion } from './package-root.ts'
@@ -24,6 +25,9 @@ const OWN_VERBS: Readonly<Record<string, Verb>> = {
   install: installVerb,
   uninstall: uninstallVerb,
 }
+
+/** Those that caisson's own parts start; no help lists them. */
+const INNER_VERBS: Readonly<Record<string, Verb>> = { 'follow-network': followNetworkVerb }
 
 /** As runc ends when a verb fails; `exec` can't be told from the process's own then. */
 const OCI_FAILED = 1
@@ -47,6 +51,7 @@ async function run(): Promise<number> {
     return runOciVerb(name, words, globals)
   }
   if (Object.hasOwn(OWN_VERBS, name)) return runVerb(name, OWN_VERBS[name], words, globals)
+  if (Object.hasOwn(INNER_VERBS, name)) return runVerb(name, INNER_VERBS[name], words, globals)
   if (Object.hasOwn(SENTRY_VERBS, name)) throw new UserError(`${name} takes its flags behind its name`)
   throw new UserError(`there is no verb ${name}; 'caisson --help' lists them`)
 }

@@ -114,7 +114,7 @@ export class TreeFile extends PathFile {
   }
 }
 
-/** Attached nowhere, and no namespace's root. */
+/** Attached nowhere, and no namespace's root, as what `open_tree` and `fsmount` give. */
 export function isDetached(mount: Mount): boolean {
-  return mount.mountpoint === undefined && mount.namespace === undefined
+  return mount.mountpoint === undefined && mount.namespace === undefined && !mount.unmounted
 }

@@ -10,7 +10,11 @@ import type { ThreadGroup } from './thread-group.ts'
 /** Gives `value`, and has the thread give it from now on. `index`: CONSTANT_* of abi/protocol.ts. */
 export function constantCall(task: Task, index: number, value: number): number {
   // The thread's words are signed.
-  const seen = task.kernel.trace !== undefined || task.seccomp?.alwaysAllows(task.callNumber) === false
+  const { kernel, seccomp, userDispatch } = task
+  const seen =
+    kernel.trace !== undefined ||
+    userDispatch !== undefined ||
+    seccomp?.alwaysAllows(task.callNumber) === false
   if (!seen && value < 0x80000000) task.thread.setConstant?.(index, value)
   return value
 }

@@ -35,8 +35,7 @@ function capsWithin(cred: Credentials, old: Credentials): boolean {
 export function mayInspect(task: Task, target: Task, fsIds: boolean): boolean {
   if (task.group === target.group) return true
   const { cred } = task
-  const domain = domainOf(cred)
-  if (domain !== undefined && domainOf(target.cred)?.isSelfOrBelow(domain) !== true) return false
+  if (landlockSeparates(cred, target.cred)) return false
   const uid = fsIds ? cred.fsuid : cred.uid
   const gid = fsIds ? cred.fsgid : cred.gid
   const other = target.cred
@@ -55,10 +54,17 @@ export function mayInspect(task: Task, target: Task, fsIds: boolean): boolean {
   return stronger || cred.capable(CAP_SYS_PTRACE, other.userNs)
 }
 
-/** cap_ptrace_traceme: whether a parent may be made the tracer of its child by that one. */
+/** Who is in a Landlock domain reaches only what is in it too. */
+function landlockSeparates(cred: Credentials, other: Credentials): boolean {
+  const domain = domainOf(cred)
+  return domain !== undefined && domainOf(other)?.isSelfOrBelow(domain) !== true
+}
+
+/** cap_ptrace_traceme and Landlock: whether a parent may be made the tracer of its child by that one. */
 export function mayBeTracer(parent: Task, child: Task): boolean {
   const { cred } = parent
   const other = child.cred
+  if (landlockSeparates(cred, other)) return false
   if (cred.userNs === other.userNs && other.permitted.subsetOf(cred.permitted)) return true
   return cred.capable(CAP_SYS_PTRACE, other.userNs)
 }

@@ -38,10 +38,12 @@ import { keyringsAtExec } from './keys/task-keyrings.ts'
 import { inTimeOfChildren } from './namespace-copy.ts'
 import type { TimeNamespace } from './namespaces.ts'
 import { cancelOperations } from './operation.ts'
+import { perfEventsAtExec } from './perf/perf-event.ts'
 import { deletePosixTimers } from './posix-timer.ts'
 import { unlink } from './ptrace/tracee.ts'
 import type { Rlimits } from './rlimits.ts'
 import { releaseFutexes } from './robust-list.ts'
+import { leaveRseq } from './rseq.ts'
 import { killTask } from './signal.ts'
 import type { Task } from './task.ts'
 
@@ -151,6 +153,8 @@ export function loadImage(ctx: ExecContext, request: ImageRequest): OrErrno<Pend
     hwcap2: kernel.platform.hwcap2,
     vdso: !ctx.timeNs.isShifted,
     minSignalStack: kernel.platform.minSignalStack,
+    rseqFeatureSize: kernel.platform.rseqFeatureSize,
+    rseqAlign: kernel.platform.rseqAlign,
   })
   if (failed(loaded)) {
     mm.put()
@@ -179,9 +183,11 @@ export function commitExec(task: Task, next: PendingExec): void {
   next.committed = true
   group.execTask = undefined
   if (group.leader !== task) becomeLeader(task)
+  leaveRseq(task)
   releaseFutexes(task)
   cancelOperations(task)
   switchSpace(task, next)
+  if (task.perfEvents !== undefined) perfEventsAtExec(task)
   completeVfork(task)
 
   if (task.fds.users > 1) {
@@ -196,6 +202,7 @@ export function commitExec(task: Task, next: PendingExec): void {
   }
   group.handlers.resetHandlers()
   task.signals.resetAltStack()
+  task.userDispatch = undefined
   deletePosixTimers(group)
   keyringsAtExec(task)
   group.exitSignal = SIGCHLD

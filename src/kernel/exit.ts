@@ -24,12 +24,15 @@ import { childSignal, leaveStopCount } from './job-control.ts'
 import { dropKeyrings } from './keys/task-keyrings.ts'
 import { domainOf } from './landlock/domain.ts'
 import { forgetRings } from './operation.ts'
+import { leavePageWait } from './page-wait.ts'
+import { finishPerfEvents } from './perf/perf-event.ts'
 import type { PidNamespace } from './pid.ts'
 import { deletePosixTimers } from './posix-timer.ts'
 import { stopAtEnd } from './ptrace/resume.ts'
 import { tracerSignal } from './ptrace/stop.ts'
 import { leaveTracees, unlink } from './ptrace/tracee.ts'
 import { releaseFutexes } from './robust-list.ts'
+import { leaveRseq } from './rseq.ts'
 import { forgetNotification } from './seccomp/notify.ts'
 import { disassociateTerminal, leaveProcessGroup, signalIfOrphaned } from './session.ts'
 import { killGroup, sendToGroup, userSignal } from './signal.ts'
@@ -58,8 +61,11 @@ export function endTask(task: Task, status: number): void {
   leaveTracees(task)
   task.passWakeOn()
   task.stopWaiting()
+  leavePageWait(task)
   if (group.execTask === task) group.execTask = undefined
+  if (task.perfEvents !== undefined) finishPerfEvents(task)
   accountEnd(task)
+  leaveRseq(task)
   releaseFutexes(task)
   completeVfork(task)
 

@@ -45,6 +45,7 @@ import { inheritKeyrings } from './keys/task-keyrings.ts'
 import { domainOf } from './landlock/domain.ts'
 import { copyNamespaces, newUserNamespace } from './namespace-copy.ts'
 import type { NsProxy } from './namespaces.ts'
+import { inheritPerfEvents } from './perf/perf-event.ts'
 import type { Pid } from './pid.ts'
 import { wants } from './ptrace/stop.ts'
 import { followChild, unlink } from './ptrace/tracee.ts'
@@ -173,6 +174,9 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   child.errorCode = parent.errorCode
   child.faultAddress = parent.faultAddress
   child.vforkDone = (flags & CLONE_VFORK) === 0
+  if (parent.perfEvents !== undefined) inheritPerfEvents(parent, child)
+  // The host thread has it with the copied memory.
+  if ((flags & CLONE_VM) === 0) child.rseq = parent.rseq
   if (child === group.leader) watchCpuLimit(group)
   if ((flags & CLONE_SYSVSEM) !== 0) shareUndoList(parent, child)
 

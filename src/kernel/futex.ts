@@ -42,6 +42,8 @@ export class FutexWaiter implements Sleep {
   woken = false
   /** FUTEX_WAIT_REQUEUE_PI: the PI futex that it may be moved to. */
   target: FutexKey | undefined = undefined
+  /** It waits for `target` now. */
+  moved = false
   /** PI: where the word is in its own address space. */
   targetAddress = 0
 
@@ -150,7 +152,7 @@ export class FutexTable {
 
   /** The task's thread makes futex calls by itself from now on, unless somebody wants to see them, or its clock is another. */
   allowNative(task: Task): void {
-    if (!this.native || task.kernel.trace !== undefined) return
+    if (!this.native || task.kernel.trace !== undefined || task.userDispatch !== undefined) return
     if (task.seccomp?.alwaysAllows(NR.futex) === false) return
     if (task.ns.time.monotonicOffset === 0) task.thread.native?.allowFutexes()
   }
@@ -249,7 +251,10 @@ export class FutexTable {
       if (status === 0) {
         waiter.woken = true
         task.kernel.makeRunnable(waiter.task)
-      } else this.#queueOf(to).add(waiter)
+      } else {
+        this.#queueOf(to).add(waiter)
+        waiter.moved = true
+      }
       done++
     }
     if (queue.waiters.size === 0) this.forget(queue)

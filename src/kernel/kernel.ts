@@ -28,6 +28,7 @@ import type { CoreSettings } from './core-dump/core-name.ts'
 import { FutexTable } from './futex.ts'
 import { type InitRequest, startProcess } from './init.ts'
 import type { KeyStore } from './keys/key.ts'
+import { KernelLog } from './log/kernel-log.ts'
 import { turn } from './loop.ts'
 import {
   CgroupNamespace,
@@ -48,6 +49,7 @@ import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 import { Timers } from './timers.ts'
 import { UserAccounts } from './user-account.ts'
+import { kernelRelease } from './version.ts'
 
 /** The system calls, compiled from the rows of the table (syscalls/dispatch.ts). */
 export interface SyscallTable {
@@ -55,6 +57,8 @@ export interface SyscallTable {
   decode(task: Task, nr: number): void
   /** One try: a result, a negative errno, BLOCK or NO_RESULT. */
   run(task: Task, nr: number): number
+  /** Shows `look` the memory that the arguments point to, until it says true: whether it did. */
+  touches(task: Task, nr: number, look: (start: number, length: number, writes: boolean) => boolean): boolean
   name(nr: number): string
 }
 
@@ -160,6 +164,7 @@ export class Kernel {
   /** CLONE_PIDFD: a descriptor in `opener`'s table. Set by fs/pidfd. */
   makePidFd: (opener: Task, target: Task, thread: boolean) => number = () => -ENOSYS
 
+  #messages: KernelLog | undefined = undefined
   #nextInum = FIRST_DYNAMIC_INUM
   #nextLoginSession = 1
   readonly #orders = new WeakMap<object, number>()
@@ -200,6 +205,12 @@ export class Kernel {
   /** One more than the highest number: the width of CPU masks. */
   get cpuWidth(): number {
     return this.cpus[this.cpus.length - 1] + 1
+  }
+
+  /** The log that the guest's dmesg(1) shows; `log` is what the operator of the sandbox sees. */
+  get messages(): KernelLog {
+    this.#messages ??= new KernelLog(this.clock, kernelRelease(this.host))
+    return this.#messages
   }
 
   /** CLOCK_MONOTONIC in ns. */

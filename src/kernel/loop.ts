@@ -2,7 +2,7 @@
  * The kernel's main loop: takes stopped threads from the platform, serves their calls, tries blocked calls again, and
  * fires timers. Everything that a guest makes happen begins here and ends in return-to-guest.ts.
  */
-import { SEGV_MAPERR, SIGKILL, SIGSYS } from '../abi/constants.ts'
+import { SEGV_ACCERR, SEGV_MAPERR, SIGKILL, SIGSYS } from '../abi/constants.ts'
 import { BLOCK, PENDING } from '../base/result.ts'
 import { growDown } from '../mm/stack.ts'
 import {
@@ -20,6 +20,8 @@ import { endGroup, endTask } from './exit.ts'
 import { interruptedFutex } from './futex.ts'
 import { accountIo } from './io-account.ts'
 import type { Kernel } from './kernel.ts'
+import { reportFault } from './log/fault-report.ts'
+import { awaitNotices, awaitsPages, pageArrived, takePageFault } from './page-wait.ts'
 import { enterKernel, resumeTraced, stepCode, stopAtEntry, stopAtExit } from './ptrace/resume.ts'
 import { returnToGuest } from './return-to-guest.ts'
 import { awaitReply } from './seccomp/notify.ts'
@@ -37,6 +39,7 @@ import {
   type Task,
   TRACED,
 } from './task.ts'
+import { passesDispatch } from './user-dispatch.ts'
 
 /** X86_TRAP_PF: the only trap that sets cr2. */
 const PAGE_FAULT = 14
@@ -70,8 +73,10 @@ function runQueue(kernel: Kernel): void {
     task.queued = false
     if (task.state === BLOCKED) {
       task.state = IN_KERNEL
-      if (task.notification === undefined) attempt(task)
-      else awaitReply(task)
+      if (task.notification !== undefined) awaitReply(task)
+      else if (task.pageWait !== undefined) pageArrived(task)
+      else if (task.pageNotices?.result !== undefined) awaitNotices(task, task.pageNotices.result)
+      else attempt(task)
     } else if (task.state === STOPPED && !task.signals.stopped) {
       task.state = IN_KERNEL
       returnToGuest(task, task.result)
@@ -130,6 +135,7 @@ function beginCall(task: Task): void {
   task.callNumber = nr
   kernel.syscalls.decode(task, nr)
   kernel.trace?.enter(task)
+  if (task.userDispatch !== undefined && !passesDispatch(task, task.userDispatch)) return
   if (task.ptrace !== undefined && stopAtEntry(task, task.ptrace)) return
   if (task.seccomp !== undefined && !admitCall(task, task.seccomp, nr)) return
   attempt(task)
@@ -150,6 +156,7 @@ export function attempt(task: Task): void {
     return
   }
   task.stopWaiting()
+  if (task.mm.faultAreas !== undefined && awaitsPages(task)) return
   task.requests?.rewind()
   kernel.current = task
   task.thread.space.active = task.thread
@@ -179,7 +186,8 @@ export function attempt(task: Task): void {
     result = task.interruptedResult
     task.stopWaiting()
   }
-  finishCall(task, result)
+  if (task.pageNotices !== undefined) awaitNotices(task, result)
+  else finishCall(task, result)
 }
 
 /** The call is over. */
@@ -256,6 +264,8 @@ function takeFault(task: Task): void {
   task.trapNumber = fault.trapno
   task.errorCode = fault.err
   if (fault.trapno === PAGE_FAULT) {
+    if (task.mm.faultAreas !== undefined && code === SEGV_ACCERR && takePageFault(task, addr, fault.err))
+      return
     task.mm.limits = task.group.rlimits
     if (code === SEGV_MAPERR && growDown(task.mm, addr)) {
       returnToGuest(task, NO_RESULT)
@@ -263,6 +273,7 @@ function takeFault(task: Task): void {
     }
     task.faultAddress = addr
   }
+  reportFault(task, signo, addr)
   forceSignal(task, faultSignal(signo, code, addr))
   returnToGuest(task, NO_RESULT)
 }

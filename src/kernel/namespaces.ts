@@ -5,6 +5,7 @@
  * What a network namespace holds belongs to code that stands above the kernel: it hangs its own objects into
  * `NetNamespace.stack`; so does the file system of message queues into `IpcNamespace.mqueue`.
  */
+import { Changes } from '../base/changes.ts'
 import type { UserNamespace } from '../base/credentials.ts'
 import type { MountNamespace } from '../vfs/mount.ts'
 import type { Cgroup } from './cgroup/cgroup.ts'
@@ -29,16 +30,34 @@ export const INIT_INUM = {
 export const FIRST_DYNAMIC_INUM = 0xf0000100
 
 export class UtsNamespace {
-  hostname: string
-  domainname: string
+  #hostname: string
+  #domainname: string
+  /** For who polls the files in /proc/sys/kernel, as systemd-journald does. */
+  readonly hostnameChanges = new Changes()
+  readonly domainnameChanges = new Changes()
   readonly userNs: UserNamespace
   readonly inum: number
 
   constructor(hostname: string, domainname: string, userNs: UserNamespace, inum: number) {
-    this.hostname = hostname
-    this.domainname = domainname
+    this.#hostname = hostname
+    this.#domainname = domainname
     this.userNs = userNs
     this.inum = inum
+  }
+
+  get hostname(): string {
+    return this.#hostname
+  }
+  set hostname(name: string) {
+    this.#hostname = name
+    this.hostnameChanges.changed()
+  }
+  get domainname(): string {
+    return this.#domainname
+  }
+  set domainname(name: string) {
+    this.#domainname = name
+    this.domainnameChanges.changed()
   }
 }
 

@@ -56,6 +56,30 @@ test('request log: what a try does not ask this time is still there for the next
   assert.equal(log.find(about('data')), data)
 })
 
+test('request log: what is settled ends at once, and the others are found as before', () => {
+  const log = new RequestLog()
+  const asked = ['a', 'b', 'c'].map(text => new Question(text))
+  for (const each of asked) log.add(each)
+  log.rewind()
+  assert.equal(log.find(about('a')), asked[0])
+  assert.equal(log.find(about('b')), asked[1])
+  log.settle(asked[0])
+  assert.deepEqual(
+    asked.map(each => each.ended),
+    [1, 0, 0],
+  )
+  assert.equal(log.size, 2)
+  assert.equal(log.find(about('c')), asked[2])
+  log.rewind()
+  assert.equal(log.find(about('a')), undefined)
+  assert.equal(log.find(about('b')), asked[1])
+  log.end()
+  assert.deepEqual(
+    asked.map(each => each.ended),
+    [1, 1, 1],
+  )
+})
+
 test('request log: at the end of the call requests end and locks are released', () => {
   const log = new RequestLog()
   const asked = [new Question('a'), new Question('b')]

@@ -6,7 +6,8 @@
  * errno. The loop puts the task to sleep until the answer is there, and then calls the handler again, from its start. It
  * does again what it did before, and comes to the same operations: those that were answered find their answers here and go
  * on at once, and the first new one waits in its turn. An answer stays until the call is over, since caches may forget
- * between two tries; each try uses it once, so that what is asked twice is answered twice.
+ * between two tries; each try uses it once, so that what is asked twice is answered twice. Transfers of many pieces note how
+ * far they have come as one entry, and let go of the pieces' answers (`settle`).
  *
  * For that a handler must not have changed anything before it returns PENDING that would lead its next try elsewhere: an
  * operation that changes a directory is the last of its call to ask, and locks the directory until the call is over
@@ -70,6 +71,20 @@ export class RequestLog {
     request.usedIn = this.#try
     this.#requests.push(request)
     this.#blocker = request
+  }
+
+  /** What the answer brought is where it belongs, and no later try comes back to it: a long transfer keeps nothing here. */
+  settle(request: LoggedRequest): void {
+    const index = this.#requests.indexOf(request)
+    if (index < 0) return
+    this.#requests.splice(index, 1)
+    if (index < this.#at) this.#at--
+    request.end()
+  }
+
+  /** How much it holds. */
+  get size(): number {
+    return this.#requests.length
   }
 
   /** The try ends because this is not answered yet, or to wait for something else. */

@@ -2,8 +2,10 @@
  * What a thread that ends owes to user space: robust mutexes that it holds are marked and their waiters woken (get_robust_list(2),
  * Documentation/robust-futex-ABI), and its clear_child_tid word is cleared (set_tid_address(2)).
  */
+
 import { FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, ROBUST_LIST_LIMIT } from '../abi/constants.ts'
 import { ROBUST_LIST_HEAD } from '../abi/layout.ts'
+import { take64, takeSigned64 } from '../base/words.ts'
 import type { Task } from './task.ts'
 
 /** Called when a task ends or execs, its old memory still there. */
@@ -36,13 +38,13 @@ function walkRobustList(task: Task, head: number): void {
   const view = mm.view(head, ROBUST_LIST_HEAD.size)
   if (view === undefined) return
   // Bit 0 of a pointer says that the lock is a PI futex.
-  let entry = pointer(view, ROBUST_LIST_HEAD.list)
-  const offset = signed(view, ROBUST_LIST_HEAD.futex_offset)
-  const pending = pointer(view, ROBUST_LIST_HEAD.list_op_pending)
+  let entry = take64(view, ROBUST_LIST_HEAD.list)
+  const offset = takeSigned64(view, ROBUST_LIST_HEAD.futex_offset)
+  const pending = take64(view, ROBUST_LIST_HEAD.list_op_pending)
   const pendingAddress = untagged(pending)
   for (let count = 0; count < ROBUST_LIST_LIMIT && untagged(entry) !== head; count++) {
     const next = mm.view(untagged(entry), 8)
-    const nextEntry = next === undefined ? undefined : pointer(next, 0)
+    const nextEntry = next === undefined ? undefined : take64(next, 0)
     // The lock that was being taken or given up may or may not be on the list yet: it is looked at last.
     if (untagged(entry) !== pendingAddress && !ownerDied(task, untagged(entry) + offset, isPi(entry), false))
       return
@@ -74,12 +76,6 @@ function ownerDied(task: Task, address: number, pi: boolean, pending: boolean): 
   }
 }
 
-function pointer(view: DataView, at: number): number {
-  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x100000000
-}
-function signed(view: DataView, at: number): number {
-  return view.getUint32(at, true) + view.getInt32(at + 4, true) * 0x100000000
-}
 function untagged(entry: number): number {
   return entry - (entry % 2)
 }

@@ -1,4 +1,5 @@
 /** siginfo_t: what a signal carries. Built by the sender, queued, and written to the guest by its layout. */
+
 import {
   SI_KERNEL,
   SI_SIGIO,
@@ -14,6 +15,7 @@ import {
   SIGTRAP,
 } from '../abi/constants.ts'
 import { SIGINFO } from '../abi/layout.ts'
+import { put64 } from '../base/words.ts'
 import type { UserAccount } from './user-account.ts'
 
 /** Fields not meant by the signal's layout stay 0 and are not written. */
@@ -108,11 +110,6 @@ export function layoutOf(signo: number, code: number): Layout {
   if (code === SI_TIMER) return 'timer'
   if (code === SI_SIGIO) return 'poll'
   return code < 0 ? 'queue' : 'kill'
-}
-
-function put64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true)
-  view.setInt32(at + 4, Math.floor(value / 0x100000000), true)
 }
 
 /** Writes siginfo_t (128 bytes, zeroed before) at `at`. */

@@ -28,10 +28,13 @@ import type { Kernel } from './kernel.ts'
 import type { TaskKeyrings } from './keys/task-keyrings.ts'
 import type { NsProxy } from './namespaces.ts'
 import type { Operation } from './operation.ts'
+import type { PageNotices, PageWait } from './page-wait.ts'
+import type { PerfEvent } from './perf/perf-event.ts'
 import type { Pid, PidNamespace } from './pid.ts'
 import type { Halt } from './ptrace/stop.ts'
 import type { Tracee } from './ptrace/tracee.ts'
 import type { RequestLog } from './request-log.ts'
+import type { Rseq } from './rseq.ts'
 import { Scheduling } from './scheduling.ts'
 import type { Notification } from './seccomp/listener.ts'
 import type { Seccomp } from './seccomp/seccomp.ts'
@@ -39,6 +42,7 @@ import { sendToTask, userSignal } from './signal.ts'
 import type { TaskSignals } from './signal-state.ts'
 import type { ThreadGroup } from './thread-group.ts'
 import { type Expiry, Timer } from './timers.ts'
+import type { UserDispatch } from './user-dispatch.ts'
 
 /** Its thread runs guest code. */
 export const RUNNING = 0
@@ -148,6 +152,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   clearChildTid = 0
   /** set_robust_list(2). */
   robustList = 0
+  /** rseq(2). */
+  rseq: Rseq | undefined = undefined
   /** System V semaphores: what is undone at the end. Made on first use. */
   semUndo: UndoList | undefined = undefined
   /** Thread, process and session keyring. Made on first use. */
@@ -180,6 +186,12 @@ export class Task implements Waiter, WalkContext, Expiry {
   restartBlock: RestartBlock | undefined = undefined
   /** What it may still call; undefined until it restricts itself. */
   seccomp: Seccomp | undefined = undefined
+  /** PR_SET_SYSCALL_USER_DISPATCH. */
+  userDispatch: UserDispatch | undefined = undefined
+  /** It waits for a page that somebody serves. */
+  pageWait: PageWait | undefined = undefined
+  /** What servers of its memory are told of its call, and have not read yet. */
+  pageNotices: PageNotices | undefined = undefined
   /** Its call waits for a seccomp listener's decision. */
   notification: Notification | undefined = undefined
   /** set_mempolicy(2): a mode with its flags, and nodes as bits. */
@@ -204,6 +216,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   /** CPU time in ns of host threads that it had before an exec, and what is known of it in all. */
   cpuTimeBefore = 0
   cpuTime = 0
+  /** What perf_event_open(2) counts of it. Made on first use. */
+  perfEvents: Set<PerfEvent> | undefined = undefined
   /** Those that wait for CPU time of this thread; made on first use. */
   cpuAlarms: Set<CpuAlarm> | undefined = undefined
 

@@ -1,6 +1,8 @@
 /** argv and envp: reading them from the caller's memory, and how large they may be (E2BIG). */
+
 import { E2BIG, EFAULT, ENAMETOOLONG } from '../abi/errno.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import type { GuestAddr, Mm } from '../mm/mm.ts'
 import type { StringReader } from '../mm/string-reader.ts'
 import { PAGE_SIZE } from '../mm/vma.ts'
@@ -46,7 +48,7 @@ export function readStringArray(
     if (mm.copyIn(at, bytes) < 0) return -EFAULT
     const view = new DataView(bytes.buffer)
     for (let i = 0; i < bytes.length; i += POINTER) {
-      const pointer = view.getUint32(i, true) + view.getUint32(i + 4, true) * 0x100000000
+      const pointer = take64(view, i)
       if (pointer === 0) return strings
       const text = reader.read(pointer, MAX_ARG_STRLEN)
       if (failed(text)) return text === -ENAMETOOLONG ? -E2BIG : text

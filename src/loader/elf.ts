@@ -1,4 +1,5 @@
 /** ELF headers: reading and checking them. Nothing of a file is believed beyond what is checked here. */
+
 import {
   EM_X86_64,
   ET_DYN,
@@ -18,6 +19,7 @@ import { EIO, ENOEXEC } from '../abi/errno.ts'
 import { ELF64_EHDR, ELF64_PHDR } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
 import type { OrErrno } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import type { File } from '../vfs/file.ts'
 import { readFully } from './read.ts'
 
@@ -67,7 +69,7 @@ export function readElf(file: File): OrErrno<ElfImage> {
   if (view.getUint16(ELF64_EHDR.e_machine, true) !== EM_X86_64) return -ENOEXEC
   if (view.getUint16(ELF64_EHDR.e_phentsize, true) !== ELF64_PHDR.size) return -ENOEXEC
   const headerCount = view.getUint16(ELF64_EHDR.e_phnum, true)
-  const headersOffset = u64(view, ELF64_EHDR.e_phoff)
+  const headersOffset = take64(view, ELF64_EHDR.e_phoff)
   const raw = new Uint8Array(headerCount * ELF64_PHDR.size)
   if (raw.length === 0 || raw.length > MAX_HEADERS_SIZE || headersOffset > MAX_FIELD) return -ENOEXEC
   if (readFully(file, raw, headersOffset) !== raw.length) return -ENOEXEC
@@ -89,7 +91,7 @@ export function readElf(file: File): OrErrno<ElfImage> {
     } else if (kind === PT_LOAD) {
       const segment = readSegment(headers, at)
       segments.push(segment)
-      const align = u64(headers, at + ELF64_PHDR.p_align)
+      const align = take64(headers, at + ELF64_PHDR.p_align)
       if (Number.isInteger(Math.log2(align)) && align <= 2 ** 32) alignment = Math.max(alignment, align)
       if (segment.offset <= headersOffset && headersOffset < segment.offset + segment.fileSize) {
         headersAddress = headersOffset - segment.offset + segment.address
@@ -98,7 +100,7 @@ export function readElf(file: File): OrErrno<ElfImage> {
   }
   return {
     relocatable: type === ET_DYN,
-    entry: u64(view, ELF64_EHDR.e_entry),
+    entry: take64(view, ELF64_EHDR.e_entry),
     segments,
     interpreter,
     execStack,
@@ -111,10 +113,10 @@ export function readElf(file: File): OrErrno<ElfImage> {
 function readSegment(headers: DataView, at: number): Segment {
   const flags = headers.getUint32(at + ELF64_PHDR.p_flags, true)
   return {
-    offset: u64(headers, at + ELF64_PHDR.p_offset),
-    address: u64(headers, at + ELF64_PHDR.p_vaddr),
-    fileSize: u64(headers, at + ELF64_PHDR.p_filesz),
-    memorySize: u64(headers, at + ELF64_PHDR.p_memsz),
+    offset: take64(headers, at + ELF64_PHDR.p_offset),
+    address: take64(headers, at + ELF64_PHDR.p_vaddr),
+    fileSize: take64(headers, at + ELF64_PHDR.p_filesz),
+    memorySize: take64(headers, at + ELF64_PHDR.p_memsz),
     prot:
       ((flags & PF_R) !== 0 ? PROT_READ : 0) |
       ((flags & PF_W) !== 0 ? PROT_WRITE : 0) |
@@ -130,17 +132,13 @@ export function isSound(segment: Segment): boolean {
 }
 
 function readInterpreter(file: File, headers: DataView, at: number): string | number {
-  const length = u64(headers, at + ELF64_PHDR.p_filesz)
+  const length = take64(headers, at + ELF64_PHDR.p_filesz)
   if (length > PATH_MAX || length < 2) return -ENOEXEC
   const name = new Uint8Array(length)
-  const offset = u64(headers, at + ELF64_PHDR.p_offset)
+  const offset = take64(headers, at + ELF64_PHDR.p_offset)
   if (offset > MAX_FIELD) return -EIO
   const got = readFully(file, name, offset)
   if (got !== length) return got < 0 ? got : -EIO
   if (name[length - 1] !== 0) return -ENOEXEC
   return fromBytes(name, 0, name.indexOf(0))
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
 }

@@ -111,6 +111,8 @@ const facts: LoadFacts = {
   hwcap2: 6,
   vdso: true,
   minSignalStack: 2048,
+  rseqFeatureSize: 28,
+  rseqAlign: 32,
 }
 
 function prepare(

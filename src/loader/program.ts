@@ -89,6 +89,9 @@ export interface LoadFacts {
   readonly vdso: boolean
   /** AT_MINSIGSTKSZ. */
   readonly minSignalStack: number
+  /** AT_RSEQ_FEATURE_SIZE and AT_RSEQ_ALIGN; 0: left out. */
+  readonly rseqFeatureSize: number
+  readonly rseqAlign: number
 }
 
 export interface LoadedProgram {

@@ -3,6 +3,7 @@
  * (a random gap), the platform's name, 16 random bytes; then, at a 16-byte border, what the program starts
  * with: argc, argv pointers, NULL, envp pointers, NULL, auxiliary vector.
  */
+
 import {
   ADDR_NO_RANDOMIZE,
   AT_BASE,
@@ -23,6 +24,8 @@ import {
   AT_PHNUM,
   AT_PLATFORM,
   AT_RANDOM,
+  AT_RSEQ_ALIGN,
+  AT_RSEQ_FEATURE_SIZE,
   AT_SECURE,
   AT_SYSINFO_EHDR,
   AT_UID,
@@ -30,6 +33,7 @@ import {
 import { EFAULT } from '../abi/errno.ts'
 import { ELF64_PHDR } from '../abi/layout.ts'
 import type { OrErrno } from '../base/result.ts'
+import { put64 } from '../base/words.ts'
 import { randomStackTop } from '../mm/layout.ts'
 import type { Mm } from '../mm/mm.ts'
 import { mapStack, stackRoom } from '../mm/stack.ts'
@@ -110,8 +114,7 @@ export function writeStack(
 
   let at = 0
   const word = (value: number): void => {
-    view.setUint32(at, value % 2 ** 32, true)
-    view.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
+    put64(view, at, value)
     at += WORD
   }
   word(plan.argv.length)
@@ -133,7 +136,7 @@ export function writeStack(
 }
 
 /** Room for the entries of `auxiliaryVector`, two words each. */
-const AUXV_WORDS = 2 * 21
+const AUXV_WORDS = 2 * 23
 
 function auxiliaryVector(mm: Mm, plan: StackPlan, facts: LoadFacts, addresses: ImageAddresses): number[] {
   const auxv: number[] = []
@@ -177,9 +180,11 @@ function auxiliaryVector(mm: Mm, plan: StackPlan, facts: LoadFacts, addresses: I
     plan.execfn,
     AT_PLATFORM,
     plan.platform,
-    AT_NULL,
-    0,
   )
+  if (facts.rseqFeatureSize !== 0) {
+    auxv.push(AT_RSEQ_FEATURE_SIZE, facts.rseqFeatureSize, AT_RSEQ_ALIGN, facts.rseqAlign)
+  }
+  auxv.push(AT_NULL, 0)
   return auxv
 }
 

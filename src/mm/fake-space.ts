@@ -101,8 +101,10 @@ export class FakeSpace implements AddressSpace {
     }
     return 0
   }
-  sync(): Status {
-    return 0
+  fill(address: number, bytes: Uint8Array, prot: number): Status {
+    this.protect(address, bytes.length, PROT_READ | PROT_WRITE)
+    this.write(address, bytes)
+    return this.protect(address, bytes.length, prot)
   }
   incore(address: number, length: number, into: Uint8Array): Status {
     for (let at = 0; at < length; at += PAGE) {

@@ -30,6 +30,7 @@ import {
 } from '../abi/constants.ts'
 import { EACCES, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
+import { discardPages } from './fault-area.ts'
 import type { Mm } from './mm.ts'
 import { canSplit } from './munmap.ts'
 import { refreshStack } from './stack.ts'
@@ -105,6 +106,9 @@ const discarding: ReadonlySet<number> = new Set([
   MADV_GUARD_INSTALL,
 ])
 
+/** Of these, what leaves pages that are not there. */
+const DROPPING: ReadonlySet<number> = new Set([MADV_DONTNEED, MADV_DONTNEED_LOCKED])
+
 /** `admin`: CAP_SYS_ADMIN. Holes are passed over and make the result -ENOMEM; the first refusal ends the walk. */
 export function madvise(mm: Mm, start: number, length: number, advice: number, admin: boolean): Status {
   if (advice === MADV_HWPOISON || advice === MADV_SOFT_OFFLINE) return admin ? -EINVAL : -EPERM
@@ -154,6 +158,10 @@ function adviseVma(
     }
     modifyVma(mm.vmas, vma, start, end, flags)
     return 0
+  }
+  if (advice === MADV_REMOVE || (vma.anonymous && DROPPING.has(advice))) {
+    const result = discardPages(mm, start, end)
+    if (result < 0) return result
   }
   return mm.space.advise(start, end - start, advice)
 }

@@ -102,6 +102,7 @@ function applyLock(mm: Mm, start: number, end: number, lock: number): Status {
 }
 
 function setLock(mm: Mm, vma: Vma, start: number, end: number, lock: number): Status {
+  if (vma.file?.secret) return 0
   const flags = (vma.flags & ~LOCK_FLAGS) | lock
   if (flags === vma.flags) return 0
   if (!canSplit(mm, start, end)) return -ENOMEM
@@ -112,7 +113,7 @@ function setLock(mm: Mm, vma: Vma, start: number, end: number, lock: number): St
 
 function lockAll(mm: Mm, lock: number): void {
   for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
-    if ((vma.flags & LOCK_FLAGS) === lock) continue
+    if ((vma.flags & LOCK_FLAGS) === lock || vma.file?.secret) continue
     if (lock === 0) mm.space.unlock(vma.start, vma.end - vma.start)
     vma = modifyVma(mm.vmas, vma, vma.start, vma.end, (vma.flags & ~LOCK_FLAGS) | lock)
   }
@@ -120,6 +121,8 @@ function lockAll(mm: Mm, lock: number): void {
 
 function lockRange(mm: Mm, start: number, end: number): Status {
   for (let vma = mm.vmas.intersecting(start, end); vma !== undefined && vma.start < end; vma = vma.next) {
+    // Not even by the kernel.
+    if (vma.file?.secret) return -EFAULT
     const from = Math.max(vma.start, start)
     const status = lockPages(mm, from, Math.min(vma.end, end) - from, vma.flags)
     if (status < 0) return status

@@ -12,16 +12,19 @@
  *
  * The calls are in files of their own: mmap.ts, munmap.ts, mprotect.ts, mremap.ts, madvise.ts, mlock.ts, brk.ts.
  */
+
 import { IOV_MAX, PATH_MAX, RLIM_INFINITY } from '../abi/constants.ts'
 import { EFAULT, EINVAL, ENAMETOOLONG } from '../abi/errno.ts'
 import { IOVEC } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
 import { BufferDst, type IoDst, type IoSrc } from '../base/io.ts'
 import type { Status } from '../base/result.ts'
+import { put64, take64 } from '../base/words.ts'
 import type { AddressSpace, SpaceOwner } from '../platform/platform.ts'
 import type { File } from '../vfs/file.ts'
 import { allowWrite, denyWrite, fileGet, filePut } from '../vfs/file-ref.ts'
 import type { MmContext } from './context.ts'
+import { copyAreas, type FaultAreas } from './fault-area.ts'
 import { reserveNear } from './layout.ts'
 import { refreshStack } from './stack.ts'
 import { GuestDst, GuestSrc, segmentsDst, segmentsSrc } from './user-access.ts'
@@ -102,6 +105,8 @@ export class Mm implements SpaceOwner {
   exeFile: File | undefined = undefined
   /** prctl(PR_SET_DUMPABLE): 1 unless the program is set-id or changed identity. */
   dumpable = 1
+  /** Whose page faults userfaultfd(2) serves; undefined: none. */
+  faultAreas: FaultAreas | undefined = undefined
   /** What io_setup(2) made, by address; ends with the mm. Made on first use. */
   ioContexts: Map<number, { destroy(): void }> | undefined = undefined
   /** Which mappings a core dump holds: /proc/PID/coredump_filter. */
@@ -129,6 +134,7 @@ export class Mm implements SpaceOwner {
     }
     // A zombie keeps its mm.
     this.vmas.clear()
+    this.faultAreas = undefined
     this.setExeFile(undefined)
     this.space.destroy()
   }
@@ -164,6 +170,7 @@ export class Mm implements SpaceOwner {
     child.dumpable = this.dumpable
     child.coredumpFilter = this.coredumpFilter
     child.setExeFile(this.exeFile)
+    if (this.faultAreas !== undefined) copyAreas(this, child)
     return child
   }
 
@@ -247,6 +254,8 @@ export class Mm implements SpaceOwner {
     const vma = this.vmas.find(address)
     if (vma === undefined || (vma.flags & VM_WRITE) === 0) return false
     if (vma.file !== undefined && !filePageExists(vma, address + length)) return false
+    if (this.faultAreas !== undefined && this.faultAreas.within(address, address + length).length > 0)
+      return false
     if (address < vma.start && (address < this.stackFloor || !this.stackReserveTouches(address, vma.start)))
       return false
     return address + length <= vma.end
@@ -254,6 +263,8 @@ export class Mm implements SpaceOwner {
 
   /** SpaceOwner. */
   protectionAt(address: number): number | undefined {
+    // What is forced at such a page would be seen by others as what it is to be.
+    if (this.faultAreas?.at(address)?.server.closed === false) return undefined
     const vma = this.vmas.at(address)
     // PROT_READ, PROT_WRITE and PROT_EXEC are the same bits.
     return vma === undefined ? undefined : vma.flags & (VM_READ | VM_WRITE | VM_EXEC)
@@ -263,7 +274,7 @@ export class Mm implements SpaceOwner {
 
   /** access_ok: whether the range lies below the end of user addresses. */
   accessOk(address: GuestAddr, length: number): boolean {
-    return address + length <= this.context.addressLimit
+    return address >= 0 && address + length <= this.context.addressLimit
   }
 
   /** How many bytes from `address` on, up to `length`, lie in vmas that have all the `access` flags. */
@@ -362,7 +373,7 @@ export class Mm implements SpaceOwner {
   u64(address: GuestAddr): number | undefined {
     const { word } = this.context.access
     if (this.copyIn(address, word.bytes(8)) < 0) return undefined
-    return word.view(8).getUint32(4, true) * 2 ** 32 + word.view(8).getUint32(0, true)
+    return take64(word.view(8), 0)
   }
   /** Puts a u32 / a 64-bit value (from a double): 0 or -EFAULT. */
   putU32(address: GuestAddr, value: number): Status {
@@ -372,8 +383,7 @@ export class Mm implements SpaceOwner {
   }
   putU64(address: GuestAddr, value: number): Status {
     const { word } = this.context.access
-    word.view(8).setUint32(0, value % 2 ** 32, true)
-    word.view(8).setUint32(4, Math.floor(value / 2 ** 32), true)
+    put64(word.view(8), 0, value)
     return this.copyOut(address, word.bytes(8))
   }
 

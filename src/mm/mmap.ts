@@ -30,6 +30,7 @@ import {
 import { EACCES, EAGAIN, EEXIST, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM } from '../abi/errno.ts'
 import type { File, MapSource } from '../vfs/file.ts'
 import { fileGet } from '../vfs/file-ref.ts'
+import { unmapAreas } from './fault-area.ts'
 import { getUnmappedArea, MMAP_MIN_ADDR, PMD_SIZE } from './layout.ts'
 import { canLock, lockFits, mayExpand } from './limits.ts'
 import { lockPages } from './mlock.ts'
@@ -136,7 +137,8 @@ export function mmap(
   if (typeof region === 'number') return region
   const result = mapRegion(mm, address, size, region)
   if (result < 0) return result
-  if ((region.flags & VM_LOCKED) !== 0) lockPages(mm, address, size, region.flags)
+  // Secret memory counts as locked, but is not made present.
+  if ((region.flags & VM_LOCKED) !== 0 && !region.file?.secret) lockPages(mm, address, size, region.flags)
   return result
 }
 
@@ -224,6 +226,11 @@ function fromFile(mm: Mm, region: Region, file: File, size: number, prot: number
   const source = file.mapping(region.offset, size, prot, flags)
   if (typeof source === 'number') return source
   if ((region.flags & VM_GROWSDOWN) !== 0) return -EINVAL
+  if (file.secret) {
+    if (type === MAP_PRIVATE) return -EINVAL
+    region.flags |= VM_LOCKED | VM_DONTDUMP
+    if (!lockFits(mm, region.flags, size)) return -EAGAIN
+  }
   region.hostFlags |= type === MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED
   if (source.hostFd === undefined && type !== MAP_PRIVATE) {
     // /dev/zero, shared: Linux puts a new unlinked file in its place.
@@ -256,7 +263,10 @@ function mapRegion(mm: Mm, start: number, length: number, region: Region): numbe
     }
     return status
   }
-  if (replaced > 0) carve(mm.vmas, start, end)
+  if (replaced > 0) {
+    carve(mm.vmas, start, end)
+    unmapAreas(mm, start, end)
+  }
   if (region.file !== undefined) fileGet(region.file)
   addVma(mm.vmas, new Vma(start, end, region.flags, region.file, region.offset, region.shared))
   return start
@@ -273,5 +283,5 @@ function replacedBytes(mm: Mm, start: number, end: number): number {
 }
 
 function isNoexec(file: File): boolean {
-  return (file.path.mount.flags & MS_NOEXEC) !== 0
+  return (file.path.mount.flags & MS_NOEXEC) !== 0 || file.secret
 }

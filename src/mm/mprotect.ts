@@ -10,6 +10,7 @@ import {
 } from '../abi/constants.ts'
 import { EACCES, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
+import { protectOnHost } from './fault-area.ts'
 import { mayExpand } from './limits.ts'
 import type { Mm } from './mm.ts'
 import { canSplit } from './munmap.ts'
@@ -79,7 +80,7 @@ function protectPart(mm: Mm, vma: Vma, start: number, end: number, flags: number
   }
   if (!canSplit(mm, start, end)) return -ENOMEM
   const from = start === vma.start ? stackRoomBelow(mm, start) : start
-  const status = mm.space.protect(from, end - from, flags & VM_ACCESS)
+  const status = protectOnHost(mm, from, end, flags & VM_ACCESS)
   if (status < 0) return status
   modifyVma(mm.vmas, vma, start, end, flags)
   return 0

@@ -1,7 +1,15 @@
 /** mremap(2): grows, shrinks and moves mappings. Pages move by the host's mremap, so nothing is copied. */
-import { MAP_FIXED, MAP_SHARED, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE } from '../abi/constants.ts'
+import {
+  MAP_FIXED,
+  MAP_SHARED,
+  MREMAP_DONTUNMAP,
+  MREMAP_FIXED,
+  MREMAP_MAYMOVE,
+  PROT_NONE,
+} from '../abi/constants.ts'
 import { EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import { fileGet } from '../vfs/file-ref.ts'
+import { extendArea, moveAreas, restoreRights } from './fault-area.ts'
 import { getUnmappedArea } from './layout.ts'
 import { lockFits, mayExpand } from './limits.ts'
 import { lockPages } from './mlock.ts'
@@ -157,6 +165,8 @@ function growInPlace(mm: Mm, vma: Vma, address: number, oldSize: number, newSize
   if (status < 0) return status
   const grown = vma.end
   mm.vmas.resize(vma, vma.start, address + newSize)
+  const area = mm.faultAreas?.at(grown - 1)
+  if (area !== undefined) extendArea(mm, area, address + newSize)
   const whole = mergeVma(mm.vmas, vma)
   if ((whole.flags & VM_LOCKED) !== 0) lockPages(mm, grown, newSize - oldSize, whole.flags)
   return address
@@ -177,8 +187,14 @@ function moveVma(
   const offset = vma.offset + (address - vma.start)
   if (oldSize > 0) releaseStackReserve(mm, address, address + oldSize)
   const hostFlags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep ? MREMAP_DONTUNMAP : 0)
+  const served = oldSize > 0 && (mm.faultAreas?.within(address, address + oldSize).length ?? 0) > 0
+  // The host moves what has the same rights all over; nothing may come into absent pages on the way.
+  if (served) mm.space.protect(address, oldSize, PROT_NONE)
   const status = mm.space.remap(address, oldSize, newSize, hostFlags, target)
-  if (status < 0) return status
+  if (status < 0) {
+    if (served) restoreRights(mm, address, address + oldSize)
+    return status
+  }
 
   if (oldSize > 0 && !keep) carve(mm.vmas, address, address + oldSize)
   else if (keep && (vmFlags & VM_LOCKED) !== 0) {
@@ -187,6 +203,7 @@ function moveVma(
   }
   if (file !== undefined) fileGet(file)
   addVma(mm.vmas, new Vma(target, target + newSize, vmFlags, file, offset, shared))
+  if (served) moveAreas(mm, address, target, oldSize, newSize, keep)
   if ((vmFlags & VM_LOCKED) !== 0) lockPages(mm, target + oldSize, newSize - oldSize, vmFlags)
   return target
 }

@@ -1,9 +1,10 @@
 /** munmap(2). */
 import { EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
+import { unmapAreas } from './fault-area.ts'
 import { MAX_MAP_COUNT, type Mm } from './mm.ts'
 import { refreshStack, releaseStackReserve } from './stack.ts'
-import { PAGE_SIZE, pageCeil, VM_SEALED } from './vma.ts'
+import { PAGE_SIZE, pageCeil, VM_SEALED, VM_SHARED } from './vma.ts'
 import { carve, splitsFor } from './vma-edit.ts'
 
 export function munmap(mm: Mm, start: number, length: number): Status {
@@ -11,7 +12,18 @@ export function munmap(mm: Mm, start: number, length: number): Status {
   if (start % PAGE_SIZE !== 0 || start > limit || length > limit - start) return -EINVAL
   const end = start + pageCeil(length)
   if (end === start) return -EINVAL
-  return unmapRange(mm, start, end)
+  const flushed = flushShared(mm, start, end)
+  return flushed < 0 ? flushed : unmapRange(mm, start, end)
+}
+
+/** Files of which somebody else keeps the bytes hear what was written to them: 0, or PENDING. */
+function flushShared(mm: Mm, start: number, end: number): Status {
+  for (let vma = mm.vmas.intersecting(start, end); vma !== undefined && vma.start < end; vma = vma.next) {
+    if ((vma.flags & VM_SHARED) === 0 || vma.file === undefined) continue
+    const status = vma.file.flushMapping()
+    if (status < 0) return status
+  }
+  return 0
 }
 
 /** Unmaps what there is in [start, end), page borders both: do_vmi_munmap. -EPERM if some of it is sealed. */
@@ -38,6 +50,7 @@ export function unmapRange(mm: Mm, start: number, end: number): Status {
     const status = mm.space.unmap(from, to - from)
     if (status < 0) return status
     carve(vmas, from, to)
+    unmapAreas(mm, from, to)
     vma = vmas.intersecting(to, end)
   }
   return 0

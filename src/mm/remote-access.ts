@@ -6,9 +6,19 @@ import { EIO } from '../abi/errno.ts'
 import type { Mm } from './mm.ts'
 import { PAGE_SIZE, VM_MAYSHARE, VM_READ, VM_WRITE } from './vma.ts'
 
+/** How many of the bytes from `address` on others may reach: the pages of memfd_secret(2) are for their own processes alone. */
+export function reachable(mm: Mm, address: number, length: number): number {
+  const end = address + length
+  for (let vma = mm.vmas.intersecting(address, end); vma !== undefined && vma.start < end; vma = vma.next) {
+    if (vma.file?.secret) return Math.max(vma.start - address, 0)
+  }
+  return length
+}
+
 /** How many bytes could be read before the first that could not; -EIO if that is the first one. */
 export function readRemote(mm: Mm, address: number, into: Uint8Array): number {
-  if (mm.space.read(address, into) === into.length) return into.length
+  into = into.subarray(0, reachable(mm, address, into.length))
+  if (into.length > 0 && mm.space.read(address, into) === into.length) return into.length
   return eachPiece(address, into, (at, piece) => {
     const vma = mm.find(at)
     return mm.space.read(at, piece, vma !== undefined && (vma.flags & VM_READ) === 0)
@@ -16,6 +26,7 @@ export function readRemote(mm: Mm, address: number, into: Uint8Array): number {
 }
 
 export function writeRemote(mm: Mm, address: number, from: Uint8Array): number {
+  from = from.subarray(0, reachable(mm, address, from.length))
   return eachPiece(address, from, (at, piece) => {
     const vma = mm.find(at)
     const shared = vma !== undefined && (vma.flags & VM_MAYSHARE) !== 0

@@ -30,7 +30,7 @@ export function mincore(mm: Mm, start: number, length: number, vector: number): 
   return 0
 }
 
-/** msync: holes are passed over and make the result -ENOMEM. */
+/** msync: as much as fdatasync(2) of the files. Holes are passed over and make the result -ENOMEM. */
 export function msync(mm: Mm, start: number, length: number, flags: number): Status {
   if ((flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) !== 0 || start % PAGE_SIZE !== 0) return -EINVAL
   if ((flags & MS_ASYNC) !== 0 && (flags & MS_SYNC) !== 0) return -EINVAL
@@ -46,13 +46,11 @@ export function msync(mm: Mm, start: number, length: number, flags: number): Sta
       result = -ENOMEM
     }
     if ((flags & MS_INVALIDATE) !== 0 && (vma.flags & VM_LOCKED) !== 0) return -EBUSY
-    const from = Math.max(vma.start, at)
-    const to = Math.min(vma.end, end)
     if ((flags & MS_SYNC) !== 0 && vma.file !== undefined && (vma.flags & VM_SHARED) !== 0) {
-      const status = mm.space.sync(from, to - from, MS_SYNC)
+      const status = vma.file.fsync(true)
       if (status < 0) return status
     }
-    at = to
+    at = Math.min(vma.end, end)
   }
   return result
 }

@@ -227,7 +227,7 @@ export class IpStack {
         return segment(this, device, packet)
     }
     if (packet.checksum === CHECKSUM_PARTIAL && !features.checksum) packet.completeChecksum()
-    return device.transmit(packet)
+    return device.send(packet)
   }
 
   addRoute(route: FibRoute, mode: AddMode): Status {

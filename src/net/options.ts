@@ -1,13 +1,21 @@
 /** Socket options of level SOL_SOCKET, as far as they are the same for all families: socket(7). */
+
 import {
+  AF_NETLINK,
   AF_UNIX,
   CAP_NET_ADMIN,
   SO_ACCEPTCONN,
+  SO_ATTACH_REUSEPORT_CBPF,
+  SO_ATTACH_REUSEPORT_EBPF,
+  SO_BPF_EXTENSIONS,
   SO_BROADCAST,
   SO_BSDCOMPAT,
   SO_BUSY_POLL,
+  SO_BUSY_POLL_BUDGET,
+  SO_CNX_ADVICE,
   SO_COOKIE,
   SO_DEBUG,
+  SO_DETACH_REUSEPORT_BPF,
   SO_DOMAIN,
   SO_DONTROUTE,
   SO_ERROR,
@@ -18,7 +26,12 @@ import {
   SO_NO_CHECK,
   SO_OOBINLINE,
   SO_PASSCRED,
+  SO_PASSPIDFD,
+  SO_PASSSEC,
   SO_PEEK_OFF,
+  SO_PEERGROUPS,
+  SO_PEERNAME,
+  SO_PEERPIDFD,
   SO_PRIORITY,
   SO_PROTOCOL,
   SO_RCVBUF,
@@ -39,11 +52,13 @@ import {
   SO_TYPE,
   SOL_SOCKET,
 } from '../abi/constants.ts'
-import { EDOM, EINVAL, ENOPROTOOPT, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
+import { EDOM, EINVAL, ENODATA, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { LINGER, TIMEVAL } from '../abi/layout.ts'
 import { NSEC_PER_SEC } from '../base/clock.ts'
-import type { OrErrno, Status } from '../base/result.ts'
+import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { takeSigned64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
 import type { Socket } from './socket.ts'
 
 /** net.core.wmem_default and rmem_default. */
@@ -84,6 +99,14 @@ export class SocketOptions {
   }
 }
 
+/** SKF_AD_MAX: as many extensions does the machine of socket filters have. */
+const BPF_EXTENSIONS = 64
+
+/** Those whose messages can have their sender's credentials with them: sk_may_scm_recv. */
+function mayPassCredentials({ family }: Socket): boolean {
+  return family === AF_UNIX || family === AF_NETLINK
+}
+
 /** Options that are switches: what is set is 1. */
 const SWITCHES: ReadonlySet<number> = new Set([
   SO_DEBUG,
@@ -108,8 +131,9 @@ export function getSocketOption(
   level: number,
   name: number,
   length: number,
+  at: GuestAddr,
 ): OrErrno<Uint8Array> {
-  const own = socket.getOption(task, level, name, length)
+  const own = socket.getOption(task, level, name, length, at)
   if (own !== undefined) return own
   if (level !== SOL_SOCKET) return socket.family === AF_UNIX ? -EOPNOTSUPP : -ENOPROTOOPT
   const options = socket.options
@@ -133,9 +157,24 @@ export function getSocketOption(
     case SO_SNDLOWAT:
       return int(1)
     case SO_PASSCRED:
-      return int(options.passCred ? 1 : 0)
+    case SO_PASSSEC:
+    case SO_PASSPIDFD:
+      if (!mayPassCredentials(socket)) return -EOPNOTSUPP
+      return name === SO_PASSCRED ? int(options.passCred ? 1 : 0) : -ENOPROTOOPT
     case SO_PEEK_OFF:
       return int(options.peekOff)
+    case SO_PEERNAME: {
+      const peer = socket.name(true)
+      if (failed(peer)) return -ENOTCONN
+      return peer.length < length ? -EINVAL : peer
+    }
+    case SO_PEERGROUPS:
+    case SO_PEERPIDFD:
+      return socket.family === AF_UNIX ? -ENOPROTOOPT : -ENODATA
+    case SO_BPF_EXTENSIONS:
+      return int(BPF_EXTENSIONS)
+    case SO_INCOMING_CPU:
+      return int(options.values.get(name) ?? -1)
     case SO_BSDCOMPAT:
       return int(0)
     case SO_LINGER: {
@@ -202,8 +241,21 @@ export function setSocketOption(
       options.rcvLowat = number < 0 ? 0x7fffffff : number || 1
       return 0
     case SO_PASSCRED:
+    case SO_PASSSEC:
+    case SO_PASSPIDFD:
+      if (!mayPassCredentials(socket)) return -EOPNOTSUPP
+      if (name !== SO_PASSCRED) return -ENOPROTOOPT
       options.passCred = number !== 0
       return 0
+    case SO_CNX_ADVICE:
+      // About neighbours, which are asked anyway when they have to be.
+      return 0
+    case SO_BUSY_POLL_BUDGET:
+      return number < 0 || number > 0xffff ? -EINVAL : 0
+    case SO_ATTACH_REUSEPORT_CBPF:
+    case SO_ATTACH_REUSEPORT_EBPF:
+    case SO_DETACH_REUSEPORT_BPF:
+      return -EINVAL
     case SO_PEEK_OFF:
       if (socket.family !== AF_UNIX) return -EOPNOTSUPP
       options.peekOff = number
@@ -259,8 +311,8 @@ function timeval(ns: number): Uint8Array {
 /** ns, or a negative errno. Zero means none; negative seconds mean 'at once'. */
 function readTimeout(view: DataView): number {
   if (view.byteLength < TIMEVAL.size) return -EINVAL
-  const sec = view.getInt32(TIMEVAL.tv_sec + 4, true) * 0x100000000 + view.getUint32(TIMEVAL.tv_sec, true)
-  const usec = view.getInt32(TIMEVAL.tv_usec + 4, true) * 0x100000000 + view.getUint32(TIMEVAL.tv_usec, true)
+  const sec = takeSigned64(view, TIMEVAL.tv_sec)
+  const usec = takeSigned64(view, TIMEVAL.tv_usec)
   if (usec < 0 || usec >= USEC_PER_SEC) return -EDOM
   if (sec < 0) return 0
   if (sec === 0 && usec === 0) return Number.POSITIVE_INFINITY

@@ -6,7 +6,7 @@ import type { WaitQueue } from '../base/wait-queue.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NetNamespace } from '../kernel/namespaces.ts'
 import type { Task } from '../kernel/task.ts'
-import { File, type IoctlContext } from '../vfs/file.ts'
+import { File, type IoctlContext, type Lingering, type MapSource } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { interfaceIoctl } from './host/interfaces.ts'
 import { receiveRequest, type Socket, sendRequest } from './socket.ts'
@@ -77,6 +77,12 @@ export class SocketFile extends File {
   }
   override fsync(): number {
     return -EINVAL
+  }
+  override mapping(offset: number, length: number): MapSource | number {
+    return this.socket.mapping(offset, length)
+  }
+  override linger(): Lingering | undefined {
+    return this.socket.linger()
   }
   override release(): void {
     this.socket.file = undefined

@@ -7,12 +7,13 @@
  * Nothing here waits: -EAGAIN means 'not now', and the handler sleeps on `waitQueue` (or, when the reason lies
  * elsewhere, on the request's `waitOn`) and asks again.
  */
-import { ENOTTY, EOPNOTSUPP } from '../abi/errno.ts'
+import { ENODEV, ENOTTY, EOPNOTSUPP } from '../abi/errno.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { OrErrno, Status } from '../base/result.ts'
 import { WaitQueue } from '../base/wait-queue.ts'
 import type { Task } from '../kernel/task.ts'
-import type { File, IoctlContext } from '../vfs/file.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import type { File, IoctlContext, Lingering, MapSource } from '../vfs/file.ts'
 import { SocketOptions } from './options.ts'
 
 /** Bits of `shutdownMask`. */
@@ -86,7 +87,17 @@ export abstract class Socket {
   /** The POLL* bits that hold now. */
   abstract poll(): number
   abstract send(task: Task, request: SendRequest): number
+  /** A call with MSG_ZEROCOPY that has sent something is over. */
+  copied(): void {}
   abstract receive(task: Task, request: ReceiveRequest): number
+  /** What mmap(2) of it maps. */
+  mapping(_offset: number, _length: number): MapSource | number {
+    return -ENODEV
+  }
+  /** As File.linger. */
+  linger(): Lingering | undefined {
+    return undefined
+  }
   /** The last reference to its File is gone, or nobody will ever accept it. */
   abstract release(): void
 
@@ -133,12 +144,25 @@ export abstract class Socket {
   shutdown(_mask: number): Status {
     return -EOPNOTSUPP
   }
-  /** getsockopt(2) below SOL_SOCKET, or of what SOL_SOCKET leaves to the family; undefined: not known. */
-  getOption(_task: Task, _level: number, _name: number, _length: number): OrErrno<Uint8Array> | undefined {
+  /**
+   * getsockopt(2) below SOL_SOCKET, or of what SOL_SOCKET leaves to the family; undefined: not known. `at`: where the value
+   * is to go; some options find a question there.
+   */
+  getOption(
+    _task: Task,
+    _level: number,
+    _name: number,
+    _length: number,
+    _at: GuestAddr,
+  ): OrErrno<Uint8Array> | undefined {
     return undefined
   }
   setOption(_task: Task, _level: number, _name: number, _value: Uint8Array): Status | undefined {
     return undefined
+  }
+  /** How many bytes of an option's value `setOption` is given, of longer ones: no common one is longer than a page. */
+  optionLimit(_task: Task, _level: number, _name: number): number {
+    return 4096
   }
   ioctl(_context: IoctlContext, _request: number, _argument: number): number {
     return -ENOTTY

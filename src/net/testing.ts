@@ -1,4 +1,5 @@
 /** A kernel's worth of objects for unit tests of Files and sockets, without platform or guest. Not used elsewhere. */
+import { EFAULT } from '../abi/errno.ts'
 import { Timespec } from '../base/clock.ts'
 import { CapabilitySet, Credentials, UserNamespace } from '../base/credentials.ts'
 import { NetNamespace } from '../kernel/namespaces.ts'
@@ -54,6 +55,8 @@ export class TestWorld {
       cred,
       ns: { net: this.net },
       fds: new FdTable(),
+      // There is no memory.
+      mm: { copyIn: () => -EFAULT, copyOut: () => -EFAULT, u32: () => undefined },
     } as unknown as Task
     this.kernel.current = task
     return task

@@ -1,4 +1,5 @@
 /** What all of the runtime's work has at hand. */
+import type { LinkRates } from '../net/link/rate.ts'
 import type { Addon } from '../platform/addon.ts'
 import { ControlClient } from '../sandbox/control-client.ts'
 import type { ContainerNetwork, LogLevel } from '../sandbox/options.ts'
@@ -14,6 +15,12 @@ export interface RuntimeOptions {
   readonly systemdCgroup?: boolean
   /** Whose sockets containers have; DEFAULT_NETWORK if absent. */
   readonly network?: ContainerNetwork
+  /** What containers may reach: 'allow TARGET', 'deny TARGET', in order (net/policy/rule.ts). */
+  readonly flowRules?: readonly string[]
+  /** Of each interface of a container, bits a second. */
+  readonly rates?: LinkRates
+  /** Where what goes over a container's interfaces is written to: ID.pcapng. */
+  readonly captureDirectory?: string
   readonly logLevel?: LogLevel
   /** Where sandboxes log, a file or 'DIR/'; a file of the container's state if absent. */
   readonly debugLog?: string

@@ -10,8 +10,8 @@
  *   hooks           createContainer, in the container's network namespace
  *   pid file        and the state is 'created'
  *
- * A further container of a pod goes to the sentry that the pod's first one has; a process that holds its connection
- * stands for it in the launcher's place.
+ * A further container of a pod, or of a network namespace, goes to the sentry that the first one has (membership.ts); a
+ * process that holds its connection stands for it in the launcher's place.
  */
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -21,6 +21,7 @@ import { attachProcess, launchSandbox, type Sandbox } from '../sandbox/launch.ts
 import { DEFAULT_NETWORK } from '../sandbox/options.ts'
 import { MAX_DESCRIPTORS } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
+import { briefOf } from './brief.ts'
 import { loadBundle } from './bundle.ts'
 import { HostCgroup } from './cgroup/host-cgroup.ts'
 import { type Context, hookState, sentryOf, warn } from './context.ts'
@@ -28,12 +29,12 @@ import { destroy } from './destroy.ts'
 import { openTrees, sealTrees } from './donate.ts'
 import { limitOf, runHooks } from './hooks.ts'
 import { type PreparedIo, type ProcessIo, prepareIo } from './io.ts'
-import type { Members } from './namespaces.ts'
+import { membershipOf } from './membership.ts'
 import { inNetworkNamespace } from './network-namespace.ts'
+import { planPolicies, planRates, refuseOnHost } from './network-policy.ts'
 import { writePidFile } from './pid-file.ts'
 import type { ContainerPlan } from './plan.ts'
 import { planContainer } from './plan-container.ts'
-import { podRole } from './pod.ts'
 import { identifyProcess } from './process-identity.ts'
 import { type Standing, standingOf } from './standing.ts'
 import { asUserError, ownIdentity, type SavedState, statusOf } from './state.ts'
@@ -69,15 +70,17 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
   }
   const bundle = resolve(request.bundle)
   const config = loadBundle(bundle)
-  const inPod = podRole(id, config.annotations ?? {})?.kind === 'container'
-  const members: Members = inPod ? allContainers(context) : new Map()
+  const membership = membershipOf(context, id, config)
   const plan = planContainer(config, {
     id,
     bundle,
-    members,
+    membership,
     systemdCgroup: context.options.systemdCgroup ?? false,
     network: context.options.network ?? DEFAULT_NETWORK,
   })
+  const policies = planPolicies(context.options, plan.annotations)
+  const rates = planRates(context.options, plan.annotations)
+  if (plan.sockets === 'host') refuseOnHost(context.options, policies, rates)
   for (const text of plan.warnings) warn(context, text)
   const state: SavedState = {
     format: 1,
@@ -90,7 +93,7 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
     annotations: plan.annotations,
     phase: 'creating',
     creator: ownIdentity(),
-    sandbox: plan.pod?.kind === 'container' ? plan.pod.sandboxId : id,
+    sandbox: membership.sandbox ?? id,
     ownStack: plan.sockets === 'sandbox' || undefined,
     networkPath: plan.network.kind === 'path' ? plan.network.path : undefined,
     cgroup: await HostCgroup.plan(plan),
@@ -128,6 +131,8 @@ class Creation {
         const standing =
           this.#state.sandbox === this.#state.id ? await this.#alone(io) : await this.#inPod(io)
         if (this.#request.pidFile !== undefined) writePidFile(this.#request.pidFile, standing.pid)
+        const brief = briefOf(this.#state)
+        if (brief !== undefined) this.#context.store.saveBrief(this.#state.id, brief)
         this.#save({ phase: 'created' })
         return standing
       } finally {
@@ -202,12 +207,12 @@ class Creation {
     return cgroup
   }
 
-  /** In the sandbox that the pod's first container has. */
+  /** In the sandbox that another container has. */
   async #inPod(io: PreparedIo): Promise<Standing> {
     const { addon, store, options } = this.#context
     const first = store.find(this.#state.sandbox)
     if (first === undefined || statusOf(first, () => false) === 'stopped') {
-      throw new UserError(`the pod's sandbox ${this.#state.sandbox} is not running`)
+      throw new UserError(`the sandbox ${this.#state.sandbox}, which the container joins, is not running`)
     }
     const cgroup = await this.#makeCgroup()
     await this.#runtimeHooks(first.process!.pid)
@@ -330,14 +335,4 @@ class Creation {
       throw asUserError(error, `the sandbox's log ${path} can't be written`)
     }
   }
-}
-
-/** All containers, by the process that stands for each. */
-function allContainers({ store }: Context): Members {
-  const members = new Map<number, { id: string; sandbox: string }>()
-  for (const id of store.list()) {
-    const state = store.tryFind(id)
-    if (state?.process !== undefined) members.set(state.process.pid, { id, sandbox: state.sandbox })
-  }
-  return members
 }

@@ -20,6 +20,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   '5:0', // tty
   '5:1', // console
   '5:2', // ptmx
+  '10:200', // net/tun
   '10:229', // fuse
 ])
 

@@ -18,6 +18,7 @@ const refused = (note: string): Field => ({ fate: 'refused', note })
 const ignored = (note: string): Field => ({ fate: 'ignored', note })
 
 const CAPABILITIES = obeyed("set of the first process; names that Linux doesn't know are logged")
+const DEVICE_RULES = obeyed('by the sandbox, for its own devices; of the host it reaches none')
 const HOOKS = obeyed('run on the host, in order')
 const OTHER_SYSTEM = refused('this is a Linux runtime')
 const HOST_CGROUP = obeyed("written to the sandbox's cgroup on the host")
@@ -27,7 +28,9 @@ const ID_MAPPED_MOUNT = refused('files have the owners that the host shows')
 /** Paths with `[]` for the elements of an array and `*` for the values of a map. */
 export const FIELDS: Readonly<Record<string, Field>> = {
   ociVersion: obeyed('1.x is taken'),
-  'annotations.*': obeyed('kept; those of CRI join the containers of a pod in one sandbox'),
+  'annotations.*': obeyed(
+    'kept; those of CRI join the containers of a pod in one sandbox; `dev.caisson.network.policy`: docker.md',
+  ),
   hostname: obeyed("the uts namespace's"),
   domainname: obeyed("the uts namespace's"),
   'root.path': obeyed('donated to the sandbox as its root'),
@@ -107,8 +110,12 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   'linux.timeOffsets.monotonic.nanosecs': obeyed('of a time namespace of the sandbox'),
   'linux.devices[].type': obeyed('FIFOs, and the devices that the sandbox has; others are refused'),
   'linux.devices[].path': obeyed('made in the container'),
-  'linux.devices[].major': obeyed('null, zero, full, random, urandom, tty, console, ptmx'),
-  'linux.devices[].minor': obeyed('null, zero, full, random, urandom, tty, console, ptmx'),
+  'linux.devices[].major': obeyed(
+    'null, zero, full, random, urandom, kmsg, tty, console, ptmx, net/tun, fuse',
+  ),
+  'linux.devices[].minor': obeyed(
+    'null, zero, full, random, urandom, kmsg, tty, console, ptmx, net/tun, fuse',
+  ),
   'linux.devices[].fileMode': obeyed('0666 if absent'),
   'linux.devices[].uid': obeyed('owner of the node'),
   'linux.devices[].gid': obeyed('owner of the node'),
@@ -149,11 +156,11 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   'linux.personality.domain': obeyed('personality(2)'),
   'linux.personality.flags': refused('as by runc: none is defined'),
 
-  'linux.resources.devices[].allow': obeyed('nothing to do: a sandbox reaches no device of the host'),
-  'linux.resources.devices[].type': obeyed('nothing to do'),
-  'linux.resources.devices[].major': obeyed('nothing to do'),
-  'linux.resources.devices[].minor': obeyed('nothing to do'),
-  'linux.resources.devices[].access': obeyed('nothing to do'),
+  'linux.resources.devices[].allow': DEVICE_RULES,
+  'linux.resources.devices[].type': DEVICE_RULES,
+  'linux.resources.devices[].major': DEVICE_RULES,
+  'linux.resources.devices[].minor': DEVICE_RULES,
+  'linux.resources.devices[].access': DEVICE_RULES,
   'linux.resources.memory.limit': obeyed("as the others, with the sentry's share on top on the host"),
   'linux.resources.memory.reservation': HOST_CGROUP,
   'linux.resources.memory.swap': obeyed("as the others, with the sentry's share on top on the host"),

@@ -14,7 +14,7 @@ import type { NetworkPlan } from './plan.ts'
 /** The containers that there are, by the pid that stands for each on the host; `sandbox` names a sandbox's first one. */
 export type Members = ReadonlyMap<number, { readonly id: string; readonly sandbox: string }>
 
-/** The sandbox that a pod's further container joins. */
+/** The sandbox that a further container joins: see membership.ts. */
 interface Pod {
   readonly sandbox: string
   readonly members: Members
@@ -32,7 +32,7 @@ export interface NamespacePlan {
 
 const MAX_NAME = 64
 /** /proc/PID/ns/TYPE */
-const OF_PROCESS = /^\/proc\/(\d+)\/(?:task\/\d+\/)?ns\/\w+$/
+export const OF_PROCESS = /^\/proc\/(\d+)\/(?:task\/\d+\/)?ns\/\w+$/
 const NEEDED: readonly NamespaceType[] = ['pid', 'mount']
 
 /** `sandbox`: which one the container joins, if it has none of its own. */

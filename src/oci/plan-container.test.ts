@@ -6,6 +6,7 @@ import { after, test } from 'node:test'
 import { MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE, S_IFCHR } from '../abi/constants.ts'
 import type { ContainerNetwork } from '../sandbox/options.ts'
 import type { Config, LinuxConfig, MountConfig, NamespaceType, ProcessConfig } from './config.ts'
+import type { Membership } from './membership.ts'
 import type { Members } from './namespaces.ts'
 import type { ContainerPlan } from './plan.ts'
 import { planContainer } from './plan-container.ts'
@@ -37,10 +38,10 @@ function config({ process, linux, mounts, rest }: Change = {}): Config {
 
 function plan(
   change?: Change,
-  members: Members = new Map(),
+  membership: Membership = { members: new Map() },
   network: ContainerNetwork = 'host',
 ): ContainerPlan {
-  return planContainer(config(change), { id: 'box', bundle, systemdCgroup: false, network, members })
+  return planContainer(config(change), { id: 'box', bundle, systemdCgroup: false, network, membership })
 }
 
 const without = (type: NamespaceType) => NAMESPACES.filter(each => each !== type).map(type => ({ type }))
@@ -212,20 +213,15 @@ test("plan: a pod's container joins what its sandbox has", () => {
     [process.pid, { id: 'pause', sandbox: 'pause' }],
     [1, { id: 'other', sandbox: 'other' }],
   ])
-  const annotations = {
-    'io.kubernetes.cri.container-type': 'container',
-    'io.kubernetes.cri.sandbox-id': 'pause',
-  }
   const path = (kind: string, pid = process.pid) => `/proc/${pid}/ns/${kind}`
-  const inPod = (linux: Partial<LinuxConfig>) => plan({ linux, rest: { annotations } }, members)
+  const inPod = (linux: Partial<LinuxConfig>) => plan({ linux }, { sandbox: 'pause', members })
   const namespaces = [
     { type: 'mount' },
     { type: 'pid' },
     { type: 'ipc', path: path('ipc') },
     { type: 'network', path: path('net') },
   ] as const
-  const { spec, pod } = inPod({ namespaces })
-  assert.deepEqual(pod, { kind: 'container', sandboxId: 'pause' })
+  const { spec } = inPod({ namespaces })
   const pause = { of: 'pause' }
   assert.deepEqual(spec.namespaces, { pid: 'new', ipc: pause, uts: pause, cgroup: 'new', net: pause })
   assert.throws(

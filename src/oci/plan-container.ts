@@ -7,13 +7,14 @@ import type { ContainerNetwork } from '../sandbox/options.ts'
 import type { HookSpec } from '../sandbox/protocol.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { Config, HookConfig, HooksConfig, LinuxConfig } from './config.ts'
+import { planDeviceRules } from './device-rules.ts'
 import { planDevices } from './devices.ts'
 import { judgeFields } from './fields.ts'
 import { planLimits } from './limits.ts'
+import type { Membership } from './membership.ts'
 import { planMounts, planRoot } from './mounts.ts'
-import { isOwnNetwork, type Members, planNamespaces } from './namespaces.ts'
+import { isOwnNetwork, planNamespaces } from './namespaces.ts'
 import type { ContainerPlan } from './plan.ts'
-import { podRole } from './pod.ts'
 import { planProcess } from './process.ts'
 import { compileSeccomp } from './seccomp/compile.ts'
 import { planSysctl } from './sysctl.ts'
@@ -25,30 +26,30 @@ export interface PlanOptions {
   readonly systemdCgroup: boolean
   /** Whose sockets containers are to have. */
   readonly network: ContainerNetwork
-  readonly members: Members
+  readonly membership: Membership
 }
 
 const DOMAINS: Readonly<Record<string, number>> = { LINUX: PER_LINUX, LINUX32: PER_LINUX32 }
 
 export function planContainer(config: Config, options: PlanOptions): ContainerPlan {
-  const { id, bundle, members } = options
+  const { id, bundle, membership } = options
   const { process, linux = {}, annotations = {}, hooks = {} } = config
   if (!/^1\./.test(config.ociVersion)) {
     throw new UserError(`ociVersion is ${config.ociVersion}; version 1 of the specification is understood`)
   }
   const warnings = judgeFields(config)
-  const role = podRole(id, annotations)
   if (process === undefined) throw new UserError('process is missing: what shall be run?')
   const root = planRoot(config, bundle)
   const { mounts, trees } = planMounts(config.mounts ?? [], bundle, 1, warnings)
-  const { network, ...namespaces } = planNamespaces(
-    config,
-    role?.kind === 'container' ? role.sandboxId : undefined,
-    members,
-    warnings,
-  )
-  // Who asks for the host's network wants that, whatever others have.
-  const sockets = options.network === 'sandbox' && isOwnNetwork(network) ? 'host' : options.network
+  const { network, ...namespaces } = planNamespaces(config, membership.sandbox, membership.members, warnings)
+  // Who asks for the host's network wants that, whatever others have; and a process that lives there already needs it.
+  const isOthers = isOwnNetwork(network) || membership.strangers === true
+  const sockets = options.network === 'sandbox' && isOthers ? 'host' : options.network
+  if (options.network === 'sandbox' && membership.strangers === true) {
+    warnings.push(
+      'linux.namespaces: the network namespace is that of a process outside of sandboxes, so the container has the sockets of the host there',
+    )
+  }
   const sysctl = planSysctl(linux.sysctl ?? {}, network.kind !== 'host', sockets === 'sandbox')
   checkHooks(hooks)
   const resources = linux.resources ?? {}
@@ -63,6 +64,7 @@ export function planContainer(config: Config, options: PlanOptions): ContainerPl
       mounts,
       ...namespaces,
       devices: planDevices(linux, warnings),
+      deviceRules: planDeviceRules(resources.devices ?? []),
       seccomp: linux.seccomp === undefined ? [] : [compileSeccomp(linux.seccomp)],
       maskedPaths: absolute(linux.maskedPaths, 'linux.maskedPaths'),
       readonlyPaths: absolute(linux.readonlyPaths, 'linux.readonlyPaths'),
@@ -90,7 +92,6 @@ export function planContainer(config: Config, options: PlanOptions): ContainerPl
       poststop: hooks.poststop ?? [],
     },
     annotations,
-    pod: role,
     consoleSize: terminal ? process.consoleSize : undefined,
     warnings,
   }

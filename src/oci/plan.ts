@@ -8,7 +8,6 @@
 import type { ContainerNetwork } from '../sandbox/options.ts'
 import type { ContainerSpec } from '../sandbox/protocol.ts'
 import type { ConsoleSize, HookConfig, HookKind, ResourcesConfig } from './config.ts'
-import type { PodRole } from './pod.ts'
 
 export interface ContainerPlan {
   readonly id: string
@@ -25,8 +24,6 @@ export interface ContainerPlan {
   readonly cgroup: CgroupPlan
   readonly hooks: Readonly<Record<HookKind, readonly HookConfig[]>>
   readonly annotations: Readonly<Record<string, string>>
-  /** Absent: a container with a sandbox of its own, of which nobody says that more will join it. */
-  readonly pod?: PodRole
   /** Of the terminal, where process.terminal asks for one. */
   readonly consoleSize?: ConsoleSize
   /** What is left out and does no harm: one sentence each, for the log. */

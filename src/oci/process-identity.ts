@@ -7,6 +7,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { ESRCH } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
+import { monotonicMs } from '../sandbox/monotonic.ts'
 import { UserError } from '../sandbox/user-error.ts'
 
 export interface ProcessIdentity {
@@ -53,9 +54,9 @@ export function signalProcess(addon: Addon, target: ProcessIdentity, signo: numb
 
 /** Whether it has ended within `limitMs`. */
 export async function hasEnded(target: ProcessIdentity, limitMs: number): Promise<boolean> {
-  const end = performance.now() + limitMs
+  const end = monotonicMs() + limitMs
   for (let waitMs = 1; isAlive(target); waitMs = Math.min(2 * waitMs, 20)) {
-    if (performance.now() > end) return false
+    if (monotonicMs() > end) return false
     await new Promise(resolve => setTimeout(resolve, waitMs))
   }
   return true

@@ -52,8 +52,8 @@ export class Runtime {
   readonly #context: Context
 
   constructor(options: RuntimeOptions) {
-    const addon = loadAddon(join(options.packageRoot, 'native/build/caisson.node'))
-    this.#context = { options, addon, store: new StateStore(options.root, addon), spare: Spare.take(addon) }
+    const context = openContext(options)
+    this.#context = { ...context, spare: Spare.take(context.addon) }
   }
 
   /** For terminals that the caller makes. */
@@ -242,12 +242,19 @@ export class Runtime {
       const status = await this.#status(state)
       if (!from.includes(status)) throw new UserError(`container not ${from[0]}: ${id} is ${status}`)
       // The host sees a pod as one sandbox, which tells its containers apart.
-      if (isInPod(state)) return this.#setPausedInside(state, paused)
+      if (paused ? this.#isShared(state) : state.paused === true) return this.#setPausedInside(state, paused)
       const cgroup = await this.#cgroup(state)
       if (cgroup === undefined) throw new UserError(`container ${id} has no cgroup that could be frozen`)
       if (paused) await cgroup.freeze()
       else cgroup.thaw()
     })
+  }
+
+  /** Its sandbox has other containers, or may come to have them. */
+  #isShared({ id, annotations, sandbox }: SavedState): boolean {
+    const { store } = this.#context
+    if (sandbox !== id || podRole(id, annotations) !== undefined) return true
+    return store.list().some(other => other !== id && store.tryFind(other)?.sandbox === id)
   }
 
   async #setPausedInside(state: SavedState, paused: boolean): Promise<void> {
@@ -332,9 +339,9 @@ export class Runtime {
   }
 }
 
-/** It shares a sandbox, or may come to. */
-function isInPod({ id, annotations }: SavedState): boolean {
-  return podRole(id, annotations) !== undefined
+export function openContext(options: RuntimeOptions): Context {
+  const addon = loadAddon(join(options.packageRoot, 'native/build/caisson.node'))
+  return { options, addon, store: new StateStore(options.root, addon) }
 }
 
 function killSandbox(addon: Context['addon'], state: SavedState | undefined): void {

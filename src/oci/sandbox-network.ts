@@ -1,10 +1,11 @@
 /**
- * What a sandbox with a network stack of its own gets with the start of its first container (take-network.ts), and what becomes of
- * it in the end.
+ * What a sandbox with a network stack of its own gets with the start of its first container (take-network.ts), what of that
+ * is remembered, and what becomes of it in the end. Changes meanwhile are follow-network.ts's.
  */
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { NetworkRecord } from '../net/setup/record.ts'
+import { watchNetwork } from '../sandbox/network-watch.ts'
 import type { NetworkSpec } from '../sandbox/protocol.ts'
 import { openSideLink } from '../sandbox/side-network.ts'
 import { returnNetwork, takeNetwork } from '../sandbox/take-network.ts'
@@ -12,7 +13,18 @@ import { UserError } from '../sandbox/user-error.ts'
 import { type Context, warn } from './context.ts'
 import { deafen, hasEngineResolver, openEngineResolver } from './engine-resolver.ts'
 import { inNetworkNamespace } from './network-namespace.ts'
+import { openCapture, planPolicies, planRates, trustedResolvers } from './network-policy.ts'
 import type { SavedState } from './state.ts'
+
+/** network.json of the container's state. */
+export interface SavedNetwork {
+  /** What the sandbox has. */
+  readonly record: NetworkRecord
+  /** The host's kernel has been kept from hearing what comes in, and has its IPv4 addresses (engine-resolver.ts). */
+  readonly deaf: boolean
+  /** The sandbox reaches the engine's name server. */
+  readonly resolver: boolean
+}
 
 export interface SandboxNetwork {
   readonly spec: NetworkSpec
@@ -22,15 +34,29 @@ export interface SandboxNetwork {
 
 /** By the process that stands for the container, which is in its network namespace. */
 export async function takeSandboxNetwork(context: Context, state: SavedState): Promise<SandboxNetwork> {
-  const { addon } = context
-  const { pid } = state.process!
-  const namespace = namespaceOf(pid)
-  if (namespace >= 0 && [namespaceOf('self'), namespaceOf(1)].includes(namespace)) {
-    throw new UserError(
-      "the container's network namespace is the host's own, whose interfaces no sandbox gets",
-    )
+  const { addon, options } = context
+  refuseOwnNamespace(state.process!.pid)
+  // What can fail comes before the first change.
+  const policies = planPolicies(options, state.annotations)
+  const rates = planRates(options, state.annotations)
+  const trusted = policies.length > 0 ? trustedResolvers(state) : []
+  const capture = openCapture(options, state.id)
+  try {
+    const { spec, descriptors } = await takeInterfaces(context, state)
+    return {
+      spec: { ...spec, capture: capture >= 0, policies, rates, trusted },
+      descriptors: capture < 0 ? descriptors : [...descriptors, capture],
+    }
+  } catch (error) {
+    if (capture >= 0) addon.close(capture)
+    throw error
   }
-  const within = <T>(work: () => T) => inNetworkNamespace(addon, pid, work, context.options.oneCommand)
+}
+
+async function takeInterfaces(context: Context, state: SavedState) {
+  const { addon, options } = context
+  const { pid } = state.process!
+  const within = <T>(work: () => T) => inNetworkNamespace(addon, pid, work, options.oneCommand)
   const resolver = hasEngineResolver(pid)
   const deaf = resolver && (await deafen(addon, within))
   if (resolver && !deaf) {
@@ -39,15 +65,15 @@ export async function takeSandboxNetwork(context: Context, state: SavedState): P
       "there is no iptables-restore: the engine's name server resolves only the names of containers",
     )
   }
-  const { record, descriptors, side } = within(() => {
+  const { record, descriptors, side, watched } = within(() => {
     const taken = takeNetwork(addon, deaf)
     // A kernel that keeps the addresses has them for whoever works there; where there are none, nobody does.
     const hasSide = !deaf && taken.descriptors.size > 0
-    return { ...taken, side: hasSide ? openSideLink(addon, taken.record) : -1 }
+    const side = hasSide ? openSideLink(addon, taken.record) : -1
+    return { ...taken, side, watched: watchNetwork(addon, taken.record, deaf) }
   })
-  if (state.networkPath !== undefined) {
-    writeFileSync(recordPath(context, state.id), JSON.stringify(record), { mode: 0o600 })
-  }
+  if (!watched) warn(context, 'the network namespace is not watched: later interfaces will not be seen')
+  saveNetwork(context, state.id, { record, deaf, resolver })
   const links = [...descriptors.keys()]
   const sockets = resolver ? openEngineResolver(addon, within) : []
   return {
@@ -56,18 +82,36 @@ export async function takeSandboxNetwork(context: Context, state: SavedState): P
   }
 }
 
+function refuseOwnNamespace(pid: number): void {
+  const namespace = namespaceOf(pid)
+  if (namespace >= 0 && [namespaceOf('self'), namespaceOf(1)].includes(namespace)) {
+    throw new UserError(
+      "the container's network namespace is the host's own, whose interfaces no sandbox gets",
+    )
+  }
+}
+
 /** What has been taken is the host's again, if the namespace is still there. */
 export function returnSandboxNetwork(context: Context, id: string, path: string): void {
-  let record: NetworkRecord
-  try {
-    record = JSON.parse(readFileSync(recordPath(context, id), 'utf8'))
-  } catch {
-    // Nothing was taken.
-    return
-  }
-  if (!existsSync(path)) return
+  const saved = savedNetwork(context, id)
+  if (saved === undefined || !existsSync(path)) return
   const { addon, options } = context
-  inNetworkNamespace(addon, path, () => returnNetwork(addon, record), options.oneCommand)
+  inNetworkNamespace(addon, path, () => returnNetwork(addon, saved.record), options.oneCommand)
+}
+
+/** Undefined: nothing was taken. */
+export function savedNetwork(context: Context, id: string): SavedNetwork | undefined {
+  try {
+    return JSON.parse(readFileSync(recordPath(context, id), 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+export function saveNetwork(context: Context, id: string, network: SavedNetwork): void {
+  const path = recordPath(context, id)
+  writeFileSync(`${path}.new`, JSON.stringify(network), { mode: 0o600 })
+  renameSync(`${path}.new`, path)
 }
 
 function recordPath({ store }: Context, id: string): string {

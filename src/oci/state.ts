@@ -2,6 +2,7 @@
  * What the host side remembers of a container: the directory ROOT/ID (mode 0700) with
  *
  *   state.json     SavedState below, always replaced as a whole
+ *   brief          what of it the launcher needs (brief.ts)
  *   control.sock   of the sandbox, if the container is its first
  *   sandbox.log    what launcher and sentry have to say
  *   network.json   how the interfaces were configured that the sandbox has taken over (sandbox-network.ts)
@@ -29,6 +30,7 @@ import { join } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { LOCK_EX, LOCK_NB } from '../abi/constants.ts'
 import type { Addon } from '../platform/addon.ts'
+import { monotonicMs } from '../sandbox/monotonic.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import type { SavedCgroup } from './cgroup/host-cgroup.ts'
 import type { HookConfig, ProcessConfig } from './config.ts'
@@ -138,12 +140,21 @@ export class StateStore {
   }
 
   save(state: SavedState): void {
-    const path = join(this.directory(state.id), 'state.json')
+    this.#put(state.id, 'state.json', JSON.stringify(state))
+  }
+
+  /** See brief.ts. */
+  saveBrief(id: string, text: string): void {
+    this.#put(id, 'brief', text)
+  }
+
+  #put(id: string, name: string, text: string): void {
+    const path = join(this.directory(id), name)
     try {
-      writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
+      writeFileSync(`${path}.new`, text, { mode: 0o600 })
       renameSync(`${path}.new`, path)
     } catch (error) {
-      throw asUserError(error, `the state of container ${state.id} can't be written to ${path}`)
+      throw asUserError(error, `the state of container ${id} can't be written to ${path}`)
     }
   }
 
@@ -233,7 +244,7 @@ export class StateStore {
 
   async #lock(id: string, busy: () => void): Promise<number> {
     const directory = this.directory(id)
-    const end = performance.now() + LOCK_PATIENCE_MS
+    const end = monotonicMs() + LOCK_PATIENCE_MS
     for (let waitMs = 1; ; waitMs = Math.min(2 * waitMs, 50)) {
       const fd = openDirectory(directory)
       if (fd === undefined) throw new NoContainerError()
@@ -242,7 +253,7 @@ export class StateStore {
       // While we waited the directory may have been removed, and even made anew.
       if (taken && isSame(fd, directory)) return fd
       closeSync(fd)
-      if (performance.now() > end) throw new UserError(`container ${id} is busy: another command works on it`)
+      if (monotonicMs() > end) throw new UserError(`container ${id} is busy: another command works on it`)
       busy()
       await new Promise(resolve => setTimeout(resolve, waitMs))
     }

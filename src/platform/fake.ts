@@ -144,7 +144,7 @@ export class FakeSpace implements AddressSpace {
   advise(): Status {
     return 0
   }
-  sync(): Status {
+  fill(): Status {
     return 0
   }
   incore(): Status {
@@ -323,6 +323,8 @@ export class FakePlatform implements Platform {
   readonly hwcap = 0
   readonly hwcap2 = 0
   readonly minSignalStack = 2048
+  readonly rseqFeatureSize = 0
+  readonly rseqAlign = 0
   readonly cpus = [0]
   readonly cpuCount = 1
   patching = false

@@ -158,6 +158,8 @@ export interface PlatformThread {
 
   /** A host system call from the stopped thread, in its process; only those of the stub's list work. Raw result. */
   hostCall(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): number
+  /** The same when the thread goes on or ends, before what is put off after it; nobody hears of the result. */
+  hostCallLater?(nr: number, a0: number, a1: number, a2: number, a3: number): void
 }
 
 /** As in mm_struct: addresses in the guest's memory. */
@@ -210,7 +212,11 @@ export interface AddressSpace {
   protect(address: number, length: number, prot: number): Status
   remap(address: number, oldLength: number, newLength: number, flags: number, newAddress: number): Status
   advise(address: number, length: number, advice: number): Status
-  sync(address: number, length: number, flags: number): Status
+  /**
+   * Puts `bytes`, whole pages, into mapped memory that has no rights, and gives it the rights `prot`: other threads see
+   * the pages with all their bytes or not at all. -EAGAIN when they don't stand still for that.
+   */
+  fill(address: number, bytes: Uint8Array, prot: number): Status
   /** mincore(2) into `into`, a byte a page. */
   incore(address: number, length: number, into: Uint8Array): Status
   lock(address: number, length: number, flags: number): Status
@@ -277,6 +283,9 @@ export interface Platform {
   readonly hwcap: number
   readonly hwcap2: number
   readonly minSignalStack: number
+  /** AT_RSEQ_FEATURE_SIZE and AT_RSEQ_ALIGN; 0 where the host tells neither. */
+  readonly rseqFeatureSize: number
+  readonly rseqAlign: number
   /** The CPUs that guest threads may run on, by the host's numbers, as it was at the start; and how many. */
   readonly cpus: readonly number[]
   readonly cpuCount: number

@@ -4,8 +4,9 @@ import { encodeText } from '../base/bytes.ts'
 import { parseCpuList } from '../base/cpu-list.ts'
 import { failed } from '../base/result.ts'
 import type { Cgroup } from '../kernel/cgroup/cgroup.ts'
+import { DeviceGuard } from '../kernel/cgroup/device-guard.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import { type ContainerStats, LEAST_MEMORY, type LimitsSpec } from './protocol.ts'
+import { type ContainerStats, type DeviceRuleSpec, LEAST_MEMORY, type LimitsSpec } from './protocol.ts'
 import { UserError } from './user-error.ts'
 
 const NONE = Number.POSITIVE_INFINITY
@@ -23,6 +24,17 @@ export function makeContainerCgroup(kernel: Kernel, id: string, limits: LimitsSp
     throw new UserError(`the cgroup of container ${id} can't be made: ${errnoName(-cgroup)}`)
   setContainerLimits(cgroup, limits, alone)
   return cgroup
+}
+
+export function setDeviceRules(cgroup: Cgroup, rules: readonly DeviceRuleSpec[]): void {
+  cgroup.devices ??= new DeviceGuard()
+  cgroup.devices.rules = rules.map(({ allow, type, major, minor, access }) => ({
+    allow,
+    type,
+    major,
+    minor,
+    access,
+  }))
 }
 
 /** What `limits` does not name stays as it is. */

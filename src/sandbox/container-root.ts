@@ -28,7 +28,7 @@ import { EINVAL, EROFS, errnoName } from '../abi/errno.ts'
 import { encodeText } from '../base/bytes.ts'
 import { Credentials, type UserNamespace } from '../base/credentials.ts'
 import { failed, type Status } from '../base/result.ts'
-import { mountHostfs } from '../fs/hostfs/super.ts'
+import { HostSuper, mountHostfs } from '../fs/hostfs/super.ts'
 import { toKernelId } from '../kernel/id-map.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NsProxy } from '../kernel/namespaces.ts'
@@ -157,7 +157,9 @@ class Builder {
     if (spec.tree === undefined) throw new UserError(`the bind mount at ${spec.target} has no source`)
     const mount = this.#trees.mount(spec.tree, spec.target)
     mount.flags = mountFlags(spec.flags)
-    mount.sb.source = encodeText(spec.source)
+    const source = encodeText(spec.source)
+    mount.sb.source = source
+    if (mount.sb instanceof HostSuper) mount.sb.hostPath = source
     return mount
   }
 

@@ -26,7 +26,8 @@ import { kernelSignal } from '../kernel/signal-info.ts'
 import type { Task } from '../kernel/task.ts'
 import type { ThreadGroup } from '../kernel/thread-group.ts'
 import { netStack } from '../net/stack.ts'
-import { makeContainerCgroup, removeContainerCgroup } from './container-cgroup.ts'
+import { makeContainerCgroup, removeContainerCgroup, setDeviceRules } from './container-cgroup.ts'
+import type { TakenNetwork } from './container-network.ts'
 import { ContainerProcess, type Descriptors, type Place, type Start } from './container-process.ts'
 import { buildContainerRoot } from './container-root.ts'
 import type { ContainerSpec, ContainerStatus, IdMapSpec, ProcessSpec } from './protocol.ts'
@@ -44,6 +45,8 @@ export class Container {
   readonly cgroup: Cgroup
   status: ContainerStatus = 'created'
   init!: ContainerProcess
+  /** What of the host's it has been given, once it was started: of a sandbox's first one with a stack of its own. */
+  network: TakenNetwork | undefined = undefined
   /** Those of `exec`'s processes that live and have a name. */
   readonly execs = new Map<string, ContainerProcess>()
 
@@ -54,6 +57,7 @@ export class Container {
     this.kernel = kernel
     const userNs = userNamespace(kernel, spec)
     this.cgroup = makeContainerCgroup(kernel, spec.id, spec.limits, kernel.init === undefined)
+    setDeviceRules(this.cgroup, spec.deviceRules)
     try {
       const ns = namespaces(kernel, spec, userNs, this.cgroup, find)
       const mnt = buildContainerRoot(kernel, spec, fds, { userNs, ns })

@@ -11,7 +11,7 @@ import type { ThreadGroup } from '../kernel/thread-group.ts'
 import type { HostLinks } from '../platform/host-links.ts'
 import { Container } from './container.ts'
 import { containerStats, setContainerLimits } from './container-cgroup.ts'
-import { connectNetwork } from './container-network.ts'
+import { TakenNetwork } from './container-network.ts'
 import type { ContainerProcess } from './container-process.ts'
 import type { Connection } from './control.ts'
 import { describeProcesses } from './process-info.ts'
@@ -60,6 +60,12 @@ export class Containers {
         break
       case 'start':
         this.#start(request, connection)
+        break
+      case 'network':
+        this.#find(request.container).network?.update(request.update, index =>
+          connection.takeDescriptor(index),
+        )
+        connection.answer({ done: true })
         break
       case 'exec':
         this.#exec(request, connection)
@@ -141,7 +147,8 @@ export class Containers {
       throw new UserError(`cannot start a container that is ${container.status}`)
     }
     if (network !== undefined) {
-      connectNetwork(container, network, this.#links, index => connection.takeDescriptor(index))
+      const take = (index: number) => connection.takeDescriptor(index)
+      container.network = TakenNetwork.connect(container, network, this.#links, take)
     }
     const go = (): void => {
       if (container.status === 'created' && container.init.release()) {

@@ -10,12 +10,16 @@ import { makePidFd } from '../fs/pidfd/pidfd.ts'
 import { openFifo } from '../fs/pipe/pipe-file.ts'
 import { ProcType } from '../fs/proc/super.ts'
 import { sysfsType } from '../fs/sys/super.ts'
+import { hugetlbfsType } from '../fs/tmpfs/hugetlbfs.ts'
+import { ramfsType } from '../fs/tmpfs/ramfs.ts'
 import { tmpfsType } from '../fs/tmpfs/super.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 
 export function registerFileSystems(kernel: Kernel): void {
   const types = [
     tmpfsType(kernel),
+    ramfsType(kernel),
+    hugetlbfsType(kernel),
     new ProcType(kernel),
     sysfsType(kernel),
     cgroup2Type(kernel),

@@ -1,13 +1,11 @@
-/** `--allow` and `--deny`: the rules as a guard of the guest's devices, and what is said of flows that they refuse. */
+/** Rules of what a guest may reach, as a guard of its devices, and what is said of flows that they refuse. */
 import { IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP } from '../abi/constants.ts'
-import type { Kernel } from '../kernel/kernel.ts'
+import type { Kernel, Log } from '../kernel/kernel.ts'
 import { parseAddress } from '../net/address.ts'
 import { useFlowPolicy } from '../net/inet/network.ts'
 import type { NewFlow } from '../net/policy/flow.ts'
 import type { FlowGuard } from '../net/policy/guard.ts'
-import { onFlowOf, onQuestionOf } from '../net/policy/rule.ts'
-import type { Log } from './log.ts'
-import type { SandboxOptions } from './options.ts'
+import { type FlowRule, onFlowOfAll } from '../net/policy/rule.ts'
 
 /** Lines about refused flows; a guest that goes on trying is not worth more. */
 const MAX_LINES = 1000
@@ -17,18 +15,21 @@ const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
   [IPPROTO_UDP]: 'udp',
 }
 
-/** From now on the kernel's networks have the policy of `options`; undefined where there are no rules. */
+/**
+ * From now on the kernel's networks are held to `policies`, all of them; undefined where there are none. `resolvers`: the
+ * guest's, whose answers are believed.
+ */
 export function useRules(
   kernel: Kernel,
-  { flowRules: rules, resolvers: texts }: SandboxOptions,
+  policies: readonly (readonly FlowRule[])[],
+  resolverTexts: readonly string[],
   log: Log,
 ): FlowGuard | undefined {
-  if (rules.length === 0) return undefined
-  const resolvers = texts.flatMap(text => parseAddress(text) ?? [])
+  if (policies.every(rules => rules.length === 0)) return undefined
+  const resolvers = resolverTexts.flatMap(text => parseAddress(text) ?? [])
   const said = new Set<string>()
   return useFlowPolicy(kernel, {
-    onFlow: onFlowOf(rules),
-    onQuestion: onQuestionOf(rules),
+    onFlow: onFlowOfAll(policies),
     resolvers,
     refused: flow => {
       const text = describe(flow)

@@ -14,6 +14,8 @@
  * All strings are text as JSON has it; the sandbox makes byte strings of them.
  */
 
+import type { LinkRates } from '../net/link/rate.ts'
+import type { NetworkChange } from '../net/setup/change.ts'
 import type { NetworkRecord } from '../net/setup/record.ts'
 
 export const MAX_DESCRIPTORS = 250
@@ -100,6 +102,16 @@ export interface DeviceSpec {
   readonly gid: number
 }
 
+/** As DeviceRule of the kernel's cgroups: of both kinds, any major or any minor number where that is absent. */
+export interface DeviceRuleSpec {
+  readonly allow: boolean
+  readonly type?: 'c' | 'b'
+  readonly major?: number
+  readonly minor?: number
+  /** BPF_DEVCG_ACC_* */
+  readonly access: number
+}
+
 /** A classic BPF program of seccomp(2), and SECCOMP_FILTER_FLAG_*. */
 export interface SeccompSpec {
   /** struct sock_filter's four fields, instruction after instruction. */
@@ -131,7 +143,8 @@ export interface LimitsSpec {
 
 /**
  * The interfaces of a container's network namespace, taken from the host's kernel for the kernel's own stack
- * (take-network.ts). The request's descriptors are those of `links`, behind them those to the resolver, and last the side link's.
+ * (take-network.ts). The request's descriptors are those of `links`, behind them those to the resolver, the side link's, and the
+ * file's for a capture.
  */
 export interface NetworkSpec {
   readonly record: NetworkRecord
@@ -141,6 +154,23 @@ export interface NetworkSpec {
   readonly resolvers: number
   /** There is a way from the namespace on the host to the sandbox (side-network.ts). */
   readonly side: boolean
+  /** There is a file for what goes over its interfaces. */
+  readonly capture: boolean
+  /** Lists of rules that must all allow a flow, each rule as of parseRuleLine. */
+  readonly policies: readonly (readonly string[])[]
+  /** Of each link. */
+  readonly rates: LinkRates
+  /** The container's name servers, whose answers are believed where rules have names. */
+  readonly trusted: readonly string[]
+}
+
+/** What has become of them since then (take-network.ts). Descriptors are those of `links`, behind them those to the resolver. */
+export interface NetworkUpdate {
+  readonly change?: NetworkChange
+  /** Indices of the new links that frames go over. */
+  readonly links: readonly number[]
+  /** More than 0: the engine has a name server there now. */
+  readonly resolvers: number
 }
 
 export type NamespaceChoice = 'new' | { readonly of: string }
@@ -161,6 +191,8 @@ export interface ContainerSpec {
   readonly uidMap: readonly IdMapSpec[]
   readonly gidMap: readonly IdMapSpec[]
   readonly devices: readonly DeviceSpec[]
+  /** What the container may do with devices; of the rules for one the last counts. */
+  readonly deviceRules: readonly DeviceRuleSpec[]
   readonly seccomp: readonly SeccompSpec[]
   readonly maskedPaths: readonly string[]
   readonly readonlyPaths: readonly string[]
@@ -189,6 +221,8 @@ export type ControlRequest =
   | { readonly command: 'create'; readonly spec: ContainerSpec }
   /** `network`: with the first container of a sandbox that has a stack of its own. */
   | { readonly command: 'start'; readonly container: string; readonly network?: NetworkSpec }
+  /** What has changed of it; to the same container. */
+  | { readonly command: 'network'; readonly container: string; readonly update: NetworkUpdate }
   | {
       readonly command: 'exec'
       readonly container: string

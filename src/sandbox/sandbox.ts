@@ -45,7 +45,7 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   const userNetwork = options.userNetwork === undefined ? undefined : await import('./user-network.ts')
   const sentry = new Sentry(options, options.donations, writable)
   const { kernel, host } = sentry
-  const guard = useRules(kernel, options, sentry.log)
+  const guard = useRules(kernel, [options.flowRules], options.resolvers, sentry.log)
   const network = userNetwork?.UserNetwork.open(sentry, options.userNetwork!, options.flowRules, guard)
   const tap = options.network === 'sandbox' ? tapBlock(sentry) : undefined
   const capture = options.capture === undefined ? undefined : startCapture(sentry, options.capture)

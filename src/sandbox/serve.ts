@@ -80,6 +80,7 @@ export async function serveContainers(
     lookAgain: () => containers.endLimit,
     between: () => control.work(),
   })
+  containers.first?.network?.close()
   if (!served || abandoned) return EXIT_CRASH
   const status = containers.first!.init.status!
   const signo = status & 0x7f

@@ -1,7 +1,8 @@
 /**
  * Host side: what leads from a network namespace that was taken over to the sandbox: see net/link/side-link.ts. To be called in
  * that namespace. A TAP device is the way of all loopback addresses, which the host's own loopback device has no more, and
- * of those that were the interfaces'. It stays when its descriptor is closed, since that would take the sandbox 25 ms of its
+ * of those that were the interfaces'; but for Docker's name server's, which must be the host's own before Docker starts
+ * it, at the first network that has names. It stays when its descriptor is closed, since that would take the sandbox 25 ms of its
  * end otherwise, and goes with the namespace, or by removeSideLink.
  */
 import { writeFileSync } from 'node:fs'
@@ -13,7 +14,7 @@ import {
   IFLA_MTU,
   RT_SCOPE_HOST,
   RT_SCOPE_LINK,
-  RT_TABLE_MAIN,
+  RT_TABLE_DEFAULT,
   RTM_DELLINK,
   RTM_NEWLINK,
   RTN_UNICAST,
@@ -24,15 +25,14 @@ import { IFINFOMSG } from '../abi/layout.ts'
 import { failed, type Status } from '../base/result.ts'
 import { FOREVER } from '../net/ip/interface-address.ts'
 import { SIDE_ADDRESS, SIDE_MTU } from '../net/link/side-link.ts'
+import { isV4, SIDE_NAME } from '../net/setup/change.ts'
 import { readNetwork } from '../net/setup/read.ts'
-import type { LinkRecord, NetworkRecord, RouteRecord } from '../net/setup/record.ts'
+import type { AddressRecord, LinkRecord, NetworkRecord, RouteRecord } from '../net/setup/record.ts'
 import { releaseLink } from '../net/setup/release.ts'
-import { restoreAddresses, restoreRoutes } from '../net/setup/restore.ts'
+import { restoreAddresses, restoreRoutes, withdrawRoutes } from '../net/setup/restore.ts'
 import { RouteQuery } from '../net/setup/route-query.ts'
 import type { Addon } from '../platform/addon.ts'
 import { LinuxSockets } from '../platform/linux-sockets.ts'
-
-export const SIDE_NAME = 'caisson-side'
 
 /** The descriptor, or -1 where there can be none (a host without TAP devices): then there is no such way. */
 export function openSideLink(addon: Addon, record: NetworkRecord): number {
@@ -67,39 +67,55 @@ function configure(query: RouteQuery, record: NetworkRecord): Status {
     writer.u32(IFLA_MTU, SIDE_MTU)
   })
   if (up < 0) return up
-  const addressed = restoreAddresses(query, { ...side, addresses: [sideAddress()] })
+  const addressed = restoreAddresses(query, { ...side, addresses: [hostAddress(SIDE_ADDRESS.toString())] })
   if (addressed < 0) return addressed
   const loopback = record.links.find(({ flags }) => (flags & IFF_LOOPBACK) !== 0)
   const own = record.links.filter(link => link !== loopback)
-  const addresses = own.flatMap(link => link.addresses.map(({ address }) => address))
-  const destinations = ['127.0.0.0/8', ...addresses.filter(isV4).map(each => `${each}/32`)]
-  const routes = destinations.map(each => sideRoute(each, side.index))
+  const routes = [sideRoute('127.0.0.0/8', side.index), ...routesTo(own, side.index)]
   const routed = restoreRoutes(query, routes, () => true)
-  if (routed < 0) return routed
+  if (routed < 0 || loopback === undefined) return routed
   // Last: with its address its routes go, and ours is the way.
-  return loopback === undefined ? 0 : releaseLink(query, onlyV4(loopback))
+  const released = releaseLink(query, onlyV4(loopback))
+  return released < 0 ? released : restoreAddresses(query, { ...loopback, addresses: [RESOLVER] })
+}
+
+/** Interfaces have come, or have gone, whose addresses lead there. */
+export function changeSideLink(addon: Addon, came: readonly LinkRecord[], gone: readonly LinkRecord[]): void {
+  const query = RouteQuery.open(new LinuxSockets(addon))
+  if (failed(query)) return
+  const now = readNetwork(query)
+  const side = failed(now) ? undefined : now.links.find(({ name }) => name === SIDE_NAME)
+  if (side !== undefined) {
+    withdrawRoutes(query, routesTo(gone, side.index))
+    restoreRoutes(query, routesTo(came, side.index), () => true)
+  }
+  query.close()
+}
+
+function routesTo(links: readonly LinkRecord[], side: number): RouteRecord[] {
+  const addresses = links.flatMap(link => onlyV4(link).addresses.map(({ address }) => address))
+  return addresses.map(each => sideRoute(`${each}/32`, side))
 }
 
 /** From a namespace whose links these are. */
 export function removeSideLink(query: RouteQuery, links: readonly LinkRecord[]): Status {
   const side = links.find(({ name }) => name === SIDE_NAME)
   if (side === undefined) return 0
+  const loopback = links.find(({ flags }) => (flags & IFF_LOOPBACK) !== 0)
+  if (loopback !== undefined) releaseLink(query, { ...loopback, addresses: [RESOLVER] })
   return query.change(RTM_DELLINK, writer => {
     const at = writer.struct(IFINFOMSG.size)
     writer.set32(at + IFINFOMSG.ifi_index, side.index)
   })
 }
 
-function isV4(address: string): boolean {
-  return !address.includes(':')
-}
 function onlyV4(link: LinkRecord): LinkRecord {
   return { ...link, addresses: link.addresses.filter(({ address }) => isV4(address)) }
 }
 
-function sideAddress() {
+function hostAddress(address: string): AddressRecord {
   return {
-    address: SIDE_ADDRESS.toString(),
+    address,
     length: 32,
     scope: RT_SCOPE_HOST,
     flags: 0,
@@ -108,13 +124,16 @@ function sideAddress() {
     preferred: FOREVER,
   }
 }
+/** See oci/engine-resolver.ts. */
+const RESOLVER = hostAddress('127.0.0.11')
 
 function sideRoute(prefix: string, link: number): RouteRecord {
   const [destination, length] = prefix.split('/')
   return {
     destination,
     length: Number(length),
-    table: RT_TABLE_MAIN,
+    // Looked up last, and where engines see no conflict with an address that they are about to give.
+    table: RT_TABLE_DEFAULT,
     type: RTN_UNICAST,
     scope: RT_SCOPE_LINK,
     protocol: RTPROT_STATIC,

@@ -1,4 +1,5 @@
 /** How --strace shows arguments: by their kinds, in strace(1)'s spelling. */
+
 import { AT_FDCWD, O_ACCMODE, O_RDONLY } from '../abi/constants.ts'
 import {
   EPOLL_EVENT,
@@ -12,6 +13,7 @@ import {
   TIMEVAL,
 } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
+import { take64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { ArgKind } from '../syscalls/args.ts'
 
@@ -20,6 +22,8 @@ const MAX_BYTES = 32
 const MAX_PATH = 256
 const MAX_ELEMENTS = 8
 const MAX_FIELDS = 10
+/** FD_SETSIZE. */
+const MAX_BITS = 1024
 
 type Layout = Readonly<Record<string, number>> & { readonly size: number }
 
@@ -56,6 +60,8 @@ export function formatArgument(task: Task, kinds: readonly ArgKind[], index: num
       return bytesArgument(task, kind, value, result)
     case 'struct':
       return structArgument(task, kind, value, result)
+    case 'bits':
+      return bitsArgument(task, kind, value)
   }
 }
 
@@ -80,6 +86,16 @@ function structArgument(task: Task, kind: ArgKind, at: number, result: number): 
     shown.push(oneStruct(task, layout, at + i * layout.size))
   if (count > MAX_ELEMENTS) shown.push('...')
   return `[${shown.join(', ')}]`
+}
+
+/** The places of those that are set: strace's [3 4]. */
+function bitsArgument(task: Task, kind: ArgKind, at: number): string {
+  const count = Math.min(task.args[kind.lengthArg!], MAX_BITS)
+  const bytes = guestBytes(task, at, Math.ceil(count / 8))
+  if (bytes === undefined) return address(at)
+  const set: number[] = []
+  for (let i = 0; i < count; i++) if ((bytes[i >> 3] & (1 << (i & 7))) !== 0) set.push(i)
+  return `[${set.slice(0, MAX_ELEMENTS).join(' ')}${set.length > MAX_ELEMENTS ? ' ...' : ''}]`
 }
 
 /** A struct by its layout. Widths of fields are the distances of their offsets. */
@@ -130,7 +146,7 @@ function fieldWidth(layout: Layout, name: string): number {
 }
 
 function readField(view: DataView, at: number, width: number): number {
-  if (width >= 8) return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32
+  if (width >= 8) return take64(view, at)
   if (width >= 4) return view.getUint32(at, true)
   if (width >= 2) return view.getUint16(at, true)
   return view.getUint8(at)

@@ -18,6 +18,10 @@ export interface ShimOptions {
   readonly shimCgroup?: string
   /** 'host', 'none' or 'sandbox', as caisson's --network. */
   readonly network?: string
+  /** Rules of what containers may reach: 'allow 10.0.0.0/8, deny *'. */
+  readonly policy?: string
+  /** The directory for what goes over their interfaces. */
+  readonly pcap?: string
   readonly debug?: boolean
 }
 
@@ -67,6 +71,8 @@ const KEYS: Readonly<Record<string, keyof ShimOptions | undefined>> = {
   SystemdCgroup: 'systemdCgroup',
   ShimCgroup: 'shimCgroup',
   Network: 'network',
+  Policy: 'policy',
+  Pcap: 'pcap',
   Debug: 'debug',
 }
 const BOOLEANS = new Set<keyof ShimOptions>(['systemdCgroup', 'debug'])

@@ -1,5 +1,6 @@
 /** With what the runtime works for a shim: containers of each namespace of containerd are apart. */
 import { join } from 'node:path'
+import { policyLines } from '../oci/policy-text.ts'
 import type { RuntimeOptions } from '../oci/runtime.ts'
 import { DEFAULT_NETWORK } from '../sandbox/options.ts'
 import { UserError } from '../sandbox/user-error.ts'
@@ -19,6 +20,8 @@ export function runtimeOptions(packageRoot: string, flags: ShimFlags, options: S
     root: join(root, flags.namespace),
     systemdCgroup,
     network,
+    flowRules: policyLines(options.policy ?? '', 'Policy'),
+    captureDirectory: options.pcap,
     logLevel: debug ? 'debug' : 'warn',
   }
 }

@@ -1,4 +1,5 @@
 /** The requests of io_submit(2): one iocb each. Made when it is accepted; over when its event is in the ring. */
+
 import {
   IOCB_CMD_FDSYNC,
   IOCB_CMD_FSYNC,
@@ -20,6 +21,7 @@ import { EBADF, ECANCELED, EFAULT, EINVAL, EISDIR, EOPNOTSUPP } from '../abi/err
 import { IO_EVENT, IOCB } from '../abi/layout.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { WaitEntry } from '../base/wait-queue.ts'
+import { put64 } from '../base/words.ts'
 import type { AioContext } from '../fs/aio/context.ts'
 import { EventFdFile } from '../fs/eventfd/eventfd.ts'
 import { Operation } from '../kernel/operation.ts'
@@ -69,8 +71,7 @@ export abstract class AioRequest extends Operation {
     const event = new DataView(new ArrayBuffer(IO_EVENT.size))
     const bytes = new Uint8Array(event.buffer)
     bytes.set(this.iocb.data, IO_EVENT.data)
-    event.setUint32(IO_EVENT.obj, this.iocb.at >>> 0, true)
-    event.setUint32(IO_EVENT.obj + 4, Math.floor(this.iocb.at / 2 ** 32), true)
+    put64(event, IO_EVENT.obj, this.iocb.at)
     event.setInt32(IO_EVENT.res, result, true)
     event.setInt32(IO_EVENT.res + 4, result < 0 ? -1 : 0, true)
     this.#context.active.delete(this)

@@ -7,6 +7,7 @@ import { EAGAIN, EFAULT, EINPROGRESS, EINTR, EINVAL, ENOMEM } from '../abi/errno
 import { IO_EVENT, IOCB, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
+import { take64, takeSigned64 } from '../base/words.ts'
 import { AioContext, ringSize } from '../fs/aio/context.ts'
 import { createSharedPages } from '../fs/memfd/shared-pages.ts'
 import type { Task } from '../kernel/task.ts'
@@ -19,8 +20,7 @@ import { type Iocb, prepareIocb } from './aio-request.ts'
 import { addr, long, type SyscallRows, structIn, uint } from './args.ts'
 import { enter } from './memory.ts'
 import { useMask } from './poll.ts'
-import { readTimespec, s64 } from './time-args.ts'
-import { take64 } from './words.ts'
+import { readTimespec } from './time-args.ts'
 
 /** No ring is larger. */
 const MAX_EVENTS = 0x10000000 / IO_EVENT.size
@@ -102,7 +102,7 @@ function submitOne(task: Task, context: AioContext, at: GuestAddr): number {
     fd: view.getInt32(IOCB.aio_fildes, true),
     buffer: take64(view, IOCB.aio_buf),
     length: take64(view, IOCB.aio_nbytes),
-    offset: s64(view, IOCB.aio_offset),
+    offset: takeSigned64(view, IOCB.aio_offset),
     eventFd:
       (view.getUint32(IOCB.aio_flags, true) & IOCB_FLAG_RESFD) !== 0
         ? view.getInt32(IOCB.aio_resfd, true)

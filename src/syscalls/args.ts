@@ -4,6 +4,7 @@
  *
  * Every kind decodes to one JavaScript number.
  */
+import { IOVEC } from '../abi/layout.ts'
 import type { Task } from '../kernel/task.ts'
 
 /** How the 64-bit register becomes a number. */
@@ -33,14 +34,17 @@ export interface ArgKind {
     | 'flags'
     | 'enum'
     | 'struct'
+    | 'bits'
     | 'argv'
     | 'signal'
   readonly direction?: 'in' | 'out' | 'inout'
   /** Names for 'flags' and 'enum'. */
   readonly names?: Readonly<Record<string, number>>
-  /** 'struct': its layout; prefetched when direction is 'in' or 'inout'. */
+  /** What it points to: prefetched when direction is 'in' or 'inout'. */
   readonly layout?: { readonly size: number }
-  /** 'bytes': which argument (index) holds the length; 'struct': which holds the count, if an array. */
+  /** 'struct': they are iovecs, and the call writes to ('out') or reads from ('in') what they point to. */
+  readonly segments?: 'in' | 'out'
+  /** 'bytes': which argument (index) holds the length; 'bits': which the count; 'struct': the same, if it is an array. */
   readonly lengthArg?: number
 }
 
@@ -53,6 +57,8 @@ export const off: ArgKind = { decode: 's64', show: 'int' }
 export const long: ArgKind = off
 export const size: ArgKind = { decode: 'u64', show: 'uint' }
 export const addr: ArgKind = { decode: 'u64', show: 'addr' }
+/** What another argument says the meaning of: an address, or an int that may come with its sign in all 64 bits. */
+export const word: ArgKind = { decode: 's64', show: 'addr' }
 export const mode: ArgKind = { decode: 'u32', show: 'octal' }
 export const pid: ArgKind = { decode: 'i32', show: 'int' }
 export const id: ArgKind = { decode: 'u32', show: 'uint' }
@@ -80,9 +86,19 @@ export function structIn(layout: { readonly size: number }, lengthArg?: number):
 export function structOut(layout: { readonly size: number }): ArgKind {
   return { decode: 'u64', show: 'struct', direction: 'out', layout }
 }
-export function structInOut(layout: { readonly size: number }): ArgKind {
-  return { decode: 'u64', show: 'struct', direction: 'inout', layout }
+export function structInOut(layout: { readonly size: number }, lengthArg?: number): ArgKind {
+  return { decode: 'u64', show: 'struct', direction: 'inout', layout, lengthArg }
 }
+/** iovecs of a call that reads into them ('out': to the guest's memory) or writes from them ('in'). */
+export function vector(segments: 'in' | 'out', countArg: number): ArgKind {
+  return { ...structIn(IOVEC, countArg), segments }
+}
+/** fd_sets of select(2): a bit each of `countArg`, in words of 64. */
+export function bitsInOut(countArg: number): ArgKind {
+  return { decode: 'u64', show: 'bits', direction: 'inout', lengthArg: countArg }
+}
+/** A socklen_t: how much room there is, then how much would have been taken. */
+export const lengthInOut: ArgKind = { decode: 'u64', show: 'addr', direction: 'inout', layout: { size: 4 } }
 
 /** One system call. */
 export interface SyscallRow {

@@ -1,4 +1,5 @@
 /** Attributes: chmod, chown, utimes, truncate, access and their families; umask(2). */
+
 import {
   AT_EACCESS,
   AT_EMPTY_PATH,
@@ -13,6 +14,7 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
 import { CapabilitySet, type Credentials } from '../base/credentials.ts'
 import { failed } from '../base/result.ts'
+import { takeSigned64 } from '../base/words.ts'
 import { INVALID_ID, toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -87,7 +89,10 @@ export function utime(task: Task, nameAt: GuestAddr, timesAt: GuestAddr): number
   if (timesAt === 0) return setTimesAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW, NOW)
   const view = task.mm.view(timesAt, UTIMBUF.size)
   if (view === undefined) return -EFAULT
-  const times = [new Timespec(signed64(view, UTIMBUF.actime)), new Timespec(signed64(view, UTIMBUF.modtime))]
+  const times = [
+    new Timespec(takeSigned64(view, UTIMBUF.actime)),
+    new Timespec(takeSigned64(view, UTIMBUF.modtime)),
+  ]
   return setTimesAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW, times)
 }
 
@@ -101,7 +106,11 @@ export function futimesat(task: Task, dirfd: number, nameAt: GuestAddr, timesAt:
     const view = task.mm.view(timesAt, 2 * TIMEVAL.size)
     if (view === undefined) return -EFAULT
     times = [0, TIMEVAL.size].map(
-      at => new Timespec(signed64(view, at + TIMEVAL.tv_sec), signed64(view, at + TIMEVAL.tv_usec) * 1000),
+      at =>
+        new Timespec(
+          takeSigned64(view, at + TIMEVAL.tv_sec),
+          takeSigned64(view, at + TIMEVAL.tv_usec) * 1000,
+        ),
     )
     for (const { nsec } of times) if (nsec < 0 || nsec >= 1e9) return -EINVAL
   }
@@ -121,7 +130,7 @@ export function utimensat(
     const view = task.mm.view(timesAt, 2 * TIMESPEC.size)
     if (view === undefined) return -EFAULT
     times = [0, TIMESPEC.size].map(
-      at => new Timespec(signed64(view, at + TIMESPEC.tv_sec), signed64(view, at + TIMESPEC.tv_nsec)),
+      at => new Timespec(takeSigned64(view, at + TIMESPEC.tv_sec), takeSigned64(view, at + TIMESPEC.tv_nsec)),
     )
     if (times.every(({ nsec }) => nsec === UTIME_OMIT)) return 0
   }
@@ -236,10 +245,6 @@ export function umask(task: Task, mask: number): number {
   const old = task.fs.umask
   task.fs.umask = mask & 0o777
   return old
-}
-
-function signed64(view: DataView, at: number): number {
-  return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
 }
 
 export const attrCalls = {

@@ -20,12 +20,15 @@ export class IoProgress extends HeldProgress {
   done = 0
   /** Monotonic ns. */
   deadline = Number.POSITIVE_INFINITY
+  /** Of a send with MSG_ZEROCOPY: who tells of it when it is over. */
+  sender: { copied(): void } | undefined = undefined
 
   constructor(file: File) {
     super()
     this.file = fileGet(file)
   }
   override end(): void {
+    if (this.done > 0) this.sender?.copied()
     filePut(this.file)
   }
 }

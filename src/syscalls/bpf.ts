@@ -31,6 +31,7 @@ import {
 import { NR } from '../abi/syscall-numbers.ts'
 import { fromBytes } from '../base/bytes.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import { ProgramFile, putProgram } from '../fs/bpf/program-file.ts'
 import { cgroupOf } from '../fs/cgroup/super.ts'
 import { CgroupProgram, verify } from '../kernel/bpf/cgroup-program.ts'
@@ -41,7 +42,6 @@ import type { GuestAddr } from '../mm/mm.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { addr, int, type SyscallRows, uint } from './args.ts'
 import { fdLimit, fileOf } from './at.ts'
-import { take64 } from './words.ts'
 
 const MAX_ATTR = 4096
 const MAX_INSTRUCTIONS = 4096

@@ -2,18 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { IN_MODIFY, POLLPRI, SIGKILL, SIGTERM } from '../abi/constants.ts'
-import {
-  EACCES,
-  EAGAIN,
-  EBUSY,
-  EINVAL,
-  ENODEV,
-  ENOENT,
-  ENOMEM,
-  EOPNOTSUPP,
-  EPERM,
-  ERANGE,
-} from '../abi/errno.ts'
+import { EACCES, EAGAIN, EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, EPERM, ERANGE } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
@@ -169,16 +158,28 @@ test('cgroup: settings of the namespace’s root are not the namespace’s, thos
   assert.equal(write(walk, '/a/pids.max', '1 2'), -EINVAL)
 })
 
-test('cgroup: what the host’s scheduler decides can be read and not be set', () => {
+test('cgroup: weights and sets of CPUs are kept, within what the machine has', () => {
   const { walk } = setUp()
   assert.equal(mkdir(walk, undefined, '/a', 0o755), 0)
   assert.equal(write(walk, '/cgroup.subtree_control', '+cpu +cpuset'), 0)
   assert.equal(write(walk, '/a/cpu.weight', '100'), 0)
-  assert.equal(write(walk, '/a/cpu.weight', '50'), -EOPNOTSUPP)
+  assert.equal(read(walk, '/a/cpu.weight.nice'), '0\n')
+  assert.equal(write(walk, '/a/cpu.weight', '50'), 0)
+  assert.equal(read(walk, '/a/cpu.weight'), '50\n')
+  assert.equal(read(walk, '/a/cpu.weight.nice'), '3\n')
+  assert.equal(write(walk, '/a/cpu.weight.nice', '-20'), 0)
+  assert.equal(read(walk, '/a/cpu.weight'), '8668\n')
   assert.equal(write(walk, '/a/cpu.weight', '0'), -ERANGE)
+  assert.equal(write(walk, '/a/cpu.weight.nice', '20'), -ERANGE)
+  assert.equal(write(walk, '/a/cpu.idle', '1'), 0)
+  assert.equal(read(walk, '/a/cpu.weight'), '0\n')
+  assert.equal(write(walk, '/a/cpu.weight', '100'), -EINVAL)
   assert.equal(read(walk, '/a/cpuset.cpus.effective'), '0\n')
   assert.equal(write(walk, '/a/cpuset.cpus', '0'), 0)
-  assert.equal(write(walk, '/a/cpuset.cpus', '1'), -EOPNOTSUPP)
+  assert.equal(write(walk, '/a/cpuset.cpus', '1'), -EINVAL)
+  assert.equal(read(walk, '/a/cpuset.cpus'), '0\n')
+  assert.equal(write(walk, '/a/cpuset.cpus', '\n'), 0)
+  assert.equal(read(walk, '/a/cpuset.cpus'), '\n')
 })
 
 test('cgroup: who has no right to write to the common ancestor moves nobody out', () => {

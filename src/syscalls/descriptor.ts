@@ -79,13 +79,13 @@ import { PENDING, type Status } from '../base/result.ts'
 import { watchDirectory } from '../fs/dnotify.ts'
 import { PipeFile } from '../fs/pipe/pipe-file.ts'
 import { fileOwner, setAsync, setFileOwner, setOwnerIfNone } from '../kernel/sigio.ts'
-import type { Task } from '../kernel/task.ts'
+import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import type { File, IoctlContext } from '../vfs/file.ts'
+import type { File, IoctlContext, Lingering } from '../vfs/file.ts'
 import { fileGet, filePut } from '../vfs/file-ref.ts'
 import { setLease } from '../vfs/leases.ts'
 import { INODE_APPEND, ownerOrCapable } from '../vfs/permission.ts'
-import { addr, fd as fdArg, flags as flagsArg, hex, int, type SyscallRows, uint } from './args.ts'
+import { addr, fd as fdArg, flags as flagsArg, hex, int, type SyscallRows, uint, word } from './args.ts'
 import { fdLimit, fileOf } from './at.ts'
 import { lockFcntl } from './file-lock.ts'
 import { inodeIoctl } from './inode-flags.ts'
@@ -121,9 +121,35 @@ function installCopy(task: Task, file: File, cloexec: boolean, min: number): num
   return fd
 }
 
-/** A failing flush is reported, but the descriptor is closed all the same. */
+/** A failing flush is reported, but the descriptor is closed all the same. So it is when a signal ends the wait for SO_LINGER. */
 export function close(task: Task, fd: number): number {
-  return task.fds.close(fd)
+  if (task.progress instanceof LingerProgress) return waitForEnd(task, task.progress)
+  const file = task.fds.get(fd)
+  const lingering = file?.refs === 1 ? file.linger() : undefined
+  const status = task.fds.close(fd)
+  if (status === PENDING || lingering === undefined) return status
+  const progress = new LingerProgress(lingering)
+  task.progress = progress
+  return waitForEnd(task, progress)
+}
+
+class LingerProgress extends HeldProgress {
+  readonly lingering: Lingering
+
+  constructor(lingering: Lingering) {
+    super()
+    this.lingering = lingering
+  }
+  override end(): void {
+    this.lingering.end()
+  }
+}
+
+function waitForEnd(task: Task, { lingering }: LingerProgress): number {
+  const { over, queue, deadline } = lingering
+  if (over || task.kernel.now() >= deadline) return 0
+  task.blockUntil(deadline)
+  return task.block(queue, 0, 0)
 }
 
 export function close_range(task: Task, first: number, last: number, flags: number): number {
@@ -191,7 +217,7 @@ function fcntlOfFile(task: Task, file: File, fd: number, command: number, argume
     case F_GETSIG:
       return file.ownerSignal
     case F_SETSIG:
-      if (argument > NSIG) return -EINVAL
+      if (argument < 0 || argument > NSIG) return -EINVAL
       file.ownerSignal = argument
       return 0
     case F_GETLEASE:
@@ -378,6 +404,6 @@ export const descriptorCalls = {
   dup3: { nr: NR.dup3, run: dup3, args: [fdArg, fdArg, flagsArg({ O_CLOEXEC })], returns: 'fd' },
   close: { nr: NR.close, run: close, args: [fdArg] },
   close_range: { nr: NR.close_range, run: close_range, args: [uint, uint, closeRangeFlags] },
-  fcntl: { nr: NR.fcntl, run: fcntl, args: [fdArg, int, addr], partial: asyncPartial },
+  fcntl: { nr: NR.fcntl, run: fcntl, args: [fdArg, int, word], partial: asyncPartial },
   ioctl: { nr: NR.ioctl, run: ioctl, args: [fdArg, hex, addr] },
 } satisfies SyscallRows

@@ -4,6 +4,7 @@ import { EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, ERANGE } from '../
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import { failed } from '../base/result.ts'
+import { put64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
@@ -13,7 +14,6 @@ import { pathToStringChecked } from '../vfs/path-string.ts'
 import { MAY_CHDIR, MAY_EXEC, permission } from '../vfs/permission.ts'
 import { addr, bufferOut, fd as fdArg, path, type SyscallRows, size, uint } from './args.ts'
 import { fileOf, lookupAt } from './at.ts'
-import { put64 } from './words.ts'
 
 /** Entries of one call fill no more than this, whatever room the caller has. */
 const MAX_BATCH = 65536

@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { NR } from '../abi/syscall-numbers.ts'
+import type { Task } from '../kernel/task.ts'
 import { testKernel } from '../kernel/testing.ts'
 import { call } from '../platform/fake.ts'
 import { compileRows } from './dispatch.ts'
+import { syscallRows } from './table.ts'
 import { DATA, fork, kernel, peek, rows } from './testing.ts'
 
 test('an unknown call number is ENOSYS and logged once', () => {
@@ -38,4 +40,42 @@ test('a handler that throws ends the process, not the kernel', () => {
   serve()
   assert.deepEqual(seen, [31])
   assert.match(log[0], /a bug/)
+})
+
+test('the memory that a call touches is known by the kinds of its arguments', () => {
+  const table = compileRows(syscallRows)
+  const touched = (nr: number, args: number[], segments: number[] = []): string[] => {
+    const seen: string[] = []
+    const task = { args, mm: { importIovec: () => segments } } as unknown as Task
+    table.touches(task, nr, (start, length, writes) => {
+      seen.push(`${writes ? 'write' : 'read'} ${length} at ${start}`)
+      return false
+    })
+    return seen
+  }
+  assert.deepEqual(touched(NR.read, [0, 4096, 10]), ['write 10 at 4096'])
+  assert.deepEqual(touched(NR.write, [0, 4096, 10]), ['read 10 at 4096'])
+  assert.deepEqual(touched(NR.write, [0, 0, 10]), [], 'a null pointer is no memory')
+  assert.deepEqual(touched(NR.write, [0, 4096, 0]), [], 'nor are no bytes')
+  assert.deepEqual(touched(NR.writev, [0, 4096, 2], [8192, 3, 16384, 4]), [
+    'read 32 at 4096',
+    'read 3 at 8192',
+    'read 4 at 16384',
+  ])
+  assert.deepEqual(touched(NR.readv, [0, 4096, 1], [8192, 3]), ['read 16 at 4096', 'write 3 at 8192'])
+  assert.deepEqual(touched(5000, [1, 2, 3]), [])
+})
+
+test('a look that has found what it wanted ends the search', () => {
+  const table = compileRows(syscallRows)
+  let looks = 0
+  const task = { args: [0, 4096, 2], mm: { importIovec: () => [8192, 3] } } as unknown as Task
+  assert.equal(
+    table.touches(task, NR.writev, () => {
+      looks++
+      return true
+    }),
+    true,
+  )
+  assert.equal(looks, 1)
 })

@@ -7,7 +7,7 @@ import { SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
 import type { SyscallTable } from '../kernel/kernel.ts'
 import type { Task } from '../kernel/task.ts'
 import { REG_R8, REG_R9, REG_R10, REG_RDI, REG_RDX, REG_RSI, type Registers } from '../platform/platform.ts'
-import type { SyscallRow, SyscallRows } from './args.ts'
+import type { ArgKind, SyscallRow, SyscallRows } from './args.ts'
 
 /** Numbers above are answered with ENOSYS without a look at the table. */
 const MAX_NUMBER = 1024
@@ -25,6 +25,7 @@ interface Compiled {
   readonly run: SyscallRow['run']
   /** DECODE_* of each argument. */
   readonly decoders: readonly number[]
+  readonly args: readonly ArgKind[]
 }
 
 /** What the kernel needs of the table. Throws for rows that can't be right: two with one number, a wrong arity. */
@@ -35,7 +36,7 @@ export function compileRows(rows: SyscallRows): SyscallTable {
     if (row.run.length !== row.args.length + 1) {
       throw new Error(`${name} takes ${row.run.length - 1} arguments, its row names ${row.args.length}`)
     }
-    compiled[row.nr] = { run: row.run, decoders: row.args.map(kind => DECODERS[kind.decode]) }
+    compiled[row.nr] = { run: row.run, decoders: row.args.map(kind => DECODERS[kind.decode]), args: row.args }
   }
   return new Dispatch(compiled)
 }
@@ -81,6 +82,20 @@ class Dispatch implements SyscallTable {
     }
   }
 
+  touches(
+    task: Task,
+    nr: number,
+    look: (start: number, length: number, writes: boolean) => boolean,
+  ): boolean {
+    const { args } = (nr < MAX_NUMBER ? this.#compiled[nr] : undefined) ?? NOTHING
+    return args.some((kind, i) => {
+      if (kind.direction === undefined || task.args[i] === 0) return false
+      const length = lengthOf(kind, task.args)
+      if (length > 0 && look(task.args[i], length, kind.direction !== 'in')) return true
+      return kind.segments !== undefined && touchesSegments(task, i, kind, look)
+    })
+  }
+
   name(nr: number): string {
     return SYSCALL_NAMES[nr] ?? `call ${nr}`
   }
@@ -92,6 +107,27 @@ class Dispatch implements SyscallTable {
     }
     return -ENOSYS
   }
+}
+
+type Look = (start: number, length: number, writes: boolean) => boolean
+
+const NOTHING = { args: [] }
+
+function touchesSegments(task: Task, argument: number, kind: ArgKind, look: Look): boolean {
+  const segments = task.mm.importIovec(task.args[argument], task.args[kind.lengthArg!])
+  if (typeof segments === 'number') return false
+  for (let i = 0; i < segments.length; i += 2) {
+    if (segments[i + 1] > 0 && look(segments[i], segments[i + 1], kind.segments === 'out')) return true
+  }
+  return false
+}
+
+/** How much an argument points to. Of a string no more is known than that it begins. */
+function lengthOf(kind: ArgKind, args: readonly number[]): number {
+  const count = kind.lengthArg === undefined ? 1 : args[kind.lengthArg]
+  if (kind.show === 'bytes') return count
+  if (kind.show === 'bits') return Math.ceil(count / 64) * 8
+  return kind.layout === undefined ? 1 : count * kind.layout.size
 }
 
 /** Each half of the register is read once: the guest can change it meanwhile. */

@@ -1,4 +1,5 @@
 /** eventfd(2), signalfd(2), timerfd_create(2) and their kin. */
+
 import {
   CAP_WAKE_ALARM,
   CLOCK_BOOTTIME,
@@ -20,6 +21,7 @@ import { EBADF, EFAULT, EINVAL, EPERM } from '../abi/errno.ts'
 import { ITIMERSPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'
+import { put64, takeSigned64 } from '../base/words.ts'
 import { EventFdFile } from '../fs/eventfd/eventfd.ts'
 import { SignalFdFile } from '../fs/signalfd/signalfd.ts'
 import { TimerFdFile, type TimerSetting } from '../fs/timerfd/timerfd.ts'
@@ -39,7 +41,6 @@ import {
 } from './args.ts'
 import { fileOf } from './at.ts'
 import { installFile } from './install.ts'
-import { putS64, s64 } from './time-args.ts'
 
 /** Size of a kernel sigset_t. */
 const SIGSET_SIZE = 8
@@ -106,8 +107,14 @@ export function timerfd_settime(
 ): number {
   const view = task.mm.view(newAt, ITIMERSPEC.size)
   if (view === undefined) return -EFAULT
-  const value = new Timespec(s64(view, ITIMERSPEC.it_value_sec), s64(view, ITIMERSPEC.it_value_nsec))
-  const interval = new Timespec(s64(view, ITIMERSPEC.it_interval_sec), s64(view, ITIMERSPEC.it_interval_nsec))
+  const value = new Timespec(
+    takeSigned64(view, ITIMERSPEC.it_value_sec),
+    takeSigned64(view, ITIMERSPEC.it_value_nsec),
+  )
+  const interval = new Timespec(
+    takeSigned64(view, ITIMERSPEC.it_interval_sec),
+    takeSigned64(view, ITIMERSPEC.it_interval_nsec),
+  )
   if ((flags & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)) !== 0) return -EINVAL
   if (!isValid(value) || !isValid(interval)) return -EINVAL
   const file = timerFile(task, fd)
@@ -137,10 +144,10 @@ function isValid(time: Timespec): boolean {
 
 function writeSetting(task: Task, at: GuestAddr, setting: TimerSetting): number {
   const out = task.mm.out(ITIMERSPEC.size)
-  putS64(out, ITIMERSPEC.it_value_sec, Math.floor(setting.value / NSEC_PER_SEC))
-  putS64(out, ITIMERSPEC.it_value_nsec, Math.floor(setting.value % NSEC_PER_SEC))
-  putS64(out, ITIMERSPEC.it_interval_sec, Math.floor(setting.interval / NSEC_PER_SEC))
-  putS64(out, ITIMERSPEC.it_interval_nsec, setting.interval % NSEC_PER_SEC)
+  put64(out, ITIMERSPEC.it_value_sec, Math.floor(setting.value / NSEC_PER_SEC))
+  put64(out, ITIMERSPEC.it_value_nsec, Math.floor(setting.value % NSEC_PER_SEC))
+  put64(out, ITIMERSPEC.it_interval_sec, Math.floor(setting.interval / NSEC_PER_SEC))
+  put64(out, ITIMERSPEC.it_interval_nsec, setting.interval % NSEC_PER_SEC)
   return task.mm.commit(at)
 }
 

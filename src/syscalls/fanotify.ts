@@ -35,6 +35,7 @@ import {
   FAN_OPEN_EXEC,
   FAN_OPEN_EXEC_PERM,
   FAN_OPEN_PERM,
+  FAN_RENAME,
   FAN_REPORT_DIR_FID,
   FAN_REPORT_FID,
   FAN_REPORT_NAME,
@@ -172,6 +173,8 @@ function suitsGroup(group: FanotifyFile, flags: number, mask: number): number {
   if ((mask & ~(FD_EVENTS | MASK_FLAGS)) !== 0) {
     if (!group.usesHandles || type === FAN_MARK_MOUNT) return -EINVAL
   }
+  // It is told by names alone.
+  if ((mask & FAN_RENAME) !== 0 && (group.initFlags & FAN_REPORT_NAME) === 0) return -EINVAL
   return 0
 }
 
@@ -269,6 +272,6 @@ export const fanotifyCalls = {
       fdArg,
       path,
     ],
-    partial: 'FAN_RENAME is refused with EINVAL, as before Linux 5.17; FAN_FS_ERROR never comes',
+    partial: 'FAN_FS_ERROR never comes',
   },
 } satisfies SyscallRows

@@ -1,4 +1,5 @@
 /** Bytes between two files, and what tells the host about a file's bytes: sendfile, copy_file_range, fallocate, fsync, … */
+
 import {
   FALLOC_FL_COLLAPSE_RANGE,
   FALLOC_FL_INSERT_RANGE,
@@ -31,6 +32,7 @@ import {
 } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { BufferDst, BufferSrc } from '../base/io.ts'
+import { takeSigned64 } from '../base/words.ts'
 import { PipeFile } from '../fs/pipe/pipe-file.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -211,7 +213,7 @@ function copyThrough(input: File, inOffset: number, output: File, outOffset: num
 /** A loff_t of the guest as a double. */
 function readOffset(task: Task, address: GuestAddr): number | undefined {
   const view = task.mm.view(address, 8)
-  return view === undefined ? undefined : view.getInt32(4, true) * 2 ** 32 + view.getUint32(0, true)
+  return view === undefined ? undefined : takeSigned64(view, 0)
 }
 
 export function fallocate(task: Task, fd: number, mode: number, offset: number, length: number): number {

@@ -15,10 +15,11 @@ import {
   SEEK_END,
   SEEK_SET,
 } from '../abi/constants.ts'
-import { EAGAIN, EBADF, EDEADLK, EFAULT, EINVAL, EOVERFLOW, ERESTARTSYS } from '../abi/errno.ts'
+import { EAGAIN, EBADF, EDEADLK, EFAULT, EINTR, EINVAL, EOVERFLOW, ERESTARTSYS } from '../abi/errno.ts'
 import { FLOCK } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { BLOCK } from '../base/result.ts'
+import { put64, takeSigned64 } from '../base/words.ts'
 import { Pid } from '../kernel/pid.ts'
 import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -27,7 +28,6 @@ import type { LockWait, LockWaits } from '../vfs/lock-waits.ts'
 import { type InodeLocks, LOCK_TO_END, locksOf, type PosixLock } from '../vfs/locks.ts'
 import { fd as fdArg, flags as flagsArg, type SyscallRows } from './args.ts'
 import { fileOf } from './at.ts'
-import { put64 } from './words.ts'
 
 const OFFSET_MAX = 2 ** 63
 /** How often a lock that somebody outside of the sandbox holds is asked for, in ns. */
@@ -60,6 +60,8 @@ export function lockFcntl(task: Task, file: File, command: number, address: Gues
   if (command === F_GETLK || command === F_OFD_GETLK) return getLock(task, file, request, address)
   if (request.type === F_RDLCK && !file.readable) return -EBADF
   if (request.type === F_WRLCK && !file.writable) return -EBADF
+  const waits = command === F_SETLKW || command === F_OFD_SETLKW
+  if (file.lockServer?.ranges === true) return restartable(file.lockServer.set(request, waits))
 
   const locks = locksOf(file.inode)
   const conflict = request.type === F_UNLCK ? undefined : locks.findConflict(request)
@@ -67,11 +69,16 @@ export function lockFcntl(task: Task, file: File, command: number, address: Gues
     const status = locks.set(request)
     if (status !== -EAGAIN) return status
   }
-  if (command !== F_SETLKW && command !== F_OFD_SETLKW) return -EAGAIN
-  const waits = task.mountNs.vfs.lockWaits
-  if (conflict !== undefined && !ofd && waits.wouldDeadlock(request.owner, conflict.owner)) return -EDEADLK
-  if (earlier === undefined) task.progress = new LockProgress(waits, { locks, lock: request })
+  if (!waits) return -EAGAIN
+  const graph = task.mountNs.vfs.lockWaits
+  if (conflict !== undefined && !ofd && graph.wouldDeadlock(request.owner, conflict.owner)) return -EDEADLK
+  if (earlier === undefined) task.progress = new LockProgress(graph, { locks, lock: request })
   return waitFor(task, locks)
+}
+
+/** Who waited for a server, and got a signal, may wait again. */
+function restartable(status: number): number {
+  return status === -EINTR ? -ERESTARTSYS : status
 }
 
 /** Until a lock of the file goes. Of those that others hold outside nobody tells. */
@@ -86,8 +93,8 @@ function readLock(task: Task, file: File, ofd: boolean, address: GuestAddr): Pos
   if (view === undefined) return -EFAULT
   const type = view.getInt16(FLOCK.l_type, true)
   const whence = view.getInt16(FLOCK.l_whence, true)
-  const offset = signed64(view, FLOCK.l_start)
-  const length = signed64(view, FLOCK.l_len)
+  const offset = takeSigned64(view, FLOCK.l_start)
+  const length = takeSigned64(view, FLOCK.l_len)
   const pid = view.getInt32(FLOCK.l_pid, true)
   if (ofd && pid !== 0) return -EINVAL
   let base: number
@@ -118,9 +125,8 @@ function readLock(task: Task, file: File, ofd: boolean, address: GuestAddr): Pos
 /** Who is in the way of the lock, or F_UNLCK in its type. */
 function getLock(task: Task, file: File, request: PosixLock, address: GuestAddr): number {
   if (request.type === F_UNLCK) return -EINVAL
-  const locks = locksOf(file.inode)
-  const conflict =
-    locks.findConflict(request) ?? locks.outside?.conflict(request.type, request.start, request.end)
+  const conflict = inTheWay(file, request)
+  if (typeof conflict === 'number') return conflict
   const view = task.mm.view(address, FLOCK.size)
   if (view === undefined) return -EFAULT
   const type = conflict === undefined ? F_UNLCK : conflict.type
@@ -140,6 +146,12 @@ function getLock(task: Task, file: File, request: PosixLock, address: GuestAddr)
   return task.mm.commit(address)
 }
 
+function inTheWay(file: File, request: PosixLock): PosixLock | undefined | number {
+  if (file.lockServer?.ranges === true) return file.lockServer.test(request)
+  const locks = locksOf(file.inode)
+  return locks.findConflict(request) ?? locks.outside?.conflict(request.type, request.start, request.end)
+}
+
 /** As Linux shows it: -1 for a lock of an open description, 0 for a process that isn't to be seen from here. */
 function pidOf(task: Task, lock: PosixLock): number {
   if (lock.holder instanceof Pid) return lock.holder.in(task.pidNs)
@@ -152,18 +164,18 @@ export function flock(task: Task, fd: number, operation: number): number {
   if (kind !== LOCK_SH && kind !== LOCK_EX && kind !== LOCK_UN) return -EINVAL
   const file = fileOf(task, fd)
   if (file === undefined) return -EBADF
+  const waits = (operation & LOCK_NB) === 0
+  const server = file.lockServer?.flocks === true ? file.lockServer : undefined
   if (kind === LOCK_UN) {
+    if (server !== undefined) return restartable(server.flock(kind, waits))
     file.inode.locks?.unflock(file)
     return 0
   }
   if (!file.readable && !file.writable) return -EBADF
+  if (server !== undefined) return restartable(server.flock(kind, waits))
   const locks = locksOf(file.inode)
   const status = locks.flock(file, kind)
-  return status === -EAGAIN && (operation & LOCK_NB) === 0 ? waitFor(task, locks) : status
-}
-
-function signed64(view: DataView, at: number): number {
-  return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
+  return status === -EAGAIN && waits ? waitFor(task, locks) : status
 }
 
 export const fileLockCalls = {

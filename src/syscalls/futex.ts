@@ -1,4 +1,5 @@
 /** futex(2), futex_waitv(2): the arguments. Queues and locks are in kernel/futex.ts. */
+
 import {
   CLOCK_MONOTONIC,
   CLOCK_REALTIME,
@@ -48,6 +49,7 @@ import {
 import { FUTEX_WAITV, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'
+import { take64 } from '../base/words.ts'
 import { setNs } from '../kernel/clocks.ts'
 import { FutexWaiter, NativeWait } from '../kernel/futex.ts'
 import { NATIVE_WAIT, type Task } from '../kernel/task.ts'
@@ -281,6 +283,10 @@ function waitRequeuePi(
   const before = progress.waiters[0]
   if (before?.woken) return 0
   if (before !== undefined && task.kernel.now() >= progress.deadline) return -ETIMEDOUT
+  if (before?.moved) {
+    // A wait for the first word starts anew after a signal; this one would find that word changed.
+    return task.signalPending() ? -EAGAIN : acquire(task, address2, shared, progress)
+  }
   const current = task.mm.u32(address)
   if (current === undefined) return -EFAULT
   if (current !== expected) return -EAGAIN
@@ -420,9 +426,7 @@ function readWaitv(task: Task, list: GuestAddr, count: number): WaitvEntry[] | n
     const reserved = view.getUint32(at + FUTEX_WAITV.flags + 4, true)
     if ((flags & ~(FUTEX2_SIZE_MASK | FUTEX2_PRIVATE)) !== 0 || reserved !== 0) return -EINVAL
     if ((flags & FUTEX2_SIZE_MASK) !== FUTEX2_SIZE_U32) return -EINVAL
-    const address =
-      view.getUint32(at + FUTEX_WAITV.uaddr, true) +
-      view.getUint32(at + FUTEX_WAITV.uaddr + 4, true) * 0x100000000
+    const address = take64(view, at + FUTEX_WAITV.uaddr)
     if (address % 4 !== 0) return -EINVAL
     entries.push({
       address,

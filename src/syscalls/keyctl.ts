@@ -63,7 +63,7 @@ import {
 import { dropLinks, findKeyType } from '../kernel/keys/types.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, int, type SyscallRows } from './args.ts'
+import { int, type SyscallRows, word } from './args.ts'
 import { readDescription, readPayload, readTypeName, updateKey } from './keys.ts'
 
 const PAGE_SIZE = 4096
@@ -103,9 +103,13 @@ export function keyctl(task: Task, operation: number, a: number, b: number, c: n
   return OPERATIONS[operation]?.(task, a, b, c, d) ?? -EOPNOTSUPP
 }
 
-/** Serial numbers are ints in registers of 64 bits. */
+/** Serial numbers are ints in registers of 64 bits, as their sign has it or not. */
 function int32(value: number): number {
   return value | 0
+}
+
+function size64(value: number): number {
+  return value < 0 ? value + 2 ** 64 : value
 }
 
 function getKeyringId(task: Task, id: number, create: number): number {
@@ -121,7 +125,7 @@ function joinSessionKeyring(task: Task, nameAt: GuestAddr): number {
 }
 
 function update(task: Task, id: number, payloadAt: GuestAddr, size: number): number {
-  if (size > PAGE_SIZE) return -EINVAL
+  if (size64(size) > PAGE_SIZE) return -EINVAL
   const payload = readPayload(task, payloadAt, size)
   if (failed(payload)) return payload
   const ref = lookupKey(task, int32(id), false, KEY_NEED_WRITE)
@@ -147,8 +151,8 @@ function revoke(task: Task, id: number): number {
 /** Ids of all ones leave what there is. */
 function chown(task: Task, id: number, user: number, group: number): number {
   const { cred } = task
-  const uid = user === 2 ** 32 - 1 || int32(user) === -1 ? undefined : toKernelId(cred.userNs.uidMap, user)
-  const gid = int32(group) === -1 ? undefined : toKernelId(cred.userNs.gidMap, group)
+  const uid = int32(user) === -1 ? undefined : toKernelId(cred.userNs.uidMap, user >>> 0)
+  const gid = int32(group) === -1 ? undefined : toKernelId(cred.userNs.gidMap, group >>> 0)
   if (uid === INVALID_ID || gid === INVALID_ID) return -EINVAL
   if (uid === undefined && gid === undefined) return 0
   const ref = lookupKey(task, int32(id), true, KEY_NEED_SETATTR)
@@ -186,7 +190,7 @@ function describe(task: Task, id: number, buffer: GuestAddr, size: number): numb
 
 /** The length, and the bytes if there is room for all. */
 function putWhole(task: Task, bytes: Uint8Array, buffer: GuestAddr, size: number): number {
-  if (buffer === 0 || size < bytes.length) return bytes.length
+  if (buffer === 0 || size64(size) < bytes.length) return bytes.length
   const status = task.mm.copyOut(buffer, bytes)
   return status < 0 ? status : bytes.length
 }
@@ -266,7 +270,7 @@ function serialsOf(keyring: Key): Uint8Array {
 function setTimeout(task: Task, id: number, seconds: number): number {
   const ref = lookupKey(task, int32(id), true, KEY_NEED_SETATTR)
   if (failed(ref)) return ref
-  const after = seconds % 2 ** 32
+  const after = seconds >>> 0
   ref.key.expiry = after === 0 ? Number.POSITIVE_INFINITY : keysOf(task.kernel).now() + after
   return 0
 }
@@ -352,8 +356,8 @@ function moveKey(task: Task, { key }: KeyRef, from: Key, to: Key, exclusive: boo
 
 /** How many bytes of capabilities there are; what is beyond them is zeroed. */
 function capabilities(task: Task, buffer: GuestAddr, size: number): number {
-  if (size > 0) {
-    const bytes = new Uint8Array(Math.min(size, PAGE_SIZE))
+  if (size !== 0) {
+    const bytes = new Uint8Array(Math.min(size64(size), PAGE_SIZE))
     bytes.set(CAPABILITIES.slice(0, bytes.length))
     const status = task.mm.copyOut(buffer, bytes)
     if (status < 0) return status
@@ -365,7 +369,7 @@ export const keyctlCalls = {
   keyctl: {
     nr: NR.keyctl,
     run: keyctl,
-    args: [int, addr, addr, addr, addr],
+    args: [int, word, word, word, word],
     partial:
       'keys of the types user, logon, keyring and big_key; no persistent keyrings, no public keys and Diffie-Hellman, no watches (EOPNOTSUPP)',
   },

@@ -9,6 +9,7 @@ import { E2BIG, EBADF, EBADFD, EFAULT, EINVAL, ENOMSG, EPERM } from '../abi/errn
 import { LANDLOCK_NET_PORT_ATTR, LANDLOCK_PATH_BENEATH_ATTR, LANDLOCK_RULESET_ATTR } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import { commitCredentials } from '../kernel/credentials.ts'
 import { Domain, domainOf } from '../kernel/landlock/domain.ts'
 import { ABI_VERSION, ACCESS_FS, ACCESS_NET, RulesetFile, SCOPES } from '../kernel/landlock/ruleset.ts'
@@ -25,7 +26,6 @@ import {
 } from './args.ts'
 import { fileOf } from './at.ts'
 import { installFile } from './install.ts'
-import { take64 } from './words.ts'
 
 const PAGE_SIZE = 4096
 /** The struct's first version ended behind handled_access_fs. */
@@ -35,6 +35,7 @@ export function landlock_create_ruleset(task: Task, at: GuestAddr, size: number,
   if (flags !== 0) {
     return at === 0 && size === 0 && flags === LANDLOCK_CREATE_RULESET_VERSION ? ABI_VERSION : -EINVAL
   }
+  if (at === 0) return -EFAULT
   if (size < MIN_ATTR_SIZE) return -EINVAL
   if (size > PAGE_SIZE) return -E2BIG
   const view = task.mm.view(at, size)

@@ -9,10 +9,10 @@ import {
 import { E2BIG, EFAULT, EINVAL, EOPNOTSUPP } from '../abi/errno.ts'
 import { LSM_CTX } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { put64, take64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, flags as flagsArg, hex, type SyscallRows, uint } from './args.ts'
-import { put64, take64 } from './words.ts'
 
 const PAGE_SIZE = 4096
 /** In the order in which they are asked. */

@@ -1,9 +1,17 @@
-/** memfd_create(2). Its seals are file operations: fcntl's F_ADD_SEALS and F_GET_SEALS. */
-import { MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC, MFD_HUGETLB, MFD_NOEXEC_SEAL } from '../abi/constants.ts'
+/** memfd_create(2), memfd_secret(2). The seals are file operations: fcntl's F_ADD_SEALS and F_GET_SEALS. */
+import {
+  MFD_ALLOW_SEALING,
+  MFD_CLOEXEC,
+  MFD_EXEC,
+  MFD_HUGETLB,
+  MFD_NOEXEC_SEAL,
+  O_CLOEXEC,
+} from '../abi/constants.ts'
 import { EINVAL, ENAMETOOLONG, ENOSYS } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
 import { createMemfd } from '../fs/memfd/memfd.ts'
+import { createSecretMemory } from '../fs/memfd/secret.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { filePut } from '../vfs/file-ref.ts'
@@ -31,7 +39,25 @@ export function memfdCreate(task: Task, nameAt: GuestAddr, flags: number): numbe
   return fd
 }
 
+/** What others can't read; the sandbox's own kernel can. */
+export function memfdSecret(task: Task, flags: number): number {
+  if ((flags & ~O_CLOEXEC) !== 0) return -EINVAL
+  const file = createSecretMemory(task.kernel, task.cred)
+  if (failed(file)) return file
+  const fd = task.fds.install(file, (flags & O_CLOEXEC) !== 0, 0, fdLimit(task))
+  if (fd < 0) filePut(file)
+  return fd
+}
+
 export const memfdCalls = {
+  memfd_secret: {
+    nr: NR.memfd_secret,
+    run: memfdSecret,
+    args: [flagsArg({ O_CLOEXEC })],
+    returns: 'fd',
+    partial:
+      'its bytes are hidden from other processes of the guest, not from the kernel, which is the sentry',
+  },
   memfd_create: {
     nr: NR.memfd_create,
     run: memfdCreate,

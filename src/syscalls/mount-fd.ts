@@ -61,7 +61,7 @@ import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { type File, PathFile } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
-import { copyMount, copyTree, type Mount, mountTree } from '../vfs/mount.ts'
+import { type Mount, mayHaveFlags, mountTree } from '../vfs/mount.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
@@ -235,7 +235,7 @@ export function open_tree(task: Task, dirfd: number, nameAt: GuestAddr, flags: n
   const ns = task.mountNs
   if (mount.unbindable || (mount.namespace !== ns && !isDetached(topMount(mount)))) return -EINVAL
   const recursive = (flags & AT_RECURSIVE) !== 0
-  const copy = recursive ? copyTree(ns.vfs, mount, dentry, new Map(), true) : copyMount(ns.vfs, mount, dentry)
+  const copy = operations.copyToBind(ns.vfs, mount, dentry, recursive)
   return failed(copy) ? copy : install(task, new TreeFile(copy, task.cred), cloexec)
 }
 
@@ -322,21 +322,27 @@ function readChange(task: Task, at: GuestAddr, length: number): OrErrno<Attribut
   return { set, clear, propagation }
 }
 
+function changedFlags(mount: Mount, { set, clear }: AttributeChange): number {
+  let { flags } = mount
+  for (const [attr, flag] of ATTRIBUTES) {
+    if ((clear & attr) !== 0) flags &= ~flag
+    if ((set & attr) !== 0) flags |= flag
+  }
+  if ((clear & MOUNT_ATTR__ATIME) !== 0) flags = (flags & ~(MS_NOATIME | MS_RELATIME)) | atimeFlags(set)!
+  return flags
+}
+
 function changeMounts(task: Task, at: Path, recursive: boolean, change: AttributeChange): number {
   const ns = task.mountNs
   const { mount } = at
   if (at.dentry !== mount.root) return -EINVAL
   if (mount.namespace !== ns && !isDetached(topMount(mount))) return -EINVAL
   const mounts = recursive ? mountTree(mount) : [mount]
+  if (mounts.some(each => !mayHaveFlags(each, changedFlags(each, change)))) return -EPERM
   if ((change.set & MOUNT_ATTR_RDONLY) !== 0 && mounts.some(each => !each.readOnly && each.writers > 0))
     return -EBUSY
   for (const each of mounts) {
-    for (const [attr, flag] of ATTRIBUTES) {
-      if ((change.clear & attr) !== 0) each.flags &= ~flag
-      if ((change.set & attr) !== 0) each.flags |= flag
-    }
-    if ((change.clear & MOUNT_ATTR__ATIME) !== 0)
-      each.flags = (each.flags & ~(MS_NOATIME | MS_RELATIME)) | atimeFlags(change.set)!
+    each.flags = changedFlags(each, change)
     if (change.propagation !== 0) operations.setPropagation(ns.vfs, each, change.propagation)
   }
   ns.changes.changed()

@@ -25,6 +25,7 @@ import { MNT_ID_REQ, STATMOUNT } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { put64, take64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { type Mount, type MountNamespace, UNIQUE_ID_OFFSET } from '../vfs/mount.ts'
@@ -34,7 +35,6 @@ import { major, minor } from '../vfs/vfs.ts'
 import { addr, flags as flagsArg, hex, type SyscallRows, size } from './args.ts'
 import { newStatfs } from './mount.ts'
 import { mountAttributes } from './mount-fd.ts'
-import { put64, take64 } from './words.ts'
 
 const PAGE_SIZE = 4096
 const MAX_LISTED = 1_000_000

@@ -40,6 +40,7 @@ import { EBADF, EINVAL, ENAMETOOLONG, ENODEV, EPERM } from '../abi/errno.ts'
 import { STATFS } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { put64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { HostStatfs } from '../platform/host.ts'
@@ -61,7 +62,6 @@ import {
   uint,
 } from './args.ts'
 import { lookupAt } from './at.ts'
-import { put64 } from './words.ts'
 
 const MAGIC = 0xc0ed0000
 const MAGIC_MASK = 0xffff0000

@@ -1,4 +1,5 @@
 /** POSIX message queues: mq_open(2), mq_timedsend(2) and the others. Queues are files: fs/mqueue. */
+
 import {
   CLOCK_REALTIME,
   MQ_PRIO_MAX,
@@ -12,6 +13,7 @@ import {
   POLLOUT,
   SIGEV_NONE,
   SIGEV_SIGNAL,
+  SIGEV_THREAD,
 } from '../abi/constants.ts'
 import {
   EACCES,
@@ -29,11 +31,14 @@ import {
 import { MQ_ATTR, SIGEVENT, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { put64, takeSigned64 } from '../base/words.ts'
 import { isKnownNotification, MqueueFile, type MqueueInode } from '../fs/mqueue/queue.ts'
 import { mqueueOf } from '../fs/mqueue/super.ts'
 import { NSIG } from '../kernel/signal-state.ts'
 import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import { COOKIE_LENGTH, CookieNotice, cookieSocket } from '../net/netlink/cookie.ts'
+import type { SocketFile } from '../net/socket-file.ts'
 import { rootDentry } from '../vfs/dentry.ts'
 import type { File } from '../vfs/file.ts'
 import { fileGet, filePut } from '../vfs/file-ref.ts'
@@ -54,7 +59,6 @@ import {
 } from './args.ts'
 import { fileOf } from './at.ts'
 import { installFile } from './install.ts'
-import { putS64, s64 } from './time-args.ts'
 import { deadlineOf, readTime } from './timespec.ts'
 
 /** A call that waits holds the queue, and counts among its receivers. */
@@ -90,7 +94,10 @@ export function mq_open(
   if ((flags & O_CREAT) !== 0 && attrAt !== 0) {
     const view = task.mm.view(attrAt, MQ_ATTR.size)
     if (view === undefined) return -EFAULT
-    wanted = { maxMessages: s64(view, MQ_ATTR.mq_maxmsg), messageSize: s64(view, MQ_ATTR.mq_msgsize) }
+    wanted = {
+      maxMessages: takeSigned64(view, MQ_ATTR.mq_maxmsg),
+      messageSize: takeSigned64(view, MQ_ATTR.mq_msgsize),
+    }
   }
   const name = queueName(task, nameAt)
   if (failed(name)) return name
@@ -215,16 +222,32 @@ export function mq_notify(task: Task, fd: number, eventAt: GuestAddr): number {
     if (!isKnownNotification(kind)) return -EINVAL
     if (kind === SIGEV_SIGNAL && (signo < 0 || signo > NSIG)) return -EINVAL
   }
+  const socket =
+    kind === SIGEV_THREAD ? readCookie(task, valueHi * 2 ** 32 + (valueLo >>> 0), signo) : undefined
+  if (typeof socket === 'number') return socket
   const file = queueOf(task, fd)
   if (file === undefined) return -EBADF
   const queue: MqueueInode = file.queue
   if (eventAt === 0) {
-    if (queue.notification?.group === task.group) queue.notification = undefined
+    queue.forget(task.group)
     return 0
   }
   if (queue.notification !== undefined) return -EBUSY
-  queue.notification = { group: task.group, kind, signo, valueLo, valueHi }
+  const notice = socket === undefined ? undefined : new CookieNotice(socket.file, socket.cookie)
+  queue.notification = { group: task.group, kind, signo, valueLo, valueHi, notice }
   return 0
+}
+
+/** SIGEV_THREAD: what is to be written to a netlink socket, whose descriptor stands in the place of the signal. */
+function readCookie(
+  task: Task,
+  at: GuestAddr,
+  fd: number,
+): { file: SocketFile; cookie: Uint8Array } | number {
+  const cookie = new Uint8Array(COOKIE_LENGTH)
+  if (task.mm.copyIn(at, cookie) < 0) return -EFAULT
+  const file = cookieSocket(fileOf(task, fd))
+  return typeof file === 'number' ? file : { file, cookie }
 }
 
 /** Of the attributes only O_NONBLOCK can be changed. */
@@ -233,17 +256,17 @@ export function mq_getsetattr(task: Task, fd: number, newAt: GuestAddr, oldAt: G
   if (newAt !== 0) {
     const view = task.mm.view(newAt, MQ_ATTR.size)
     if (view === undefined) return -EFAULT
-    flags = s64(view, MQ_ATTR.mq_flags)
+    flags = takeSigned64(view, MQ_ATTR.mq_flags)
     if ((flags & ~O_NONBLOCK) !== 0) return -EINVAL
   }
   const file = queueOf(task, fd)
   if (file === undefined) return -EBADF
   const { queue } = file
   const out = task.mm.out(MQ_ATTR.size)
-  putS64(out, MQ_ATTR.mq_flags, file.flags & O_NONBLOCK)
-  putS64(out, MQ_ATTR.mq_maxmsg, queue.maxMessages)
-  putS64(out, MQ_ATTR.mq_msgsize, queue.messageSize)
-  putS64(out, MQ_ATTR.mq_curmsgs, queue.messages.length)
+  put64(out, MQ_ATTR.mq_flags, file.flags & O_NONBLOCK)
+  put64(out, MQ_ATTR.mq_maxmsg, queue.maxMessages)
+  put64(out, MQ_ATTR.mq_msgsize, queue.messageSize)
+  put64(out, MQ_ATTR.mq_curmsgs, queue.messages.length)
   if (flags >= 0) file.flags = (file.flags & ~O_NONBLOCK) | flags
   return oldAt === 0 ? 0 : task.mm.commit(oldAt)
 }
@@ -272,7 +295,6 @@ export const mqueueCalls = {
     nr: NR.mq_notify,
     run: mq_notify,
     args: [fdArg, structIn(SIGEVENT)],
-    partial: 'SIGEV_THREAD is refused with EINVAL',
   },
   mq_getsetattr: {
     nr: NR.mq_getsetattr,

@@ -1,4 +1,5 @@
 /** System V message queues: msgget(2), msgsnd(2), msgrcv(2), msgctl(2). The queue is in kernel/ipc/msg.ts. */
+
 import {
   CAP_SYS_RESOURCE,
   IPC_CREAT,
@@ -24,13 +25,13 @@ import { E2BIG, EAGAIN, EFAULT, EIDRM, EINVAL, ENOMSG, EPERM, ERESTARTNOHAND } f
 import { MSGBUF, MSGINFO, MSQID_DS } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { put64, takeSigned64 } from '../base/words.ts'
 import { IPC_READ, IPC_WRITE } from '../kernel/ipc/ids.ts'
 import { type Message, MessageQueue } from '../kernel/ipc/msg.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, enumOf, flags as flagsArg, hex, int, off, type SyscallRows, size } from './args.ts'
 import { controlled, nowSeconds, pidField, putPerm, setPerm, statObject } from './ipc.ts'
-import { putS64, s64 } from './time-args.ts'
 
 /** A call that waits: the queue it began with, and the message that is to be sent. */
 class MessageWait {
@@ -77,7 +78,7 @@ export function msgsnd(task: Task, id: number, at: GuestAddr, length: number, fl
 function readMessage(task: Task, at: GuestAddr, length: number): OrErrno<Message> {
   const head = task.mm.view(at, MSGBUF.mtext)
   if (head === undefined) return -EFAULT
-  const type = s64(head, MSGBUF.mtype)
+  const type = takeSigned64(head, MSGBUF.mtype)
   const rawType = [head.getInt32(0, true), head.getInt32(4, true)] as const
   if (length > task.ns.ipc.limits.msgmax || type < 1) return -EINVAL
   const bytes = new Uint8Array(length)
@@ -158,12 +159,12 @@ function stat(task: Task, id: number, command: number, at: GuestAddr): number {
   if (failed(queue)) return queue
   const out = task.mm.out(MSQID_DS.size)
   putPerm(task, out, MSQID_DS.msg_perm, queue)
-  putS64(out, MSQID_DS.msg_stime, queue.stime)
-  putS64(out, MSQID_DS.msg_rtime, queue.rtime)
-  putS64(out, MSQID_DS.msg_ctime, queue.ctime)
-  putS64(out, MSQID_DS.msg_cbytes, queue.bytes)
-  putS64(out, MSQID_DS.msg_qnum, queue.messages.length)
-  putS64(out, MSQID_DS.msg_qbytes, queue.maxBytes)
+  put64(out, MSQID_DS.msg_stime, queue.stime)
+  put64(out, MSQID_DS.msg_rtime, queue.rtime)
+  put64(out, MSQID_DS.msg_ctime, queue.ctime)
+  put64(out, MSQID_DS.msg_cbytes, queue.bytes)
+  put64(out, MSQID_DS.msg_qnum, queue.messages.length)
+  put64(out, MSQID_DS.msg_qbytes, queue.maxBytes)
   out.setInt32(MSQID_DS.msg_lspid, pidField(task, queue.lastSender), true)
   out.setInt32(MSQID_DS.msg_lrpid, pidField(task, queue.lastReceiver), true)
   const status = task.mm.commit(at)
@@ -173,7 +174,7 @@ function stat(task: Task, id: number, command: number, at: GuestAddr): number {
 function set(task: Task, id: number, at: GuestAddr): number {
   const view = task.mm.view(at, MSQID_DS.size)
   if (view === undefined) return -EFAULT
-  const maxBytes = s64(view, MSQID_DS.msg_qbytes)
+  const maxBytes = takeSigned64(view, MSQID_DS.msg_qbytes)
   const queue = controlled(task, task.ns.ipc.msg, id)
   if (failed(queue)) return queue
   if (maxBytes > task.ns.ipc.limits.msgmnb && !task.cred.capable(CAP_SYS_RESOURCE)) return -EPERM

@@ -1,4 +1,5 @@
 /** pipe(2), splice(2), tee(2), vmsplice(2). */
+
 import {
   O_APPEND,
   O_CLOEXEC,
@@ -13,6 +14,7 @@ import {
 import { EAGAIN, EBADF, EFAULT, EINVAL, EPIPE, ESPIPE } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { BufferSrc } from '../base/io.ts'
+import { takeSigned64 } from '../base/words.ts'
 import { makePipe, PipeFile } from '../fs/pipe/pipe-file.ts'
 import { dropBytes, moveSlots, PipeDst, PipeSrc, peekBytes } from '../fs/pipe/splice.ts'
 import type { Task } from '../kernel/task.ts'
@@ -91,7 +93,7 @@ function withOffset(task: Task, file: File, at: GuestAddr, move: (offset: number
   if (!file.seekable) return -EINVAL
   const view = task.mm.view(at, 8)
   if (view === undefined) return -EFAULT
-  const offset = view.getInt32(4, true) * 0x100000000 + view.getUint32(0, true)
+  const offset = takeSigned64(view, 0)
   if (offset < 0) return -EINVAL
   const n = move(offset)
   return n > 0 && task.mm.putU64(at, offset + n) < 0 ? -EFAULT : n

@@ -5,6 +5,7 @@
  * was read from the guest is kept between tries. A call with a signal mask of its own sets it at the first try; the
  * kernel puts the old one back behind the handler of the signal that ended the call.
  */
+
 import {
   POLLERR,
   POLLHUP,
@@ -23,9 +24,10 @@ import { EBADF, EFAULT, EINTR, EINVAL, ERESTART_RESTARTBLOCK, ERESTARTNOHAND } f
 import { POLLFD, TIMESPEC, TIMEVAL } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { BLOCK } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, int, type SyscallRows, size, structInOut, uint } from './args.ts'
+import { addr, bitsInOut, int, type SyscallRows, size, structIn, structInOut, uint } from './args.ts'
 import { fileOf } from './at.ts'
 import { readTimespec, readTimeval, writeTimespec, writeTimeval } from './time-args.ts'
 
@@ -37,9 +39,9 @@ const SELECT_OUT = POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR
 const SELECT_EXCEPT = POLLPRI
 
 /** Between tries of one call. */
-interface PollState {
-  /** pollfds, or the three sets one behind the other. */
-  readonly data: DataView
+interface PollState<Data> {
+  /** pollfds (`readFds`), or the three sets one behind the other. */
+  readonly data: Data
   /** Monotonic ns. */
   readonly deadline: number
 }
@@ -71,51 +73,60 @@ export function ppoll(
 }
 
 function pollFor(task: Task, fdsAt: GuestAddr, count: number, span: number, interrupted: number): number {
-  let state = task.progress as PollState | undefined
-  let fds = state?.data
-  if (state === undefined) {
-    if (count > task.group.rlimits.soft(RLIMIT_NOFILE)) return -EINVAL
-    fds = readBlock(task, fdsAt, count * POLLFD.size)
-    if (fds === undefined) return -EFAULT
-  }
+  let state = task.progress as PollState<Int32Array> | undefined
+  if (state === undefined && count > task.group.rlimits.soft(RLIMIT_NOFILE)) return -EINVAL
+  const fds = state?.data ?? readFds(task, fdsAt, count)
+  if (fds === undefined) return -EFAULT
   const revents = new Int16Array(count)
-  const found = scan(task, fds!, revents)
+  const found = scan(task, fds, revents)
   if (found > 0 || span === 0 || passed(task, state)) {
-    const status = writeEvents(task, fds!, revents, fdsAt)
+    const status = writeEvents(task, fds, revents, fdsAt)
     return status < 0 ? status : found
   }
-  state ??= remember(task, keep(fds!), span)
+  state ??= remember(task, fds, span)
   for (let i = 0; i < count; i++) {
-    const at = i * POLLFD.size
-    const file = fileOf(task, state.data.getInt32(at + POLLFD.fd, true))
-    const events = state.data.getInt16(at + POLLFD.events, true) | POLLERR | POLLHUP
-    if (file?.waitQueue !== undefined) task.block(file.waitQueue, interrupted, events)
+    const file = fileOf(task, fds[i * 2])
+    if (file?.waitQueue !== undefined) task.block(file.waitQueue, interrupted, wantedOf(fds, i))
   }
   return task.blockUntil(state.deadline, interrupted)
 }
 
+/** The array as it lies in memory, two words for each: the descriptor, and `events` below `revents`. */
+function readFds(task: Task, at: GuestAddr, count: number): Int32Array | undefined {
+  const fds = new Int32Array(count * 2)
+  if (count === 0) return fds
+  const length = count * POLLFD.size
+  // V8 keeps small arrays among its own objects, as long as nobody asks for their buffer.
+  if (length > 4096) return task.mm.copyIn(at, new Uint8Array(fds.buffer)) < 0 ? undefined : fds
+  const view = task.mm.view(at, length)
+  if (view === undefined) return undefined
+  for (let i = 0; i < fds.length; i++) fds[i] = view.getInt32(i * 4, true)
+  return fds
+}
+
+function wantedOf(fds: Int32Array, i: number): number {
+  return ((fds[i * 2 + 1] << 16) >> 16) | POLLERR | POLLHUP
+}
+
 /** Asks every file: how many have something. */
-function scan(task: Task, fds: DataView, revents: Int16Array): number {
+function scan(task: Task, fds: Int32Array, revents: Int16Array): number {
   let found = 0
   for (let i = 0; i < revents.length; i++) {
-    const fd = fds.getInt32(i * POLLFD.size + POLLFD.fd, true)
+    const fd = fds[i * 2]
     if (fd < 0) continue
     const file = fileOf(task, fd)
-    const wanted = fds.getInt16(i * POLLFD.size + POLLFD.events, true) | POLLERR | POLLHUP
-    revents[i] = file === undefined ? POLLNVAL : file.poll() & wanted
+    revents[i] = file === undefined ? POLLNVAL : file.poll() & wantedOf(fds, i)
     if (revents[i] !== 0) found++
   }
   return found
 }
 
 /** Only the revents are the kernel's to write, and of these only those that differ: other threads may change the rest. */
-function writeEvents(task: Task, fds: DataView, revents: Int16Array, fdsAt: GuestAddr): number {
-  const word = new DataView(new ArrayBuffer(2))
+function writeEvents(task: Task, fds: Int32Array, revents: Int16Array, fdsAt: GuestAddr): number {
   for (let i = 0; i < revents.length; i++) {
-    const at = i * POLLFD.size + POLLFD.revents
-    if (fds.getInt16(at, true) === revents[i]) continue
-    word.setInt16(0, revents[i], true)
-    const status = task.mm.copyOut(fdsAt + at, new Uint8Array(word.buffer))
+    if (fds[i * 2 + 1] >> 16 === revents[i]) continue
+    task.mm.out(2).setInt16(0, revents[i], true)
+    const status = task.mm.commit(fdsAt + i * POLLFD.size + POLLFD.revents)
     if (status < 0) return status
   }
   return 0
@@ -154,7 +165,7 @@ export function pselect6(
     if (maskArg !== 0) {
       const view = task.mm.view(maskArg, 16)
       if (view === undefined) return -EFAULT
-      maskAt = view.getUint32(4, true) * 0x100000000 + view.getUint32(0, true)
+      maskAt = take64(view, 0)
       maskSize = view.getUint32(8, true)
     }
     if (timeoutAt !== 0) span = readTimespec(task, timeoutAt)
@@ -177,7 +188,7 @@ function selectFor(
   if (count < 0) return -EINVAL
   count = Math.min(count, tableSize(task))
   const bytes = Math.ceil(count / 64) * 8
-  let state = task.progress as PollState | undefined
+  let state = task.progress as PollState<DataView> | undefined
   let sets = state?.data
   if (sets === undefined) {
     sets = new DataView(new ArrayBuffer(bytes * 3))
@@ -265,26 +276,14 @@ export function useMask(task: Task, maskAt: GuestAddr, maskSize: number): number
   return 0
 }
 
-/** A block of guest memory; small ones are in the mm's scratch, and good until its next use. */
-function readBlock(task: Task, at: GuestAddr, length: number): DataView | undefined {
-  if (length <= 4096) return length === 0 ? new DataView(new ArrayBuffer(0)) : task.mm.view(at, length)
-  const bytes = new Uint8Array(length)
-  return task.mm.copyIn(at, bytes) < 0 ? undefined : new DataView(bytes.buffer)
-}
-
-/** A copy that outlives the try. */
-function keep(view: DataView): DataView {
-  return new DataView(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) as ArrayBuffer)
-}
-
-function remember(task: Task, data: DataView, span: number): PollState {
+function remember<Data>(task: Task, data: Data, span: number): PollState<Data> {
   const deadline = span === Number.POSITIVE_INFINITY ? span : task.kernel.now() + span
   const state = { data, deadline }
   task.progress = state
   return state
 }
 
-function passed(task: Task, state: PollState | undefined): boolean {
+function passed(task: Task, state: PollState<unknown> | undefined): boolean {
   return state !== undefined && task.kernel.now() >= state.deadline
 }
 
@@ -303,7 +302,7 @@ function finish(
     if (!task.signalPending()) return BLOCK
     result = interrupted
   }
-  const state = task.progress as PollState | undefined
+  const state = task.progress as PollState<unknown> | undefined
   if (timeoutAt === 0 || state === undefined) return result
   const sticky = (task.personality & STICKY_TIMEOUTS) !== 0
   const left = Math.max(state.deadline - task.kernel.now(), 0)
@@ -313,9 +312,21 @@ function finish(
   return result
 }
 
+const fdSet = bitsInOut(0)
+/** pselect6's last argument: where the mask is, and its size. */
+const maskArg = structIn({ size: 16 })
+
 export const pollCalls = {
-  poll: { nr: NR.poll, run: poll, args: [structInOut(POLLFD), uint, int] },
-  ppoll: { nr: NR.ppoll, run: ppoll, args: [addr, uint, structInOut(TIMESPEC), addr, size] },
-  select: { nr: NR.select, run: select, args: [int, addr, addr, addr, structInOut(TIMEVAL)] },
-  pselect6: { nr: NR.pselect6, run: pselect6, args: [int, addr, addr, addr, structInOut(TIMESPEC), addr] },
+  poll: { nr: NR.poll, run: poll, args: [structInOut(POLLFD, 1), uint, int] },
+  ppoll: {
+    nr: NR.ppoll,
+    run: ppoll,
+    args: [structInOut(POLLFD, 1), uint, structInOut(TIMESPEC), addr, size],
+  },
+  select: { nr: NR.select, run: select, args: [int, fdSet, fdSet, fdSet, structInOut(TIMEVAL)] },
+  pselect6: {
+    nr: NR.pselect6,
+    run: pselect6,
+    args: [int, fdSet, fdSet, fdSet, structInOut(TIMESPEC), maskArg],
+  },
 } satisfies SyscallRows

@@ -38,6 +38,7 @@ import {
   PR_SET_PDEATHSIG,
   PR_SET_SECCOMP,
   PR_SET_SECUREBITS,
+  PR_SET_SYSCALL_USER_DISPATCH,
   PR_SET_TIMERSLACK,
   PR_SET_TIMING,
   PR_SET_VMA,
@@ -59,6 +60,7 @@ import { CapabilitySet, type Credentials } from '../base/credentials.ts'
 import { commitCredentials } from '../kernel/credentials.ts'
 import { NSIG } from '../kernel/signal-state.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
+import { setUserDispatch } from '../kernel/user-dispatch.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { REG_RAX, REG_RIP } from '../platform/platform.ts'
 import { addr, hex, int, type SyscallRows, size } from './args.ts'
@@ -125,6 +127,8 @@ export function prctl(task: Task, option: number, a2: number, a3: number, a4: nu
       return -EINVAL
     case PR_GET_AUXV:
       return getAuxv(task, a2, a3, a4, a5)
+    case PR_SET_SYSCALL_USER_DISPATCH:
+      return setUserDispatch(task, a2, { offset: a3, length: a4, selector: a5 })
     case PR_GET_SECCOMP:
       return task.seccomp?.mode ?? SECCOMP_MODE_DISABLED
     case PR_SET_SECCOMP:
@@ -277,8 +281,7 @@ export const prctlCalls = {
     nr: NR.prctl,
     run: prctl,
     args: [int, size, size, size, size],
-    partial:
-      'PR_SET_MM, PR_SET_VMA, speculation, memory tagging and syscall user dispatch are refused with EINVAL',
+    partial: 'PR_SET_MM, PR_SET_VMA, speculation and memory tagging are refused with EINVAL',
   },
   arch_prctl: {
     nr: NR.arch_prctl,

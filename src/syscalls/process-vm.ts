@@ -15,6 +15,7 @@ import { mayInspect } from '../kernel/credentials.ts'
 import { ENDED, type Task } from '../kernel/task.ts'
 import { madvise } from '../mm/madvise.ts'
 import type { GuestAddr, Mm } from '../mm/mm.ts'
+import { reachable } from '../mm/remote-access.ts'
 import { addr, fd as fdArg, hex, int, pid, type SyscallRows, size } from './args.ts'
 import { fileOf } from './at.ts'
 
@@ -34,7 +35,8 @@ export function process_vm_readv(
   if (typeof into === 'number') return into
   if (into.remaining === 0) return 0
   return eachPiece(task, pidNumber, remote, remoteCount, (mm, address, room) => {
-    const bytes = new Uint8Array(Math.min(room, into.remaining))
+    const bytes = new Uint8Array(Math.min(reachable(mm, address, room), into.remaining))
+    if (bytes.length === 0) return -EFAULT
     const read = mm.read(address, bytes)
     return read <= 0 ? read : into.put(bytes.subarray(0, read))
   })
@@ -54,7 +56,8 @@ export function process_vm_writev(
   if (typeof from === 'number') return from
   if (from.remaining === 0) return 0
   return eachPiece(task, pidNumber, remote, remoteCount, (mm, address, room) => {
-    const bytes = new Uint8Array(Math.min(room, from.remaining))
+    const bytes = new Uint8Array(Math.min(reachable(mm, address, room), from.remaining))
+    if (bytes.length === 0) return -EFAULT
     const taken = from.take(bytes)
     return taken <= 0 ? taken : mm.write(address, bytes.subarray(0, taken))
   })

@@ -2,10 +2,13 @@
 import {
   AUDIT_ARCH_X86_64,
   CAP_SYS_ADMIN,
+  PR_SYS_DISPATCH_OFF,
+  PR_SYS_DISPATCH_ON,
   PTRACE_EVENT_SECCOMP,
   PTRACE_EVENTMSG_SYSCALL_ENTRY,
   PTRACE_GET_RSEQ_CONFIGURATION,
   PTRACE_GET_SYSCALL_INFO,
+  PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
   PTRACE_GETEVENTMSG,
   PTRACE_GETSIGINFO,
   PTRACE_GETSIGMASK,
@@ -13,6 +16,7 @@ import {
   PTRACE_PEEKSIGINFO_SHARED,
   PTRACE_SECCOMP_GET_FILTER,
   PTRACE_SECCOMP_GET_METADATA,
+  PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
   PTRACE_SETSIGINFO,
   PTRACE_SETSIGMASK,
   PTRACE_SYSCALL_INFO_ENTRY,
@@ -26,15 +30,18 @@ import { EACCES, EFAULT, EINVAL, ENOENT } from '../abi/errno.ts'
 import {
   PTRACE_PEEKSIGINFO_ARGS,
   PTRACE_RSEQ_CONFIGURATION,
+  PTRACE_SUD_CONFIG,
   PTRACE_SYSCALL_INFO,
   SECCOMP_METADATA,
   SIGINFO,
 } from '../abi/layout.ts'
 import type { OrErrno, Status } from '../base/result.ts'
+import { put64, take64 } from '../base/words.ts'
 import type { SeccompFilter } from '../kernel/seccomp/seccomp.ts'
 import { SigInfo, writeSigInfo } from '../kernel/signal-info.ts'
 import { setBlocked } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
+import { setUserDispatch } from '../kernel/user-dispatch.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import {
   REG_R8,
@@ -89,16 +96,54 @@ export function stopInfo(
       return getFilter(task, target, address, data)
     case PTRACE_SECCOMP_GET_METADATA:
       return getFilterMetadata(task, target, address, data)
+    case PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG:
+      return getUserDispatch(task, target, address, data)
+    case PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG:
+      return setDispatchConfig(task, target, address, data)
     case PTRACE_GET_RSEQ_CONFIGURATION:
-      return getRseq(task, address, data)
+      return getRseq(task, target, address, data)
   }
   return undefined
 }
 
-/** None is registered. */
-function getRseq(task: Task, room: number, data: GuestAddr): number {
+/** Zeros if none is registered. */
+function getRseq(task: Task, target: Task, room: number, data: GuestAddr): number {
   const { size } = PTRACE_RSEQ_CONFIGURATION
-  return task.mm.copyOut(data, new Uint8Array(Math.min(room, size))) < 0 ? -EFAULT : size
+  const out = task.mm.out(size)
+  if (target.rseq !== undefined) {
+    const { address, length, signature } = target.rseq
+    put64(out, PTRACE_RSEQ_CONFIGURATION.rseq_abi_pointer, address)
+    out.setUint32(PTRACE_RSEQ_CONFIGURATION.rseq_abi_size, length, true)
+    out.setUint32(PTRACE_RSEQ_CONFIGURATION.signature, signature, true)
+  }
+  task.mm.context.access.outLength = Math.min(room, size)
+  return task.mm.commit(data) < 0 ? -EFAULT : size
+}
+
+function getUserDispatch(task: Task, target: Task, size: number, data: GuestAddr): Status {
+  if (size !== PTRACE_SUD_CONFIG.size) return -EINVAL
+  const { userDispatch } = target
+  const out = task.mm.out(size)
+  out.setUint32(
+    PTRACE_SUD_CONFIG.mode,
+    userDispatch === undefined ? PR_SYS_DISPATCH_OFF : PR_SYS_DISPATCH_ON,
+    true,
+  )
+  put64(out, PTRACE_SUD_CONFIG.selector, userDispatch?.selector ?? 0)
+  put64(out, PTRACE_SUD_CONFIG.offset, userDispatch?.offset ?? 0)
+  put64(out, PTRACE_SUD_CONFIG.len, userDispatch?.length ?? 0)
+  return task.mm.commit(data)
+}
+
+function setDispatchConfig(task: Task, target: Task, size: number, data: GuestAddr): Status {
+  if (size !== PTRACE_SUD_CONFIG.size) return -EINVAL
+  const view = task.mm.view(data, size)
+  if (view === undefined) return -EFAULT
+  return setUserDispatch(target, take64(view, PTRACE_SUD_CONFIG.mode), {
+    selector: take64(view, PTRACE_SUD_CONFIG.selector),
+    offset: take64(view, PTRACE_SUD_CONFIG.offset),
+    length: take64(view, PTRACE_SUD_CONFIG.len),
+  })
 }
 
 function getSigInfo(task: Task, target: Task, data: GuestAddr): Status {

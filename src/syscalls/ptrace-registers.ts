@@ -19,12 +19,12 @@ import {
 import { EFAULT, EINVAL, EIO, EPERM } from '../abi/errno.ts'
 import { IOVEC, USER, USER_REGS } from '../abi/layout.ts'
 import type { Status } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import { type RegisterSet, readUserRegs, registerSet, writeUserReg } from '../kernel/arch/x86-64/user-regs.ts'
 import { DebugRegisters } from '../kernel/ptrace/debug-registers.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { REG_R10 } from '../platform/platform.ts'
-import { take64 } from './words.ts'
 
 /** The call's last argument with all of its bits, which a double has not. */
 export function dataWord(task: Task): Int32Array {

@@ -20,7 +20,7 @@ import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
 import { askPermission, notifyAccess, notifyModify } from '../vfs/notify.ts'
 import { removePrivileges } from '../vfs/permission.ts'
-import { addr, bufferIn, bufferOut, fd as fdArg, hex, int, off, type SyscallRows, size } from './args.ts'
+import { bufferIn, bufferOut, fd as fdArg, hex, int, off, type SyscallRows, size, vector } from './args.ts'
 import { fileOf } from './at.ts'
 import { IoProgress, ioFile, READ_EVENTS, sleepOn, writeOut } from './blocking.ts'
 import { limitWrite, MAX_RW_COUNT, skip } from './io-limits.ts'
@@ -289,11 +289,11 @@ export const readWriteCalls = {
   write: { nr: NR.write, run: write, args: [fdArg, bufferIn(2), size] },
   pread64: { nr: NR.pread64, run: pread64, args: [fdArg, bufferOut(2), size, off] },
   pwrite64: { nr: NR.pwrite64, run: pwrite64, args: [fdArg, bufferIn(2), size, off] },
-  readv: { nr: NR.readv, run: readv, args: [fdArg, addr, size] },
-  writev: { nr: NR.writev, run: writev, args: [fdArg, addr, size] },
-  preadv: { nr: NR.preadv, run: preadv, args: [fdArg, addr, size, off, off] },
-  pwritev: { nr: NR.pwritev, run: pwritev, args: [fdArg, addr, size, off, off] },
-  preadv2: { nr: NR.preadv2, run: preadv2, args: [fdArg, addr, size, off, off, hex] },
-  pwritev2: { nr: NR.pwritev2, run: pwritev2, args: [fdArg, addr, size, off, off, hex] },
+  readv: { nr: NR.readv, run: readv, args: [fdArg, vector('out', 2), size] },
+  writev: { nr: NR.writev, run: writev, args: [fdArg, vector('in', 2), size] },
+  preadv: { nr: NR.preadv, run: preadv, args: [fdArg, vector('out', 2), size, off, off] },
+  pwritev: { nr: NR.pwritev, run: pwritev, args: [fdArg, vector('in', 2), size, off, off] },
+  preadv2: { nr: NR.preadv2, run: preadv2, args: [fdArg, vector('out', 2), size, off, off, hex] },
+  pwritev2: { nr: NR.pwritev2, run: pwritev2, args: [fdArg, vector('in', 2), size, off, off, hex] },
   lseek: { nr: NR.lseek, run: lseek, args: [fdArg, off, int] },
 } satisfies SyscallRows

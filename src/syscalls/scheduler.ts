@@ -24,7 +24,7 @@ import {
   SCHED_RR,
 } from '../abi/constants.ts'
 import { E2BIG, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
-import { SCHED_ATTR, SCHED_PARAM, TIMESPEC } from '../abi/layout.ts'
+import { RSEQ, SCHED_ATTR, SCHED_PARAM, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
 import { cpusOfMask, maskOfCpus } from '../base/cpu-list.ts'
@@ -225,10 +225,16 @@ export function sched_setaffinity(task: Task, pid: number, length: number, at: G
   return 0
 }
 
-/** Which CPU the host uses is not told: the first one that the task may run on. */
+/** The host tells by the thread's rseq(2) area on which CPU it was last; else it is the first one of the task's mask. */
+function currentCpu(task: Task): number {
+  const allowed = allowedCpus(task)
+  const seen = task.rseq === undefined ? undefined : task.mm.u32(task.rseq.address + RSEQ.cpu_id)
+  return seen !== undefined && allowed.includes(seen) ? seen : allowed[0]
+}
+
 export function getcpu(task: Task, cpuAt: GuestAddr, nodeAt: GuestAddr, _cache: GuestAddr): number {
   if (cpuAt !== 0) {
-    const status = task.mm.putU32(cpuAt, allowedCpus(task)[0])
+    const status = task.mm.putU32(cpuAt, currentCpu(task))
     if (status < 0) return status
   }
   return nodeAt === 0 ? 0 : task.mm.putU32(nodeAt, 0)
@@ -338,7 +344,7 @@ export const schedulerCalls = {
     nr: NR.getcpu,
     run: getcpu,
     args: [addr, addr, addr],
-    partial: 'always the first CPU of the mask',
+    partial: 'the first CPU of the mask, if it is not known by rseq(2) or not in the mask',
   },
   ioprio_set: { nr: NR.ioprio_set, run: ioprio_set, args: [ioWho, int, int], partial: kept },
   ioprio_get: { nr: NR.ioprio_get, run: ioprio_get, args: [ioWho, int] },

@@ -1,4 +1,5 @@
 /** System V semaphores: semget(2), semop(2), semctl(2). What they do is in kernel/ipc/sem.ts. */
+
 import {
   GETALL,
   GETNCNT,
@@ -28,13 +29,14 @@ import { E2BIG, EAGAIN, EFAULT, EINTR, EINVAL, ERANGE } from '../abi/errno.ts'
 import { SEMBUF, SEMID_DS, SEMINFO } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
+import { put64 } from '../base/words.ts'
 import { IPC_READ, IPC_WRITE } from '../kernel/ipc/ids.ts'
 import { checkNumbers, type SemOp, SemSet, SemWait } from '../kernel/ipc/sem.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, enumOf, flags as flagsArg, hex, int, type SyscallRows, size } from './args.ts'
+import { addr, enumOf, flags as flagsArg, hex, int, type SyscallRows, size, word } from './args.ts'
 import { controlled, nowSeconds, pidField, putPerm, setPerm, statObject } from './ipc.ts'
-import { putS64, readTimespec } from './time-args.ts'
+import { readTimespec } from './time-args.ts'
 
 export function semget(task: Task, key: number, count: number, flags: number): number {
   const { sem } = task.ns.ipc
@@ -215,9 +217,9 @@ function stat(task: Task, id: number, command: number, at: GuestAddr): number {
   if (failed(found)) return found
   const out = task.mm.out(SEMID_DS.size)
   putPerm(task, out, SEMID_DS.sem_perm, found)
-  putS64(out, SEMID_DS.sem_otime, found.otime)
-  putS64(out, SEMID_DS.sem_ctime, found.ctime)
-  putS64(out, SEMID_DS.sem_nsems, found.values.length)
+  put64(out, SEMID_DS.sem_otime, found.otime)
+  put64(out, SEMID_DS.sem_ctime, found.ctime)
+  put64(out, SEMID_DS.sem_nsems, found.values.length)
   const status = task.mm.commit(at)
   return status < 0 ? status : command === IPC_STAT ? 0 : found.id
 }
@@ -268,5 +270,5 @@ export const semCalls = {
   semget: { nr: NR.semget, run: semget, args: [hex, int, flagsArg({ IPC_CREAT, IPC_EXCL, IPC_NOWAIT })] },
   semop: { nr: NR.semop, run: semop, args: [int, addr, size] },
   semtimedop: { nr: NR.semtimedop, run: semtimedop, args: [int, addr, size, addr] },
-  semctl: { nr: NR.semctl, run: semctl, args: [int, int, enumOf(SEM_COMMANDS), addr] },
+  semctl: { nr: NR.semctl, run: semctl, args: [int, int, enumOf(SEM_COMMANDS), word] },
 } satisfies SyscallRows

@@ -1,4 +1,5 @@
 /** System V shared memory: shmget(2), shmat(2), shmdt(2), shmctl(2). Segments are in kernel/ipc/shm.ts. */
+
 import {
   CAP_IPC_LOCK,
   IPC_CREAT,
@@ -34,6 +35,7 @@ import { EFAULT, EINVAL, ENOMEM, ENOSPC, EPERM } from '../abi/errno.ts'
 import { SHM_INFO as SHM_INFO_LAYOUT, SHMID_DS, SHMINFO } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { put64 } from '../base/words.ts'
 import { createSharedMemory } from '../fs/memfd/memfd.ts'
 import { ShmFile } from '../fs/memfd/shm-file.ts'
 import { totalMemory } from '../fs/tmpfs/super.ts'
@@ -48,7 +50,6 @@ import { filePut } from '../vfs/file-ref.ts'
 import { addr, enumOf, flags as flagsArg, hex, int, type SyscallRows, size as sizeArg } from './args.ts'
 import { controlled, nowSeconds, pidField, putPerm, setPerm, statObject } from './ipc.ts'
 import { enter } from './memory.ts'
-import { putS64 } from './time-args.ts'
 
 export function shmget(task: Task, key: number, size: number, flags: number): number {
   return task.ns.ipc.shm.get(
@@ -185,20 +186,20 @@ function stat(task: Task, id: number, command: number, at: GuestAddr): number {
   if (failed(segment)) return segment
   const out = task.mm.out(SHMID_DS.size)
   putPerm(task, out, SHMID_DS.shm_perm, segment)
-  putS64(out, SHMID_DS.shm_segsz, segment.size)
-  putS64(out, SHMID_DS.shm_atime, segment.atime)
-  putS64(out, SHMID_DS.shm_dtime, segment.dtime)
-  putS64(out, SHMID_DS.shm_ctime, segment.ctime)
+  put64(out, SHMID_DS.shm_segsz, segment.size)
+  put64(out, SHMID_DS.shm_atime, segment.atime)
+  put64(out, SHMID_DS.shm_dtime, segment.dtime)
+  put64(out, SHMID_DS.shm_ctime, segment.ctime)
   out.setInt32(SHMID_DS.shm_cpid, pidField(task, segment.creator), true)
   out.setInt32(SHMID_DS.shm_lpid, pidField(task, segment.lastPid), true)
-  putS64(out, SHMID_DS.shm_nattch, segment.attached)
+  put64(out, SHMID_DS.shm_nattch, segment.attached)
   const status = task.mm.commit(at)
   return status < 0 ? status : command === IPC_STAT ? 0 : segment.id
 }
 
 /** ULONG_MAX - (1 << 24) is more than a double can hold exactly. */
 function putLimit(out: DataView, at: number, value: number): void {
-  putS64(out, at, value)
+  put64(out, at, value)
   if (value !== SHMMAX) return
   out.setUint32(at, 0xfeffffff, true)
   out.setUint32(at + 4, 0xffffffff, true)
@@ -209,9 +210,9 @@ function limits(task: Task, at: GuestAddr): number {
   const { shmmax, shmall, shmmni } = task.ns.ipc.limits
   putLimit(out, SHMINFO.shmmax, shmmax)
   putLimit(out, SHMINFO.shmall, shmall)
-  putS64(out, SHMINFO.shmmin, SHMMIN)
-  putS64(out, SHMINFO.shmmni, shmmni)
-  putS64(out, SHMINFO.shmseg, SHMSEG)
+  put64(out, SHMINFO.shmmin, SHMMIN)
+  put64(out, SHMINFO.shmmni, shmmni)
+  put64(out, SHMINFO.shmseg, SHMSEG)
   const status = task.mm.commit(at)
   return status < 0 ? status : Math.max(task.ns.ipc.shm.highest, 0)
 }
@@ -226,8 +227,8 @@ function info(task: Task, at: GuestAddr): number {
     present += segment.memory.inode.blocks / (PAGE_SIZE / 512)
   }
   out.setInt32(SHM_INFO_LAYOUT.used_ids, shm.size, true)
-  putS64(out, SHM_INFO_LAYOUT.shm_tot, pages)
-  putS64(out, SHM_INFO_LAYOUT.shm_rss, present)
+  put64(out, SHM_INFO_LAYOUT.shm_tot, pages)
+  put64(out, SHM_INFO_LAYOUT.shm_rss, present)
   const status = task.mm.commit(at)
   return status < 0 ? status : Math.max(shm.highest, 0)
 }

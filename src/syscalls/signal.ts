@@ -1,4 +1,5 @@
 /** Signals: actions, masks, queues, waiting, alternate stacks. Sending by kill and its kin is in kill.ts. */
+
 import {
   SA_EXPOSE_TAGBITS,
   SA_NOCLDSTOP,
@@ -19,6 +20,7 @@ import {
 import { EAGAIN, EFAULT, EINTR, EINVAL, ERESTARTNOHAND } from '../abi/errno.ts'
 import { SIGACTION, SIGINFO, STACK_T, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { put64, take64 } from '../base/words.ts'
 import { popSignalFrame, setAltStack } from '../kernel/arch/x86-64/signal-frame.ts'
 import { takeSignal } from '../kernel/return-to-guest.ts'
 import { forceSegv } from '../kernel/signal.ts'
@@ -78,7 +80,13 @@ export function rt_sigaction(
     setBlocked(mask, view.getInt32(SIGACTION.mask, true), view.getInt32(SIGACTION.mask + 4, true))
     task.group.handlers.setAction(
       signo,
-      new SigAction(u64(view, SIGACTION.handler), flags, u64(view, SIGACTION.restorer), mask.lo, mask.hi),
+      new SigAction(
+        take64(view, SIGACTION.handler),
+        flags,
+        take64(view, SIGACTION.restorer),
+        mask.lo,
+        mask.hi,
+      ),
     )
     if (task.group.handlers.ignores(signo)) {
       task.group.pending.flush(signo)
@@ -87,9 +95,9 @@ export function rt_sigaction(
   }
   if (oldAt === 0) return 0
   const out = task.mm.out(SIGACTION.size)
-  putU64(out, SIGACTION.handler, old.handler)
-  putU64(out, SIGACTION.flags, old.flags >>> 0)
-  putU64(out, SIGACTION.restorer, old.restorer)
+  put64(out, SIGACTION.handler, old.handler)
+  put64(out, SIGACTION.flags, old.flags >>> 0)
+  put64(out, SIGACTION.restorer, old.restorer)
   out.setInt32(SIGACTION.mask, old.maskLo, true)
   out.setInt32(SIGACTION.mask + 4, old.maskHi, true)
   return task.mm.commit(oldAt)
@@ -213,16 +221,16 @@ export function sigaltstack(task: Task, newAt: GuestAddr, oldAt: GuestAddr): num
   if (newAt !== 0) {
     const view = task.mm.view(newAt, STACK_T.size)
     if (view === undefined) return -EFAULT
-    const base = u64(view, STACK_T.ss_sp)
-    const stackSize = u64(view, STACK_T.ss_size)
+    const base = take64(view, STACK_T.ss_sp)
+    const stackSize = take64(view, STACK_T.ss_size)
     const status = setAltStack(signals, sp, base, view.getInt32(STACK_T.ss_flags, true), stackSize)
     if (status < 0) return status
   }
   if (oldAt === 0) return 0
   const out = task.mm.out(STACK_T.size)
-  putU64(out, STACK_T.ss_sp, old.sp)
+  put64(out, STACK_T.ss_sp, old.sp)
   out.setInt32(STACK_T.ss_flags, old.flags, true)
-  putU64(out, STACK_T.ss_size, old.size)
+  put64(out, STACK_T.ss_size, old.size)
   return task.mm.commit(oldAt)
 }
 
@@ -245,14 +253,6 @@ export function restart_syscall(task: Task): number {
   })
   task.progress = block.progress
   return task.kernel.syscalls.run(task, block.nr)
-}
-
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x100000000
-}
-function putU64(out: DataView, at: number, value: number): void {
-  out.setUint32(at, value >>> 0, true)
-  out.setUint32(at + 4, Math.floor(value / 0x100000000), true)
 }
 
 const how = enumOf({ SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK })

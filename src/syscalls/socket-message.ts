@@ -11,6 +11,7 @@ import {
   MSG_OOB,
   MSG_PEEK,
   MSG_WAITALL,
+  MSG_ZEROCOPY,
   SOCK_STREAM,
   UIO_MAXIOV,
 } from '../abi/constants.ts'
@@ -30,6 +31,7 @@ import { CMSGHDR, MSGHDR } from '../abi/layout.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import { BLOCK, type OrErrno } from '../base/result.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'
+import { take64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { ControlMessage, ReceivedControl, ReceiveRequest, SendRequest } from '../net/socket.ts'
@@ -37,7 +39,6 @@ import { SocketFile } from '../net/socket-file.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { fdLimit, fileOf } from './at.ts'
 import { IoProgress, ioProgress, READ_EVENTS, WRITE_EVENTS } from './blocking.ts'
-import { take64 } from './words.ts'
 
 /** sizeof(struct sockaddr_storage): no address is longer. */
 const MAX_ADDRESS = 128
@@ -223,6 +224,26 @@ export function waitFor(
 
 /** Sends what is left of `src`, of which earlier tries have sent `done` bytes. EPIPE comes with SIGPIPE. */
 export function sendOne(
+  task: Task,
+  file: SocketFile,
+  src: IoSrc,
+  done: number,
+  flags: number,
+  address: Uint8Array | undefined,
+  control: readonly ControlMessage[],
+): number {
+  const result = sendPieces(task, file, src, done, flags, address, control)
+  if ((flags & MSG_ZEROCOPY) === 0) return result
+  // Who hears of it may change the bytes: not before the call is over, however it ends.
+  const { progress } = task
+  if (progress instanceof IoProgress) {
+    progress.sender = file.socket
+    if (result !== BLOCK) progress.done = Math.max(result, 0)
+  } else if (result > 0) file.socket.copied()
+  return result
+}
+
+function sendPieces(
   task: Task,
   file: SocketFile,
   src: IoSrc,

@@ -58,6 +58,7 @@ import {
   fd as fdArg,
   flags as flagsArg,
   int,
+  lengthInOut,
   type SyscallRows,
   size,
   structIn,
@@ -231,8 +232,7 @@ export function setsockopt(
   if (length < 0) return -EINVAL
   const file = socketOf(task, fd)
   if (typeof file === 'number') return file
-  // No option is longer than a page; of longer ones only the beginning counts.
-  const value = new Uint8Array(Math.min(length, 4096))
+  const value = new Uint8Array(Math.min(length, file.socket.optionLimit(task, level, name)))
   if (value.length > 0 && task.mm.copyIn(valueAt, value) < 0) return -EFAULT
   return setSocketOption(file.socket, task, level, name, value)
 }
@@ -250,7 +250,7 @@ export function getsockopt(
   const length = task.mm.u32(lengthAt)
   if (length === undefined) return -EFAULT
   if ((length | 0) < 0) return -EINVAL
-  const value = getSocketOption(file.socket, task, level, name, length)
+  const value = getSocketOption(file.socket, task, level, name, length, valueAt)
   if (failed(value)) return value
   const part = value.subarray(0, length)
   if (part.length > 0 && task.mm.copyOut(valueAt, part) < 0) return -EFAULT
@@ -288,20 +288,24 @@ export const socketCalls = {
       'AF_INET6 and NETLINK_ROUTE',
   },
   socketpair: { nr: NR.socketpair, run: socketpair, args: [domain, type, int, addr] },
-  bind: { nr: NR.bind, run: bind, args: [fdArg, addr, int] },
+  bind: { nr: NR.bind, run: bind, args: [fdArg, bufferIn(2), int] },
   listen: { nr: NR.listen, run: listen, args: [fdArg, int] },
-  accept: { nr: NR.accept, run: accept, args: [fdArg, addr, addr], returns: 'fd' },
-  accept4: { nr: NR.accept4, run: accept4, args: [fdArg, addr, addr, acceptFlags], returns: 'fd' },
-  connect: { nr: NR.connect, run: connect, args: [fdArg, addr, int] },
-  getsockname: { nr: NR.getsockname, run: getsockname, args: [fdArg, addr, addr] },
-  getpeername: { nr: NR.getpeername, run: getpeername, args: [fdArg, addr, addr] },
+  accept: { nr: NR.accept, run: accept, args: [fdArg, addr, lengthInOut], returns: 'fd' },
+  accept4: { nr: NR.accept4, run: accept4, args: [fdArg, addr, lengthInOut, acceptFlags], returns: 'fd' },
+  connect: { nr: NR.connect, run: connect, args: [fdArg, bufferIn(2), int] },
+  getsockname: { nr: NR.getsockname, run: getsockname, args: [fdArg, addr, lengthInOut] },
+  getpeername: { nr: NR.getpeername, run: getpeername, args: [fdArg, addr, lengthInOut] },
   shutdown: { nr: NR.shutdown, run: shutdown, args: [fdArg, how] },
   setsockopt: { nr: NR.setsockopt, run: setsockopt, args: [fdArg, level, int, bufferIn(4), int] },
-  getsockopt: { nr: NR.getsockopt, run: getsockopt, args: [fdArg, level, int, addr, addr] },
-  sendto: { nr: NR.sendto, run: sendto, args: [fdArg, bufferIn(2), size, msgFlags, addr, int] },
+  getsockopt: { nr: NR.getsockopt, run: getsockopt, args: [fdArg, level, int, addr, lengthInOut] },
+  sendto: { nr: NR.sendto, run: sendto, args: [fdArg, bufferIn(2), size, msgFlags, bufferIn(5), int] },
   sendmsg: { nr: NR.sendmsg, run: sendmsg, args: [fdArg, structIn(MSGHDR), msgFlags] },
   sendmmsg: { nr: NR.sendmmsg, run: sendmmsg, args: [fdArg, addr, uint, msgFlags] },
-  recvfrom: { nr: NR.recvfrom, run: recvfrom, args: [fdArg, bufferOut(2), size, msgFlags, addr, addr] },
+  recvfrom: {
+    nr: NR.recvfrom,
+    run: recvfrom,
+    args: [fdArg, bufferOut(2), size, msgFlags, addr, lengthInOut],
+  },
   recvmsg: { nr: NR.recvmsg, run: recvmsg, args: [fdArg, structIn(MSGHDR), msgFlags] },
   recvmmsg: { nr: NR.recvmmsg, run: recvmmsg, args: [fdArg, addr, uint, msgFlags, structIn(TIMESPEC)] },
 } satisfies SyscallRows

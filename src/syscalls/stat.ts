@@ -21,6 +21,7 @@ import { STAT, STATX } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Timespec } from '../base/clock.ts'
 import { failed } from '../base/result.ts'
+import { put64 } from '../base/words.ts'
 import { fromKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -30,7 +31,6 @@ import { INODE_APPEND, INODE_IMMUTABLE } from '../vfs/permission.ts'
 import { encodeDev, major, minor } from '../vfs/vfs.ts'
 import { fd as fdArg, hex, path, type SyscallRows, structOut } from './args.ts'
 import { lookupAt } from './at.ts'
-import { put64 } from './words.ts'
 
 export function stat(task: Task, nameAt: GuestAddr, buffer: GuestAddr): number {
   return statAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW, buffer)

@@ -1,8 +1,8 @@
 /** The system as a whole: uname(2), sysinfo(2), getrandom(2), membarrier(2), kcmp(2), setns(2) and what is refused. */
+
 import {
   CAP_SYS_ADMIN,
   CAP_SYS_BOOT,
-  CAP_SYSLOG,
   CLONE_NEWCGROUP,
   CLONE_NEWIPC,
   CLONE_NEWNET,
@@ -32,15 +32,11 @@ import {
   LINUX_REBOOT_MAGIC2C,
   SIGHUP,
   SIGINT,
-  SYSLOG_ACTION_CONSOLE_LEVEL,
-  SYSLOG_ACTION_READ,
-  SYSLOG_ACTION_READ_ALL,
-  SYSLOG_ACTION_SIZE_BUFFER,
-  SYSLOG_ACTION_SIZE_UNREAD,
 } from '../abi/constants.ts'
-import { EBADF, EFAULT, EINVAL, ENOSYS, EPERM, ESRCH } from '../abi/errno.ts'
+import { EBADF, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
 import { SYSINFO, UTSNAME } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { put64 } from '../base/words.ts'
 import { PidFdFile } from '../fs/pidfd/pidfd.ts'
 import { NS_KINDS, NsFile } from '../fs/proc/ns-file.ts'
 import { mayInspect } from '../kernel/credentials.ts'
@@ -64,7 +60,6 @@ import {
   structOut,
   uint,
 } from './args.ts'
-import { putS64 } from './time-args.ts'
 
 const NEW_UTS_LEN = 64
 /** sysinfo's load averages have 16 bits behind the point. */
@@ -113,16 +108,16 @@ export function sysinfo(task: Task, at: GuestAddr): number {
   const { kernel } = task
   const memory = memoryOf(kernel.host.fact('proc/meminfo'))
   const out = task.mm.out(SYSINFO.size)
-  putS64(out, SYSINFO.uptime, Math.ceil((kernel.clock.boottime() + task.ns.time.boottimeOffset) / 1e9))
+  put64(out, SYSINFO.uptime, Math.ceil((kernel.clock.boottime() + task.ns.time.boottimeOffset) / 1e9))
   const loads = kernel.host.fact('proc/loadavg').split(' ')
   for (let i = 0; i < 3; i++)
-    putS64(out, SYSINFO.loads + 8 * i, Math.round((Number(loads[i]) || 0) * LOAD_SHIFT))
-  putS64(out, SYSINFO.totalram, memory('MemTotal'))
-  putS64(out, SYSINFO.freeram, memory('MemFree'))
-  putS64(out, SYSINFO.sharedram, memory('Shmem'))
-  putS64(out, SYSINFO.bufferram, memory('Buffers'))
-  putS64(out, SYSINFO.totalswap, memory('SwapTotal'))
-  putS64(out, SYSINFO.freeswap, memory('SwapFree'))
+    put64(out, SYSINFO.loads + 8 * i, Math.round((Number(loads[i]) || 0) * LOAD_SHIFT))
+  put64(out, SYSINFO.totalram, memory('MemTotal'))
+  put64(out, SYSINFO.freeram, memory('MemFree'))
+  put64(out, SYSINFO.sharedram, memory('Shmem'))
+  put64(out, SYSINFO.bufferram, memory('Buffers'))
+  put64(out, SYSINFO.totalswap, memory('SwapTotal'))
+  put64(out, SYSINFO.freeswap, memory('SwapFree'))
   out.setUint16(SYSINFO.procs, kernel.liveTasks, true)
   out.setUint32(SYSINFO.mem_unit, 1, true)
   return task.mm.commit(at)
@@ -156,29 +151,6 @@ export function getrandom(task: Task, at: GuestAddr, length: number, flags: numb
 /** The guest's threads are the host's, in a process of their own: the host knows whom to interrupt. */
 export function membarrier(task: Task, command: number, flags: number, cpu: number): number {
   return task.thread.hostCall(NR.membarrier, command, flags, cpu, 0, 0, 0)
-}
-
-/** A kernel without restartable sequences. */
-export function rseq(
-  _task: Task,
-  _at: GuestAddr,
-  _length: number,
-  _flags: number,
-  _signature: number,
-): number {
-  return -ENOSYS
-}
-
-/** The kernel has no messages for the guest. */
-export function syslog(task: Task, action: number, at: GuestAddr, length: number): number {
-  const restricted = action !== SYSLOG_ACTION_READ_ALL && action !== SYSLOG_ACTION_SIZE_BUFFER
-  if (restricted && !task.cred.capable(CAP_SYSLOG, task.kernel.userNs)) return -EPERM
-  if (action === SYSLOG_ACTION_READ || action === SYSLOG_ACTION_READ_ALL)
-    return at === 0 || length < 0 ? -EINVAL : 0
-  if (action < 0 || action > SYSLOG_ACTION_SIZE_BUFFER) return -EINVAL
-  if (action === SYSLOG_ACTION_CONSOLE_LEVEL && (length < 1 || length > 8)) return -EINVAL
-  if (action === SYSLOG_ACTION_SIZE_UNREAD) return 0
-  return action === SYSLOG_ACTION_SIZE_BUFFER ? 1 << 18 : 0
 }
 
 /** A pid namespace below the first one ends, as if its machine did; the machine itself is not the guest's: EPERM. */
@@ -293,8 +265,6 @@ export const systemCalls = {
   sysinfo: { nr: NR.sysinfo, run: sysinfo, args: [structOut(SYSINFO)] },
   getrandom: { nr: NR.getrandom, run: getrandom, args: [bufferOut(1), size, randomFlags] },
   membarrier: { nr: NR.membarrier, run: membarrier, args: [hex, hex, int] },
-  rseq: { nr: NR.rseq, run: rseq, args: [addr, uint, hex, uint], partial: 'always ENOSYS' },
-  syslog: { nr: NR.syslog, run: syslog, args: [int, addr, int], partial: 'there are no messages' },
   reboot: {
     nr: NR.reboot,
     run: reboot,

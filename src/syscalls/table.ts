@@ -7,6 +7,7 @@ import { aioCalls } from './aio.ts'
 import type { SyscallRows } from './args.ts'
 import { attrCalls } from './attr.ts'
 import { bpfCalls } from './bpf.ts'
+import { cachestatCalls } from './cachestat.ts'
 import { cloneCalls } from './clone.ts'
 import { credentialCalls } from './credentials.ts'
 import { descriptorCalls } from './descriptor.ts'
@@ -38,6 +39,7 @@ import { mountQueryCalls } from './mount-query.ts'
 import { mqueueCalls } from './mqueue.ts'
 import { msgCalls } from './msg.ts'
 import { openCalls } from './open.ts'
+import { perfEventCalls } from './perf-event.ts'
 import { pidfdCalls } from './pidfd.ts'
 import { pipeCalls } from './pipe.ts'
 import { pollCalls } from './poll.ts'
@@ -47,6 +49,7 @@ import { processVmCalls } from './process-vm.ts'
 import { ptraceCalls } from './ptrace.ts'
 import { readWriteCalls } from './read-write.ts'
 import { refusedCalls } from './refused.ts'
+import { rseqCalls } from './rseq.ts'
 import { schedulerCalls } from './scheduler.ts'
 import { seccompCalls } from './seccomp.ts'
 import { semCalls } from './sem.ts'
@@ -54,9 +57,11 @@ import { shmCalls } from './shm.ts'
 import { signalCalls } from './signal.ts'
 import { socketCalls } from './socket.ts'
 import { statCalls } from './stat.ts'
+import { syslogCalls } from './syslog.ts'
 import { systemCalls } from './system.ts'
 import { timeCalls } from './time.ts'
 import { timerCalls } from './timer.ts'
+import { userfaultfdCalls } from './userfaultfd.ts'
 import { waitCalls } from './wait.ts'
 import { xattrCalls } from './xattr.ts'
 
@@ -64,6 +69,7 @@ export const syscallRows: SyscallRows = {
   ...aioCalls,
   ...attrCalls,
   ...bpfCalls,
+  ...cachestatCalls,
   ...cloneCalls,
   ...credentialCalls,
   ...descriptorCalls,
@@ -95,6 +101,7 @@ export const syscallRows: SyscallRows = {
   ...mqueueCalls,
   ...msgCalls,
   ...openCalls,
+  ...perfEventCalls,
   ...pidfdCalls,
   ...pipeCalls,
   ...pollCalls,
@@ -104,6 +111,7 @@ export const syscallRows: SyscallRows = {
   ...ptraceCalls,
   ...readWriteCalls,
   ...refusedCalls,
+  ...rseqCalls,
   ...schedulerCalls,
   ...seccompCalls,
   ...semCalls,
@@ -111,9 +119,11 @@ export const syscallRows: SyscallRows = {
   ...signalCalls,
   ...socketCalls,
   ...statCalls,
+  ...syslogCalls,
   ...systemCalls,
   ...timeCalls,
   ...timerCalls,
+  ...userfaultfdCalls,
   ...waitCalls,
   ...xattrCalls,
 }

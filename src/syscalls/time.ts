@@ -1,4 +1,5 @@
 /** Clocks and sleeping: clock_gettime(2), nanosleep(2) and their kin. Timers are in timer.ts. */
+
 import {
   CLOCK_MONOTONIC,
   CLOCK_MONOTONIC_RAW,
@@ -13,13 +14,13 @@ import { TIMESPEC, TIMEVAL, TIMEX, TIMEZONE, TMS } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
 import { failed } from '../base/result.ts'
+import { put64 } from '../base/words.ts'
 import { type ClockSource, clockOf, cpuTimeOf, readClock, setNs, toNs } from '../kernel/clocks.ts'
 import { CpuAlarm } from '../kernel/cpu-alarm.ts'
 import { groupTotals } from '../kernel/cpu-time.ts'
 import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, flags as flagsArg, int, type SyscallRows, structIn, structInOut, structOut } from './args.ts'
-import { putS64 } from './time-args.ts'
 import { deadlineOf, readTime, writeTime } from './timespec.ts'
 
 /** A tick of times(2): USER_HZ. */
@@ -56,8 +57,8 @@ export function gettimeofday(task: Task, at: GuestAddr, zoneAt: GuestAddr): numb
   if (at !== 0) {
     const now = task.kernel.clock.realtime()
     const out = task.mm.out(TIMEVAL.size)
-    putS64(out, TIMEVAL.tv_sec, now.sec)
-    putS64(out, TIMEVAL.tv_usec, Math.floor(now.nsec / 1000))
+    put64(out, TIMEVAL.tv_sec, now.sec)
+    put64(out, TIMEVAL.tv_usec, Math.floor(now.nsec / 1000))
     const status = task.mm.commit(at)
     if (status < 0) return status
   }
@@ -82,10 +83,10 @@ export function times(task: Task, at: GuestAddr): number {
     const own = groupTotals(task.group)
     const { waited } = task.group
     const out = task.mm.out(TMS.size)
-    putS64(out, TMS.tms_utime, Math.floor(own.user / NSEC_PER_TICK))
-    putS64(out, TMS.tms_stime, Math.floor(own.system / NSEC_PER_TICK))
-    putS64(out, TMS.tms_cutime, Math.floor(waited.user / NSEC_PER_TICK))
-    putS64(out, TMS.tms_cstime, Math.floor(waited.system / NSEC_PER_TICK))
+    put64(out, TMS.tms_utime, Math.floor(own.user / NSEC_PER_TICK))
+    put64(out, TMS.tms_stime, Math.floor(own.system / NSEC_PER_TICK))
+    put64(out, TMS.tms_cutime, Math.floor(waited.user / NSEC_PER_TICK))
+    put64(out, TMS.tms_cstime, Math.floor(waited.system / NSEC_PER_TICK))
     const status = task.mm.commit(at)
     if (status < 0) return status
   }
@@ -197,14 +198,14 @@ export function clock_adjtime(task: Task, id: number, at: GuestAddr): number {
   const now = task.kernel.clock.realtime()
   const out = task.mm.out(TIMEX.size)
   out.setInt32(TIMEX.status, STA_UNSYNC, true)
-  putS64(out, TIMEX.maxerror, 16000000)
-  putS64(out, TIMEX.esterror, 16000000)
-  putS64(out, TIMEX.constant, 2)
-  putS64(out, TIMEX.precision, 1)
-  putS64(out, TIMEX.tolerance, 32768000)
-  putS64(out, TIMEX.time_sec, now.sec)
-  putS64(out, TIMEX.time_usec, Math.floor(now.nsec / 1000))
-  putS64(out, TIMEX.tick, 10000)
+  put64(out, TIMEX.maxerror, 16000000)
+  put64(out, TIMEX.esterror, 16000000)
+  put64(out, TIMEX.constant, 2)
+  put64(out, TIMEX.precision, 1)
+  put64(out, TIMEX.tolerance, 32768000)
+  put64(out, TIMEX.time_sec, now.sec)
+  put64(out, TIMEX.time_usec, Math.floor(now.nsec / 1000))
+  put64(out, TIMEX.tick, 10000)
   const status = task.mm.commit(at)
   return status < 0 ? status : TIME_ERROR
 }

@@ -1,4 +1,5 @@
 /** Timers that send signals: setitimer(2), alarm(2), timer_create(2) and its kin. */
+
 import {
   CAP_WAKE_ALARM,
   CLOCK_BOOTTIME_ALARM,
@@ -19,6 +20,7 @@ import { ITIMERSPEC, ITIMERVAL, SIGEVENT } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'
 import { failed } from '../base/result.ts'
+import { put64, takeSigned64 } from '../base/words.ts'
 import { clockOf, setNs, toNs } from '../kernel/clocks.ts'
 import { intervalTimersOf, type TimerSetting } from '../kernel/interval-timer.ts'
 import { PosixTimers, type TimerEvent } from '../kernel/posix-timer.ts'
@@ -26,7 +28,6 @@ import { NSIG } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, enumOf, flags as flagsArg, int, type SyscallRows, structIn, structOut, uint } from './args.ts'
-import { putS64, s64 } from './time-args.ts'
 import { putTime, timeIn } from './timespec.ts'
 
 const NSEC_PER_USEC = 1000
@@ -67,8 +68,8 @@ export function alarm(task: Task, seconds: number): number {
 
 /** The timeval at an offset in ns; -EINVAL when it is none. */
 function spanIn(view: DataView, at: number): number {
-  const sec = s64(view, at)
-  const usec = s64(view, at + 8)
+  const sec = takeSigned64(view, at)
+  const usec = takeSigned64(view, at + 8)
   if (sec < 0 || usec < 0 || usec >= USEC_PER_SEC) return -EINVAL
   return sec * NSEC_PER_SEC + usec * NSEC_PER_USEC
 }
@@ -81,8 +82,8 @@ function writeSetting(task: Task, at: GuestAddr, setting: TimerSetting): number 
 }
 
 function putSpan(out: DataView, at: number, ns: number): void {
-  putS64(out, at, Math.floor(ns / NSEC_PER_SEC))
-  putS64(out, at + 8, Math.floor((ns % NSEC_PER_SEC) / NSEC_PER_USEC))
+  put64(out, at, Math.floor(ns / NSEC_PER_SEC))
+  put64(out, at + 8, Math.floor((ns % NSEC_PER_SEC) / NSEC_PER_USEC))
 }
 
 export function timer_create(task: Task, clockId: number, eventAt: GuestAddr, idAt: GuestAddr): number {

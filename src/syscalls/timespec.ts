@@ -1,12 +1,13 @@
 /** struct timespec in arguments where a point in time is meant: seconds since the epoch need more than ns in a double. */
+
 import { EFAULT, EINVAL } from '../abi/errno.ts'
 import { TIMESPEC } from '../abi/layout.ts'
 import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'
 import type { Status } from '../base/result.ts'
+import { put64, takeSigned64 } from '../base/words.ts'
 import { clockOf, untilTime } from '../kernel/clocks.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { putS64, s64 } from './time-args.ts'
 
 /** A wait of more seconds than this never ends: ns beyond Linux's KTIME_MAX. */
 const FOREVER_SEC = 9e9
@@ -19,15 +20,15 @@ export function readTime(task: Task, at: GuestAddr): Timespec | number {
 
 /** The timespec at an offset of a view; -EINVAL as above. */
 export function timeIn(view: DataView, at: number): Timespec | number {
-  const sec = s64(view, at + TIMESPEC.tv_sec)
-  const nsec = s64(view, at + TIMESPEC.tv_nsec)
+  const sec = takeSigned64(view, at + TIMESPEC.tv_sec)
+  const nsec = takeSigned64(view, at + TIMESPEC.tv_nsec)
   if (sec < 0 || nsec < 0 || nsec >= NSEC_PER_SEC) return -EINVAL
   return new Timespec(sec, nsec)
 }
 
 export function putTime(out: DataView, at: number, time: Timespec): void {
-  putS64(out, at + TIMESPEC.tv_sec, time.sec)
-  putS64(out, at + TIMESPEC.tv_nsec, time.nsec)
+  put64(out, at + TIMESPEC.tv_sec, time.sec)
+  put64(out, at + TIMESPEC.tv_nsec, time.nsec)
 }
 
 export function writeTime(task: Task, at: GuestAddr, time: Timespec): Status {

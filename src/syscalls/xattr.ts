@@ -1,4 +1,5 @@
 /** Extended attributes: xattr(7). What a name means to the file system is the inode's. */
+
 import {
   ACL_USER,
   AT_EMPTY_PATH,
@@ -28,6 +29,7 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import { fromKernelId, toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -214,7 +216,7 @@ function readArgs(
   if (view === undefined) return -EFAULT
   for (let i = XATTR_ARGS.size; i < size; i++) if (view.getUint8(i) !== 0) return -E2BIG
   return {
-    value: view.getUint32(XATTR_ARGS.value, true) + view.getUint32(XATTR_ARGS.value + 4, true) * 2 ** 32,
+    value: take64(view, XATTR_ARGS.value),
     length: view.getUint32(XATTR_ARGS.length, true),
     flags: view.getUint32(XATTR_ARGS.flags, true),
   }

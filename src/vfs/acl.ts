@@ -3,7 +3,8 @@
  *
  * An ACL is kept by the file system as an extended attribute, in the form in which it is set, with kernel-wide ids. File systems
  * that keep them for us (SuperBlock.acls 'ours') leave the rest to this file: what permission, chmod and the making of files owe
- * them. Where they are the host's, the host does all that.
+ * them. Where they are the host's, the host does what changes bring with them; here they are only looked at: for permission, and
+ * in place of the umask.
  */
 import {
   ACL_GROUP,
@@ -38,10 +39,10 @@ export interface AclEntry {
 }
 export type Acl = readonly AclEntry[]
 
-/** What an inode has of both kinds. */
+/** What an inode has of both kinds: null for none, undefined where it was not asked for yet. */
 export interface InodeAcls {
-  readonly access: Acl | undefined
-  readonly default: Acl | undefined
+  access: Acl | null | undefined
+  default: Acl | null | undefined
 }
 
 export function isAclName(name: string): boolean {
@@ -103,20 +104,23 @@ function isValid(acl: Acl): boolean {
   )
 }
 
-/** The inode's own list, where it is kept for us; undefined if there is none. Cached with the inode that has it. */
+/** The inode's list; undefined if there is none. Cached with the inode that has it. */
 export function aclOf(inode: Inode, name: string): Acl | undefined {
-  const holder = inode.aclHolder
-  if (holder === undefined) return undefined
-  holder.acls ??= { access: readAcl(holder, ACL_ACCESS), default: readAcl(holder, ACL_DEFAULT) }
-  return name === ACL_ACCESS ? holder.acls.access : holder.acls.default
+  const source = inode.aclSource
+  if (source === undefined) return undefined
+  source.acls ??= { access: undefined, default: undefined }
+  const kind = name === ACL_ACCESS ? 'access' : 'default'
+  const { acls } = source
+  if (acls[kind] === undefined) acls[kind] = readAcl(source, name)
+  return acls[kind] ?? undefined
 }
 
-function readAcl(inode: Inode, name: string): Acl | undefined {
-  if (name === ACL_DEFAULT && !inode.isDir) return undefined
+function readAcl(inode: Inode, name: string): Acl | null {
+  if (name === ACL_DEFAULT && !inode.isDir) return null
   const bytes = inode.getxattr(name)
-  if (typeof bytes === 'number') return undefined
+  if (typeof bytes === 'number') return null
   const acl = decodeAcl(bytes, same)
-  return failed(acl) || acl.length === 0 ? undefined : acl
+  return failed(acl) || acl.length === 0 ? null : acl
 }
 
 /** posix_acl_permission, for who is not the owner: 0 or -EACCES; undefined when there is no list. `want`: MAY_* bits. */
@@ -158,8 +162,8 @@ function store(inode: Inode, name: string, acl: Acl): Status {
   let status: Status
   if (acl.length > 0) status = inode.setxattr(name, encodeAcl(acl, same), 0)
   else status = typeof inode.getxattr(name) === 'number' ? 0 : inode.removexattr(name)
-  const holder = inode.aclHolder
-  if (holder !== undefined) holder.acls = undefined
+  const source = inode.aclSource
+  if (source !== undefined) source.acls = undefined
   return status
 }
 
@@ -175,8 +179,9 @@ function modeOf(acl: Acl): number {
   return (perm(ACL_USER_OBJ)! << 6) | (group << 3) | perm(ACL_OTHER)!
 }
 
-/** posix_acl_chmod: the list follows the mode. */
+/** posix_acl_chmod: the list follows the mode, as it has done already where it is the host's. */
 export function aclAfterChmod(inode: Inode): Status {
+  if (inode.sb.acls === 'host') return 0
   const acl = aclOf(inode, ACL_ACCESS)
   if (acl === undefined) return 0
   const hasMask = acl.some(entry => entry.tag === ACL_MASK)
@@ -214,9 +219,9 @@ export function inheritedAcl(dir: Inode, mode: number): Inherited | undefined {
   return { mode: (mode & ~0o777) | modeOf(access), access: isPlain(access) ? [] : access, default: acl }
 }
 
-/** The new file gets what it inherits. */
+/** The new file gets what it inherits. The host's have it. */
 export function applyInherited(inode: Inode, inherited: Inherited | undefined): void {
-  if (inherited === undefined) return
+  if (inherited === undefined || inode.sb.acls === 'host') return
   if (inherited.access.length > 0) store(inode, ACL_ACCESS, inherited.access)
   if (inode.isDir) store(inode, ACL_DEFAULT, inherited.default)
 }

@@ -6,8 +6,10 @@
  * A Dirents is made for one listing and grows as entries are added. The `d_off` of a record is the position behind it,
  * which is the byte offset at which the next one begins.
  */
+
 import { DIRENT64 } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
+import { put64, take64 } from '../base/words.ts'
 import type { DirSink } from './inode.ts'
 
 const { d_ino: INO, d_off: OFF, d_reclen: RECLEN, d_type: TYPE, d_name: NAME } = DIRENT64
@@ -41,8 +43,8 @@ export class Dirents {
     this.#reserve(end)
     const bytes = this.#bytes
     const view = this.#view
-    putU64(view, at + INO, ino)
-    putU64(view, at + OFF, next ?? end)
+    put64(view, at + INO, ino)
+    put64(view, at + OFF, next ?? end)
     view.setUint16(at + RECLEN, end - at, true)
     bytes[at + TYPE] = type
     let to = at + NAME
@@ -85,7 +87,7 @@ export class Dirents {
       if (keep(this.nameAt(at), this.#bytes[at + TYPE])) {
         if (to !== at) this.#bytes.copyWithin(to, at, at + length)
         to += length
-        putU64(this.#view, to - length + OFF, to)
+        put64(this.#view, to - length + OFF, to)
       }
       at += length
     }
@@ -95,7 +97,7 @@ export class Dirents {
   /** Gives the entries from byte `start` on the numbers that `inoOf` says. */
   renumber(start: number, inoOf: (ino: number) => number): void {
     for (let at = start; at < this.#length; at = this.nextOf(at)) {
-      putU64(this.#view, at + INO, inoOf(this.inoAt(at)))
+      put64(this.#view, at + INO, inoOf(this.inoAt(at)))
     }
   }
 
@@ -127,7 +129,7 @@ export class Dirents {
     return at + this.#view.getUint16(at + RECLEN, true)
   }
   inoAt(at: number): number {
-    return this.#view.getUint32(at + INO + 4, true) * 2 ** 32 + this.#view.getUint32(at + INO, true)
+    return take64(this.#view, at + INO)
   }
   nameAt(at: number): string {
     const from = at + NAME
@@ -158,9 +160,4 @@ export function recordLength(name: string): number {
 function isDots(bytes: Uint8Array, at: number): boolean {
   if (bytes[at] !== DOT) return false
   return bytes[at + 1] === 0 || (bytes[at + 1] === DOT && bytes[at + 2] === 0)
-}
-
-function putU64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value, true)
-  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
 }

@@ -53,7 +53,7 @@ export class FdTable {
     this.#files[fd] = file
     this.#cloexec[fd] = cloexec
     if (old === undefined) return
-    old.flush()
+    old.flush(this)
     this.#letGo(old)
   }
 
@@ -61,7 +61,7 @@ export class FdTable {
   close(fd: number): Status {
     const file = this.get(fd)
     if (file === undefined) return -EBADF
-    const status = file.flush()
+    const status = file.flush(this)
     if (status !== PENDING) this.#remove(fd, file)
     return status
   }
@@ -70,7 +70,7 @@ export class FdTable {
   #drop(fd: number): void {
     const file = this.get(fd)
     if (file === undefined) return
-    file.flush()
+    file.flush(this)
     this.#remove(fd, file)
   }
 

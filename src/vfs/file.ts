@@ -30,6 +30,7 @@ import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Status } from '../base/result.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'
 import type { DirSink, Inode } from './inode.ts'
+import type { LockServer } from './locks.ts'
 import { holdPath, type Path } from './path.ts'
 
 /** Where the bytes of a mapping come from: a descriptor of the sentry, or undefined for anonymous memory (/dev/zero). */
@@ -138,6 +139,10 @@ export abstract class File {
   get toldByHost(): boolean {
     return false
   }
+  /** Whether only the processes that have it mapped reach its bytes: memfd_secret(2). */
+  get secret(): boolean {
+    return false
+  }
   /** Whether it can go through a socket (SCM_RIGHTS). */
   get passable(): boolean {
     return true
@@ -219,6 +224,10 @@ export abstract class File {
   mapping(_offset: number, _length: number, _prot: number, _flags: number): MapSource | number {
     return -ENODEV
   }
+  /** munmap(2) of a shared mapping: what was written by it is on its way to the file, or PENDING. */
+  flushMapping(): Status {
+    return 0
+  }
   /** It is about to be read and mapped as a program, by who can't wait any more then. */
   prepareProgram(): Status {
     return 0
@@ -261,12 +270,31 @@ export abstract class File {
     return -EINVAL
   }
 
-  /** A descriptor of it was closed (flush); POSIX locks go here. */
-  flush(): Status {
+  /** Who keeps the locks of it, if that is not the kernel. */
+  get lockServer(): LockServer | undefined {
+    return undefined
+  }
+
+  /** A descriptor of it was closed (flush), whose table was `owner`: POSIX locks go here. */
+  flush(_owner?: object): Status {
     return 0
+  }
+  /** close(2) is about to let the last reference go: what it will wait for afterwards, undefined for nothing. */
+  linger(): Lingering | undefined {
+    return undefined
   }
   /** The last reference is gone. */
   release(): void {}
+}
+
+/** What is still going on of a File that is closed, and somebody waits for. */
+export interface Lingering {
+  readonly over: boolean
+  readonly queue: WaitQueue
+  /** Monotonic ns: who has waited so long goes on. */
+  readonly deadline: number
+  /** Nobody waits any more. */
+  end(): void
 }
 
 /** O_PATH descriptors: a place, nothing more. */

@@ -244,9 +244,13 @@ export abstract class Inode {
     return -EOPNOTSUPP
   }
 
-  /** The inode whose access control lists are this one's, if it may have any that vfs/acl.ts has to obey. */
+  /** The inode that keeps this one's access control lists for vfs/acl.ts, if it may have any that are not the host's. */
   get aclHolder(): Inode | undefined {
     return undefined
+  }
+  /** The inode whose lists count when permission is asked for: also one of the host's. */
+  get aclSource(): Inode | undefined {
+    return this.aclHolder
   }
 
   /** Who else has to agree to locks of it: of a file of the host that others have, too. */

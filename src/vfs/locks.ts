@@ -41,6 +41,19 @@ export interface OutsideLocks {
   idle(): void
 }
 
+/** Who keeps the locks of a file in the kernel's place: a server whose clients may be on many machines (FUSE). */
+export interface LockServer {
+  /** Whether it keeps the ranges of fcntl(2), and the locks of flock(2): else they are InodeLocks. */
+  readonly ranges: boolean
+  readonly flocks: boolean
+  /** F_GETLK: what is in the way, if anything is; or an errno. */
+  test(request: PosixLock): PosixLock | undefined | number
+  /** F_SETLK, or with `waits` F_SETLKW: 0, an errno, PENDING. */
+  set(request: PosixLock, waits: boolean): Status
+  /** LOCK_SH, LOCK_EX or LOCK_UN. */
+  flock(operation: number, waits: boolean): Status
+}
+
 export class InodeLocks {
   #ranges: PosixLock[] = []
   /** Who also has to agree. */

@@ -1,12 +1,12 @@
 /** Who watches an inode, a mount or a file system, as a list: marks of inotify, dnotify and fanotify. */
-import { FAN_OPEN_EXEC, IN_ALL_EVENTS, IN_UNMOUNT } from '../abi/constants.ts'
+import { FAN_OPEN_EXEC, FAN_RENAME, IN_ALL_EVENTS, IN_UNMOUNT } from '../abi/constants.ts'
 import type { Status } from '../base/result.ts'
 import type { Inode } from './inode.ts'
 import type { EventSource, InodeWatches } from './notify.ts'
 
 /** One watch. It leaves the list by `removeMark`, also while it is told of something. */
 export interface Mark {
-  /** IN_* events, and FAN_OPEN_EXEC, that it wants to hear of; IN_UNMOUNT it always hears. */
+  /** IN_* events, FAN_OPEN_EXEC and FAN_RENAME, that it wants to hear of; IN_UNMOUNT it always hears. */
   readonly mask: number
   /** As InodeWatches.event. */
   event(mask: number, cookie: number, name: string | undefined, unlinked: boolean, source?: EventSource): void
@@ -21,7 +21,7 @@ export interface Watched {
   watches: InodeWatches | undefined
 }
 
-const EVENTS = IN_ALL_EVENTS | FAN_OPEN_EXEC
+const EVENTS = IN_ALL_EVENTS | FAN_OPEN_EXEC | FAN_RENAME
 
 export class InodeMarks implements InodeWatches {
   readonly marks: Mark[] = []

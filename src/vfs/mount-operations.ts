@@ -16,7 +16,8 @@ import {
   MS_UNBINDABLE,
 } from '../abi/constants.ts'
 import { EAGAIN, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../abi/errno.ts'
-import { failed, type Status } from '../base/result.ts'
+import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { type Dentry, isBelow } from './dentry.ts'
 import { FS_USERNS_MOUNT, type FsType, type MountContext } from './fs-type.ts'
 import {
   copyMount,
@@ -27,6 +28,7 @@ import {
   makePrivate,
   makeShared,
   makeSlave,
+  mayHaveFlags,
   mountTree,
 } from './mount.ts'
 import type { FsContext, Path } from './path.ts'
@@ -74,12 +76,23 @@ export function bind(ns: MountNamespace, at: Path, source: Path, recursive: bool
   // What holds a namespace is mounted nowhere, and may be bound all the same: ip-netns(8).
   const holdsNamespace = mount.sb.fsType === 'nsfs'
   if ((mount.namespace !== ns && !holdsNamespace) || at.mount.namespace !== ns) return -EINVAL
-  const copy = recursive ? copyTree(ns.vfs, mount, dentry, new Map(), true) : copyMount(ns.vfs, mount, dentry)
+  const copy = copyToBind(ns.vfs, mount, dentry, recursive)
   if (failed(copy)) return copy
   const status = mayAttach(ns, copy, at)
   if (status < 0) return abandon(copy, status)
   attachTree(ns.vfs, copy, at)
   return 0
+}
+
+/** A detached copy of what is at `dentry`. What locked mounts cover is not to be seen in it. */
+export function copyToBind(vfs: Vfs, mount: Mount, dentry: Dentry, recursive: boolean): OrErrno<Mount> {
+  const below = [...mount.children].filter(([place]) => isBelow(place, dentry)).map(([, child]) => child)
+  if (recursive) {
+    if (below.flatMap(child => mountTree(child)).some(each => each.locked && each.unbindable)) return -EPERM
+  } else if (below.some(child => child.locked)) return -EINVAL
+  const copy = recursive ? copyTree(vfs, mount, dentry, new Map(), true) : copyMount(vfs, mount, dentry)
+  if (!failed(copy)) copy.locked = false
+  return copy
 }
 
 function abandon(mount: Mount, status: Status): Status {
@@ -99,6 +112,7 @@ export function remountBind(ns: MountNamespace, at: Path, flags: number): Status
   const { mount } = at
   if (at.dentry !== mount.root || mount.namespace !== ns) return -EINVAL
   const wanted = keepAtime(mount, flags)
+  if (!mayHaveFlags(mount, wanted)) return -EPERM
   if ((wanted & ~mount.flags & MS_RDONLY) !== 0 && mount.writers > 0) return -EBUSY
   mount.flags = wanted
   ns.changes.changed()
@@ -110,6 +124,7 @@ export function remount(ns: MountNamespace, at: Path, flags: number, options: st
   const { mount } = at
   const { sb } = mount
   if (at.dentry !== mount.root || mount.namespace !== ns) return -EINVAL
+  if (!mayHaveFlags(mount, keepAtime(mount, flags))) return -EPERM
   if ((flags & ~sb.flags & MS_RDONLY) !== 0 && writersOf(ns, sb) > 0) return -EBUSY
   const status = sb.remount(flags & SUPER_FLAGS, options)
   if (status < 0) return status
@@ -152,7 +167,7 @@ export function setPropagation(vfs: Vfs, mount: Mount, type: number): void {
 export function moveMount(ns: MountNamespace, at: Path, source: Path): Status {
   const { mount } = source
   if (source.dentry !== mount.root || mount.parent === undefined) return -EINVAL
-  if (mount.namespace !== ns || at.mount.namespace !== ns) return -EINVAL
+  if (mount.namespace !== ns || at.mount.namespace !== ns || mount.locked) return -EINVAL
   if (mount.root.inode!.isDir !== at.dentry.inode!.isDir) return -EINVAL
   if (mount.parent.peerGroup !== 0) return -EINVAL
   const tree = mountTree(mount)
@@ -176,7 +191,7 @@ export function attachDetached(ns: MountNamespace, at: Path, mount: Mount): Stat
 /** umount2(2). `flags` are MNT_*; `fs` of the caller, whose root is never unmounted but made read-only. */
 export function umount(ns: MountNamespace, fs: FsContext, at: Path, flags: number): Status {
   const { mount } = at
-  if (at.dentry !== mount.root || mount.namespace !== ns) return -EINVAL
+  if (at.dentry !== mount.root || mount.namespace !== ns || mount.locked) return -EINVAL
   if ((flags & MNT_EXPIRE) !== 0) {
     if (mount === fs.root.mount || (flags & (MNT_FORCE | MNT_DETACH)) !== 0) return -EINVAL
     if (mount.busy) return -EBUSY
@@ -205,13 +220,15 @@ export function pivotRoot(ns: MountNamespace, root: Path, newRoot: Path, putOld:
   const newMount = newRoot.mount
   const shared = (mount: Mount | undefined): boolean => mount !== undefined && mount.peerGroup !== 0
   if (shared(putOld.mount) || shared(newMount.parent) || shared(rootMount.parent)) return -EINVAL
-  if (rootMount.namespace !== ns || newMount.namespace !== ns) return -EINVAL
+  if (rootMount.namespace !== ns || newMount.namespace !== ns || newMount.locked) return -EINVAL
   if (newRoot.dentry.unhashed) return -ENOENT
   if (newMount === rootMount || putOld.mount === rootMount) return -EBUSY
   if (root.dentry !== rootMount.root || newRoot.dentry !== newMount.root) return -EINVAL
   if (newMount.mountpoint === undefined) return -EINVAL
   if (!isReachable(putOld, newRoot) || !isReachable(newRoot, root)) return -EINVAL
   newMount.detach()
+  newMount.locked = rootMount.locked
+  rootMount.locked = false
   const place = rootMount.mountpoint
   if (place !== undefined) {
     rootMount.detach()

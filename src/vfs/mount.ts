@@ -31,6 +31,8 @@ import type { Vfs } from './vfs.ts'
 export const MOUNT_FLAGS =
   MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_NOSYMFOLLOW
 
+const ATIME_LOCK = MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+
 /** Where unique ids begin. */
 export const UNIQUE_ID_OFFSET = 2 ** 32
 
@@ -40,6 +42,10 @@ export class Mount {
   readonly root: Dentry
   /** MS_* of MOUNT_FLAGS. */
   flags: number
+  /** Those that stay as they are, in a namespace that is less privileged than the one they were chosen in (MNT_LOCK_*). */
+  lockedFlags = 0
+  /** There it also stays where it is, so that nobody sees what it covers (MNT_LOCKED). */
+  locked = false
   /** What it is mounted on; undefined for a namespace's root, detached mounts and those inside the kernel. */
   mountpoint: Path | undefined = undefined
   namespace: MountNamespace | undefined = undefined
@@ -52,6 +58,8 @@ export class Mount {
   refs = 0
   /** Marks on what is opened through it (fanotify). */
   watches: InodeWatches | undefined = undefined
+  /** For good: who still holds it can't attach or change it. */
+  unmounted = false
   /** MNT_EXPIRE was asked for once. */
   expiring = false
   /** Open files that may write: remounting it read-only says EBUSY. */
@@ -108,6 +116,7 @@ export class Mount {
 
   /** Unmounts for good (umount): with what is below it, leaves first. */
   unmount(): void {
+    this.unmounted = true
     for (const child of [...this.children.values()]) child.unmount()
     this.detach()
     this.peerGroup = this.masterGroup = 0
@@ -201,13 +210,16 @@ export class MountNamespace {
 
   /**
    * CLONE_NEWNS: a copy of all mounts. With `fs`, its root and working directory move to the same places in the copy.
-   * In a less privileged user namespace shared mounts become slaves.
+   * In a less privileged user namespace shared mounts become slaves, and all are locked.
    */
   clone(inum: number, userNs: UserNamespace, fs?: FsContext): MountNamespace {
     const copies = new Map<Mount, Mount>()
     const root = copyTree(this.vfs, this.root, this.root.root, copies, false)
     if (typeof root === 'number') throw new Error('a whole namespace can always be copied')
-    if (userNs !== this.userNs) for (const copy of copies.values()) makeSlave(this.vfs, copy)
+    if (userNs !== this.userNs) {
+      for (const copy of copies.values()) makeSlave(this.vfs, copy)
+      lockTree(root)
+    }
     const clone = new MountNamespace(this.vfs, inum, userNs, root)
     if (fs !== undefined) {
       const newRoot = copies.get(fs.root.mount)
@@ -269,7 +281,22 @@ export function copyMount(vfs: Vfs, mount: Mount, root: Dentry): Mount {
   copy.peerGroup = mount.peerGroup
   copy.masterGroup = mount.masterGroup
   copy.unbindable = mount.unbindable
+  copy.lockedFlags = mount.lockedFlags
+  copy.locked = mount.locked
   return copy
+}
+
+/** lock_mnt_tree: the tree has come into a less privileged namespace. What it hangs on itself is not locked. */
+export function lockTree(root: Mount): void {
+  for (const mount of mountTree(root)) {
+    mount.lockedFlags |= (mount.flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)) | ATIME_LOCK
+    mount.locked = mount !== root
+  }
+}
+
+/** can_change_locked_flags */
+export function mayHaveFlags(mount: Mount, flags: number): boolean {
+  return ((mount.flags ^ flags) & mount.lockedFlags) === 0
 }
 
 /** A slave of the group that it was in; with no peer there it stays what it is without the group. */

@@ -3,6 +3,7 @@
  * an inode puts an object behind `inode.watches`. Nothing is done, and nothing allocated, where nobody watches.
  */
 import {
+  FAN_RENAME,
   IN_ACCESS,
   IN_ATTRIB,
   IN_CLOSE_NOWRITE,
@@ -31,6 +32,8 @@ export interface EventSource {
   readonly dir: Inode | undefined
   /** Of an open file: by what it was opened. */
   readonly path: Path | undefined
+  /** FAN_RENAME: where it is now; `dir` is where it was. */
+  readonly to?: { readonly dir: Inode; readonly name: string }
 }
 
 /** The watches on one inode, or on a whole mount or file system. */
@@ -145,7 +148,19 @@ export function notifyMove(
   cookie: number,
 ): void {
   const dirBit = moved.isDir ? IN_ISDIR : 0
+  notifyRename(oldDir, oldName, newDir, newName, moved)
   notifyEntry(oldDir, IN_MOVED_FROM | dirBit, cookie, oldName, moved)
   notifyEntry(newDir, IN_MOVED_TO | dirBit, cookie, newName, moved)
   moved.watches?.event(IN_MOVE_SELF, 0, undefined, false)
+}
+
+/** Both sides of a move in one event, of which each directory hears. */
+function notifyRename(oldDir: Inode, oldName: string, newDir: Inode, newName: string, moved: Inode): void {
+  if (oldDir.watches === undefined && newDir.watches === undefined && oldDir.sb.watches === undefined) return
+  const to = { dir: newDir, name: newName }
+  const source = { inode: moved, dentry: undefined, dir: oldDir, path: undefined, to }
+  const mask = moved.isDir ? FAN_RENAME | IN_ISDIR : FAN_RENAME
+  oldDir.watches?.event(mask, 0, oldName, false, source)
+  if (newDir !== oldDir) newDir.watches?.event(mask, 0, oldName, false, source)
+  oldDir.sb.watches?.event(mask, 0, oldName, false, source)
 }

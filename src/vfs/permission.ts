@@ -48,24 +48,22 @@ export function permission(cred: Credentials, inode: Inode, mask: number): Statu
 export function modePermission(cred: Credentials, inode: Inode, mask: number): Status {
   const mode = inode.mode
   const owner = cred.fsuid === inode.uid
-  const byAcl =
-    !owner && (mode & 0o070) !== 0 && inode.aclHolder !== undefined
-      ? aclPermission(cred, inode, mask & 7)
-      : undefined
-  if (byAcl === 0) return 0
-  if (byAcl === undefined) {
-    const bits = owner ? mode >> 6 : cred.inGroup(inode.gid) ? mode >> 3 : mode
-    if ((mask & ~bits & 7) === 0) return 0
+  // A list may have to be asked for: not where it decides nothing.
+  if (!owner && (mode & 0o070) !== 0 && inode.aclSource !== undefined && !overrides(cred, inode, mask)) {
+    const byAcl = aclPermission(cred, inode, mask & 7)
+    if (byAcl !== undefined) return byAcl
   }
-  if (inode.isDir) {
-    if ((mask & MAY_WRITE) === 0 && capableOver(cred, inode, CAP_DAC_READ_SEARCH)) return 0
-    return capableOver(cred, inode, CAP_DAC_OVERRIDE) ? 0 : -EACCES
-  }
-  if (mask === MAY_READ && capableOver(cred, inode, CAP_DAC_READ_SEARCH)) return 0
-  if ((mask & MAY_EXEC) === 0 || (mode & 0o111) !== 0) {
-    if (capableOver(cred, inode, CAP_DAC_OVERRIDE)) return 0
-  }
-  return -EACCES
+  const bits = owner ? mode >> 6 : cred.inGroup(inode.gid) ? mode >> 3 : mode
+  if ((mask & ~bits & 7) === 0) return 0
+  return overrides(cred, inode, mask) ? 0 : -EACCES
+}
+
+/** Whether a capability allows what mode or list may not. */
+function overrides(cred: Credentials, inode: Inode, mask: number): boolean {
+  const only = inode.isDir ? (mask & MAY_WRITE) === 0 : mask === MAY_READ
+  if (only && capableOver(cred, inode, CAP_DAC_READ_SEARCH)) return true
+  if (!inode.isDir && (mask & MAY_EXEC) !== 0 && (inode.mode & 0o111) === 0) return false
+  return capableOver(cred, inode, CAP_DAC_OVERRIDE)
 }
 
 /** capable_wrt_inode_uidgid: a capability counts only over inodes whose ids exist in the holder's user namespace. */

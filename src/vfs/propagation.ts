@@ -3,7 +3,7 @@
  * A mount that appears on a shared mount appears on all that receive from it.
  */
 import { isBelow } from './dentry.ts'
-import { copyTree, type Mount, makeShared, mountTree, topOf } from './mount.ts'
+import { copyTree, lockTree, type Mount, makeShared, mountTree, topOf } from './mount.ts'
 import type { Path } from './path.ts'
 import type { Vfs } from './vfs.ts'
 
@@ -43,6 +43,7 @@ export function attachTree(vfs: Vfs, tree: Mount, at: Path): void {
         if (receiver.peerGroup !== 0) makeShared(vfs, each)
       }
     }
+    if (receiver.namespace?.userNs !== at.mount.namespace?.userNs) lockTree(copy)
     copy.attach(receiver.namespace, topOf(receiver, at.dentry))
   }
 }

@@ -59,10 +59,10 @@ function move(ctx: WalkContext, from: Walk, old: Dentry, to: Walk, target: Dentr
   const exchange = (flags & RENAME_EXCHANGE) !== 0
   const source = old.inode!
   const replaced = target.inode
-  if (source === replaced) return 0
   const restriction = restrictionOf(ctx.cred)
   let status = restriction?.mayRefer(from.path, old, to.path, target, true, exchange) ?? 0
   if (status < 0) return status
+  if (source === replaced) return 0
   status = mayDelete(ctx.cred, from.inode, source)
   if (status < 0) return status
   status = replaced === undefined ? mayCreate(ctx, to.inode) : mayDelete(ctx.cred, to.inode, replaced)

@@ -83,6 +83,8 @@ export class Walk {
   parent(name: string): Status {
     let at = 0
     if (name.charCodeAt(0) === SLASH) {
+      // Where the walk would have started does not count: the path does not cross from there.
+      this.mount = this.#root.mount
       const status = this.#toRoot()
       if (status < 0) return status
     }

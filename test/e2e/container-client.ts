@@ -126,6 +126,7 @@ export function containerSpec(
     uidMap: [],
     gidMap: [],
     devices: [],
+    deviceRules: [{ allow: true, access: 7 }],
     seccomp: [],
     maskedPaths: [],
     readonlyPaths: [],

@@ -48,12 +48,12 @@ export class ContainerdDaemon {
     this.namespace = namespace
   }
 
-  /** `namespace`: 'k8s.io' for the CRI plugin. */
-  static async start(namespace = CGROUP_PARENT): Promise<ContainerdDaemon> {
+  /** `namespace`: 'k8s.io' for the CRI plugin, whose configuration has `criLines`, too. */
+  static async start(namespace = CGROUP_PARENT, ...criLines: string[]): Promise<ContainerdDaemon> {
     const directory = mkdtempSync(join(tmpdir(), 'caisson-containerd-'))
     const made = new ContainerdDaemon(directory, namespace)
     try {
-      made.#configure()
+      made.#configure(criLines)
       await made.#run()
       await made.#importImages()
       return made
@@ -178,7 +178,7 @@ export class ContainerdDaemon {
     return `csc${process.pid}`
   }
 
-  #configure(): void {
+  #configure(criLines: readonly string[]): void {
     const options = `
       runtime_type = "io.containerd.caisson.v1"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.caisson.options]
@@ -194,6 +194,7 @@ state = "${this.directory}/state"
   address = "${this.address}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "${PAUSE}"
+  ${criLines.join('\n  ')}
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "${this.directory}/cni"
@@ -216,10 +217,11 @@ state = "${this.directory}/state"
         routes: [{ dst: '0.0.0.0/0' }],
       },
     }
+    const ports = { type: 'portmap', capabilities: { portMappings: true }, snat: true }
     mkdirSync(join(this.directory, 'cni'))
     writeFileSync(
       join(this.directory, 'cni/10-test.conflist'),
-      JSON.stringify({ cniVersion: '0.4.0', name: this.#bridge, plugins: [bridge] }),
+      JSON.stringify({ cniVersion: '0.4.0', name: this.#bridge, plugins: [bridge, ports] }),
     )
     const endpoint = `unix://${this.address}`
     writeFileSync(
@@ -249,24 +251,22 @@ state = "${this.directory}/state"
   }
 
   async #importImages(): Promise<void> {
+    const tree = join(this.directory, 'tree')
+    makeBusyboxTree(tree)
+    await this.importImages(tree, {
+      [BUSYBOX]: { Cmd: ['sh'] },
+      [PAUSE]: { Entrypoint: ['sleep', '1000000'] },
+    })
+  }
+
+  /** Images of one layer, which is the directory `tree`; `images`: by name, the image's config. */
+  async importImages(tree: string, images: Readonly<Record<string, object>>): Promise<void> {
     const { directory } = this
-    makeBusyboxTree(join(directory, 'tree'))
-    must('tar', [
-      '--owner=0',
-      '--group=0',
-      '-C',
-      join(directory, 'tree'),
-      '-cf',
-      join(directory, 'layer.tar'),
-      '.',
-    ])
+    must('tar', ['--owner=0', '--group=0', '-C', tree, '-cf', join(directory, 'layer.tar'), '.'])
     const digest = createHash('sha256')
       .update(readFileSync(join(directory, 'layer.tar')))
       .digest('hex')
-    for (const [name, config] of [
-      [BUSYBOX, { Cmd: ['sh'] }],
-      [PAUSE, { Entrypoint: ['sleep', '1000000'] }],
-    ] as const) {
+    for (const [name, config] of Object.entries(images)) {
       const image = {
         architecture: 'amd64',
         os: 'linux',

@@ -174,7 +174,8 @@ describe(`containerd with ${runtimeName}`, { skip }, () => {
     const status = ended(ctr)
     pty.closeSlave()
     await pty.says('ready')
-    pty.type('stty size; tty\n')
+    // ctr gives the size when the process has started.
+    pty.type('until stty size; do sleep 0.1; done 2> /dev/null; tty\n')
     await pty.says('33 77')
     await pty.says('/dev/pts/0')
     pty.resize(44, 99)

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { BUSYBOX, CGROUP_PARENT, ContainerdDaemon, whyNoContainerd } from './containerd-daemon.ts'
@@ -15,6 +16,18 @@ const skip = whyNoContainerd('crictl', '/usr/lib/cni/bridge')
 /** NamespaceMode */
 const POD = 0
 const CONTAINER = 1
+const NODE = 2
+/** A machine that is a container itself may not let runc give pods the score that they are to have. */
+const FOR_RUNC = ['restrict_oom_score_adj = true']
+
+/** Most likely nobody else takes it meanwhile. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
 
 describe(`pods with ${runtime}`, { skip }, () => {
   let daemon: ContainerdDaemon
@@ -27,8 +40,8 @@ describe(`pods with ${runtime}`, { skip }, () => {
   }
   const logs = () => join(daemon.directory, 'podlogs')
 
-  /** A pod that runs: its id, and the file that describes it. */
-  const newPod = async (pid = CONTAINER) => {
+  /** A pod that runs: its id, and the file that describes it. `more`: of its configuration. */
+  const newPod = async (pid = CONTAINER, more: object = {}, network = POD) => {
     const name = `pod${++pods}`
     const config = file(`${name}.json`, {
       metadata: { name, namespace: 'default', uid: `uid-${process.pid}-${pods}`, attempt: 1 },
@@ -36,11 +49,12 @@ describe(`pods with ${runtime}`, { skip }, () => {
       log_directory: logs(),
       linux: {
         cgroup_parent: `/${CGROUP_PARENT}`,
-        security_context: { namespace_options: { network: POD, ipc: POD, pid } },
+        security_context: { namespace_options: { network, ipc: POD, pid } },
       },
+      ...more,
     })
     const id = await daemon.crictl('runp', '--runtime', runtime, config)
-    return { id, config, pid }
+    return { id, config, pid, network }
   }
   const newContainer = async (pod: Awaited<ReturnType<typeof newPod>>, command: string, memoryMb = 128) => {
     const name = `c${++pods}`
@@ -51,7 +65,7 @@ describe(`pods with ${runtime}`, { skip }, () => {
       log_path: `${name}.log`,
       linux: {
         resources: { memory_limit_in_bytes: memoryMb << 20 },
-        security_context: { namespace_options: { network: POD, ipc: POD, pid: pod.pid } },
+        security_context: { namespace_options: { network: pod.network, ipc: POD, pid: pod.pid } },
       },
     })
     const id = await daemon.crictl('create', '--no-pull', pod.id, config, pod.config)
@@ -72,7 +86,7 @@ describe(`pods with ${runtime}`, { skip }, () => {
   const IDLE = 'trap "exit 0" TERM; while :; do sleep 0.1; done'
 
   before(async () => {
-    daemon = await ContainerdDaemon.start('k8s.io')
+    daemon = await ContainerdDaemon.start('k8s.io', ...(runtime === 'runc' ? FOR_RUNC : []))
     mkdirSync(logs())
   })
   after(async () => daemon?.stop())
@@ -122,6 +136,36 @@ describe(`pods with ${runtime}`, { skip }, () => {
     } finally {
       forward.kill('SIGKILL')
       await ended
+    }
+  })
+
+  test('a port of the host is mapped to one of the pod’s, and its name servers are as it says', async () => {
+    const port = await freePort()
+    const pod = await newPod(CONTAINER, {
+      port_mappings: [{ protocol: 0, container_port: 8000, host_port: port }],
+      dns_config: { servers: ['10.9.8.7'], searches: ['pods.test'], options: ['ndots:3'] },
+    })
+    const id = await newContainer(pod, `echo mapped > /page; httpd -p 8000 -h /; ${IDLE}`)
+    await inContainer(id, 'until wget -qO- http://127.0.0.1:8000/page; do sleep 0.1; done')
+    assert.equal(await (await fetch(`http://127.0.0.1:${port}/page`)).text(), 'mapped\n')
+    const { ip } = JSON.parse(await daemon.crictl('inspectp', pod.id)).status.network
+    assert.equal(await (await fetch(`http://${ip}:8000/page`)).text(), 'mapped\n')
+    assert.equal(
+      await inContainer(id, 'cat /etc/resolv.conf'),
+      'search pods.test\nnameserver 10.9.8.7\noptions ndots:3',
+    )
+  })
+
+  test('a pod with the host’s network reaches a server on the host’s loopback address', async () => {
+    const server = createServer(socket => socket.end('of the host\n'))
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    try {
+      const pod = await newPod(CONTAINER, { hostname: '' }, NODE)
+      const id = await newContainer(pod, IDLE)
+      const { port } = server.address() as AddressInfo
+      assert.equal(await inContainer(id, `nc 127.0.0.1 ${port} < /dev/null`), 'of the host')
+    } finally {
+      server.close()
     }
   })
 

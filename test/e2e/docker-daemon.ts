@@ -1,6 +1,7 @@
 /**
  * A Docker daemon of the tests' own: its data, its socket, its bridge and its containerd are its own, so that nothing of
- * one that runs on the machine is touched. Its default runtime is runc; `caisson` and, where installed, `runsc` are the others.
+ * one that runs on the machine is touched. Its default runtime is runc; `caisson`, `ruled` (the same, and its containers reach
+ * nothing but `web`) and, where installed, `runsc` are the others.
  *
  * From `DockerDaemon.start` until `stop`, which takes away everything again. An image `busybox` is made of the machine's
  * own busybox, as no registry is needed.
@@ -67,6 +68,10 @@ export class DockerDaemon {
     run('ip', ['link', 'set', bridge, 'up'])
     const runtimes: Record<string, { path: string; runtimeArgs?: string[] }> = {
       caisson: { path: caisson, runtimeArgs: ['--root', join(directory, 'caisson'), ...networkFlags()] },
+    }
+    runtimes.ruled = {
+      path: caisson,
+      runtimeArgs: [...runtimes.caisson.runtimeArgs!, '--allow', 'web:80/tcp'],
     }
     if (!notInstalled('runsc')) {
       runtimes.runsc = { path: '/usr/bin/runsc', runtimeArgs: ['--ignore-cgroups', '--network=host'] }

@@ -13,6 +13,8 @@ import { until } from './leftovers.ts'
 
 const runtime = process.env.CAISSON_TEST_RUNTIME ?? 'caisson'
 const skip = whyNoDocker()
+/** Not the host's sockets. */
+const ownStack = runtime === 'caisson' && (process.env.CAISSON_TEST_NETWORK ?? 'sandbox') === 'sandbox'
 
 describe(`docker with ${runtime}`, { skip }, () => {
   let daemon: DockerDaemon
@@ -425,7 +427,7 @@ describe(`docker with ${runtime}`, { skip }, () => {
 
   test('networks: none, and one with names', async () => {
     assert.notEqual(
-      (await runIn('--network', 'none', 'busybox', 'wget', '-T', '1', '-qO-', 'http://127.0.0.1/')).status,
+      (await runIn('--network', 'none', 'busybox', 'wget', '-qO-', 'http://127.0.0.1/')).status,
       0,
     )
     await daemon.docker('network', 'create', 'named')
@@ -445,6 +447,74 @@ describe(`docker with ${runtime}`, { skip }, () => {
     assert.equal(page, 'named\n')
     await daemon.docker('rm', '-f', server)
     await daemon.docker('network', 'rm', 'named')
+  })
+
+  test('networks: a running container is connected to one with names, and disconnected', async () => {
+    for (const name of ['joined', 'before']) await daemon.docker('network', 'create', name)
+    const server = await started(
+      ...['busybox', 'sh', '-c', 'mkdir /w; echo joined > /w/index.html; exec httpd -f -p 80 -h /w'],
+    )
+    const other = await started('--network', 'joined', 'busybox', 'sleep', '1000')
+    const inServer = async (...args: string[]) => (await daemon.try(['exec', server, ...args])).stdout
+    /** What of it there is, once it is there. */
+    const shown = async (pattern: RegExp, look: () => Promise<string>) => {
+      for (let tries = 0; tries < 100; tries++) if (pattern.test(await look())) return
+      assert.match(await look(), pattern)
+    }
+    const devices = async () => `${await inServer('ip', '-o', '-4', 'addr')}.`
+    await daemon.docker('network', 'connect', '--alias', 'web', 'joined', server)
+    await shown(/eth1/, devices)
+    await shown(
+      /^joined$/m,
+      async () => (await daemon.try(['exec', other, 'wget', '-qO-', 'http://web/'])).stdout,
+    )
+    await shown(/Name:\s+\S+\s+Address/, () => inServer('nslookup', '-type=a', other.slice(0, 12)))
+    // By its name it is the one that leads outside.
+    await daemon.docker('network', 'connect', 'before', server)
+    await shown(/^default via \S+ dev eth2/m, () => inServer('ip', 'route'))
+    await daemon.docker('network', 'disconnect', 'before', server)
+    await shown(/^default via \S+ dev eth0/m, () => inServer('ip', 'route'))
+    await daemon.docker('network', 'disconnect', 'bridge', server)
+    await shown(/^(?!.*eth0)/s, devices)
+    await daemon.docker('network', 'connect', 'bridge', server)
+    await shown(/eth3/, devices)
+    await daemon.docker('rm', '-f', server, other)
+    await daemon.docker('network', 'rm', 'joined', 'before')
+  })
+
+  test('networks: rules by name hold with the name server of a network', { skip: !ownStack }, async () => {
+    await daemon.docker('network', 'create', 'named')
+    const script = 'mkdir /w; echo page > /w/index.html; exec httpd -f -p 80 -h /w'
+    const serve = (alias: string) =>
+      started('--network', 'named', '--network-alias', alias, 'busybox', 'sh', '-c', script)
+    const servers = [await serve('web'), await serve('other')]
+    const address = await inspect(servers[1], '{{.NetworkSettings.Networks.named.IPAddress}}')
+    const ask = (host: string) => `wget -qO- http://${host}/ 2>/dev/null || echo none`
+    const asked = async (runtime: string, ...hosts: string[]) => {
+      const words = ['run', '--rm', '--runtime', runtime, '--network', 'named', 'busybox', 'sh', '-c']
+      return daemon.docker(...words, hosts.map(ask).join('; '))
+    }
+    let open = ''
+    for (let tries = 0; tries < 20 && open !== 'page\npage\npage'; tries++)
+      open = await asked('caisson', 'web', 'other', address)
+    assert.equal(open, 'page\npage\npage')
+    assert.equal(await asked('ruled', 'web', 'other', address), 'page\nnone\nnone')
+    await daemon.docker('rm', '-f', ...servers)
+    await daemon.docker('network', 'rm', 'named')
+  })
+
+  test('networks: containers share the network of another, of a sandbox or not', async () => {
+    const script = 'mkdir /w; echo near > /w/index.html; exec httpd -f -p 80 -h /w'
+    const near = (name: string) =>
+      runIn('--network', `container:${name}`, 'busybox', 'wget', '-qO-', 'http://127.0.0.1/')
+    const server = await started('busybox', 'sh', '-c', script)
+    const other = await daemon.docker(...['run', '-d', '--runtime', 'runc', 'busybox', 'sh', '-c', script])
+    for (const name of [server, other]) {
+      let page = ''
+      for (let tries = 0; tries < 20 && page === ''; tries++) page = (await near(name)).stdout
+      assert.equal(page, 'near\n')
+    }
+    await daemon.docker('rm', '-f', server, other)
   })
 
   test('networks: the name server of one with names asks those of the outside', async () => {

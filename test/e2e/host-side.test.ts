@@ -40,8 +40,8 @@ hostSide('what stands for a container keeps no directory of the caller and no de
   assert.equal(status, 0)
   const exec = readFileSync(place('exec.pid'), 'utf8')
   for (const [pid, most] of [
-    // One of them is the claim to its network namespace.
-    [String(world.state('x').pid), 7],
+    // Among them the claim to its network namespace, and the socket that tells of changes there.
+    [String(world.state('x').pid), 8],
     [exec, 5],
   ] as const) {
     assert.equal(readlinkSync(`/proc/${pid}/cwd`), '/')

@@ -1,6 +1,6 @@
 /**
  * File systems that are served inside a sandbox, and containers that are made inside one: bindfs, squashfuse,
- * fuse-overlayfs, bubblewrap, runc, podman, Docker. Each script runs in a sandbox with a network of its own, in an
+ * fuse-overlayfs, bubblewrap, cron, runc, podman, Docker. Each script runs in a sandbox with a network of its own, in an
  * empty directory in memory; what the machine doesn't have is skipped, with its name.
  */
 import assert from 'node:assert/strict'
@@ -104,6 +104,26 @@ id -u; ls -d /proc/[0-9]* | head -1; mount -t tmpfs t /mnt && echo mounted
 mkdir /mnt/l /mnt/u /mnt/w /mnt/m; echo x > /mnt/l/x; mount -t overlay o /mnt/m -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w,userxattr
 rm /mnt/m/x; ls /mnt/m; stat -c "%F %t %T" /mnt/u/x'`,
     prints: '0\n/proc/1\nmounted\ncharacter special file 0 0',
+  },
+  {
+    name: 'cron: jobs of root and of an ordinary user, with PAM, and a second daemon that is refused',
+    needs: ['cron', 'crontab', 'setpriv'],
+    script: `
+mkdir -m 777 out; d=$PWD/out
+job() { printf '%s\\n' 'MAILTO=""' "@reboot id -un > $d/$1.new; echo \\$HOME \\$LOGNAME \\$SHELL >> $d/$1.new; mv $d/$1.new $d/$1"; }
+job root | crontab -; job daemon | setpriv --reuid=daemon --regid=daemon --clear-groups crontab -
+crontab -u daemon -l | wc -l; stat -c '%U %G %a' /var/spool/cron/crontabs/daemon
+rm -f /run/crond.reboot; cron -f & daemon=$!
+until [ -e out/root ] && [ -e out/daemon ]; do sleep 0.05; done
+cat out/root out/daemon; cron 2>&1 | cut -d, -f1; kill $daemon; wait $daemon; echo "status $?"`,
+    prints: `2
+daemon crontab 600
+root
+/root root /bin/sh
+daemon
+/usr/sbin daemon /bin/sh
+cron: can't lock /var/run/crond.pid
+status 143`,
   },
   {
     name: 'runc',

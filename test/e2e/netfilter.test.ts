@@ -108,7 +108,8 @@ nft add rule ip none pre accept; nft delete rule ip n pre handle 999; nft rename
 nft add chain ip n c '{ type nat hook forward priority 0; }'; nft add rule ip n early masquerade
 nft insert rule ip n early counter; nft list chain ip n early; nft flush chain ip n early; nft list chain ip n early
 nft add rule ip n early jump nowhere; nft add chain ip n x; nft add chain ip n y; nft add rule ip n x jump y
-nft add rule ip n y jump x; nft delete chain ip n y; nft delete table ip nope; nft delete table inet f
+nft add rule ip n y jump x; nft delete chain ip n y; nft add rule ip n c 'ip saddr vmap { 1.2.3.4 : jump x }';
+nft delete chain ip n x; nft flush chain ip n c; nft flush chain ip n x; nft flush chain ip n y; nft delete chain ip n x; nft delete table ip nope; nft delete table inet f
 printf 'flush ruleset\\ntable ip z {\\n}\\nadd rule ip z none accept\\n' | nft -f -; nft list tables
 nft flush ruleset; nft list ruleset
 nft monitor > told & teller=$!
@@ -186,6 +187,75 @@ nft --debug=netlink list ruleset`,
   )
 })
 
+test('netfilter: iptables-legacy makes, shows and removes rules', context => {
+  const text = same(
+    context,
+    ['iptables-legacy', 'ip6tables-legacy', 'ip'],
+    `iptables() { iptables-legacy "$@"; }; ip6tables() { ip6tables-legacy "$@"; }
+iptables -L -n -v; iptables -t nat -N DOCKER; cat /proc/net/ip_tables_names; cat /proc/net/ip6_tables_names
+iptables -t nat -I POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+iptables -t nat -A DOCKER -i docker0 -j RETURN
+iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+iptables -t nat -A OUTPUT -m addrtype --dst-type LOCAL ! --dst 127.0.0.0/8 -j DOCKER
+iptables -t nat -A DOCKER -p tcp -d 0/0 --dport 8080 -j DNAT --to-destination 172.17.0.2:80 ! -i docker0
+iptables -I FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables -P FORWARD DROP
+iptables-legacy-restore -c -n <<END
+*filter
+:INPUT ACCEPT [7:700]
+:FOO - [0:0]
+:BAR - [0:0]
+[5:55] -A INPUT -p tcp -m multiport --dports 80,443,1000:2000 -m comment --comment "web" -j ACCEPT
+[0:0] -A INPUT -p icmp --icmp-type echo-request -m limit --limit 5/s -j ACCEPT
+[0:0] -A INPUT -m mark --mark 0x1/0xff -j FOO
+[0:0] -A INPUT -m state --state INVALID -g BAR
+[0:0] -A INPUT -f -s 10.1.2.3/255.0.255.0 -j DROP
+[0:0] -A INPUT ! -p tcp -m mac --mac-source 02:00:00:00:00:01 -m mac ! --mac-source 02:00:00:00:00:02 -j DROP
+[0:0] -A OUTPUT -m owner --uid-owner 1000 --gid-owner 5 -j LOG --log-prefix "x: "
+[0:0] -A FOO -p tcp --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset
+[0:0] -A FOO -p tcp --sport 1000:2000 -j RETURN
+[0:0] -A FOO -m connmark --mark 0x5 -j CONNMARK --save-mark
+[0:0] -A FOO ! -s 10.0.0.0/8 -i eth+ -j LOG --log-level 4 --log-prefix "foo "
+[0:0] -A FOO -m conntrack --ctorigdst 1.2.3.4 --ctproto tcp --ctdir ORIGINAL -j ACCEPT
+COMMIT
+*nat
+[0:0] -A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1-10.0.0.5:80-90
+[0:0] -A POSTROUTING -o eth0 -j MASQUERADE --random
+[0:0] -A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 1000-2000
+[0:0] -A POSTROUTING -p tcp -o eth0 -j SNAT --to-source 1.2.3.4:1000-2000
+[0:0] -A OUTPUT -p tcp -j REDIRECT --to-ports 15001
+[0:0] -A PREROUTING -m statistic --mode nth --every 2 --packet 1 -j DNAT --to-destination 10.0.0.2
+[0:0] -A PREROUTING -m iprange ! --src-range 10.0.0.1-10.0.0.9 -m length --length 40:1500 -m pkttype ! --pkt-type broadcast -j RETURN
+COMMIT
+*mangle
+[0:0] -A PREROUTING -j MARK --set-mark 7
+[0:0] -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+[0:0] -A FORWARD -p tcp --syn -j TCPMSS --set-mss 1200
+COMMIT
+*raw
+[0:0] -A PREROUTING -p udp -j CT --notrack
+COMMIT
+END
+cat /proc/net/ip_tables_names
+iptables-legacy-save -c | grep -v '^#'; iptables -L -n -v -x; iptables -D FOO 1; iptables -R FOO 1 -j DROP
+iptables -I FOO 2 -p icmp -j ACCEPT; iptables -S FOO; iptables -Z INPUT; iptables -F FOO; iptables -X FOO; iptables -N FOO
+iptables -F; iptables -X FOO; iptables -E BAR BAZ; iptables -S; iptables -C INPUT -m mark --mark 0x1 -j BAZ; echo $?
+iptables -A FORWARD -j MASQUERADE; iptables -t nat -A OUTPUT -j MASQUERADE; iptables -A INPUT -m tcp --dport 3
+iptables -A INPUT -j REJECT --reject-with tcp-reset; iptables -t mangle -A INPUT -j REJECT; iptables -t nope -L
+iptables -t mangle -A FORWARD -p tcp -j TCPMSS --set-mss 1200
+iptables -N A; iptables -N B; iptables -A A -j B; iptables -A B -j A; iptables -A INPUT -j A; iptables -A INPUT -j B
+ip6tables -t nat -A POSTROUTING -s fd00::/64 ! -o docker0 -j MASQUERADE
+ip6tables -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination [fd00::2]:8080
+ip6tables -A INPUT -p icmpv6 --icmpv6-type 128 -j REJECT; ip6tables -A INPUT ! -p udp -d ff02::1 -j DROP
+ip6tables-legacy-save | grep -v '^#'; cat /proc/net/ip6_tables_names`,
+  )
+  if (text === undefined) return
+  assert.match(
+    text,
+    /^\[5:55\] -A INPUT -p tcp -m multiport --dports 80,443,1000:2000 -m comment --comment web -j/m,
+  )
+})
+
 const PROGRAMS = `
 cat > server.py <<'END'
 import socket, struct, sys
@@ -225,12 +295,7 @@ echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/for
 c() { ip netns exec c python3 client.py "$@"; }
 `
 
-test('netfilter: connections are translated, followed and refused as the rules say', context => {
-  const text = same(
-    context,
-    ['iptables-nft', 'ip6tables-nft', 'ip', 'python3', 'busybox'],
-    `iptables() { iptables-nft "$@"; }; ip6tables() { ip6tables-nft "$@"; }
-${PROGRAMS}${ROUTER}
+const TRANSLATED = `
 serve ip netns exec s python3 server.py 4 80; serve ip netns exec s python3 server.py 6 80; serve python3 server.py 4 82
 iptables -t nat -A POSTROUTING -s 10.1.0.0/24 -o vs -j MASQUERADE; c 10.2.0.2 80
 ip netns exec c busybox ping -c 2 -q 10.2.0.2 | grep transmitted
@@ -252,12 +317,33 @@ iptables -A OUTPUT -p udp -m owner --uid-owner 0 -j DROP
 python3 -c "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))" | tail -1
 iptables -t nat -L -v -n -x | awk '{print $1, $2, $3}'
 cat /proc/net/nf_conntrack | sed -E 's/(tcp +6|icmp +1) [0-9]+ (TIME_WAIT|CLOSE|CLOSE_WAIT|LAST_ACK|FIN_WAIT)?/\\1/; s/id=[0-9]+/id=/g; s/port=[3-6][0-9]{4}/port=/g' | sort -u
-kill $servers`,
-  )
-  if (text === undefined) return
-  assert.match(text, /^hello from 10\.2\.0\.1 /m)
-  assert.match(text, /^hello from 10\.1\.0\.2 for 83$/m)
-})
+kill $servers`
+
+for (const kind of ['nft', 'legacy']) {
+  test(`netfilter: connections are translated, followed and refused as rules of iptables-${kind} say`, context => {
+    const text = same(
+      context,
+      [`iptables-${kind}`, `ip6tables-${kind}`, 'ip', 'python3', 'busybox'],
+      `iptables() { iptables-${kind} "$@"; }; ip6tables() { ip6tables-${kind} "$@"; }
+${PROGRAMS}${ROUTER}${TRANSLATED}`,
+    )
+    if (text === undefined) return
+    assert.match(text, /^hello from 10\.2\.0\.1 /m)
+    assert.match(text, /^hello from 10\.1\.0\.2 for 83$/m)
+  })
+}
+
+/** Says which datagrams to these ports of ours come. */
+const SEND = `cat > send.py <<'END'
+import socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in map(int, sys.argv[1:]):
+  receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); receiver.bind(('127.0.0.1', port))
+  # What one sends to oneself is there at once, or never.
+  sender.sendto(b'x', ('127.0.0.1', port)); receiver.setblocking(False)
+  try: receiver.recv(1); print(port, 'came')
+  except BlockingIOError: print(port, 'was dropped')
+END`
 
 test('netfilter: packets add to sets, and each element has a limit and counters of its own', context => {
   const text = same(
@@ -277,21 +363,176 @@ table inet f {
   }
 }
 END
-cat > send.py <<'END'
-import socket, sys
-sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for port in map(int, sys.argv[1:]):
-  receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); receiver.bind(('127.0.0.1', port))
-  # What one sends to oneself is there at once, or never.
-  sender.sendto(b'x', ('127.0.0.1', port)); receiver.setblocking(False)
-  try: receiver.recv(1); print(port, 'came')
-  except BlockingIOError: print(port, 'was dropped')
-END
+${SEND}
 show() { nft list ruleset | sed -E 's/expires [0-9a-z]+/expires/'; }
 nft -f rules; nft --debug=netlink list ruleset | grep -v element; python3 send.py 7 8; show; python3 send.py 9 10 10 10 10 11 11; show`,
   )
   if (text === undefined) return
   assert.match(text, /^10 was dropped$/m)
+})
+
+test('netfilter: counters, quotas and limits have names, which rules and maps share', context => {
+  const text = same(
+    context,
+    ['nft', 'ip', 'python3'],
+    `cat > rules <<END
+table ip o {
+  counter any { packets 5 bytes 100 }
+  counter web { comment "of the web" }
+  quota few { 60 bytes }
+  quota many { over 5 mbytes used 1 kbytes }
+  limit slow { rate 2/hour burst 2 packets }
+  map whose { type inet_service : counter; elements = { 7 : "any", 8 : "web" }; }
+  chain in {
+    type filter hook input priority 0; policy accept;
+    counter name "any"
+    counter name udp dport map @whose
+    udp dport 9 quota name "few" accept
+    udp dport 9 drop
+    udp dport 10 limit name "slow" accept
+    udp dport 10 drop
+    udp dport 11 quota until 60 bytes counter accept
+    udp dport 11 drop
+    quota name udp dport map { 12 : "many", 13 : "few" } counter
+  }
+}
+END
+${SEND}
+nft -f rules; nft -a list ruleset; nft --debug=netlink list ruleset | grep -v element; python3 send.py 7 8 8 9 9 9 10 10 10 11 11 11 12
+nft list ruleset; nft list counters; nft list quotas; nft list counter ip o any; nft list limits
+nft reset counters; nft reset quota ip o few; nft list ruleset | grep -A1 -E 'counter (any|web)|quota'; python3 send.py 9
+nft delete counter ip o any; nft delete counter ip o none; nft add counter ip o any; nft create counter ip o any
+nft add quota ip o few '{ 200 bytes }'; nft list quota ip o few; nft delete element ip o whose '{ 7 }'
+nft add element ip o whose '{ 14 : "nothing" }'; nft add element ip o whose '{ 8 : "any" }'; nft get element ip o whose '{ 8 }'
+nft add counter ip o gone; nft delete counter ip o gone; nft add rule ip o in counter name gone; nft delete table ip o; nft list ruleset`,
+  )
+  if (text === undefined) return
+  assert.match(text, /^9 was dropped$/m)
+})
+
+test('netfilter: connections are counted, of all and of each address', context => {
+  const text = same(
+    context,
+    ['nft', 'iptables-nft', 'iptables-legacy', 'ip', 'python3'],
+    `cat > more <<END
+table ip l {
+  set each { type ipv4_addr; size 100; flags dynamic; }
+  chain in {
+    type filter hook input priority 0; policy accept;
+    tcp dport 81 ct state new ct count over 2 counter reject
+    tcp dport 82 ct state new add @each { ip saddr ct count over 1 } counter reject
+  }
+}
+END
+cat > connect.py <<'END'
+import socket
+listeners = []
+for port in range(81, 85):
+  listener = socket.socket(); listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); listener.bind(('', port)); listener.listen(9); listeners.append(listener)
+def connect(source, port):
+  client = socket.socket(); client.bind((source, 0)); client.settimeout(20)
+  try: client.connect(('127.0.0.1', port)); print(port, source, 'connected'); return client
+  except OSError as error: print(port, source, error)
+for port in range(81, 85):
+  held = [connect(source, port) for source in ['127.0.0.1', '127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.1.1']]
+  for client in held:
+    if client: client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + 7 * [0])); client.close()
+  connect('127.0.0.1', port)
+END
+nft -f more; nft --debug=netlink list ruleset | grep -v element
+iptables-nft -A INPUT -p tcp --syn --dport 83 -m connlimit --connlimit-above 2 --connlimit-mask 24 -j REJECT
+iptables-legacy -A INPUT -p tcp --syn --dport 84 -m connlimit --connlimit-upto 2 --connlimit-mask 0 --connlimit-daddr -j ACCEPT
+iptables-legacy -A INPUT -p tcp --syn --dport 84 -j REJECT; iptables-legacy -S; iptables-nft -S
+python3 connect.py; nft list chain ip l in; nft flush ruleset; nft list ruleset`,
+  )
+  if (text === undefined) return
+  assert.match(text, /^81 127\.0\.0\.2 \[Errno 111\]/m)
+})
+
+test('netfilter: a program that has bound a group is told of the packets that rules log there', context => {
+  const text = same(
+    context,
+    ['nft', 'ip', 'python3'],
+    `cat > listen.py <<'END'
+import socket, struct, sys
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12); s.bind((0, 0))
+def attr(kind, data): return struct.pack('HH', 4 + len(data), kind) + data + bytes(-len(data) % 4)
+def config(group, *attrs):
+  body = struct.pack('!BBH', 0, 0, group) + b''.join(attrs)
+  s.send(struct.pack('=IHHII', 16 + len(body), 4 << 8 | 1, 5, 1, 0) + body)
+  answer = s.recv(65536); return -struct.unpack_from('=i', answer, 16)[0]
+cmd = lambda c: attr(1, bytes([c]))
+print(config(7, cmd(2)), config(7, attr(5, struct.pack('!I', 1))), config(7, cmd(3)), config(7, cmd(4)))
+print(config(7, cmd(1)), config(7, cmd(1)), config(7, attr(2, struct.pack('!IBx', 0, 2))), config(7, attr(2, struct.pack('!IBx', 0, 3))))
+print(config(7, attr(5, struct.pack('!I', 2)), attr(6, struct.pack('!H', 3)), attr(4, struct.pack('!I', 300))), config(8, cmd(1), attr(5, struct.pack('!I', 1)), attr(2, struct.pack('!IBx', 20, 2))))
+other = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12); other.bind((0, 0)); s, mine = other, s
+print(config(7, cmd(2))); s = mine
+NAMES = {1: 'header', 10: 'prefix', 4: 'in', 5: 'out', 2: 'mark', 8: 'address', 15: 'type', 17: 'length', 16: 'link', 11: 'uid', 14: 'gid', 12: 'number', 13: 'global', 9: 'payload'}
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sender.bind(('127.0.0.1', 4000))
+receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); receiver.bind(('127.0.0.1', 7))
+for size in 1, 100:
+  sender.sendto(b'x' * size, ('127.0.0.1', 7)); receiver.recv(1000)
+for turn in range(int(sys.argv[1])):
+  data = s.recv(65536); at = 0
+  while at < len(data):
+    length, kind, flags = struct.unpack_from('=IHH', data, at); end = at + length
+    family, version, group = struct.unpack_from('!BBH', data, at + 16); print('message', hex(kind), flags, family, version, group); at += 20
+    while at < end and kind != 3:
+      size, name = struct.unpack_from('=HH', data, at); value = data[at + 4:at + size]
+      if name == 9: value = value[:4] + b'id' + value[6:10] + b'sum' + value[12:]
+      if name != 3: print(' ', NAMES.get(name, name), value.hex())
+      at += size + 3 & ~3
+    at = end
+END
+nft -f - <<'END'
+table ip l {
+  chain in { type filter hook input priority 0; udp dport 7 log prefix "in " group 7; udp dport 7 log group 8; }
+  chain out { type filter hook output priority 0; meta mark set 5; udp dport 7 log prefix "out " group 7 queue-threshold 1 snaplen 30; }
+}
+END
+python3 listen.py 5`,
+  )
+  if (text === undefined) return
+  assert.match(text, /^ {2}prefix 6f75742000$/m)
+})
+
+test("netfilter: what LOG says stands in the kernel's log, of the first network namespace only", context => {
+  const skip = NOT_ROOT || notInstalled('iptables-nft', 'ip6tables-nft', 'ip', 'python3', 'dmesg')
+  if (skip) return context.skip(skip)
+  const script = `
+python3 - <<'END'
+import socket, subprocess
+def rules(space):
+  for tool in 'iptables-nft', 'ip6tables-nft':
+    subprocess.run([*space, tool, '-A', 'INPUT', '-p', 'udp', '--dport', '9', '-j', 'LOG', '--log-prefix', 'in ', '--log-uid'], check=True)
+    subprocess.run([*space, tool, '-A', 'INPUT', '-p', 'tcp', '--syn', '-j', 'LOG', '--log-tcp-options', '--log-level', 'info'], check=True)
+rules([])
+def use():
+  for family, address in (socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1'):
+    receiver = socket.socket(family, socket.SOCK_DGRAM); receiver.bind((address, 9))
+    sender = socket.socket(family, socket.SOCK_DGRAM); sender.bind((address, 4000))
+    sender.sendto(b'hello', (address, 9)); receiver.recv(9)
+    listener = socket.socket(family); listener.bind((address, 80)); listener.listen()
+    client = socket.socket(family); client.bind((address, 4000)); client.connect((address, 80))
+use()
+END
+dmesg | sed 's/^[^]]*] //' | grep IN=
+unshare -n bash -c 'ip link set lo up; iptables-nft -A OUTPUT -j LOG --log-prefix other; echo x > /dev/udp/127.0.0.1/9'
+dmesg | grep -c other`
+  const lines = run(caisson, ['do', '--network=sandbox', '--', 'bash', '-c', script])
+    .replace(/ID=[1-9]\d*/g, 'ID=n')
+    .replace(/080A[0-9A-F]{8}/g, '080A')
+    .split('\n')
+  const mac = 'MAC=00:00:00:00:00:00:00:00:00:00:00:00'
+  const one = '0000:0000:0000:0000:0000:0000:0000:0001'
+  assert.deepEqual(lines, [
+    `in IN=lo OUT= ${mac}:08:00 SRC=127.0.0.1 DST=127.0.0.1 LEN=33 TOS=0x00 PREC=0x00 TTL=64 ID=0 DF PROTO=UDP SPT=4000 DPT=9 LEN=13 `,
+    `IN=lo OUT= ${mac}:08:00 SRC=127.0.0.1 DST=127.0.0.1 LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=0 DF PROTO=TCP SPT=4000 DPT=80 WINDOW=65495 RES=0x00 SYN URGP=0 OPT (0204FFD70402080A0000000001030307) `,
+    `in IN=lo OUT= ${mac}:86:dd SRC=${one} DST=${one} LEN=53 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=UDP SPT=4000 DPT=9 LEN=13 `,
+    `IN=lo OUT= ${mac}:86:dd SRC=${one} DST=${one} LEN=80 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=TCP SPT=4000 DPT=80 WINDOW=65476 RES=0x00 SYN URGP=0 OPT (0204FFC40402080A0000000001030307) `,
+    '0',
+    '',
+  ])
 })
 
 test('netfilter: conntrack lists, counts, removes and follows connections', context => {

@@ -387,6 +387,71 @@ oci('a bundle that is gone is no hindrance to state, exec and delete', async () 
   world.ok('delete', '-f', 'gone')
 })
 
+oci('devices can be used as the rules for them say, and nodes of all can be made', () => {
+  const mknod = ['CAP_MKNOD']
+  const outcome = (devices: readonly object[]) => {
+    const bundle = world.bundle({
+      args: ['sh', '-c', 'mknod /tmp/fuse c 10 229 && : < /dev/null && : < /tmp/fuse && echo opened'],
+      process: { capabilities: { bounding: mknod, effective: mknod, permitted: mknod } },
+      linux: { resources: { devices } },
+    })
+    const { stdout, stderr } = world.run('run', '--bundle', bundle, 'devices')
+    return stdout + stderr
+  }
+  const none = { allow: false, access: 'rwm' }
+  const fuse = { allow: true, type: 'c', major: 10, minor: 229 }
+  const denied = /can't open \/tmp\/fuse: Operation not permitted\n$/
+  assert.match(outcome([none]), denied)
+  assert.match(outcome([]), denied)
+  assert.match(outcome([none, { ...fuse, access: 'w' }]), denied)
+  assert.equal(outcome([none, { ...fuse, access: 'rw' }]), 'opened\n')
+  assert.match(outcome([{ ...fuse, access: 'r' }, none]), denied)
+  assert.equal(outcome([{ allow: true, access: 'rwm' }]), 'opened\n')
+})
+
+oci('a container that is given /dev/net/tun makes interfaces with it', () => {
+  const capabilities = ['CAP_NET_ADMIN']
+  const tun = { type: 'c', major: 10, minor: 200 }
+  const bundle = world.bundle({
+    args: ['sh', '-c', 'tunctl -t tun7; ip -o link show tun7 | cut -d : -f 2'],
+    process: { capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities } },
+    linux: {
+      devices: [{ ...tun, path: '/dev/net/tun' }],
+      resources: {
+        devices: [
+          { allow: false, access: 'rwm' },
+          { ...tun, allow: true, access: 'rw' },
+        ],
+      },
+    },
+  })
+  const { stdout, stderr } = world.run('run', '--bundle', bundle, 'tun')
+  assert.deepEqual([stdout, stderr], ['tun7\n tun7\n', ''])
+})
+
+oci(
+  'a bind mount shows as its root where it comes from, as programs look for their container’s id there',
+  () => {
+    const source = join(world.directory, 'bound-0123456789ab')
+    mkdirSync(join(source, 'below'), { recursive: true })
+    const admin = ['CAP_SYS_ADMIN']
+    const bundle = world.bundle({
+      args: [
+        'sh',
+        '-c',
+        'mount -o bind /tmp/v/below /tmp/w; cut -d " " -f 4,5 /proc/self/mountinfo | grep " /tmp/"',
+      ],
+      process: { capabilities: { bounding: admin, effective: admin, permitted: admin } },
+      mounts: [
+        { destination: '/tmp/v', type: 'bind', source, options: ['bind'] },
+        { destination: '/tmp/w', type: 'tmpfs', source: 'tmpfs' },
+      ],
+    })
+    const { stdout, stderr } = world.run('run', '--bundle', bundle, 'bound')
+    assert.deepEqual([stdout, stderr], [`${source} /tmp/v\n/ /tmp/w\n${source}/below /tmp/w\n`, ''])
+  },
+)
+
 test('oci: install enters the runtime in daemon.json and uninstall takes it out, through a link, twice', () => {
   const directory = join(world.directory, 'docker')
   mkdirSync(directory)

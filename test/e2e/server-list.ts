@@ -159,6 +159,46 @@ END
       nginx -c $d/conf -e $d/e -s quit; wait $server; echo $?`,
   },
   {
+    name: 'RabbitMQ: confirmed messages in a durable queue, kill -9 and recovery',
+    needs: ['/usr/lib/rabbitmq', 'erl', 'erlc', 'epmd', 'python3'],
+    network: true,
+    files: {
+      'client.erl': `
+-module(client).
+-export([publish/1, consume/1]).
+-include_lib("amqp_client/include/amqp_client.hrl").
+open([Port]) ->
+  {ok, Connection} = amqp_connection:start(#amqp_params_network{host = "127.0.0.1", port = list_to_integer(atom_to_list(Port))}),
+  {ok, Channel} = amqp_connection:open_channel(Connection),
+  #'queue.declare_ok'{message_count = Count} = amqp_channel:call(Channel, #'queue.declare'{queue = <<"q">>, durable = true}),
+  io:format("~p in the queue~n", [Count]),
+  {Connection, Channel}.
+publish(Args) ->
+  {Connection, Channel} = open(Args),
+  amqp_channel:call(Channel, #'confirm.select'{}),
+  [amqp_channel:cast(Channel, #'basic.publish'{routing_key = <<"q">>},
+    #amqp_msg{props = #'P_basic'{delivery_mode = 2}, payload = integer_to_binary(I)}) || I <- lists:seq(1, 1000)],
+  io:format("confirmed: ~p~n", [amqp_channel:wait_for_confirms(Channel)]), amqp_connection:close(Connection), halt(0).
+consume(Args) ->
+  {Connection, Channel} = open(Args),
+  Sum = lists:sum([begin {#'basic.get_ok'{}, #amqp_msg{payload = P}} = amqp_channel:call(Channel, #'basic.get'{queue = <<"q">>, no_ack = true}),
+    binary_to_integer(P) end || _ <- lists:seq(1, 1000)]),
+  io:format("sum ~p~n", [Sum]), amqp_connection:close(Connection), halt(0).
+`,
+    },
+    script: `${HELPERS}
+      free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+      lib=$(echo /usr/lib/rabbitmq/lib/rabbitmq_server-*)
+      export ERL_LIBS=$lib/plugins ERL_EPMD_PORT=$(free) RABBITMQ_DIST_PORT=$(free) RABBITMQ_NODE_PORT=$PORT RABBITMQ_NODENAME=q@localhost
+      export RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_MNESIA_BASE=$d/data RABBITMQ_LOG_BASE=$d/log RABBITMQ_PID_FILE=$d/pid
+      export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_CONFIG_FILE=$d/none RABBITMQ_ENABLED_PLUGINS_FILE=$d/plugins
+      start() { $lib/sbin/rabbitmq-server >out 2>&1 & server=$!; until listening; do kill -0 $server || { cat out; exit 1; }; sleep 0.1; done; }
+      erlc client.erl; epmd & epmd=$!
+      start; erl -noshell -s client publish $PORT; $lib/sbin/rabbitmqctl -q list_queues name messages durable
+      kill -9 $(cat pid); wait $server 2>/dev/null
+      start; erl -noshell -s client consume $PORT; kill $(cat pid); wait $server; echo $?; kill $epmd; wait`,
+  },
+  {
     name: 'sshd: commands, a terminal, sftp, a forwarded port, a shared connection',
     needs: ['/usr/sbin/sshd', 'ssh', 'sftp', 'ssh-keygen'],
     root: true,

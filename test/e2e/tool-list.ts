@@ -224,4 +224,40 @@ int main(void)
       valgrind --tool=helgrind ./a 2>&1 | grep -o -E 'global var "shared"|signal|child' | sort | uniq -c
       valgrind -q --trace-children=yes sh -c 'ls / > /dev/null; true | cat'; echo $?`,
   },
+  {
+    name: 'ffmpeg: x264 and AAC, scaling, segments, pipes',
+    needs: ['ffmpeg', 'ffprobe'],
+    script: `
+      f="ffmpeg -nostdin -v error -y"
+      $f -f lavfi -i testsrc2=size=320x240:rate=25:duration=2 -f lavfi -i sine=frequency=440:duration=2 -c:v libx264 -preset veryfast \\
+        -g 25 -threads 2 -pix_fmt yuv420p -c:a aac -shortest a.mkv; echo $?
+      ffprobe -v error -show_entries stream=codec_name,width,height -of csv=p=0 a.mkv
+      $f -i a.mkv -vf scale=160:120,hflip -an -f framemd5 - | grep -v '^#' | md5sum
+      $f -i a.mkv -c copy -f segment -segment_time 1 part%d.mkv; ls part*
+      cat a.mkv | $f -i pipe:0 -ac 1 -ar 8000 -f wav pipe:1 | md5sum
+      $f -ss 1 -i a.mkv -frames:v 1 frame.png; md5sum < frame.png`,
+  },
+  {
+    name: 'ImageMagick: resizing, rotation, blur, montage, pixels on disk',
+    needs: ['convert', 'identify', 'montage', 'compare', 'mogrify'],
+    script: `
+      convert -size 400x300 gradient:red-blue a.png; identify -format '%m %wx%h %[colorspace]\\n' a.png
+      convert a.png -resize 50% -rotate 30 -blur 0x3 -quality 90 b.jpg; identify -format '%wx%h %#\\n' b.jpg
+      convert a.png \\( +clone -flip \\) +append -crop 200x100+50+50 +repage rgb:- | md5sum
+      montage a.png a.png b.jpg -geometry 100x100+2+2 m.gif; identify m.gif | cut -d' ' -f2,3
+      compare -metric AE a.png a.png null: 2>&1; echo
+      MAGICK_TEMPORARY_PATH=$PWD convert -limit memory 64KiB -limit map 64KiB a.png -resize 200x200 rgb:- | md5sum; ls
+      mogrify -format bmp a.png; stat -c %s a.bmp`,
+  },
+  {
+    name: 'LibreOffice: text to odt and pdf, csv to xlsx and back',
+    needs: ['soffice', 'unzip'],
+    script: `
+      o="soffice -env:UserInstallation=file://$PWD/profile --headless"
+      printf 'A title\\n\\nSome text: %s\\n' "$(seq -s ' ' 300)" > a.txt; printf 'a,b\\n1,2\\n3,=A2+4\\n' > b.csv
+      $o --convert-to odt a.txt >/dev/null 2>&1; unzip -p a.odt content.xml | grep -c 'Some text: 1 2 3'
+      $o --convert-to pdf a.odt >/dev/null 2>&1; head -c 5 a.pdf; echo; grep -ac '/Type/Page\\b' a.pdf
+      $o --convert-to xlsx b.csv >/dev/null 2>&1
+      $o --convert-to csv:"Text - txt - csv (StarCalc)":44,34,76,1 --outdir out b.xlsx >/dev/null 2>&1; cat out/b.csv`,
+  },
 ]

@@ -3,6 +3,14 @@
 #include <linux/fanotify.h>
 #include <sys/mount.h>
 
+#ifndef FAN_RENAME
+#define FAN_RENAME 0x10000000
+#endif
+#ifndef FAN_EVENT_INFO_TYPE_OLD_DFID_NAME
+#define FAN_EVENT_INFO_TYPE_OLD_DFID_NAME 10
+#define FAN_EVENT_INFO_TYPE_NEW_DFID_NAME 12
+#endif
+
 #define init(flags, event_flags) syscall(SYS_fanotify_init, flags, event_flags)
 #define mark(fd, flags, mask, dirfd, path) syscall(SYS_fanotify_mark, fd, flags, mask, dirfd, path)
 
@@ -12,6 +20,7 @@ static const struct { unsigned bit; const char *name; } names[] = {
 	{ FAN_CREATE, "CREATE" }, { FAN_DELETE, "DELETE" }, { FAN_DELETE_SELF, "DELETE_SELF" }, { FAN_MOVE_SELF, "MOVE_SELF" },
 	{ FAN_OPEN_EXEC, "OPEN_EXEC" }, { FAN_Q_OVERFLOW, "Q_OVERFLOW" }, { FAN_OPEN_PERM, "OPEN_PERM" },
 	{ FAN_ACCESS_PERM, "ACCESS_PERM" }, { FAN_OPEN_EXEC_PERM, "OPEN_EXEC_PERM" }, { FAN_ONDIR, "ONDIR" },
+	{ FAN_RENAME, "RENAME" },
 };
 
 static pid_t actor;
@@ -36,7 +45,10 @@ static void show_record(const unsigned char *at)
 		say("  pidfd %d\n", ((const struct fanotify_event_info_pidfd *)at)->pidfd >= 0);
 		return;
 	}
-	say("  info %d %s\n", info->hdr.info_type, info->hdr.info_type == FAN_EVENT_INFO_TYPE_DFID_NAME ? name : "");
+	int type = info->hdr.info_type;
+	bool named = type == FAN_EVENT_INFO_TYPE_DFID_NAME || type == FAN_EVENT_INFO_TYPE_OLD_DFID_NAME ||
+		     type == FAN_EVENT_INFO_TYPE_NEW_DFID_NAME;
+	say("  info %d %s\n", type, named ? name : "");
 }
 
 /* All events that are there. */
@@ -222,6 +234,60 @@ SECTION("events with names")
 	touch("d/e");
 	drain(target);
 	ERR(mark(target, FAN_MARK_ADD, FAN_CREATE, AT_FDCWD, "d/e"));
+}
+
+SECTION("renames, with both names")
+{
+	need_root();
+	MUST(mkdir("d", 0755));
+	MUST(mkdir("e", 0755));
+	touch("d/a");
+	int old_side = MUST(init(FAN_NONBLOCK | FAN_REPORT_DFID_NAME, 0));
+	int new_side = MUST(init(FAN_NONBLOCK | FAN_REPORT_DFID_NAME, 0));
+	int both = MUST(init(FAN_NONBLOCK | FAN_REPORT_DFID_NAME_TARGET, 0));
+	ERR(mark(old_side, FAN_MARK_ADD, FAN_RENAME | FAN_MOVED_FROM, AT_FDCWD, "d"));
+	ERR(mark(new_side, FAN_MARK_ADD, FAN_RENAME | FAN_ONDIR, AT_FDCWD, "e"));
+	ERR(mark(both, FAN_MARK_ADD, FAN_RENAME, AT_FDCWD, "d"));
+	ERR(mark(both, FAN_MARK_ADD, FAN_RENAME, AT_FDCWD, "e"));
+	MUST(rename("d/a", "e/b"));
+	drain(old_side);
+	drain(new_side);
+	drain(both);
+	MUST(rename("e/b", "e/c"));
+	drain(old_side);
+	drain(new_side);
+	drain(both);
+	MUST(mkdir("d/s", 0755));
+	MUST(rename("d/s", "e/s"));
+	drain(old_side);
+	drain(new_side);
+	drain(both);
+	touch("d/x");
+	MUST(syscall(SYS_renameat2, AT_FDCWD, "d/x", AT_FDCWD, "e/c", RENAME_EXCHANGE));
+	drain(old_side);
+	drain(both);
+	ERR(mark(both, FAN_MARK_ADD, FAN_RENAME, AT_FDCWD, "d/x"));
+	int nameless = MUST(init(FAN_NONBLOCK | FAN_REPORT_DIR_FID, 0));
+	ERR(mark(nameless, FAN_MARK_ADD, FAN_RENAME, AT_FDCWD, "d"));
+	int descriptors = MUST(init(FAN_NONBLOCK, 0));
+	ERR(mark(descriptors, FAN_MARK_ADD, FAN_RENAME, AT_FDCWD, "d"));
+}
+
+SECTION("renames on a file system that is watched")
+{
+	need_root();
+	MUST(mkdir("m", 0755));
+	MUST(mount("tmpfs", "m", "tmpfs", 0, ""));
+	touch("m/a");
+	int fd = MUST(init(FAN_NONBLOCK | FAN_REPORT_DFID_NAME, 0));
+	ERR(mark(fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_RENAME, AT_FDCWD, "m"));
+	MUST(rename("m/a", "m/b"));
+	MUST(rename("m/b", "m/a"));
+	drain(fd);
+	ERR(mark(fd, FAN_MARK_ADD, FAN_RENAME, AT_FDCWD, "m"));
+	MUST(rename("m/a", "m/c"));
+	drain(fd);
+	MUST(umount2("m", MNT_DETACH));
 }
 
 SECTION("events with handles of directories, without names")

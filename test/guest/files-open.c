@@ -342,6 +342,11 @@ SECTION("openat2: RESOLVE_NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV")
 	ERR(openat2_(AT_FDCWD, "/proc/self/cwd", O_RDONLY, 0, 0));
 	ERR(openat2_(AT_FDCWD, "/proc/self/status", O_RDONLY, 0, RESOLVE_NO_XDEV));
 	ERR(openat2_(MUST(open("/", O_PATH)), "proc/self", O_PATH, 0, RESOLVE_NO_XDEV));
+	/* Absolute paths start at the root, wherever the caller is. */
+	ERR(openat2_(MUST(open("/proc", O_PATH)), "/", O_PATH, 0, RESOLVE_NO_XDEV));
+	MUST(chdir("/proc"));
+	ERR(openat2_(AT_FDCWD, "/", O_PATH, 0, RESOLVE_NO_XDEV));
+	ERR(openat2_(AT_FDCWD, "/self", O_PATH, 0, RESOLVE_NO_XDEV));
 }
 
 SECTION("close_range closes and marks")

@@ -7,11 +7,21 @@
 
 #include "observe.h"
 #include <linux/fuse.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 
 #define NODES 64
 #define NAME 64
 #define DATA 65536
+
+#define LOCKS 16
+
+/* ioctl(2) on a file: the server gives its first byte another value, behind the kernel's back. */
+#define SERVER_CHANGES _IO('f', 1)
+/* And the file another time of change. */
+#define SERVER_MODIFIES _IO('f', 2)
+/* And says so: FUSE_NOTIFY_INVAL_INODE. */
+#define SERVER_NOTIFIES _IO('f', 3)
 
 struct shared {
 	/* How long names and attributes are believed, in seconds. */
@@ -34,6 +44,9 @@ struct shared {
 	volatile unsigned uid, gid;
 	volatile pid_t pid;
 	volatile unsigned write_size, read_size;
+	/* Of the last lock that was asked for. */
+	volatile uint64_t lock_start, lock_end;
+	volatile unsigned lock_flags, lock_pid;
 	/* The sum of what FORGET gave back. */
 	volatile unsigned forgotten;
 };
@@ -62,10 +75,20 @@ static void need_fuse(void)
 	close(fd);
 }
 
+struct lock {
+	unsigned node, flags;
+	uint64_t owner;
+	struct fuse_file_lock lock;
+	/* A request that waits for it: its number. */
+	uint64_t waiting;
+};
+
 /* Of INIT's answer, set before start(). */
 static unsigned more_init_flags;
 static struct shared *shared;
 static struct node nodes[NODES];
+/* Those with a node are in use. */
+static struct lock locks[LOCKS];
 static int device;
 
 static void answer(uint64_t unique, int error, const void *data, size_t size)
@@ -187,6 +210,110 @@ static void set(struct node *node, const struct fuse_setattr_in *in)
 			memset(node->data + node->size, 0, in->size - node->size);
 		node->size = in->size;
 	}
+}
+
+static struct lock *find_conflict(const struct lock *wanted)
+{
+	for (struct lock *at = locks; at < locks + LOCKS; at++)
+		if (at->node == wanted->node && !at->waiting && at->flags == wanted->flags && at->owner != wanted->owner &&
+		    at->lock.start <= wanted->lock.end && at->lock.end >= wanted->lock.start &&
+		    (at->lock.type == F_WRLCK || wanted->lock.type == F_WRLCK))
+			return at;
+	return NULL;
+}
+
+static void grant_waiting(void)
+{
+	for (struct lock *at = locks; at < locks + LOCKS; at++)
+		if (at->node && at->waiting && !find_conflict(at)) {
+			answer(at->waiting, 0, NULL, 0);
+			at->waiting = 0;
+		}
+}
+
+/* Gives up what an owner has: all of it, however little is asked for. */
+static void unlock(unsigned node, unsigned flags, uint64_t owner)
+{
+	for (struct lock *at = locks; at < locks + LOCKS; at++)
+		if (at->node == node && at->flags == flags && at->owner == owner)
+			at->node = 0;
+	grant_waiting();
+}
+
+static void lock(uint64_t unique, unsigned node, unsigned opcode, const struct fuse_lk_in *in)
+{
+	struct lock wanted = { .node = node, .flags = in->lk_flags, .owner = in->owner, .lock = in->lk };
+	struct lock *conflict = find_conflict(&wanted);
+	struct fuse_lk_out out = { .lk = { .type = F_UNLCK } };
+
+	shared->lock_start = in->lk.start;
+	shared->lock_end = in->lk.end;
+	shared->lock_flags = in->lk_flags;
+	shared->lock_pid = in->lk.pid;
+	if (opcode == FUSE_GETLK) {
+		if (conflict)
+			out.lk = conflict->lock;
+		answer(unique, 0, &out, sizeof out);
+		return;
+	}
+	if (in->lk.type == F_UNLCK) {
+		unlock(node, in->lk_flags, in->owner);
+	} else {
+		struct lock *at = locks;
+
+		if (conflict && opcode == FUSE_SETLK) {
+			answer(unique, EAGAIN, NULL, 0);
+			return;
+		}
+		while (at->node)
+			at++;
+		*at = wanted;
+		if (conflict) {
+			at->waiting = unique;
+			shared->held = 1;
+			return;
+		}
+	}
+	answer(unique, 0, NULL, 0);
+}
+
+/* A request that waits for a lock is interrupted: whether there is one. */
+static bool interrupt_lock(uint64_t unique)
+{
+	for (struct lock *at = locks; at < locks + LOCKS; at++)
+		if (at->node && at->waiting == unique) {
+			at->node = 0;
+			answer(unique, EINTR, NULL, 0);
+			return true;
+		}
+	return false;
+}
+
+/* What a server says by itself. */
+static void notify(int code, const void *data, size_t size)
+{
+	struct fuse_out_header out = { sizeof out + size, code, 0 };
+	struct iovec iov[] = { { &out, sizeof out }, { (void *)data, size } };
+
+	if (writev(device, iov, 2) != (ssize_t)out.len && errno != ENOENT)
+		_exit(95);
+}
+
+static void control(uint64_t unique, unsigned id, unsigned command)
+{
+	struct fuse_ioctl_out out = { 0 };
+	struct fuse_notify_inval_inode_out changed = { .ino = id };
+
+	if (command != SERVER_CHANGES && command != SERVER_MODIFIES && command != SERVER_NOTIFIES) {
+		answer(unique, ENOTTY, NULL, 0);
+		return;
+	}
+	real(id)->data[0] = 'S';
+	if (command == SERVER_MODIFIES)
+		real(id)->mtime++;
+	if (command == SERVER_NOTIFIES)
+		notify(FUSE_NOTIFY_INVAL_INODE, &changed, sizeof changed);
+	answer(unique, 0, &out, sizeof out);
 }
 
 static void serve_one(struct fuse_in_header *in, void *body)
@@ -359,9 +486,24 @@ static void serve_one(struct fuse_in_header *in, void *body)
 		*node->xattr = 0;
 		answer(unique, 0, NULL, 0);
 		break;
-	case FUSE_RELEASE:
-	case FUSE_RELEASEDIR:
+	case FUSE_IOCTL:
+		control(unique, id, ((struct fuse_ioctl_in *)body)->cmd);
+		break;
+	case FUSE_GETLK:
+	case FUSE_SETLK:
+	case FUSE_SETLKW:
+		lock(unique, id, in->opcode, body);
+		break;
 	case FUSE_FLUSH:
+		unlock(id, 0, ((struct fuse_flush_in *)body)->lock_owner);
+		answer(unique, 0, NULL, 0);
+		break;
+	case FUSE_RELEASE:
+		if (((struct fuse_release_in *)body)->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
+			unlock(id, FUSE_LK_FLOCK, ((struct fuse_release_in *)body)->lock_owner);
+		answer(unique, 0, NULL, 0);
+		break;
+	case FUSE_RELEASEDIR:
 	case FUSE_FSYNC:
 		answer(unique, 0, NULL, 0);
 		break;
@@ -399,6 +541,8 @@ static void serve(void)
 
 			answer(in->unique, 0, &out, sizeof out);
 		} else if (in->opcode == FUSE_INTERRUPT) {
+			if (interrupt_lock(((struct fuse_interrupt_in *)(in + 1))->unique))
+				continue;
 			if (waiting == ((struct fuse_interrupt_in *)(in + 1))->unique)
 				answer(waiting, EINTR, NULL, 0);
 			waiting = 0;

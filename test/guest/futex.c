@@ -190,6 +190,34 @@ static void on_signal(int signo)
 	handled++;
 }
 
+static void *wait_to_be_moved(void *unused)
+{
+	ERR(futex(&word, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, NULL, &other, 0));
+	return unused;
+}
+
+SECTION("futex: a signal before FUTEX_CMP_REQUEUE_PI starts the wait anew, one after it ends it")
+{
+	pthread_t thread;
+	long moved;
+
+	signal(SIGUSR1, on_signal);
+	word = other = 0;
+	RET(futex(&other, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+	pthread_create(&thread, NULL, wait_to_be_moved, NULL);
+	sleep_ms(100);
+	pthread_kill(thread, SIGUSR1);
+	while (handled == 0)
+		sleep_ms(1);
+	while ((moved = futex(&word, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, NULL, &other, 0)) == 0)
+		sleep_ms(5);
+	SHOW(moved);
+	pthread_kill(thread, SIGUSR1);
+	pthread_join(thread, NULL);
+	SHOW(handled);
+	RET(futex(&other, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
+}
+
 static void *interrupt_waiter(void *target)
 {
 	sleep_ms(100);

@@ -189,6 +189,23 @@ SECTION("a reset: ECONNRESET, then EPIPE with SIGPIPE")
 	STATUS(end_of(child));
 }
 
+SECTION("a reset behind the end of file: reading still finds the end, writing EPIPE")
+{
+	int pair[2];
+
+	connected(pair);
+	close(pair[1]);
+	revents_within(pair[0], POLLIN, 1000);
+	MUST(write(pair[0], "to nobody", 9));
+	revents_within(pair[0], POLLHUP, 1000);
+	HEX(revents(pair[0], EVERYTHING));
+	RET(read(pair[0], big, 1));
+	RET(recv(pair[0], big, 1, MSG_PEEK));
+	ERR(send(pair[0], "x", 1, MSG_NOSIGNAL));
+	ERR(send(pair[0], "x", 1, MSG_NOSIGNAL));
+	RET(read(pair[0], big, 1));
+}
+
 SECTION("a full buffer: EAGAIN, readiness after reading, a blocked writer goes on")
 {
 	int pair[2];

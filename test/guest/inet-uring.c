@@ -392,3 +392,69 @@ SECTION("sends that tell when their memory is free")
 	entry(&ring, IORING_OP_NOP, 0, NULL, 0, 0, 9);
 	run(&ring, 3);
 }
+
+static struct io_uring_sqe *command(struct uring *ring, int fd, unsigned what, int level, int option, void *value,
+				    unsigned length, int data)
+{
+	struct io_uring_sqe *sqe = entry(ring, IORING_OP_URING_CMD, fd, NULL, 0, 0, data);
+
+	sqe->off = what;
+	sqe->addr = (unsigned)level | (uint64_t)option << 32;
+	sqe->file_index = length;
+	sqe->addr3 = (uint64_t)value;
+	return sqe;
+}
+
+SECTION("URING_CMD: options and queues of a socket")
+{
+	enum { SIOCINQ_OP, SIOCOUTQ_OP, GETSOCKOPT_OP, SETSOCKOPT_OP };
+	struct uring ring = uring_new(8);
+	int fd = MUST(socket(AF_INET, SOCK_DGRAM, 0)), pair[2], value = 0;
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof address;
+
+	MUST(bind(fd, (void *)&address, sizeof address));
+	MUST(getsockname(fd, (void *)&address, &length));
+	command(&ring, fd, SIOCINQ_OP, 0, 0, NULL, 0, 1);
+	run(&ring, 1);
+	MUST(sendto(fd, "12345", 5, 0, (void *)&address, sizeof address));
+	command(&ring, fd, SIOCINQ_OP, 0, 0, NULL, 0, 2);
+	run(&ring, 1);
+	command(&ring, fd, SIOCOUTQ_OP, 0, 0, NULL, 0, 3);
+	run(&ring, 1);
+	command(&ring, fd, GETSOCKOPT_OP, SOL_SOCKET, SO_REUSEADDR, &value, sizeof value, 4);
+	run(&ring, 1);
+	SHOW(value);
+	value = 1;
+	command(&ring, fd, SETSOCKOPT_OP, SOL_SOCKET, SO_REUSEADDR, &value, sizeof value, 5);
+	run(&ring, 1);
+	value = 0;
+	command(&ring, fd, GETSOCKOPT_OP, SOL_SOCKET, SO_REUSEADDR, &value, sizeof value, 6);
+	run(&ring, 1);
+	SHOW(value);
+	value = 0;
+	command(&ring, fd, GETSOCKOPT_OP, SOL_SOCKET, SO_TYPE, &value, 2, 7);
+	run(&ring, 1);
+	SHOW(value == SOCK_DGRAM);
+	command(&ring, fd, GETSOCKOPT_OP, IPPROTO_IP, IP_TTL, &value, sizeof value, 8);
+	run(&ring, 1);
+	value = 9;
+	command(&ring, fd, SETSOCKOPT_OP, IPPROTO_IP, IP_TTL, &value, sizeof value, 9);
+	run(&ring, 1);
+	command(&ring, fd, GETSOCKOPT_OP, SOL_SOCKET, 9999, &value, sizeof value, 10);
+	run(&ring, 1);
+	command(&ring, fd, GETSOCKOPT_OP, SOL_SOCKET, SO_TYPE, (void *)8, sizeof value, 11);
+	run(&ring, 1);
+	command(&ring, fd, 99, 0, 0, NULL, 0, 12);
+	run(&ring, 1);
+	command(&ring, fd, SIOCINQ_OP, 0, 0, NULL, 0, 13)->rw_flags = 1 << 20;
+	run(&ring, 1);
+	pair_of(pair);
+	command(&ring, pair[0], SIOCINQ_OP, 0, 0, NULL, 0, 14);
+	run(&ring, 1);
+	MUST(pipe(pair));
+	command(&ring, pair[0], SIOCINQ_OP, 0, 0, NULL, 0, 15);
+	run(&ring, 1);
+	command(&ring, -1, SIOCINQ_OP, 0, 0, NULL, 0, 16);
+	run(&ring, 1);
+}

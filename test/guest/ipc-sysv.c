@@ -126,6 +126,7 @@ SECTION("semop: values, errors, all or nothing")
 	ERR(change(set, 3, 1, 0));
 	ERR(change(set, 0, 32767, 0));
 	ERR(semctl(set, 0, SETVAL, (union semun){ .val = 32768 }));
+	ERR(syscall(SYS_semctl, set, 0, SETVAL, -1L));
 	ERR(semctl(set, 3, GETVAL));
 	struct sembuf both[] = { { 0, -2, 0 }, { 1, -1, IPC_NOWAIT } };
 	ERR(semop(set, both, 2));

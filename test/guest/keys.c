@@ -150,6 +150,19 @@ SECTION("KEYCTL_LINK: displaces its like, and makes no circles")
 	SHOW(last > 0);
 }
 
+SECTION("keyctl: serial numbers that fill the register, as libkeyutils passes them")
+{
+	own_session();
+	int key = MUST(add_key("user", "k", "1", 1, SESSION));
+	ERR(keyctl(KEYCTL_LINK, (long)KEY_SPEC_USER_KEYRING, (long)SESSION));
+	SHOW(keyctl(KEYCTL_GET_KEYRING_ID, (long)SESSION, 0L) == keyctl(KEYCTL_GET_KEYRING_ID, SESSION, 0));
+	ERR(keyctl(KEYCTL_CHOWN, (long)key, -1L, -1L));
+	ERR(keyctl(KEYCTL_UPDATE, (long)key, "x", -1L));
+	RET(keyctl(KEYCTL_READ, (long)key, -8L, 8L));
+	TEXT(content(key));
+	ERR(keyctl(KEYCTL_LINK, (long)SESSION, -100L));
+}
+
 SECTION("KEYCTL_MOVE: from one keyring to another")
 {
 	own_session();

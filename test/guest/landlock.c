@@ -113,6 +113,7 @@ SECTION("rulesets: wrong arguments")
 	ERR(syscall(444, &attr, 7, 0));
 	ERR(syscall(444, &attr, 8192, 0));
 	ERR(syscall(444, NULL, sizeof attr, 0));
+	ERR(syscall(444, NULL, 1, 0));
 	big[40] = 1;
 	ERR(syscall(444, big, sizeof big, 0));
 	ERR(create(1 << 20, 0, 0));
@@ -273,6 +274,9 @@ SECTION("files: renames and links within a directory")
 	ERR(link("out/file", "out/link"));
 	ERR(syscall(SYS_renameat2, AT_FDCWD, "in/other", AT_FDCWD, "in/link", 2));
 	ERR(syscall(SYS_renameat2, AT_FDCWD, "in/other", AT_FDCWD, "in/dir", 2));
+	/* Also where nothing would change. */
+	ERR(syscall(SYS_renameat2, AT_FDCWD, "out/file", AT_FDCWD, "out/file", 2));
+	ERR(syscall(SYS_renameat2, AT_FDCWD, "in/other", AT_FDCWD, "in/other", 2));
 }
 
 SECTION("files: another parent is denied unless both allow it and nothing is gained")
@@ -507,6 +511,29 @@ SECTION("scopes: abstract unix sockets of others")
 	length = sizeof at;
 	MUST(getsockname(inner, (struct sockaddr *)&at, &length));
 	ERR(connect(MUST(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&at, length));
+}
+
+SECTION("tracing: a child asks a parent in another domain in vain")
+{
+	int gate[2];
+	char byte;
+
+	MUST(pipe(gate));
+	pid_t pid = MUST(fork());
+	if (pid == 0) {
+		MUST(read(gate[0], &byte, 1));
+		ERR(ptrace(PTRACE_TRACEME, 0, 0, 0));
+		_exit(0);
+	}
+	confine(READ_DIR, "/", READ_DIR);
+	MUST(write(gate[1], "", 1));
+	end_of(pid);
+	pid = MUST(fork());
+	if (pid == 0) {
+		ERR(ptrace(PTRACE_TRACEME, 0, 0, 0));
+		_exit(0);
+	}
+	end_of(pid);
 }
 
 SECTION("tracing: only from a domain into what it has made")

@@ -1,6 +1,8 @@
 /* statmount(2), listmount(2). */
 #include "observe.h"
 #include <sys/mount.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
 
 #define statmount_nr 457
 #define listmount_nr 458
@@ -192,4 +194,31 @@ SECTION("listmount: wrong arguments")
 	ERR(listmount(LSMT_ROOT, 0, ids, 2000000, 0));
 	ERR(listmount(LSMT_ROOT, 0, NULL, 4, 0));
 	ERR(syscall(listmount_nr, NULL, ids, 4, 0));
+}
+
+SECTION("ramfs: no limits, no attributes, options that mean nothing")
+{
+	struct statfs about;
+	struct stat st;
+
+	need_root();
+	MUST(unshare(CLONE_NEWNS));
+	MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	MUST(mkdir("m", 0755));
+	ERR(mount("source", "m", "ramfs", MS_NOSUID, "mode=1700,size=4k,nonsense"));
+	MUST(statfs("m", &about));
+	SHOW(about.f_type == 0x858458f6);
+	SHOW(about.f_blocks + about.f_files);
+	MUST(stat("m", &st));
+	SHOW(st.st_mode & 07777);
+	write_file("m/file", "text");
+	ERR(setxattr("m/file", "user.x", "y", 1, 0));
+	ERR(getxattr("m/file", "user.x", NULL, 0));
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT | MS_RDONLY, "size=1k"));
+	ERR(open("m/other", O_CREAT | O_WRONLY, 0600));
+	ERR(umount("m"));
+	ERR(mount("source", "m", "ramfs", 0, NULL));
+	MUST(stat("m", &st));
+	SHOW(st.st_mode & 07777);
+	SHOW(access("m/file", F_OK));
 }

@@ -484,3 +484,412 @@ SECTION("who owns a connection: whoever made its socket, or accepted it")
 	SHOW(made);
 	SHOW(accepted);
 }
+
+/* Both ends of a connection whose one end has written all that there is room for, and is to linger for so long. */
+static void connected_and_full(int pair[2], int seconds)
+{
+	struct linger linger = { 1, seconds };
+
+	connected(pair);
+	MUST(fcntl(pair[0], F_SETFL, O_NONBLOCK));
+	while (write(pair[0], big, sizeof big) > 0)
+		;
+	MUST(setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+}
+
+static int seconds_of_close(int fd)
+{
+	struct timespec start, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	ERR(close(fd));
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	return end.tv_sec - start.tv_sec + (end.tv_nsec < start.tv_nsec ? -1 : 0);
+}
+
+SECTION("close with SO_LINGER waits until all is delivered, for as long as it may")
+{
+	int pair[2];
+
+	new_network();
+	connected_and_full(pair, 1);
+	SHOW(seconds_of_close(pair[0]) >= 1);
+	ERR(close(pair[0]));
+	/* A peer who reads on. */
+	connected_and_full(pair, 1000);
+	pid_t child = MUST(fork());
+	if (child == 0) {
+		close(pair[0]);
+		while (read(pair[1], big, sizeof big) > 0)
+			;
+		close(pair[1]);
+		pause();
+		_exit(0);
+	}
+	SHOW(seconds_of_close(pair[0]) < 900);
+	kill(child, SIGKILL);
+	STATUS(end_of(child));
+	/* The other descriptor of it has the connection still. */
+	connected_and_full(pair, 1000);
+	int other = MUST(dup(pair[0]));
+	SHOW(seconds_of_close(pair[0]) < 900);
+	/* A signal ends the wait, not the closing. */
+	handle(SIGALRM, ignore, 0);
+	struct itimerval soon = { .it_value.tv_usec = 300000 };
+	MUST(setitimer(ITIMER_REAL, &soon, NULL));
+	SHOW(seconds_of_close(other) < 900);
+	ERR(close(other));
+}
+
+static void show_frame(const char *frame)
+{
+	const struct tpacket2_hdr *header = (const void *)frame;
+	const struct sockaddr_ll *from = (const void *)(frame + TPACKET_ALIGN(sizeof *header));
+	/* Whether checksums are left out differs from kernel to kernel. */
+	HEX(header->tp_status & ~(TP_STATUS_CSUMNOTREADY | TP_STATUS_CSUM_VALID));
+	say("%u of %u, link at %u, network at %u, after %d\n", header->tp_snaplen, header->tp_len, header->tp_mac, header->tp_net,
+	    header->tp_sec > 1700000000);
+	say("%d %x %d %d %d %d\n", from->sll_family, from->sll_protocol, from->sll_ifindex, from->sll_hatype, from->sll_pkttype,
+	    from->sll_halen);
+	if (header->tp_snaplen >= 48)
+		say("%.6s\n", frame + header->tp_mac + 42);
+}
+
+SECTION("a packet socket's ring")
+{
+	int fd = new_network();
+	int ring = MUST(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_IP)));
+	int value = TPACKET_V2;
+	socklen_t length = sizeof value;
+	ERR(getsockopt(ring, SOL_PACKET, PACKET_HDRLEN, &value, &length));
+	SHOW(value);
+	value = 77;
+	ERR(getsockopt(ring, SOL_PACKET, PACKET_HDRLEN, &value, &length));
+	length = 2;
+	ERR(getsockopt(ring, SOL_PACKET, PACKET_HDRLEN, &value, &length));
+	ERR(mmap(NULL, 4096, PROT_READ, MAP_SHARED, ring, 0) == MAP_FAILED ? -1 : 0);
+	value = 77;
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_VERSION, &value, sizeof value));
+	value = TPACKET_V2;
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_VERSION, &value, sizeof value));
+	value = 4;
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_RESERVE, &value, sizeof value));
+	static const struct tpacket_req bad[] = {
+		{ 4096, 2, 2048, 3 }, { 4095, 2, 2048, 4 }, { 0, 2, 2048, 4 }, { 4096, 2, 2047, 4 }, { 4096, 2, 48, 4 },
+		{ 4096, 2, 8192, 4 }, { 4096, 0, 2048, 4 }, { -4096u, 2, 2048, 4 },
+	};
+	for (size_t i = 0; i < LENGTH(bad); i++)
+		ERR(setsockopt(ring, SOL_PACKET, PACKET_RX_RING, &bad[i], sizeof bad[i]));
+	struct tpacket_req request = { 4096, 1, 128, 32 };
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_RX_RING, &request, sizeof request - 1));
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_RX_RING, &request, sizeof request));
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_RX_RING, &request, sizeof request));
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_VERSION, &value, sizeof value));
+	ERR(mmap(NULL, 8192, PROT_READ, MAP_SHARED, ring, 0) == MAP_FAILED ? -1 : 0);
+	ERR(mmap(NULL, 4096, PROT_READ, MAP_SHARED, ring, 4096) == MAP_FAILED ? -1 : 0);
+	char *frames = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0);
+	ERR(frames == MAP_FAILED ? -1 : 0);
+	HEX(revents(ring, POLLIN));
+	/* More than there are frames for. */
+	struct sockaddr_in to = loopback(9);
+	int receiver = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	MUST(bind(receiver, (struct sockaddr *)&to, sizeof to));
+	for (int i = 0; i < 40; i++) {
+		char text[8];
+		snprintf(text, sizeof text, "test%02d", i);
+		MUST(sendto(fd, text, i == 1 ? 100 : 6, 0, (struct sockaddr *)&to, sizeof to));
+	}
+	HEX(revents(ring, POLLIN));
+	for (int i = 0; i < 3; i++)
+		show_frame(frames + 128 * i);
+	/* Until somebody asks how many, frames say that some were lost. */
+	((volatile struct tpacket2_hdr *)frames)->tp_status = TP_STATUS_KERNEL;
+	MUST(sendto(fd, "losing", 6, 0, (struct sockaddr *)&to, sizeof to));
+	show_frame(frames);
+	struct tpacket_stats stats;
+	length = sizeof stats;
+	ERR(getsockopt(ring, SOL_PACKET, PACKET_STATISTICS, &stats, &length));
+	say("%u, lost %u\n", stats.tp_packets, stats.tp_drops);
+	ERR(recv(ring, big, sizeof big, MSG_DONTWAIT));
+	((volatile struct tpacket2_hdr *)(frames + 256))->tp_status = TP_STATUS_KERNEL;
+	((volatile struct tpacket2_hdr *)(frames + 128))->tp_status = TP_STATUS_KERNEL;
+	MUST(sendto(fd, "again.", 6, 0, (struct sockaddr *)&to, sizeof to));
+	for (int i = 0; i < 3; i++)
+		show_frame(frames + 128 * i);
+	for (int i = 0; i < 32; i++)
+		((volatile struct tpacket2_hdr *)(frames + 128 * i))->tp_status = TP_STATUS_KERNEL;
+	HEX(revents(ring, POLLIN));
+	ERR(munmap(frames, 4096));
+	request = (struct tpacket_req){ 0 };
+	ERR(setsockopt(ring, SOL_PACKET, PACKET_RX_RING, &request, sizeof request));
+}
+
+/* Reads notices until all sends from `next` to `last` are told of. They come together or one by one. */
+static void told_of_copies(int fd, unsigned next, unsigned last)
+{
+
+	while (next <= last) {
+		char control[256];
+		struct msghdr message = { .msg_control = control, .msg_controllen = sizeof control };
+		revents_within(fd, 0, 10000);
+		if (recvmsg(fd, &message, MSG_ERRQUEUE) < 0) {
+			ERR(-1);
+			return;
+		}
+		struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+		struct sock_extended_err *notice = (void *)CMSG_DATA(head);
+		if (notice->ee_info != next)
+			say("notices out of order: %u\n", notice->ee_info);
+		next = notice->ee_data + 1;
+		if (next > last)
+			say("%d %d: %d %d %d %d, flags %x, name %d\n", head->cmsg_level, head->cmsg_type, notice->ee_errno, notice->ee_origin,
+			    notice->ee_type, notice->ee_code, message.msg_flags & ~MSG_CTRUNC, message.msg_namelen);
+	}
+	SHOW(next);
+	ERR(recvmsg(fd, &(struct msghdr){ 0 }, MSG_ERRQUEUE));
+}
+
+SECTION("MSG_ZEROCOPY: a notice when the bytes may be used again")
+{
+	int pair[2], on = 1, value;
+	socklen_t length = sizeof value;
+
+	new_network();
+	connected(pair);
+	ERR(getsockopt(pair[0], SOL_SOCKET, SO_ZEROCOPY, &value, &length));
+	SHOW(value);
+	/* Not switched on: as if it had not been asked for. */
+	RET(send(pair[0], "x", 1, MSG_ZEROCOPY));
+	ERR(recvmsg(pair[0], &(struct msghdr){ 0 }, MSG_ERRQUEUE));
+	value = 2;
+	ERR(setsockopt(pair[0], SOL_SOCKET, SO_ZEROCOPY, &value, sizeof value));
+	ERR(setsockopt(pair[0], SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on));
+	ERR(getsockopt(pair[0], SOL_SOCKET, SO_ZEROCOPY, &value, &length));
+	SHOW(value);
+	RET(send(pair[0], "first", 5, MSG_ZEROCOPY));
+	RET(send(pair[0], "", 0, MSG_ZEROCOPY));
+	RET(send(pair[0], "plain", 5, 0));
+	RET(send(pair[0], big, 20000, MSG_ZEROCOPY));
+	RET(recv(pair[1], big, 20011, MSG_WAITALL));
+	told_of_copies(pair[0], 0, 1);
+	/* One that waits for room is one send. */
+	pid_t child = MUST(fork());
+	if (child == 0) {
+		recv(pair[1], big, sizeof big, MSG_WAITALL);
+		_exit(0);
+	}
+	RET(send(pair[0], big, sizeof big, MSG_ZEROCOPY));
+	STATUS(end_of(child));
+	told_of_copies(pair[0], 2, 2);
+	for (int family = AF_INET; family <= AF_INET6; family += AF_INET6 - AF_INET) {
+		int fd = MUST(socket(family, SOCK_DGRAM, 0));
+		struct sockaddr_in in = loopback(0);
+		struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+		struct sockaddr *address = family == AF_INET ? (struct sockaddr *)&in : (struct sockaddr *)&in6;
+		socklen_t size = family == AF_INET ? sizeof in : sizeof in6;
+		MUST(bind(fd, address, size));
+		MUST(getsockname(fd, address, &size));
+		MUST(connect(fd, address, size));
+		ERR(setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on));
+		for (int i = 0; i < 3; i++)
+			RET(send(fd, "datagram", 8, MSG_ZEROCOPY));
+		for (int i = 0; i < 3; i++)
+			RET(recv(fd, big, sizeof big, 0));
+		told_of_copies(fd, 0, 2);
+	}
+	int raw = MUST(socket(AF_INET, SOCK_RAW, IPPROTO_UDP));
+	ERR(setsockopt(raw, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on));
+}
+
+static int lite(int family, struct sockaddr_in *address)
+{
+	socklen_t length = sizeof *address;
+	int fd = MUST(socket(family, SOCK_DGRAM, IPPROTO_UDPLITE));
+	*address = loopback(0);
+	MUST(bind(fd, (struct sockaddr *)address, length));
+	MUST(getsockname(fd, (struct sockaddr *)address, &length));
+	return fd;
+}
+
+static void set_coverage(int fd, int name, int value)
+{
+	int got = -1;
+	socklen_t length = sizeof got;
+	ERR(setsockopt(fd, IPPROTO_UDPLITE, name, &value, sizeof value));
+	ERR(getsockopt(fd, IPPROTO_UDPLITE, name, &got, &length));
+	SHOW(got);
+}
+
+SECTION("UDP-Lite: checksums cover as much as the sender says, and receivers ask for")
+{
+	enum { SEND = 10, RECEIVE = 11 };
+	struct sockaddr_in from, to, plain;
+	int value = 8, raw;
+
+	new_network();
+	int sender = lite(AF_INET, &from), receiver = lite(AF_INET, &to);
+	int udp = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	ERR(setsockopt(udp, IPPROTO_UDP, SEND, &value, sizeof value));
+	plain = loopback(ntohs(to.sin_port));
+	/* Ports are UDP-Lite's own. */
+	ERR(bind(udp, (struct sockaddr *)&plain, sizeof plain));
+	raw = MUST(socket(AF_INET, SOCK_RAW, IPPROTO_UDPLITE));
+	static const int coverages[] = { 0, 1, 8, 10, 12, 100, 70000 };
+	for (size_t i = 0; i < LENGTH(coverages); i++) {
+		unsigned char packet[64];
+		if (i > 0)
+			set_coverage(sender, SEND, coverages[i]);
+		RET(sendto(sender, "data", 4, 0, (struct sockaddr *)&to, sizeof to));
+		RET(recv(receiver, big, sizeof big, MSG_DONTWAIT));
+		RET(recv(raw, packet, sizeof packet, MSG_DONTWAIT));
+		say("covers %d\n", packet[24] << 8 | packet[25]);
+	}
+	set_coverage(sender, SEND, 10);
+	static const int wanted[] = { 0, 8, 10, 11, 12 };
+	for (size_t i = 0; i < LENGTH(wanted); i++) {
+		set_coverage(receiver, RECEIVE, wanted[i]);
+		RET(sendto(sender, "data", 4, 0, (struct sockaddr *)&to, sizeof to));
+		RET(recv(receiver, big, sizeof big, MSG_DONTWAIT));
+	}
+	set_coverage(receiver, RECEIVE, 8);
+	/* What comes from a raw socket: coverages that can't be, wrong sums, damage where nobody looks. */
+	struct { unsigned short from, to, coverage, sum; char data[4]; } datagram;
+	static const struct { int coverage, damage; const char *data; } made[] = {
+		{ 12, 0, "good" }, { 12, 1, "bad." }, { 8, 0, "part" }, { 7, 0, "less" }, { 13, 0, "more" }, { 0, 0, "all." },
+	};
+	for (size_t i = 0; i < LENGTH(made); i++) {
+		unsigned sum = 0x7f00 + 1 + 0x7f00 + 1 + IPPROTO_UDPLITE + 12;
+		int covered = made[i].coverage == 0 || made[i].coverage > 12 ? 12 : made[i].coverage;
+		memset(&datagram, 0, sizeof datagram);
+		datagram.from = from.sin_port;
+		datagram.to = to.sin_port;
+		datagram.coverage = htons(made[i].coverage);
+		memcpy(datagram.data, made[i].data, 4);
+		for (int at = 0; at + 1 < covered; at += 2)
+			sum += ntohs(*(unsigned short *)((char *)&datagram + at));
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = (sum & 0xffff) + (sum >> 16);
+		datagram.sum = htons(~sum ^ made[i].damage);
+		MUST(sendto(raw, &datagram, sizeof datagram, 0, (struct sockaddr *)&to, sizeof to));
+		int got = recv(receiver, big, sizeof big, MSG_DONTWAIT);
+		say("%s: %d\n", made[i].data, got);
+	}
+	int six = MUST(socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDPLITE));
+	SHOW(six >= 0);
+	ERR(socket(AF_INET, SOCK_STREAM, IPPROTO_UDPLITE) < 0 ? -1 : 0);
+	char *argv[] = { "sh", "-c", "grep -c '' /proc/net/udplite /proc/net/udplite6", NULL };
+	pid_t child = MUST(fork());
+	if (child == 0) {
+		dup2(2, 1);
+		execv("/bin/sh", argv);
+		_exit(1);
+	}
+	end_of(child);
+}
+
+static void try_option(int fd, int level, const char *name, int number)
+{
+	static const int values[] = { 0, 1, -1 };
+	int now = 0x5a5a5a5a;
+	socklen_t length = sizeof now;
+
+	say("%s:", name);
+	if (getsockopt(fd, level, number, &now, &length) < 0)
+		say(" %s", error_name(errno));
+	else
+		say(" %d (%u)", length == 0 ? 0 : now, length);
+	for (size_t i = 0; i < LENGTH(values); i++) {
+		if (setsockopt(fd, level, number, &values[i], sizeof values[i]) < 0) {
+			say(", %s", error_name(errno));
+			continue;
+		}
+		length = sizeof now;
+		if (getsockopt(fd, level, number, &now, &length) < 0)
+			say(", %s", error_name(errno));
+		else
+			say(", %d", now);
+	}
+	say("; %s", setsockopt(fd, level, number, &values[0], 0) < 0 ? error_name(errno) : "ok");
+	say(", %s\n", setsockopt(fd, level, number, &values[0], 1) < 0 ? error_name(errno) : "ok");
+}
+#define TRY(level, name) try_option(fd, level, #name, name)
+
+SECTION("options that few programs ask for")
+{
+	static const struct { int family, type, protocol; } kinds[] = {
+		{ AF_INET, SOCK_STREAM, 0 }, { AF_INET6, SOCK_STREAM, 0 }, { AF_INET, SOCK_DGRAM, 0 }, { AF_INET6, SOCK_DGRAM, 0 },
+		{ AF_INET, SOCK_RAW, IPPROTO_UDP }, { AF_INET6, SOCK_RAW, IPPROTO_UDP },
+	};
+	new_network();
+	for (size_t i = 0; i < LENGTH(kinds); i++) {
+		int fd = MUST(socket(kinds[i].family, kinds[i].type, kinds[i].protocol));
+		say("family %d, type %d\n", kinds[i].family, kinds[i].type);
+		TRY(SOL_SOCKET, SO_PASSCRED);
+		TRY(SOL_SOCKET, SO_PASSSEC);
+		TRY(SOL_SOCKET, SO_PEERNAME);
+		TRY(SOL_SOCKET, SO_PEERGROUPS);
+		TRY(SOL_SOCKET, SO_BPF_EXTENSIONS);
+		TRY(SOL_SOCKET, SO_INCOMING_CPU);
+		TRY(SOL_SOCKET, SO_CNX_ADVICE);
+		TRY(SOL_SOCKET, SO_BUSY_POLL);
+		TRY(SOL_SOCKET, SO_PREFER_BUSY_POLL);
+		TRY(SOL_SOCKET, SO_BUSY_POLL_BUDGET);
+		TRY(SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF);
+		TRY(SOL_SOCKET, SO_DETACH_REUSEPORT_BPF);
+		TRY(SOL_SOCKET, SO_TXTIME);
+		TRY(SOL_SOCKET, SO_PEEK_OFF);
+		TRY(SOL_SOCKET, SO_REUSEPORT);
+		TRY(SOL_SOCKET, SO_MAX_PACING_RATE);
+		TRY(SOL_SOCKET, SO_TIMESTAMPING);
+		TRY(SOL_SOCKET, SO_SELECT_ERR_QUEUE);
+		TRY(SOL_SOCKET, SO_COOKIE);
+		TRY(SOL_SOCKET, SO_NETNS_COOKIE);
+		TRY(SOL_SOCKET, SO_BUF_LOCK);
+		TRY(SOL_SOCKET, SO_RESERVE_MEM);
+		TRY(IPPROTO_IP, IP_RECVORIGDSTADDR);
+		TRY(IPPROTO_IP, IP_NODEFRAG);
+		TRY(IPPROTO_IP, IP_UNICAST_IF);
+		TRY(IPPROTO_IP, IP_CHECKSUM);
+		TRY(IPPROTO_IP, IP_PASSSEC);
+		TRY(IPPROTO_IP, IP_RECVFRAGSIZE);
+		TRY(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);
+		TRY(IPPROTO_IP, IP_FREEBIND);
+		TRY(IPPROTO_IP, IP_ADD_MEMBERSHIP);
+		TRY(IPPROTO_IP, IP_BLOCK_SOURCE);
+		TRY(IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP);
+		TRY(IPPROTO_IP, IP_MSFILTER);
+		TRY(IPPROTO_IP, MCAST_JOIN_GROUP);
+		TRY(IPPROTO_IP, MCAST_MSFILTER);
+		TRY(IPPROTO_IP, IP_OPTIONS);
+		if (kinds[i].family == AF_INET6) {
+			TRY(IPPROTO_IPV6, IPV6_PKTINFO);
+			TRY(IPPROTO_IPV6, IPV6_MTU);
+			TRY(IPPROTO_IPV6, IPV6_PATHMTU);
+			TRY(IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP);
+			TRY(IPPROTO_IPV6, MCAST_JOIN_GROUP);
+			TRY(IPPROTO_IPV6, IPV6_MULTICAST_ALL);
+			TRY(IPPROTO_IPV6, IPV6_HOPOPTS);
+			TRY(IPPROTO_IPV6, IPV6_RTHDR);
+			TRY(IPPROTO_IPV6, IPV6_DSTOPTS);
+			TRY(IPPROTO_IPV6, IPV6_DONTFRAG);
+			TRY(IPPROTO_IPV6, IPV6_AUTOFLOWLABEL);
+			TRY(IPPROTO_IPV6, IPV6_FREEBIND);
+			TRY(IPPROTO_IPV6, IPV6_RECVFRAGSIZE);
+			TRY(IPPROTO_IPV6, IPV6_ADDR_PREFERENCES);
+			TRY(IPPROTO_IPV6, IPV6_RECVORIGDSTADDR);
+		}
+		if (kinds[i].type == SOCK_STREAM) {
+			TRY(IPPROTO_TCP, TCP_WINDOW_CLAMP);
+			TRY(IPPROTO_TCP, TCP_SAVE_SYN);
+			TRY(IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS);
+			TRY(IPPROTO_TCP, TCP_INQ);
+			TRY(IPPROTO_TCP, TCP_QUICKACK);
+			TRY(IPPROTO_TCP, TCP_FASTOPEN);
+			TRY(IPPROTO_TCP, TCP_FASTOPEN_CONNECT);
+			TRY(IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE);
+		} else if (kinds[i].type == SOCK_DGRAM) {
+			TRY(IPPROTO_UDP, UDP_ENCAP);
+			TRY(IPPROTO_UDP, UDP_CORK);
+		}
+	}
+}

@@ -132,6 +132,27 @@ SECTION("overlay: options")
 	ERR(umount("m"));
 }
 
+SECTION("overlay: the places of its layers may be unmounted before it")
+{
+	MUST(unshare(CLONE_NEWNS));
+	MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	mkdir("lower", 0755);
+	mkdir("upper", 0755);
+	mkdir("m", 0755);
+	MUST(mount("t", "lower", "tmpfs", 0, NULL));
+	MUST(mount("t", "upper", "tmpfs", 0, NULL));
+	mkdir("upper/u", 0755);
+	mkdir("upper/w", 0755);
+	write_file("lower/a", "text");
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=lower,upperdir=upper/u,workdir=upper/w"));
+	ERR(umount("lower"));
+	ERR(umount("upper"));
+	ERR(unlink("m/a"));
+	write_file("m/b", "more");
+	list("m");
+	ERR(umount("m"));
+}
+
 SECTION("overlay: layers merge")
 {
 	struct stat st;
@@ -254,5 +275,95 @@ SECTION("overlay: the upper directory shows what was made, whoever looked before
 	ERR(stat("u/b", &st));
 	put("m/b", "copied");
 	show("u/b");
+	ERR(umount("m"));
+}
+
+static void redirect_of(const char *path)
+{
+	char value[300] = "";
+	ssize_t n = getxattr(path, "trusted.overlay.redirect", value, sizeof value - 1);
+
+	say("%s leads to %s\n", path, n < 0 ? error_name(errno) : value);
+}
+
+static void again(const char *options)
+{
+	char text[256];
+
+	ERR(umount("m"));
+	snprintf(text, sizeof text, "lowerdir=l1:l2,upperdir=u,workdir=w%s", options);
+	MUST(mount("over", "m", "overlay", 0, text));
+}
+
+SECTION("overlay: directories of lower layers are renamed with redirect_dir=on")
+{
+	prepare();
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w,redirect_dir=on"));
+	ERR(rename("m/d", "m/k"));
+	list("m/k");
+	list("m");
+	show("m/k/y");
+	redirect_of("u/k");
+	ERR(mkdir("m/n", 0755));
+	ERR(rename("m/k", "m/n/k"));
+	redirect_of("u/n/k");
+	ERR(rename("m/e", "m/n/e"));
+	redirect_of("u/n/e");
+	again(",redirect_dir=on");
+	list("m");
+	list("m/n");
+	list("m/n/k");
+	show("m/n/k/x");
+	show("m/n/e/z");
+	put("m/n/k/x", "changed");
+	ERR(rename("m/n/k/x", "m/n/k/w"));
+	ERR(unlink("m/n/k/y"));
+	list("m/n/k");
+	ERR(mkdir("m/d", 0755));
+	list("m/d");
+	ERR(rename("m/n/e", "m/e"));
+	redirect_of("u/e");
+	again("");
+	list("m/n/k");
+	list("m/e");
+	list("m/d");
+	ERR(rename("m/e", "m/f"));
+	ERR(unlink("m/n/k/w"));
+	ERR(rmdir("m/n/k"));
+	list("m/n");
+	ERR(umount("m"));
+}
+
+SECTION("overlay: two directories change their places")
+{
+	prepare();
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w,redirect_dir=on"));
+	ERR(syscall(SYS_renameat2, AT_FDCWD, "m/d", AT_FDCWD, "m/e", RENAME_EXCHANGE));
+	list("m/d");
+	list("m/e");
+	redirect_of("u/d");
+	redirect_of("u/e");
+	again(",redirect_dir=nofollow");
+	list("m/d");
+	list("m/e");
+	again(",redirect_dir=follow");
+	list("m/d");
+	list("m/e");
+	ERR(rename("m/d", "m/q"));
+	ERR(umount("m"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w,redirect_dir=maybe"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w,redirect_dir=on,userxattr"));
+}
+
+SECTION("overlay: a copied directory does not hide what its original hid")
+{
+	prepare();
+	MUST(setxattr("l1/d", "trusted.overlay.opaque", "y", 1, 0));
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w"));
+	list("m/d");
+	put("m/d/new", "new");
+	list("m/d");
+	again("");
+	list("m/d");
 	ERR(umount("m"));
 }

@@ -1,5 +1,8 @@
 /* /proc: what is asked for more rarely. */
 #include "observe.h"
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
 
@@ -123,4 +126,113 @@ SECTION("sys: settings that are there")
 	TEXT(read_file("/proc/sys/vm/compaction_proactiveness"));
 	TEXT(read_file("/proc/sys/fs/dir-notify-enable"));
 	SHOW(!strncmp(read_file("/proc/softirqs"), "                    CPU0", 24));
+}
+
+SECTION("pagemap: which pages are there")
+{
+	enum { PAGES = 16 };
+	char *memory = (char *)MUST(mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	char *hole = (char *)MUST(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	char *shared = (char *)MUST(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	unsigned long entries[PAGES + 1];
+
+	madvise(memory, PAGES * 4096, MADV_NOHUGEPAGE);
+	for (int i = 0; i < PAGES; i += 3)
+		memory[i * 4096] = 1;
+	shared[0] = 1;
+	munmap(hole, 4096);
+	int fd = MUST(open("/proc/self/pagemap", O_RDONLY));
+	RET(pread(fd, entries, PAGES * 8, (unsigned long)memory / 512));
+	for (int i = 0; i < PAGES; i++)
+		say("%d%d%d ", (int)(entries[i] >> 63), (int)(entries[i] >> 62 & 1), (int)(entries[i] >> 61 & 1));
+	say("\n");
+	RET(pread(fd, entries, 8, (unsigned long)hole / 512));
+	HEX(entries[0]);
+	RET(pread(fd, entries, 8, (unsigned long)shared / 512));
+	HEX(entries[0] >> 61);
+	RET(pread(fd, entries, 8, 4));
+	RET(pread(fd, entries, 12, 8));
+	RET(pread(fd, entries, 0, 8));
+	RET(pread(fd, entries, 8, 1L << 60));
+	RET(lseek(fd, 0, SEEK_END));
+	RET(write(fd, entries, 8));
+	RET(open("/proc/self/pagemap", O_RDWR) < 0 ? -1 : 0);
+}
+
+SECTION("numa_maps: pages of a mapping")
+{
+	char *memory = (char *)MUST(mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	char wanted[32], line[512];
+
+	snprintf(wanted, sizeof wanted, "%lx ", (unsigned long)memory);
+	FILE *file = fopen("/proc/self/numa_maps", "r");
+	while (file && fgets(line, sizeof line, file)) {
+		if (strncmp(line, wanted, strlen(wanted)) == 0)
+			say("%s", line + strlen(wanted));
+		if (strstr(line, " stack "))
+			say("a stack on %s\n", strstr(line, "N0=") ? "node 0" : "no node");
+	}
+	fclose(file);
+}
+
+SECTION("wchan: what a process waits in")
+{
+	int fds[2];
+	char text[64];
+
+	MUST(pipe(fds));
+	for (int which = 0; which < 4; which++) {
+		pid_t child = fork();
+		if (child == 0) {
+			if (which == 0)
+				pause();
+			if (which == 1)
+				sleep(100);
+			if (which == 2)
+				poll(NULL, 0, -1);
+			if (which == 3)
+				epoll_wait(epoll_create1(0), &(struct epoll_event){ 0 }, 1, -1);
+			_exit(0);
+		}
+		await_state(child, 'S');
+		snprintf(text, sizeof text, "/proc/%d/wchan", child);
+		int fd = MUST(open(text, O_RDONLY));
+		ssize_t got = read(fd, text, sizeof text - 1);
+		text[got > 0 ? got : 0] = 0;
+		say("%s\n", text);
+		close(fd);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+}
+
+SECTION("files of a process about what it doesn't use")
+{
+	TEXT(read_file("/proc/self/ksm_merging_pages"));
+	TEXT(read_file("/proc/self/ksm_stat"));
+	ERR(access("/proc/self/arch_status", R_OK));
+	TEXT(read_file("/proc/sys/debug/exception-trace"));
+	TEXT(read_file("/proc/sys/abi/vsyscall32"));
+}
+
+SECTION("sys: who polls the host's name hears of changes")
+{
+	need_root();
+	MUST(unshare(CLONE_NEWUTS));
+	int fd = MUST(open("/proc/sys/kernel/hostname", O_RDONLY));
+	int epoll = MUST(epoll_create1(EPOLL_CLOEXEC));
+	struct epoll_event event = { .events = EPOLLERR | EPOLLPRI };
+	struct pollfd polled = { fd, POLLIN | POLLPRI, 0 };
+
+	ERR(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+	RET(epoll_wait(epoll, &event, 1, 0));
+	poll(&polled, 1, 0);
+	HEX(polled.revents);
+	MUST(sethostname("other", 5));
+	RET(epoll_wait(epoll, &event, 1, 0));
+	poll(&polled, 1, 0);
+	HEX(polled.revents);
+	write_file("/proc/sys/kernel/hostname", "third\n");
+	poll(&polled, 1, 0);
+	HEX(polled.revents);
 }

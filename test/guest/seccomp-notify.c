@@ -168,6 +168,11 @@ SECTION("a listener gives descriptors")
 	add.newfd_flags = O_NONBLOCK;
 	RET(ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add));
 	add.newfd_flags = 0;
+	/* A longer structure, as of a newer kernel: what is unknown must be empty. */
+	struct { struct seccomp_notif_addfd add; long more; } longer = { add, 1 };
+	RET(ioctl(fd, SECCOMP_IOW(3, longer), &longer));
+	RET(ioctl(fd, SECCOMP_IOWR(3, longer), &longer));
+	RET(ioctl(fd, SECCOMP_IOW(3, longer.more), &longer));
 	add.srcfd = 999;
 	RET(ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add));
 	add.srcfd = given;

@@ -63,6 +63,12 @@ SECTION("F_SETOWN, F_GETOWN, F_SETSIG: what is kept and refused")
 	ERR(fcntl(pair[0], F_SETOWN_EX, &owner));
 	ERR(fcntl(pair[0], F_SETOWN, 0));
 	RET(fcntl(pair[0], F_GETOWN));
+	/* A negative int may fill the register. */
+	ERR(syscall(SYS_fcntl, pair[0], F_SETOWN, -(long)getpgrp()));
+	SHOW(fcntl(pair[0], F_GETOWN) == -getpgrp());
+	ERR(syscall(SYS_fcntl, pair[0], F_SETSIG, -1L));
+	ERR(syscall(SYS_fcntl, pair[0], F_GETLK, -4096L));
+	ERR(fcntl(pair[0], F_SETOWN, 0));
 	RET(fcntl(pair[0], F_GETSIG));
 	ERR(fcntl(pair[0], F_SETSIG, 65));
 	ERR(fcntl(pair[0], F_SETSIG, SIGUSR1));

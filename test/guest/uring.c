@@ -1097,3 +1097,42 @@ SECTION("IORING_SETUP_SQE128 and CQE32, and no array")
 	for (int i = 0; i < 2; i++)
 		SHOW(((struct io_uring_cqe *)(rings + params.cq_off.cqes + i * 32))->user_data);
 }
+
+SECTION("IORING_REGISTER_CLOCK: by which clock an absolute time is meant")
+{
+	struct uring ring = uring_new(4);
+	/* struct io_uring_clock_register. */
+	struct {
+		unsigned clock, reserved[3];
+	} choice = { CLOCK_BOOTTIME, { 0, 0, 0 } };
+	enum { REGISTER_CLOCK = 29, ABS_TIMER = 1 << 5 };
+	struct __kernel_timespec until;
+	struct io_uring_getevents_arg argument = { .ts = (uintptr_t)&until };
+	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | ABS_TIMER;
+	const int clocks[] = { CLOCK_MONOTONIC, CLOCK_BOOTTIME };
+
+	ERR(uring_register(ring.fd, REGISTER_CLOCK, NULL, 0));
+	ERR(uring_register(ring.fd, REGISTER_CLOCK, &choice, 1));
+	ERR(uring_register(ring.fd, REGISTER_CLOCK, (void *)8, 0));
+	choice.reserved[1] = 1;
+	ERR(uring_register(ring.fd, REGISTER_CLOCK, &choice, 0));
+	choice.reserved[1] = 0;
+	choice.clock = CLOCK_REALTIME;
+	ERR(uring_register(ring.fd, REGISTER_CLOCK, &choice, 0));
+	for (int i = 0; i < 2; i++) {
+		struct timespec now;
+
+		choice.clock = clocks[i];
+		ERR(uring_register(ring.fd, REGISTER_CLOCK, &choice, 0));
+		clock_gettime(clocks[i], &now);
+		until = (struct __kernel_timespec){ now.tv_sec, now.tv_nsec + 20000000 };
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000;
+		}
+		long before = now_ms();
+		ERR(uring_enter(ring.fd, 0, 1, flags, &argument, sizeof argument));
+		SHOW(now_ms() - before >= 19);
+		ERR(uring_enter(ring.fd, 0, 1, flags, &argument, sizeof argument));
+	}
+}

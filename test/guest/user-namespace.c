@@ -1,5 +1,6 @@
 /* Nested user namespaces: what ids mean in each, and over which files a capability counts. */
 #include "observe.h"
+#include <sys/mount.h>
 
 static int write_map(pid_t pid, const char *name, const char *text)
 {
@@ -136,4 +137,51 @@ SECTION("two levels: what the maps show")
 {
 	need_root();
 	in_namespace("0 1000 10\n20 50 1\n", "0 1000 10\n", show_nested);
+}
+
+/* In a user and a mount namespace below those in which the mounts were made. */
+static void try_mounts(void)
+{
+	struct { uint64_t set, clear, propagation, userns; } attr = { 0, 1, 0, 0 };
+
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV, NULL));
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV, NULL));
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME, NULL));
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, NULL));
+	ERR(syscall(442, AT_FDCWD, "m", 0, &attr, sizeof attr));
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL));
+	ERR(umount("m"));
+	ERR(umount2("m", MNT_DETACH));
+	MUST(mkdir("/tmp/to", 0755));
+	ERR(mount("m", "/tmp/to", NULL, MS_MOVE, NULL));
+	ERR(mount(".", "/tmp/to", NULL, MS_BIND, NULL));
+	ERR(mount(".", "/tmp/to", NULL, MS_BIND | MS_REC, NULL));
+	ERR(umount("/tmp/to/m"));
+	ERR(umount2("/tmp/to", MNT_DETACH));
+	ERR(mount("m", "/tmp/to", NULL, MS_BIND, NULL));
+	ERR(mount(NULL, "/tmp/to", NULL, MS_REMOUNT | MS_BIND, NULL));
+	ERR(umount("/tmp/to"));
+	ERR(mount("t", "m", "tmpfs", 0, NULL));
+	ERR(umount("m"));
+}
+
+SECTION("mounts of a more privileged namespace keep their flags and their places")
+{
+	need_root();
+	MUST(unshare(CLONE_NEWNS));
+	MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	MUST(mkdir("m", 0755));
+	MUST(mount("t", "m", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, NULL));
+	pid_t pid = MUST(fork());
+	if (pid == 0) {
+		MUST(unshare(CLONE_NEWUSER | CLONE_NEWNS));
+		MUST(write_map(getpid(), "uid_map", "0 0 1"));
+		MUST(write_map(getpid(), "setgroups", "deny"));
+		MUST(write_map(getpid(), "gid_map", "0 0 1"));
+		MUST(mount("t", "/tmp", "tmpfs", 0, NULL));
+		try_mounts();
+		_exit(0);
+	}
+	STATUS(end_of(pid));
 }

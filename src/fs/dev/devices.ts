@@ -21,6 +21,7 @@ import type { Path } from '../../vfs/path.ts'
 import { FuseDevice } from '../fuse/device.ts'
 import { openSlave } from '../tty/slave-file.ts'
 import { Tty } from '../tty/tty.ts'
+import { openKmsg } from './kmsg.ts'
 
 /** A node of /dev: name, device number, mode. Only what is listed here exists. */
 export interface DeviceNode {
@@ -40,9 +41,12 @@ export const STANDARD_NODES: readonly DeviceNode[] = [
 ]
 
 /** What only a whole /dev has; a container gets it if its configuration names it. */
-export const FURTHER_NODES: readonly DeviceNode[] = [{ name: 'fuse', major: 10, minor: 229, mode: 0o666 }]
+export const FURTHER_NODES: readonly DeviceNode[] = [
+  { name: 'fuse', major: 10, minor: 229, mode: 0o666 },
+  { name: 'kmsg', major: 1, minor: 11, mode: 0o644 },
+]
 
-/** Registers the drivers behind these nodes, and /dev/kmsg, which nobody may read. */
+/** Registers the drivers behind these nodes. */
 export function registerDevices(kernel: Kernel): void {
   const { devices } = kernel.vfs
   const { host } = kernel
@@ -51,7 +55,7 @@ export function registerDevices(kernel: Kernel): void {
   devices.register(S_IFCHR, 1, 7, (path, flags, cred) => new FullFile(path, flags, cred))
   devices.register(S_IFCHR, 1, 8, (path, flags, cred) => new RandomFile(path, flags, cred, host))
   devices.register(S_IFCHR, 1, 9, (path, flags, cred) => new RandomFile(path, flags, cred, host))
-  devices.register(S_IFCHR, 1, 11, () => -EPERM)
+  devices.register(S_IFCHR, 1, 11, (path, flags, cred) => openKmsg(kernel, path, flags, cred))
   devices.register(S_IFCHR, 10, 229, (path, flags, cred) => new FuseDevice(path, flags, cred))
   devices.register(S_IFCHR, 5, 0, (path, flags, cred) => openControllingTerminal(kernel, path, flags, cred))
 }

@@ -23,6 +23,9 @@ const LINKS: readonly (readonly [string, string])[] = [
   ['ptmx', 'pts/ptmx'],
 ]
 
+/** /dev/net/tun, whose driver is the network's (net/inet/network.ts). */
+const TUN_DEVICE = makedev(10, 200)
+
 class DevTmpfsSuper extends TmpfsSuper {
   override readonly fsType = 'devtmpfs'
 }
@@ -50,9 +53,15 @@ function populate(sb: TmpfsSuper, kernel: Kernel): void {
     must(sb.root.mknod(node.name, S_IFCHR | node.mode, makedev(node.major, node.minor), root))
   }
   for (const [name, mode] of DIRECTORIES) must(sb.root.mkdir(name, mode, root))
+  // There is none where there is no network to attach it to.
+  if (kernel.vfs.devices.find(S_IFCHR, TUN_DEVICE) !== undefined) {
+    const net = must(sb.root.mkdir('net', 0o755, root))
+    must(net.mknod('tun', S_IFCHR | 0o666, TUN_DEVICE, root))
+  }
   for (const [name, target] of LINKS) must(sb.root.symlink(name, target, root))
 }
 
-function must(made: OrErrno<object>): void {
+function must<Made extends object>(made: OrErrno<Made>): Made {
   if (failed(made)) throw new Error(`devtmpfs can't be filled: ${made}`)
+  return made
 }

@@ -3,6 +3,8 @@ import {
   FAN_EVENT_INFO_TYPE_DFID,
   FAN_EVENT_INFO_TYPE_DFID_NAME,
   FAN_EVENT_INFO_TYPE_FID,
+  FAN_EVENT_INFO_TYPE_NEW_DFID_NAME,
+  FAN_EVENT_INFO_TYPE_OLD_DFID_NAME,
   FAN_EVENT_INFO_TYPE_PIDFD,
   FAN_EVENT_METADATA_LEN,
   FAN_NOFD,
@@ -44,8 +46,16 @@ export interface FanotifyEvent {
   /** Undefined: the queue overflowed. */
   readonly source: EventSource | undefined
   readonly name: string | undefined
+  /** FAN_RENAME. */
+  readonly sides?: RenameSides
   /** Somebody waits for an answer. */
   readonly request?: PermissionRequest
+}
+
+/** Which of the directories of a rename are told: those that the group watches. */
+export interface RenameSides {
+  readonly old: boolean
+  readonly new: boolean
 }
 
 interface Record {
@@ -102,7 +112,9 @@ function openFor(group: FanotifyFile, reader: Task, { source }: FanotifyEvent): 
 }
 
 /** Which file handles tell what happened to whom: fanotify_alloc_event, copy_info_records_to_user. */
-export function recordsOf(group: FanotifyFile, { mask, source, name }: FanotifyEvent): Record[] {
+export function recordsOf(group: FanotifyFile, event: FanotifyEvent): Record[] {
+  if (event.sides !== undefined) return renameRecords(group, event, event.sides)
+  const { mask, source, name } = event
   const { initFlags } = group
   const { inode, dir } = source!
   const dirent = (mask & DIRENT_EVENTS) !== 0
@@ -118,6 +130,18 @@ export function recordsOf(group: FanotifyFile, { mask, source, name }: FanotifyE
   const records: Record[] = [{ type, inode: parent, name: shown }]
   const child = dirent ? target : (initFlags & FAN_REPORT_FID) !== 0 && !onDir
   if (child) records.push({ type: FAN_EVENT_INFO_TYPE_FID, inode, name: undefined })
+  return records
+}
+
+function renameRecords(group: FanotifyFile, { source, name }: FanotifyEvent, sides: RenameSides): Record[] {
+  const { inode, dir, to } = source!
+  const records: Record[] = []
+  if (sides.old && dir !== undefined)
+    records.push({ type: FAN_EVENT_INFO_TYPE_OLD_DFID_NAME, inode: dir, name })
+  if (sides.new && to !== undefined)
+    records.push({ type: FAN_EVENT_INFO_TYPE_NEW_DFID_NAME, inode: to.dir, name: to.name })
+  if ((group.initFlags & FAN_REPORT_TARGET_FID) !== 0)
+    records.push({ type: FAN_EVENT_INFO_TYPE_FID, inode, name: undefined })
   return records
 }
 

@@ -15,6 +15,7 @@ import {
   FAN_MOVED_TO,
   FAN_ONDIR,
   FAN_Q_OVERFLOW,
+  FAN_RENAME,
   FAN_REPORT_DIR_FID,
   FAN_REPORT_FID,
   FAN_REPORT_TID,
@@ -35,11 +36,11 @@ import { File } from '../../vfs/file.ts'
 import { addMark, type Mark, removeMark, type Watched } from '../../vfs/marks.ts'
 import type { EventSource } from '../../vfs/notify.ts'
 import { dropPath, holdPath, type Path, samePath } from '../../vfs/path.ts'
-import { encodeEvent, type FanotifyEvent, recordsOf } from './event.ts'
+import { encodeEvent, type FanotifyEvent, type RenameSides, recordsOf } from './event.ts'
 import { PermissionRequests } from './permission.ts'
 
 /** Events on a directory's entries, of which the directory is the subject. */
-export const DIRENT_EVENTS = FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO
+export const DIRENT_EVENTS = FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_RENAME
 export const FID_FLAGS = FAN_REPORT_FID | FAN_REPORT_DIR_FID
 /** How far back a like event is looked for. */
 const MERGE_DEPTH = 128
@@ -171,6 +172,7 @@ export class FanotifyFile extends File {
     }
     if (!dirent) consider(this.#marks.get(source.inode), false)
     if (source.dir !== undefined) consider(this.#marks.get(source.dir), !dirent)
+    if (source.to !== undefined) consider(this.#marks.get(source.to.dir), false)
     consider(this.#marks.get(source.inode.sb), false)
     if (source.path !== undefined) consider(this.#marks.get(source.path.mount), false)
     return mask & ~IN_ISDIR & wanted & ~ignored
@@ -185,7 +187,19 @@ export class FanotifyFile extends File {
     // A descriptor can only be given of what was opened.
     if (!this.usesHandles && known.path === undefined) return
     const dir = this.usesHandles ? mask & FAN_ONDIR : 0
-    this.#push({ mask: wanted | dir, pid: this.#actor(), source: known, name })
+    const sides = known.to === undefined ? undefined : this.#sides(mask, known, known.to.dir)
+    this.#push({ mask: wanted | dir, pid: this.#actor(), source: known, name, sides })
+  }
+
+  /** Of a rename: which directories the group watches. */
+  #sides(mask: number, { inode, dir }: EventSource, newDir: Watched): RenameSides {
+    const watches = (object: Watched | undefined) => {
+      const mark = object === undefined ? undefined : this.#marks.get(object)
+      if (mark === undefined || (mark.mask & FAN_RENAME) === 0) return false
+      return (mask & IN_ISDIR) === 0 || (mark.mask & FAN_ONDIR) !== 0
+    }
+    const all = watches(inode.sb)
+    return { old: all || watches(dir), new: all || watches(newDir) }
   }
 
   /** Before an open or a read: FAN_OPEN_PERM and its like. */
@@ -223,7 +237,7 @@ export class FanotifyFile extends File {
     for (let i = this.#events.length - 1; i >= from; i--) {
       const old = this.#events[i]
       if (old.request !== undefined || old.source === undefined || old.pid !== event.pid) continue
-      if (((old.mask ^ event.mask) & FAN_ONDIR) !== 0) continue
+      if (((old.mask ^ event.mask) & (FAN_ONDIR | FAN_RENAME)) !== 0) continue
       if (!this.#isAlike(old, event)) continue
       old.mask |= event.mask
       return true
@@ -235,7 +249,11 @@ export class FanotifyFile extends File {
     if (!this.usesHandles) return samePath(a.source!.path!, b.source!.path!)
     const [x, y] = [recordsOf(this, a), recordsOf(this, b)]
     return (
-      x.length === y.length && x.every(({ inode, name }, i) => inode === y[i].inode && name === y[i].name)
+      x.length === y.length &&
+      x.every((record, i) => {
+        const { type, inode, name } = y[i]
+        return record.type === type && record.inode === inode && record.name === name
+      })
     )
   }
 

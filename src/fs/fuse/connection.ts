@@ -12,10 +12,14 @@
  */
 import {
   FUSE_ASYNC_READ,
+  FUSE_AUTO_INVAL_DATA,
   FUSE_BATCH_FORGET,
   FUSE_BIG_WRITES,
   FUSE_DO_READDIRPLUS,
   FUSE_DONT_MASK,
+  FUSE_EXPLICIT_INVAL_DATA,
+  FUSE_FLOCK_LOCKS,
+  FUSE_FLUSH,
   FUSE_FORGET,
   FUSE_HAS_IOCTL_DIR,
   FUSE_INIT,
@@ -26,6 +30,7 @@ import {
   FUSE_NO_OPEN_SUPPORT,
   FUSE_NO_OPENDIR_SUPPORT,
   FUSE_PARALLEL_DIROPS,
+  FUSE_POSIX_LOCKS,
   FUSE_READDIRPLUS_AUTO,
 } from '../../abi/constants.ts'
 import { ECONNABORTED, EIO, ENOTCONN } from '../../abi/errno.ts'
@@ -47,7 +52,8 @@ import { RequestLog } from '../../kernel/request-log.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { FuseDevice } from './device.ts'
 import type { FuseInode } from './inode.ts'
-import { type AnswerShape, FuseRequest, NO_ANSWER } from './request.ts'
+import { MAX_CACHED, type PageCache } from './page-cache.ts'
+import { type AnswerShape, type Completion, FuseRequest, NO_ANSWER } from './request.ts'
 import type { FuseSuper } from './super.ts'
 import { Message, type U64, ZERO } from './wire.ts'
 
@@ -65,12 +71,16 @@ const MAX_BATCH = 256
 
 const OFFERED =
   FUSE_ASYNC_READ |
+  FUSE_AUTO_INVAL_DATA |
+  FUSE_EXPLICIT_INVAL_DATA |
   FUSE_BIG_WRITES |
   FUSE_DO_READDIRPLUS |
   FUSE_READDIRPLUS_AUTO |
   FUSE_DONT_MASK |
   FUSE_HAS_IOCTL_DIR |
   FUSE_PARALLEL_DIROPS |
+  FUSE_POSIX_LOCKS |
+  FUSE_FLOCK_LOCKS |
   FUSE_MAX_PAGES |
   FUSE_NO_OPEN_SUPPORT |
   FUSE_NO_OPENDIR_SUPPORT
@@ -84,7 +94,7 @@ export class FuseConnection {
   readonly kernel: Kernel
   /** Whose ids the messages carry. */
   readonly userNs: UserNamespace
-  readonly #pidNs: PidNamespace
+  readonly pidNs: PidNamespace
   connected = true
   /** While it is mounted. */
   sb: FuseSuper | undefined = undefined
@@ -97,6 +107,9 @@ export class FuseConnection {
   /** Operations that the server has said it does not have (ENOSYS): what they do then is theirs to know. */
   readonly missing = new Set<number>()
 
+  /** Counts changes of attributes that the kernel made itself: fuse_conn.attr_version. */
+  attrVersion = 0
+
   maxWrite = PAGE_SIZE
   maxPages = DEFAULT_PAGES
   maxRead: number
@@ -105,6 +118,17 @@ export class FuseConnection {
   readdirPlusAuto = false
   noOpen = false
   noOpendir = false
+  /** Whether data is out of date when the server shows another time of change; when it shows another size. */
+  autoInvalidates = false
+  sizeInvalidates = true
+  /** Whether the server keeps locks. */
+  keepsRanges = false
+  keepsFlocks = false
+  readonly #owners = new WeakMap<object, number>()
+  #lastOwner = 0
+  /** Files with cached pages, the one that was used last behind the others. */
+  readonly #caches = new Set<PageCache>()
+  #cachedPages = 0
 
   readonly #waiting: FuseRequest[] = []
   readonly #sent = new Map<number, FuseRequest>()
@@ -118,7 +142,7 @@ export class FuseConnection {
   constructor(kernel: Kernel, userNs: UserNamespace, pidNs: PidNamespace, maxRead: number) {
     this.kernel = kernel
     this.userNs = userNs
-    this.#pidNs = pidNs
+    this.pidNs = pidNs
     this.maxRead = maxRead
   }
 
@@ -130,7 +154,36 @@ export class FuseConnection {
     return Math.min(this.maxWrite, this.maxPages * PAGE_SIZE)
   }
 
+  // Cached pages.
+
+  /** A file is read: others' pages go first. */
+  used(cache: PageCache): void {
+    this.#caches.delete(cache)
+    this.#caches.add(cache)
+  }
+  gone(cache: PageCache): void {
+    this.#caches.delete(cache)
+  }
+  /** There are `pages` more. */
+  cached(pages: number): void {
+    this.#cachedPages += pages
+    if (pages <= 0 || this.#cachedPages <= MAX_CACHED) return
+    let left = this.#caches.size
+    for (const cache of this.#caches) {
+      if (--left === 0 || this.#cachedPages <= MAX_CACHED) return
+      if (cache.isIdle) cache.drop()
+    }
+  }
+
   // The kernel's side.
+
+  /** What the call in hand has asked; undefined for what the runtime does from outside, which nobody could wait for. */
+  get log(): RequestLog | undefined {
+    const task = this.kernel.current
+    if (task === undefined || task.ended) return undefined
+    task.requests ??= new RequestLog()
+    return task.requests
+  }
 
   /** The first message. */
   begin(): void {
@@ -158,11 +211,8 @@ export class FuseConnection {
     shape: AnswerShape,
     make: () => Message | number,
   ): OrErrno<FuseRequest> {
-    const task = this.kernel.current
-    // What the runtime does from outside has nobody who could wait.
-    if (task === undefined || task.ended) return -EIO
-    task.requests ??= new RequestLog()
-    const log = task.requests
+    const { log } = this
+    if (log === undefined) return -EIO
     const earlier = log.find(
       each => each instanceof FuseRequest && each.connection === this && each.asks(opcode, node, key),
     ) as FuseRequest | undefined
@@ -182,6 +232,24 @@ export class FuseConnection {
     log.add(request)
     this.#queue(request, node, true)
     return PENDING
+  }
+
+  /**
+   * A request of the kernel's own, for which no call waits. `named`: in the name of the task whose call is served. False
+   * when there is nobody to ask.
+   */
+  start(
+    opcode: number,
+    node: U64,
+    shape: AnswerShape,
+    message: Message,
+    completion: Completion,
+    named: boolean,
+  ): boolean {
+    if (!this.connected) return false
+    const request = new FuseRequest(this, opcode, node, 0, shape, this.#newUnique(), message, completion)
+    this.#queue(request, node, named)
+    return true
   }
 
   /** A message whose answer nobody waits for. */
@@ -204,8 +272,24 @@ export class FuseConnection {
     this.queue.wake()
   }
 
-  /** Nobody waits for it any more: what the server has not seen, it need not do. */
+  /** By what number the server knows who holds locks: a table of descriptors, or a File. */
+  ownerId(owner: object): number {
+    let id = this.#owners.get(owner)
+    if (id === undefined) {
+      id = ++this.#lastOwner
+      this.#owners.set(owner, id)
+    }
+    return id
+  }
+
+  /** The calling process, as the server knows it. */
+  get callerTgid(): number {
+    return this.kernel.current?.group.pid.numbers[this.pidNs.level] ?? 0
+  }
+
+  /** Nobody waits for it any more: what the server has not seen, it need not do, but for giving up locks. */
   abandon(request: FuseRequest): void {
+    if (request.opcode === FUSE_FLUSH) return
     const at = this.#waiting.indexOf(request)
     if (at >= 0) this.#waiting.splice(at, 1)
   }
@@ -306,6 +390,10 @@ export class FuseConnection {
     this.readdirPlus = (agreed & FUSE_DO_READDIRPLUS) !== 0
     this.readdirPlusAuto = (agreed & FUSE_READDIRPLUS_AUTO) !== 0
     this.noOpen = (agreed & FUSE_NO_OPEN_SUPPORT) !== 0
+    this.autoInvalidates = (agreed & FUSE_AUTO_INVAL_DATA) !== 0
+    this.sizeInvalidates = this.autoInvalidates || (agreed & FUSE_EXPLICIT_INVAL_DATA) === 0
+    this.keepsRanges = (agreed & FUSE_POSIX_LOCKS) !== 0
+    this.keepsFlocks = (agreed & FUSE_FLOCK_LOCKS) !== 0
     this.noOpendir = (agreed & FUSE_NO_OPENDIR_SUPPORT) !== 0
     if ((agreed & FUSE_DONT_MASK) !== 0 && this.sb !== undefined) this.sb.appliesUmask = false
     this.maxWrite = Math.max(PAGE_SIZE, reply.getUint32(max_write, true))
@@ -331,7 +419,7 @@ export class FuseConnection {
 
   /** In the namespace of who mounted; 0 where it has no number there. */
   #pidOf(task: Task | undefined): number {
-    return task?.pid.numbers[this.#pidNs.level] ?? 0
+    return task?.pid.numbers[this.pidNs.level] ?? 0
   }
 
   /** Even; INTERRUPT has the odd ones. */

@@ -4,6 +4,7 @@
  * An open device is nobody's until mount(2) names its descriptor (`connect`), or FUSE_DEV_IOC_CLONE makes it a further
  * one of a connection that another descriptor has. One read gives one message, one write takes one.
  */
+
 import {
   FUSE_DEV_IOC_CLONE,
   FUSE_INIT,
@@ -19,13 +20,13 @@ import { E2BIG, EAGAIN, EFAULT, EINVAL, EIO, ENODEV, ENOENT, ENOSYS, ENOTTY, EPE
 import { FUSE_IN_HEADER, FUSE_OUT_HEADER, FUSE_WRITE_IN } from '../../abi/layout.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { WaitQueue } from '../../base/wait-queue.ts'
+import { take64 } from '../../base/words.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Task } from '../../kernel/task.ts'
 import { File, type IoctlContext } from '../../vfs/file.ts'
 import { PipeSrc } from '../pipe/splice.ts'
 import type { FuseConnection } from './connection.ts'
 import { takeNotice } from './notice.ts'
-import { readNumber } from './wire.ts'
 
 /** The largest message that a server may write: the answer to a READ, with room. */
 const MAX_ANSWER = 2 * 1024 * 1024
@@ -90,7 +91,7 @@ export class FuseDevice extends File {
     // libfuse corrects the length after vmsplice(2) has put the header into a pipe, which copies it here.
     if (said !== length && !(from instanceof PipeSrc && said > length)) return -EINVAL
     const error = view.getInt32(FUSE_OUT_HEADER.error, true)
-    const unique = readNumber(view, FUSE_OUT_HEADER.unique)
+    const unique = take64(view, FUSE_OUT_HEADER.unique)
     const body = new DataView(bytes.buffer, FUSE_OUT_HEADER.size)
     if (unique === 0) {
       const status = connection.connected ? takeNotice(connection, error, body) : -ENOENT

@@ -2,6 +2,7 @@
  * An open directory of a FUSE file system: entries are asked for as they are read. The server's cookies are the positions;
  * one that a double does not hold is kept as it came for the reader who goes on where it stopped.
  */
+
 import {
   FUSE_FSYNCDIR,
   FUSE_NAME_OFFSET,
@@ -14,6 +15,7 @@ import { FUSE_DIRENT, FUSE_ENTRY_OUT, FUSE_READ_IN } from '../../abi/layout.ts'
 import { fromBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import { addDentry } from '../../vfs/dentry.ts'
 import { DirFile } from '../../vfs/dir-file.ts'
 import { Dirents, recordLength } from '../../vfs/dirents.ts'
@@ -29,7 +31,7 @@ import type { FuseInode } from './inode.ts'
 import { deviceControl } from './ioctl.ts'
 import type { AnswerShape, FuseRequest, Held } from './request.ts'
 import type { FuseSuper } from './super.ts'
-import { Message, readNumber, readU64, toNumber, type U64, ZERO } from './wire.ts'
+import { Message, readU64, toNumber, type U64, ZERO } from './wire.ts'
 
 const MIN_SIZE = 4096
 const MAX_SIZE = 128 * 1024
@@ -89,7 +91,7 @@ export class FuseDirFile extends DirFile {
     const shape: AnswerShape = {
       min: 0,
       max: size,
-      take: plus ? (_connection, reply) => takeEntries(sb, connection, reply) : undefined,
+      take: plus ? (_connection, reply, version) => takeEntries(sb, connection, reply, version) : undefined,
     }
     const answer = connection.call(opcode, node, `${pos}+${size}`, shape, () =>
       new Message(FUSE_READ_IN.size)
@@ -134,13 +136,19 @@ class FoundEntry implements Held {
   }
 }
 
-function takeEntries(sb: FuseSuper, connection: FuseConnection, reply: DataView): FoundEntry[] {
+function takeEntries(
+  sb: FuseSuper,
+  connection: FuseConnection,
+  reply: DataView,
+  version: number,
+): FoundEntry[] {
   const found: FoundEntry[] = []
   for (const entry of entriesIn(reply, true)) {
     if (typeof entry === 'number') break
     // The server doesn't count these.
     if (entry.name === '.' || entry.name === '..') continue
-    const inode = takeEntry(sb, connection, new DataView(reply.buffer, reply.byteOffset + entry.at))
+    const told = new DataView(reply.buffer, reply.byteOffset + entry.at)
+    const inode = takeEntry(sb, connection, told, version)
     if (inode !== undefined && typeof inode !== 'number') found.push(new FoundEntry(entry.name, inode))
   }
   return found
@@ -174,7 +182,7 @@ function* entriesIn(reply: DataView, plus: boolean): Generator<Entry | number> {
     }
     yield {
       name: fromBytes(bytes),
-      ino: readNumber(reply, dirent + FUSE_DIRENT.ino),
+      ino: take64(reply, dirent + FUSE_DIRENT.ino),
       type: reply.getUint32(dirent + FUSE_DIRENT.type, true) & 15,
       next: readU64(reply, dirent + FUSE_DIRENT.off),
       at,

@@ -98,8 +98,8 @@ export class FuseDir extends FuseInode {
   #create(name: string, mode: number, flags: number): OrErrno<Inode> {
     const { connection, sb } = this
     const told = flags & ~O_NOCTTY
-    const take = (_connection: FuseConnection, reply: DataView): Held[] | number => {
-      const inode = takeEntry(sb, connection, reply)
+    const take = (_connection: FuseConnection, reply: DataView, version: number): Held[] | number => {
+      const inode = takeEntry(sb, connection, reply, version)
       if (inode === undefined) return -EIO
       if (typeof inode === 'number') return inode
       const kept = told & ~(O_CREAT | O_EXCL | O_TRUNC)

@@ -1,9 +1,13 @@
 /**
- * An open file of a FUSE file system. The server has the data: each read and write goes to it, but for what a sequential
- * reader has been given ahead. A transfer of many requests is one call of the kernel's: its answers are put together when
- * the last one is there.
+ * An open file of a FUSE file system. The server has the data: writes go to it at once, reads by way of the inode's
+ * pages (page-cache.ts), but for files that the server has opened with FOPEN_DIRECT_IO, whose every read goes to it. A
+ * transfer of many requests is one call of the kernel's.
  */
+
 import {
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
   FOPEN_DIRECT_IO,
   FOPEN_NOFLUSH,
   FOPEN_NONSEEKABLE,
@@ -38,39 +42,57 @@ import {
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
 import { failed, PENDING, type Status } from '../../base/result.ts'
+import { WaitQueue } from '../../base/wait-queue.ts'
+import { take64 } from '../../base/words.ts'
+import type { LoggedRequest, RequestLog } from '../../kernel/request-log.ts'
 import { File, type IoctlContext, type MapSource } from '../../vfs/file.ts'
+import type { LockServer } from '../../vfs/locks.ts'
 import type { Path } from '../../vfs/path.ts'
 import type { FuseHandle } from './handle.ts'
 import { FuseInode } from './inode.ts'
 import { deviceControl } from './ioctl.ts'
+import { FuseLocks } from './locks.ts'
 import { type AnswerShape, NO_ANSWER } from './request.ts'
-import { Message, readNumber } from './wire.ts'
+import { Message } from './wire.ts'
 
 /** What a sequential reader is given ahead. */
 const READAHEAD = 128 * 1024
-const PAGE_SIZE = 4096
-/** What one read takes at most: its answers stay until it is whole. Longer ones are short. */
+/** What one read takes at most: a direct one's answers stay until it is whole. Longer ones are short. */
 const MAX_READ = 16 * 1024 * 1024
+/** Why a write ended that the server has cut short. */
+const SHORT = 1
 const WRITE_ANSWER: AnswerShape = { min: FUSE_WRITE_OUT.size, max: FUSE_WRITE_OUT.size }
 const LSEEK_ANSWER: AnswerShape = { min: FUSE_LSEEK_OUT.size, max: FUSE_LSEEK_OUT.size }
 
-/** Bytes that the server gave beyond what was read. */
-interface Ahead {
-  readonly start: number
-  readonly bytes: Uint8Array
-  readonly version: number
+/** A write, in the log of its call: how far it has come. What was answered needs no request any more. */
+class Transfer implements LoggedRequest {
+  readonly file: FuseFile
+  readonly offset: number
+  bytes = 0
+  /** Why it goes no further. */
+  error = 0
+  readonly done = true
+  readonly queue = new WaitQueue()
+  usedIn = 0
+
+  constructor(file: FuseFile, offset: number) {
+    this.file = file
+    this.offset = offset
+  }
+  interrupt(): void {}
+  end(): void {}
 }
 
 export class FuseFile extends File {
   readonly node: FuseInode
   readonly handle: FuseHandle
-  #ahead: Ahead | undefined = undefined
   /** Where the next read begins, if the reader is sequential. */
   #expected = 0
+  #locks: FuseLocks | undefined = undefined
   /** The call in which a write has synced already. */
   #syncedBy: unknown = undefined
-  /** A program's file, which is read from the pages it is mapped by. */
-  #mapped = false
+  /** The execve(2) that has all pages, and can't ask again. */
+  #preparedBy: RequestLog | undefined = undefined
 
   constructor(path: Path, flags: number, cred: Credentials, node: FuseInode, handle: FuseHandle) {
     super(path, flags, cred)
@@ -82,6 +104,14 @@ export class FuseFile extends File {
 
   override get writesLater(): boolean {
     return true
+  }
+  get #direct(): boolean {
+    return (this.handle.flags & FOPEN_DIRECT_IO) !== 0
+  }
+  get #isPrepared(): boolean {
+    return (
+      this.#preparedBy !== undefined && this.#preparedBy === this.node.connection.kernel.current?.requests
+    )
   }
   override get seekable(): boolean {
     return (this.handle.flags & (FOPEN_NONSEEKABLE | FOPEN_STREAM)) === 0
@@ -111,27 +141,46 @@ export class FuseFile extends File {
     return this.seekable ? this.#writeAt(from, offset) : -ESPIPE
   }
 
-  /** Nothing is put before everything is there: some targets, such as a pipe, can't take the same twice. */
   #readAt(into: IoDst, offset: number): number {
-    if (this.#mapped) return this.node.pages.readAt(into, offset)
-    const { connection, dataVersion } = this.node
-    const direct = (this.handle.flags & FOPEN_DIRECT_IO) !== 0
-    const sequential = offset === this.#expected
+    if (this.#isPrepared) return this.node.pages.read(into, offset, this.node.size)
+    return this.#direct ? this.#readDirect(into, offset) : this.#readCached(into, offset)
+  }
+
+  /** fuse_cache_read_iter. */
+  #readCached(into: IoDst, offset: number): number {
+    const { node } = this
+    const { pages } = node
     const wanted = Math.min(into.remaining, MAX_READ)
+    if (wanted === 0) return 0
+    if (node.connection.autoInvalidates || offset + wanted > node.size) {
+      const fresh = node.getattr()
+      if (fresh < 0) return fresh
+    }
+    const end = Math.min(offset + wanted, node.size)
+    if (offset >= end) return 0
+    const ahead = offset === this.#expected ? READAHEAD : 0
+    const status = pages.fill(this, offset, end, ahead)
+    if (status === PENDING) return PENDING
+    const got = status < 0 ? pages.presentUntil(offset, end) : Math.min(end, node.size)
+    if (got <= offset) return Math.min(status, 0)
+    const n = pages.read(into, offset, got - offset)
+    if (n > 0) this.#expected = offset + n
+    return n
+  }
+
+  /** Nothing is put before everything is there: some targets, such as a pipe, can't take the same twice. */
+  #readDirect(into: IoDst, offset: number): number {
+    const wanted = Math.min(into.remaining, MAX_READ)
+    const written = this.node.cache?.writeBack.sync(offset, offset + wanted) ?? 0
+    if (written < 0) return written
     const pieces: Uint8Array[] = []
     let got = 0
     for (let last = false; got < wanted && !last; ) {
-      const at = offset + got
-      let piece: Uint8Array | number | undefined = this.#givenAhead(at)
-      if (piece === undefined) {
-        let size = wanted - got
-        if (!direct) size = Math.max(sequential ? READAHEAD : PAGE_SIZE, size)
-        size = Math.min(size, connection.readSize)
-        piece = this.#ask(at, size)
-        if (piece === PENDING || (typeof piece === 'number' && got === 0)) return piece
-        if (typeof piece === 'number') break
-        last = piece.length < size
-      }
+      const size = Math.min(wanted - got, this.node.connection.readSize)
+      const piece = this.#ask(offset + got, size)
+      if (piece === PENDING || (typeof piece === 'number' && got === 0)) return piece
+      if (typeof piece === 'number') break
+      last = piece.length < size
       pieces.push(piece)
       got += piece.length
     }
@@ -140,19 +189,9 @@ export class FuseFile extends File {
       const n = into.put(piece)
       if (n < 0) return done > 0 ? done : n
       done += n
-      if (n === piece.length) continue
-      if (!direct) this.#ahead = { start: offset + done, bytes: piece.subarray(n), version: dataVersion }
-      break
+      if (n < piece.length) break
     }
-    this.#expected = offset + done
     return done
-  }
-
-  #givenAhead(at: number): Uint8Array | undefined {
-    const ahead = this.#ahead
-    if (ahead === undefined || ahead.version !== this.node.dataVersion) return undefined
-    const { start, bytes } = ahead
-    return at >= start && at < start + bytes.length ? bytes.subarray(at - start) : undefined
   }
 
   #ask(offset: number, size: number): Uint8Array | number {
@@ -173,34 +212,75 @@ export class FuseFile extends File {
   #writeAt(from: IoSrc, offset: number): number {
     const { node } = this
     const { connection } = node
+    const { log } = connection
     const total = from.remaining
     if (total === 0) return 0
+    if (log === undefined) return -EIO
     const locked = FuseInode.lock(node)
     if (locked < 0) return locked
-    let done = 0
-    while (done < total) {
-      const at = offset + done
-      const size = Math.min(total - done, connection.writeSize)
-      const answer = connection.call(FUSE_WRITE, node.node, `${at}+${size}`, WRITE_ANSWER, () =>
-        this.#writeMessage(from, at, size),
-      )
-      if (answer === PENDING) return PENDING
-      if (failed(answer)) return done > 0 ? done : answer
-      const n = answer.reply.getUint32(FUSE_WRITE_OUT.size_, true)
-      if (n > size) return -EIO
-      from.consume(n)
-      done += n
-      if (n < size) break
+    let transfer = log.find(
+      each => each instanceof Transfer && each.file === this && each.offset === offset,
+    ) as Transfer | undefined
+    if (transfer === undefined) {
+      const ready = this.#awaitOthers(log, offset, offset + total)
+      if (ready < 0) return ready
+      transfer = new Transfer(this, offset)
+      log.add(transfer)
     }
+    const done = this.#send(from, transfer, total, log)
+    if (done < 0) return done
     // Before anything shows that it was written: from here on the call must not wait again.
     if ((this.flags & O_DSYNC) !== 0) {
       const synced = this.fsync((this.flags & O_SYNC) !== O_SYNC)
       if (synced < 0) return synced
-      this.#syncedBy = connection.kernel.current?.requests
+      this.#syncedBy = log
     }
-    node.size = Math.max(node.size, offset + done)
-    node.invalidate(true)
+    if (this.#direct) node.cache?.invalidate(offset, offset + done)
+    node.grown(offset + done)
     return done
+  }
+
+  /** A write must not overtake what is under way for the same pages. */
+  #awaitOthers(log: RequestLog, start: number, end: number): Status {
+    const { cache } = this.node
+    if (cache === undefined) return 0
+    if (this.#direct) return cache.writeBack.sync(start, end)
+    const { busy } = cache.writeBack
+    if (busy === undefined && !cache.isReading(start, end)) return 0
+    log.waitFor(busy ?? cache.queue)
+    return PENDING
+  }
+
+  /** WRITE by WRITE: how much the server has taken. */
+  #send(from: IoSrc, transfer: Transfer, total: number, log: RequestLog): number {
+    const { connection, cache, node } = this.node
+    from.consume(transfer.bytes)
+    while (transfer.bytes < total && transfer.error === 0) {
+      const at = transfer.offset + transfer.bytes
+      const size = Math.min(total - transfer.bytes, connection.writeSize)
+      const answer = connection.call(FUSE_WRITE, node, `${at}+${size}`, WRITE_ANSWER, () =>
+        this.#writeMessage(from, at, size),
+      )
+      if (answer === PENDING) return PENDING
+      let taken = 0
+      if (failed(answer)) transfer.error = answer
+      else {
+        taken = answer.reply.getUint32(FUSE_WRITE_OUT.size_, true)
+        log.settle(answer)
+        // Nothing more fits, or that is what a server says that has no sense.
+        if (taken !== size) transfer.error = this.#direct && taken < size ? SHORT : -EIO
+        if (taken > size) taken = 0
+      }
+      transfer.bytes += taken
+      from.consume(taken)
+      if (taken < size && !this.#direct) cache?.invalidate(at, at + size)
+    }
+    // Mappings must not go on from bytes that the server has refused.
+    if (transfer.error < 0 && cache?.isReading(transfer.offset, transfer.offset + total)) {
+      log.waitFor(cache.queue)
+      return PENDING
+    }
+    return transfer.bytes > 0 || transfer.error === SHORT ? transfer.bytes : transfer.error
   }
 
   #writeMessage(from: IoSrc, offset: number, size: number): Message | number {
@@ -209,7 +289,10 @@ export class FuseFile extends File {
       .number(FUSE_WRITE_IN.offset, offset)
       .u32(FUSE_WRITE_IN.size_, size)
       .u32(FUSE_WRITE_IN.flags, this.flags)
-    return from.take(message.bytes.subarray(message.bytes.length - size)) === size ? message : -EFAULT
+    const bytes = message.bytes.subarray(message.bytes.length - size)
+    if (from.take(bytes) !== size) return -EFAULT
+    if (!this.#direct) this.node.cache?.wrote(bytes, offset)
+    return message
   }
 
   override copyFrom(source: File, sourceOffset: number, offset: number, length: number): number {
@@ -219,6 +302,10 @@ export class FuseFile extends File {
     if (connection.missing.has(FUSE_COPY_FILE_RANGE)) return -EOPNOTSUPP
     const locked = FuseInode.lock(node)
     if (locked < 0) return locked
+    for (const each of [source.node, node]) {
+      const written = each.cache?.writeBack.sync() ?? 0
+      if (written < 0) return written
+    }
     const layout = FUSE_COPY_FILE_RANGE_IN
     const key = `${sourceOffset} ${offset} ${length}`
     const answer = connection.call(FUSE_COPY_FILE_RANGE, source.node.node, key, WRITE_ANSWER, () =>
@@ -237,7 +324,8 @@ export class FuseFile extends File {
     if (failed(answer)) return answer
     const n = answer.reply.getUint32(FUSE_WRITE_OUT.size_, true)
     if (n > length) return -EIO
-    node.invalidate(true)
+    node.cache?.invalidate(offset, offset + n)
+    node.grown(offset + n)
     return n
   }
 
@@ -257,7 +345,7 @@ export class FuseFile extends File {
       return super.seekHole(offset, whence)
     }
     if (failed(answer)) return answer
-    this.pos = readNumber(answer.reply, FUSE_LSEEK_OUT.offset)
+    this.pos = take64(answer.reply, FUSE_LSEEK_OUT.offset)
     return this.pos
   }
 
@@ -267,6 +355,8 @@ export class FuseFile extends File {
     if (connection.missing.has(FUSE_FALLOCATE)) return -EOPNOTSUPP
     const locked = FuseInode.lock(node)
     if (locked < 0) return locked
+    const written = node.cache?.writeBack.sync() ?? 0
+    if (written < 0) return written
     const key = `${mode} ${offset} ${length}`
     const answer = connection.call(FUSE_FALLOCATE, node.node, key, NO_ANSWER, () =>
       new Message(FUSE_FALLOCATE_IN.size)
@@ -280,13 +370,26 @@ export class FuseFile extends File {
       return -EOPNOTSUPP
     }
     if (failed(answer)) return answer
-    node.invalidate(true)
+    if ((mode & FALLOC_FL_KEEP_SIZE) === 0) node.grown(offset + length)
+    if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0)
+      node.cache?.invalidate(offset, offset + length)
+    node.changed()
+    node.invalidate(false)
     return 0
+  }
+
+  override get lockServer(): LockServer | undefined {
+    const { keepsRanges, keepsFlocks } = this.node.connection
+    if (!keepsRanges && !keepsFlocks) return undefined
+    this.#locks ??= new FuseLocks(this)
+    return this.#locks
   }
 
   override fsync(dataOnly: boolean): Status {
     const { current } = this.node.connection.kernel
     if (current?.requests !== undefined && this.#syncedBy === current.requests) return 0
+    const written = this.node.cache?.writeBack.sync() ?? 0
+    if (written < 0) return written
     return syncHandle(this.node, this.handle, FUSE_FSYNC, dataOnly)
   }
 
@@ -294,36 +397,47 @@ export class FuseFile extends File {
     return deviceControl(this.node, this.handle, context, request, argument)
   }
 
-  /** A mapping shows the file as it was when it was made, so that one whose writes were to reach it can't be had. */
+  /** fuse_file_mmap. What a shared mapping writes reaches the server by write-back.ts. */
   override mapping(_offset: number, _length: number, _prot: number, flags: number): MapSource | number {
-    if ((flags & MAP_SHARED) !== 0 && this.writable) return -ENODEV
-    const ready = this.node.pages.load(this)
-    if (ready < 0) return ready
-    return this.node.pages.source()
+    const { pages } = this.node
+    const shared = (flags & MAP_SHARED) !== 0
+    if (shared && this.#direct) return -ENODEV
+    const ready = this.#isPrepared ? 0 : pages.load(this)
+    return ready < 0 ? ready : pages.source(this, shared && this.writable)
+  }
+
+  /** A shared mapping of it is about to go. */
+  override flushMapping(): Status {
+    const { cache } = this.node
+    const status = cache?.writeBack.sync() ?? 0
+    if (status === PENDING || status === 0) return status
+    // Who syncs or closes will hear of it.
+    cache?.writeBack.failed(status)
+    return 0
   }
 
   override prepareProgram(): Status {
     const ready = this.node.pages.load(this)
-    this.#mapped = ready === 0
+    if (ready === 0) this.#preparedBy = this.node.connection.log
     return ready
   }
 
-  /** The whole of it, for pages.ts. */
-  readForPages(offset: number): Uint8Array | number {
-    return this.#ask(offset, this.node.connection.readSize)
-  }
-
   /** close(2) waits for the server; the end of a process doesn't. */
-  override flush(): Status {
+  override flush(owner: object = this): Status {
     const { node, handle } = this
     const { connection } = node
-    if ((handle.flags & FOPEN_NOFLUSH) !== 0 || connection.missing.has(FUSE_FLUSH)) return 0
-    const message = (): Message => new Message(FUSE_FLUSH_IN.size).u64(FUSE_FLUSH_IN.fh, handle.fh)
-    const task = connection.kernel.current
-    if (task === undefined || task.ended) {
-      connection.post(FUSE_FLUSH, node.node, message())
+    if ((handle.flags & FOPEN_NOFLUSH) !== 0) return 0
+    const message = (): Message =>
+      new Message(FUSE_FLUSH_IN.size)
+        .u64(FUSE_FLUSH_IN.fh, handle.fh)
+        .number(FUSE_FLUSH_IN.lock_owner, connection.ownerId(owner))
+    if (connection.log === undefined) {
+      node.cache?.writeBack.start()
+      if (!connection.missing.has(FUSE_FLUSH)) connection.post(FUSE_FLUSH, node.node, message())
       return 0
     }
+    const written = node.cache?.writeBack.sync() ?? 0
+    if (written < 0 || connection.missing.has(FUSE_FLUSH)) return written
     const answer = connection.call(FUSE_FLUSH, node.node, 0, NO_ANSWER, message)
     if (answer !== -ENOSYS) return failed(answer) ? answer : 0
     connection.missing.add(FUSE_FLUSH)
@@ -332,6 +446,7 @@ export class FuseFile extends File {
 
   override release(): void {
     if (this.node.writing === this.handle) this.node.writing = undefined
+    this.node.cache?.unmapped(this)
     this.handle.put()
   }
 }

@@ -1,5 +1,5 @@
 /** FuseHandle: what the server knows an open file or directory by. The last user's `put` tells the server (RELEASE). */
-import { FUSE_RELEASE, FUSE_RELEASEDIR } from '../../abi/constants.ts'
+import { FUSE_RELEASE, FUSE_RELEASE_FLOCK_UNLOCK, FUSE_RELEASEDIR } from '../../abi/constants.ts'
 import { FUSE_OPEN_OUT, FUSE_RELEASE_IN } from '../../abi/layout.ts'
 import type { FuseConnection } from './connection.ts'
 import type { Held } from './request.ts'
@@ -9,13 +9,16 @@ export class FuseHandle implements Held {
   readonly #connection: FuseConnection
   readonly #node: U64
   readonly #isDir: boolean
-  readonly #openFlags: number
+  /** O_*, as the server was told. */
+  readonly openFlags: number
   readonly fh: U64
   /** FOPEN_*. */
   readonly flags: number
   /** Whether the server has given it: one that has no OPEN is told of no RELEASE. */
   readonly #given: boolean
   #users = 1
+  /** The number of its flock(2), if it may have one. */
+  flockOwner: number | undefined = undefined
 
   /** `reply` undefined: the server keeps nothing of open files. */
   constructor(
@@ -29,7 +32,7 @@ export class FuseHandle implements Held {
     this.#connection = connection
     this.#node = node
     this.#isDir = isDir
-    this.#openFlags = openFlags
+    this.openFlags = openFlags
     this.#given = reply !== undefined
     this.fh = reply === undefined ? ZERO : readU64(reply, at + FUSE_OPEN_OUT.fh)
     this.flags = reply === undefined ? 0 : reply.getUint32(at + FUSE_OPEN_OUT.open_flags, true)
@@ -42,7 +45,12 @@ export class FuseHandle implements Held {
     if (--this.#users > 0 || !this.#given) return
     const message = new Message(FUSE_RELEASE_IN.size)
       .u64(FUSE_RELEASE_IN.fh, this.fh)
-      .u32(FUSE_RELEASE_IN.flags, this.#openFlags)
+      .u32(FUSE_RELEASE_IN.flags, this.openFlags)
+    if (this.flockOwner !== undefined) {
+      message
+        .u32(FUSE_RELEASE_IN.release_flags, FUSE_RELEASE_FLOCK_UNLOCK)
+        .number(FUSE_RELEASE_IN.lock_owner, this.flockOwner)
+    }
     this.#connection.post(this.#isDir ? FUSE_RELEASEDIR : FUSE_RELEASE, this.#node, message)
   }
 }

@@ -6,6 +6,7 @@
  * its last dentry and File are gone. Attributes and names are believed for as long as the server has said with them; then
  * it is asked again. What is no directory is served by this class alone.
  */
+
 import {
   FATTR_ATIME,
   FATTR_CTIME,
@@ -15,6 +16,7 @@ import {
   FATTR_MTIME,
   FATTR_SIZE,
   FATTR_UID,
+  FOPEN_KEEP_CACHE,
   FUSE_ACCESS,
   FUSE_GETATTR,
   FUSE_OPEN,
@@ -44,6 +46,7 @@ import { fromBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { failed, type OrErrno, PENDING, type Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
+import { take64 } from '../../base/words.ts'
 import { fromKernelId, toKernelId } from '../../kernel/id-map.ts'
 import { type HeldLock, RequestLog } from '../../kernel/request-log.ts'
 import type { File } from '../../vfs/file.ts'
@@ -54,10 +57,10 @@ import { decodeDev } from '../../vfs/vfs.ts'
 import type { FuseConnection } from './connection.ts'
 import { FuseFile } from './file.ts'
 import { FuseHandle } from './handle.ts'
-import { Pages } from './pages.ts'
+import { PageCache } from './page-cache.ts'
 import type { AnswerShape, Held } from './request.ts'
 import type { FuseSuper } from './super.ts'
-import { Message, readNumber, type U64 } from './wire.ts'
+import { Message, type U64 } from './wire.ts'
 import * as xattr from './xattr.ts'
 
 const NSEC = 1e9
@@ -77,13 +80,14 @@ export class FuseInode extends Inode implements Held, HeldLock {
   #attributesUntil = 0
   #nameUntil = 0
   #nameFrom = 0
-  /** Counts what may have changed the data behind the kernel's back. */
-  dataVersion = 0
+  /** The connection's `attrVersion` at the last change: answers to older questions are out of date. */
+  attrVersion = 0
   /** From CREATE, for the open that follows at once. */
   created: FuseHandle | undefined = undefined
   /** An open handle that may write, for the server that wants one to truncate. */
   writing: FuseHandle | undefined = undefined
-  #pages: Pages | undefined = undefined
+  /** Made on first use. */
+  cache: PageCache | undefined = undefined
   #blocks = 0
   /** Counts the calls that had it locked: what another has seen before is out of date. */
   protected changes = 0
@@ -117,29 +121,35 @@ export class FuseInode extends Inode implements Held, HeldLock {
     if (nodes.get(id) === this) nodes.delete(id)
     this.connection.forget(this.node, this.lookups)
     this.lookups = 0
-    this.#pages?.end()
-    this.#pages = undefined
+    this.cache?.drop()
+    this.cache = undefined
   }
 
   // What is known, and for how long.
 
-  /** struct fuse_attr at `at`, and the time for which it is valid at `validAt`. */
-  learn(reply: DataView, at: number, seconds: number, nanoseconds: number): Status {
+  /**
+   * Takes over the struct fuse_attr at `at` of an answer, valid for so long, to a question that was asked at `version`: not
+   * when something has changed since (fuse_change_attributes).
+   */
+  learn(reply: DataView, at: number, seconds: number, nanoseconds: number, version: number): Status {
     const mode = reply.getUint32(at + FUSE_ATTR.mode, true)
     if ((mode & S_IFMT) !== (this.mode & S_IFMT)) return -EIO
+    if (this.attrVersion > version) return 0
     const { userNs } = this.connection
-    const size = readNumber(reply, at + FUSE_ATTR.size_)
-    const mtime = readNumber(reply, at + FUSE_ATTR.mtime)
+    const size = take64(reply, at + FUSE_ATTR.size_)
+    const mtime = take64(reply, at + FUSE_ATTR.mtime)
     const mtimensec = reply.getUint32(at + FUSE_ATTR.mtimensec, true)
-    if (size !== this.size || mtime !== this.mtime.sec || mtimensec !== this.mtime.nsec) this.dataVersion++
-    this.ino = readNumber(reply, at + FUSE_ATTR.ino)
+    const resized = size !== this.size
+    const modified = mtime !== this.mtime.sec || mtimensec !== this.mtime.nsec
+    this.changed()
+    this.ino = take64(reply, at + FUSE_ATTR.ino)
     this.size = size
-    this.#blocks = readNumber(reply, at + FUSE_ATTR.blocks)
-    this.atime.sec = readNumber(reply, at + FUSE_ATTR.atime)
+    this.#blocks = take64(reply, at + FUSE_ATTR.blocks)
+    this.atime.sec = take64(reply, at + FUSE_ATTR.atime)
     this.atime.nsec = reply.getUint32(at + FUSE_ATTR.atimensec, true)
     this.mtime.sec = mtime
     this.mtime.nsec = mtimensec
-    this.ctime.sec = readNumber(reply, at + FUSE_ATTR.ctime)
+    this.ctime.sec = take64(reply, at + FUSE_ATTR.ctime)
     this.ctime.nsec = reply.getUint32(at + FUSE_ATTR.ctimensec, true)
     this.mode = mode & 0xffff
     this.nlink = reply.getUint32(at + FUSE_ATTR.nlink, true)
@@ -148,7 +158,35 @@ export class FuseInode extends Inode implements Held, HeldLock {
     this.rdev = decodeDev(reply.getUint32(at + FUSE_ATTR.rdev, true))
     this.blksize = reply.getUint32(at + FUSE_ATTR.blksize, true) || 4096
     this.#attributesUntil = this.#until(seconds, nanoseconds)
+    const { connection, cache } = this
+    if (resized) cache?.resized()
+    if (resized ? connection.sizeInvalidates : modified && connection.autoInvalidates) cache?.invalidate()
     return 0
+  }
+
+  /** Attributes are others now: what was asked before is not to be believed. */
+  changed(): void {
+    this.attrVersion = ++this.connection.attrVersion
+  }
+
+  /** Bytes up to `end` have been written. */
+  grown(end: number): void {
+    this.changed()
+    if (end > this.size) {
+      const from = this.size
+      this.size = end
+      this.cache?.resized()
+      this.cache?.hasHole(from)
+    }
+    this.invalidate(false)
+  }
+
+  /** A READ that was asked at `version` has found the end of the file (fuse_short_read). */
+  endsAt(size: number, version: number): void {
+    if (this.attrVersion > version || size >= this.size) return
+    this.changed()
+    this.size = size
+    this.cache?.resized()
   }
 
   /** A name that leads here is believed from now on. */
@@ -164,7 +202,7 @@ export class FuseInode extends Inode implements Held, HeldLock {
   /** The server is asked for the attributes when they are needed next; and for the data, if that changed too. */
   invalidate(data: boolean): void {
     this.#attributesUntil = 0
-    if (data) this.dataVersion++
+    if (data) this.cache?.invalidate()
   }
   /** Of a directory: the names in it. */
   invalidateEntries(): void {}
@@ -218,24 +256,30 @@ export class FuseInode extends Inode implements Held, HeldLock {
       ATTR_ANSWER,
       () => new Message(FUSE_GETATTR_IN.size),
     )
-    return failed(answer) ? answer : this.#learnAnswer(answer.reply)
+    return failed(answer) ? answer : this.#learnAnswer(answer.reply, answer.version)
   }
 
-  #learnAnswer(reply: DataView): Status {
-    const seconds = readNumber(reply, FUSE_ATTR_OUT.attr_valid)
+  #learnAnswer(reply: DataView, version: number): Status {
+    const seconds = take64(reply, FUSE_ATTR_OUT.attr_valid)
     const nanoseconds = reply.getUint32(FUSE_ATTR_OUT.attr_valid_nsec, true)
-    return this.learn(reply, FUSE_ATTR_OUT.attr, seconds, nanoseconds)
+    return this.learn(reply, FUSE_ATTR_OUT.attr, seconds, nanoseconds, version)
   }
 
   override setattr(change: AttrChange): Status {
     const locked = FuseInode.lock(this)
     if (locked < 0) return locked
-    const answer = this.connection.call(FUSE_SETATTR, this.node, keyOf(change), ATTR_ANSWER, () =>
+    const { connection } = this
+    const busy = this.cache?.writeBack.busy
+    if (busy !== undefined && change.size !== undefined) {
+      connection.log!.waitFor(busy)
+      return PENDING
+    }
+    const answer = connection.call(FUSE_SETATTR, this.node, keyOf(change), ATTR_ANSWER, () =>
       this.#setattrMessage(change),
     )
     if (failed(answer)) return answer
-    if (change.size !== undefined) this.dataVersion++
-    return this.#learnAnswer(answer.reply)
+    // What was asked meanwhile may have been answered before the change.
+    return this.#learnAnswer(answer.reply, Number.POSITIVE_INFINITY)
   }
 
   #setattrMessage({ mode, uid, gid, size, atime, mtime, ctime }: AttrChange): Message {
@@ -327,7 +371,12 @@ export class FuseInode extends Inode implements Held, HeldLock {
     const shape: AnswerShape = {
       min: FUSE_OPEN_OUT.size,
       max: FUSE_OPEN_OUT.size,
-      take: (_connection, reply) => [new FuseHandle(connection, node, isDir, told, reply)],
+      // Once for each answer: execve(2) comes by here again when it has read the file.
+      take: (_connection, reply) => {
+        const handle = new FuseHandle(connection, node, isDir, told, reply)
+        if ((handle.flags & FOPEN_KEEP_CACHE) === 0) this.cache?.invalidate()
+        return [handle]
+      },
     }
     const answer = connection.call(opcode, node, told, shape, () =>
       new Message(FUSE_OPEN_IN.size).u32(FUSE_OPEN_IN.flags, told),
@@ -339,10 +388,10 @@ export class FuseInode extends Inode implements Held, HeldLock {
     return failed(answer) ? answer : (answer.held[0] as FuseHandle)
   }
 
-  /** The bytes for mappings; see pages.ts. */
-  get pages(): Pages {
-    this.#pages ??= new Pages(this)
-    return this.#pages
+  /** What is known of its bytes; see page-cache.ts. */
+  get pages(): PageCache {
+    this.cache ??= new PageCache(this)
+    return this.cache
   }
 
   override getxattr(name: string): OrErrno<Uint8Array> | number {
@@ -366,6 +415,6 @@ function keyOf({ mode, uid, gid, size, atime, mtime }: AttrChange): string {
 
 /** The id of a node that is not the root's, or undefined. */
 export function nodeIdOf(reply: DataView): number | undefined {
-  const id = readNumber(reply, FUSE_ENTRY_OUT.nodeid)
+  const id = take64(reply, FUSE_ENTRY_OUT.nodeid)
   return id === FUSE_ROOT_ID ? undefined : id
 }

@@ -1,4 +1,5 @@
 /** What a server tells by itself: fuse_notify_code. What it says of caches is all that there is to say here. */
+
 import {
   FUSE_NOTIFY_DELETE,
   FUSE_NOTIFY_INVAL_ENTRY,
@@ -14,8 +15,8 @@ import {
   FUSE_NOTIFY_INVAL_INODE_OUT,
 } from '../../abi/layout.ts'
 import type { Status } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import type { FuseConnection } from './connection.ts'
-import { readNumber } from './wire.ts'
 
 export function takeNotice(connection: FuseConnection, code: number, body: DataView): Status {
   switch (code) {
@@ -38,7 +39,7 @@ export function takeNotice(connection: FuseConnection, code: number, body: DataV
 function invalidateInode(connection: FuseConnection, body: DataView): Status {
   const { size, ino, off } = FUSE_NOTIFY_INVAL_INODE_OUT
   if (body.byteLength !== size) return -EINVAL
-  const inode = connection.nodes.get(readNumber(body, ino))
+  const inode = connection.nodes.get(take64(body, ino))
   if (inode === undefined) return -ENOENT
   // A negative offset: the attributes only.
   inode.invalidate(body.getInt32(off + 4, true) >= 0)
@@ -53,7 +54,7 @@ function invalidateEntry(
   if (body.byteLength < layout.size) return -EINVAL
   const length = body.getUint32(layout.namelen, true)
   if (body.byteLength !== layout.size + length + 1) return -EINVAL
-  const dir = connection.nodes.get(readNumber(body, layout.parent))
+  const dir = connection.nodes.get(take64(body, layout.parent))
   if (dir === undefined) return -ENOENT
   if (!dir.isDir) return -ENOTDIR
   dir.invalidate(false)

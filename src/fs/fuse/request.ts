@@ -23,7 +23,12 @@ export interface AnswerShape {
   readonly min: number
   readonly max: number
   /** Takes up what the server counts; a negative errno for an answer that makes no sense. */
-  readonly take?: (connection: FuseConnection, reply: DataView) => Held[] | number
+  readonly take?: (connection: FuseConnection, reply: DataView, version: number) => Held[] | number
+}
+
+/** Who is told of the answer to a request of the kernel's own, for which no call waits: pages read, pages written back. */
+export interface Completion {
+  completed(request: FuseRequest): void
 }
 
 export const NO_ANSWER: AnswerShape = { min: 0, max: 0 }
@@ -38,6 +43,9 @@ export class FuseRequest implements LoggedRequest {
   readonly key: string | number
   readonly shape: AnswerShape
   readonly unique: number
+  /** The connection's `attrVersion` when it was made: what it says of attributes that have changed since is out of date. */
+  readonly version: number
+  readonly completion: Completion | undefined
   /** Gone when it was read. */
   message: Message | undefined
   /** The device by which it was read. */
@@ -60,6 +68,7 @@ export class FuseRequest implements LoggedRequest {
     shape: AnswerShape,
     unique: number,
     message: Message,
+    completion?: Completion,
   ) {
     this.connection = connection
     this.opcode = opcode
@@ -67,7 +76,9 @@ export class FuseRequest implements LoggedRequest {
     this.key = key
     this.shape = shape
     this.unique = unique
+    this.version = connection.attrVersion
     this.message = message
+    this.completion = completion
   }
 
   asks(opcode: number, node: U64, key: string | number): boolean {
@@ -80,7 +91,7 @@ export class FuseRequest implements LoggedRequest {
     const { min, max, take } = this.shape
     if (error === 0 && (reply.byteLength < min || reply.byteLength > max)) sensible = false
     if (error === 0 && sensible && take !== undefined) {
-      const taken = take(this.connection, reply)
+      const taken = take(this.connection, reply, this.version)
       if (typeof taken === 'number') error = taken
       else this.held = taken
     }
@@ -90,6 +101,7 @@ export class FuseRequest implements LoggedRequest {
     this.message = undefined
     if (this.#ended) this.#giveBack()
     this.queue.wakeAll()
+    this.completion?.completed(this)
     return sensible
   }
 

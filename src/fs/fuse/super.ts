@@ -2,6 +2,7 @@
  * fuse: file systems that a guest process serves (fuse(4)). `mount -t fuse -o fd=N,…` ties an open /dev/fuse to a super
  * block; the connection between them is in connection.ts, and how a call waits for the server in kernel/request-log.ts.
  */
+
 import {
   FUSE_ROOT_ID,
   FUSE_STATFS,
@@ -14,6 +15,7 @@ import { EINVAL } from '../../abi/errno.ts'
 import { FUSE_KSTATFS } from '../../abi/layout.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import { INVALID_ID, toKernelId } from '../../kernel/id-map.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { HostStatfs } from '../../platform/host.ts'
@@ -30,7 +32,7 @@ import { fuseControlType } from './control.ts'
 import { deviceOf } from './device.ts'
 import { FuseDir } from './directory.ts'
 import type { FuseInode } from './inode.ts'
-import { Message, readNumber } from './wire.ts'
+import { Message } from './wire.ts'
 
 const MIN_READ = 4096
 const STATFS_ANSWER = { min: FUSE_KSTATFS.size, max: FUSE_KSTATFS.size }
@@ -106,11 +108,11 @@ export class FuseSuper extends SuperBlock {
     out.type = FUSE_SUPER_MAGIC
     out.bsize = reply.getUint32(FUSE_KSTATFS.bsize, true)
     out.frsize = reply.getUint32(FUSE_KSTATFS.frsize, true)
-    out.blocks = readNumber(reply, FUSE_KSTATFS.blocks)
-    out.bfree = readNumber(reply, FUSE_KSTATFS.bfree)
-    out.bavail = readNumber(reply, FUSE_KSTATFS.bavail)
-    out.files = readNumber(reply, FUSE_KSTATFS.files)
-    out.ffree = readNumber(reply, FUSE_KSTATFS.ffree)
+    out.blocks = take64(reply, FUSE_KSTATFS.blocks)
+    out.bfree = take64(reply, FUSE_KSTATFS.bfree)
+    out.bavail = take64(reply, FUSE_KSTATFS.bavail)
+    out.files = take64(reply, FUSE_KSTATFS.files)
+    out.ffree = take64(reply, FUSE_KSTATFS.ffree)
     out.namelen = reply.getUint32(FUSE_KSTATFS.namelen, true)
     return 0
   }

@@ -1,5 +1,7 @@
 /** The bytes of FUSE messages: linux/fuse.h. Numbers that must come back exactly as they came are a U64. */
+
 import { FUSE_IN_HEADER } from '../../abi/layout.ts'
+import { put64 } from '../../base/words.ts'
 
 /** A 64-bit number of the server's own (a node's id, a file handle), which a double might not hold. */
 export interface U64 {
@@ -11,9 +13,6 @@ export const ZERO: U64 = { lo: 0, hi: 0 }
 
 export function readU64(view: DataView, at: number): U64 {
   return { lo: view.getUint32(at, true), hi: view.getUint32(at + 4, true) }
-}
-export function readNumber(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
 }
 export function toNumber(value: U64): number {
   return value.hi * 2 ** 32 + value.lo
@@ -34,7 +33,7 @@ export class Message {
   header(opcode: number, unique: number, node: U64, uid: number, gid: number, pid: number): void {
     const view = this.#view
     view.setUint32(FUSE_IN_HEADER.opcode, opcode, true)
-    putNumber(view, FUSE_IN_HEADER.unique, unique)
+    put64(view, FUSE_IN_HEADER.unique, unique)
     view.setUint32(FUSE_IN_HEADER.nodeid, node.lo, true)
     view.setUint32(FUSE_IN_HEADER.nodeid + 4, node.hi, true)
     view.setUint32(FUSE_IN_HEADER.uid, uid, true)
@@ -50,7 +49,7 @@ export class Message {
     return this.u32(at, value.lo).u32(at + 4, value.hi)
   }
   number(at: number, value: number): this {
-    putNumber(this.#view, FUSE_IN_HEADER.size + at, value)
+    put64(this.#view, FUSE_IN_HEADER.size + at, value)
     return this
   }
   /** A byte string, which is followed by a NUL as the message was zero. */
@@ -75,9 +74,4 @@ export function withNames(size: number, ...names: string[]): Message {
     at += name.length + 1
   }
   return message
-}
-
-function putNumber(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % 2 ** 32, true)
-  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
 }

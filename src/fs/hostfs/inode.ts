@@ -9,6 +9,7 @@ import {
 import { EACCES, EBADF, ENODATA, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
+import { ACL_ACCESS } from '../../vfs/acl.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
 import { makedev } from '../../vfs/vfs.ts'
 import type { HostDir } from './directory.ts'
@@ -61,6 +62,8 @@ export abstract class HostInode extends Inode {
   }
 
   update(stat: HostStat): void {
+    // Whatever changes a list changes this.
+    if (stat.ctimeSec !== this.ctime.sec || stat.ctimeNsec !== this.ctime.nsec) this.acls = undefined
     this.mode = stat.mode
     this.uid = stat.uid
     this.gid = stat.gid
@@ -311,11 +314,16 @@ export abstract class HostInode extends Inode {
   }
   protected returnFd(_fd: number): void {}
 
+  override get aclSource(): Inode | undefined {
+    return this.sb.withoutAcls.has(this.#dev) ? undefined : this
+  }
+
   override getxattr(name: string): Uint8Array | number {
     const fd = this.borrowFd()
     if (fd < 0) return fd === -EOPNOTSUPP || fd === -EACCES ? -ENODATA : fd
     const value = this.sb.host.fgetxattr(fd, name)
     this.returnFd(fd)
+    if (value === -EOPNOTSUPP && name === ACL_ACCESS) this.sb.withoutAcls.add(this.#dev)
     // A directory that could only be opened with O_PATH.
     return value === -EBADF ? -ENODATA : value
   }
@@ -324,6 +332,7 @@ export abstract class HostInode extends Inode {
     if (fd < 0) return fd
     const status = this.sb.host.fsetxattr(fd, name, value, flags)
     this.returnFd(fd)
+    this.acls = undefined
     this.settled()
     this.touched()
     return status
@@ -340,6 +349,7 @@ export abstract class HostInode extends Inode {
     if (fd < 0) return fd
     const status = this.sb.host.fremovexattr(fd, name)
     this.returnFd(fd)
+    this.acls = undefined
     this.settled()
     this.touched()
     return status

@@ -24,6 +24,8 @@ import { EMFILE, ENOTDIR } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { type Host, type HostStat, type HostStatfs, newHostStat } from '../../platform/host.ts'
 import type { HostChanges } from '../../platform/host-changes.ts'
+import type { Dentry } from '../../vfs/dentry.ts'
+import { dentryToString } from '../../vfs/path-string.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 import { makedev } from '../../vfs/vfs.ts'
 import { HostDir } from './directory.ts'
@@ -69,6 +71,10 @@ export class HostSuper extends SuperBlock {
   readonly #types = new Map<number, number>()
   /** Inodes in use, by device and number. */
   readonly #inodes = new Map<number, Map<number, HostInode>>()
+  /** Where the tree is on the host, if the guest is to know: its mounts show it as a bind mount of a file system shows its root. */
+  hostPath = ''
+  /** Devices whose file systems have no access control lists. */
+  readonly withoutAcls = new Set<number>()
   /** The descriptor that made the newest file: its mode may not allow a second open. */
   #created: { node: HostInode; fd: number } | undefined = undefined
 
@@ -96,6 +102,12 @@ export class HostSuper extends SuperBlock {
 
   get rootFd(): number {
     return this.#rootFd
+  }
+
+  override showRoot(root: Dentry): string {
+    const below = dentryToString(root)
+    if (this.hostPath === '' || this.hostPath === '/') return below
+    return below === '/' ? this.hostPath : this.hostPath + below
   }
 
   /** The inode that `stat` describes, found at `name` in `parent`. */

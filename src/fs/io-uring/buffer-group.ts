@@ -2,10 +2,12 @@
  * BufferGroup: buffers that the guest has provided for requests with IOSQE_BUFFER_SELECT. A request looks at the next
  * one when it could use it (`peek`) and takes it when it has (`consume`).
  */
+
 import { IOU_PBUF_RING_INC } from '../../abi/constants.ts'
 import { ENOMEM, EOVERFLOW } from '../../abi/errno.ts'
 import { IO_URING_BUF } from '../../abi/layout.ts'
 import type { Status } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Mm } from '../../mm/mm.ts'
 import type { SharedPages } from '../memfd/shared-pages.ts'
@@ -100,9 +102,7 @@ export class BufferRing implements BufferGroup {
     if (!this.#read(mm, 0)) return undefined
     if (this.#entry.getUint16(TAIL_AT, true) === this.head) return undefined
     if (!this.#read(mm, this.head & (this.entries - 1))) return undefined
-    const address =
-      this.#entry.getUint32(IO_URING_BUF.addr + 4, true) * 2 ** 32 +
-      this.#entry.getUint32(IO_URING_BUF.addr, true)
+    const address = take64(this.#entry, IO_URING_BUF.addr)
     const used = this.#partly ? this.#used : 0
     this.#peeked = Math.max(this.#entry.getUint32(IO_URING_BUF.len, true) - used, 0)
     return {

@@ -85,6 +85,8 @@ export class IoUringFile extends File {
   /** IORING_REGISTER_IOWQ_MAX_WORKERS: the limits of workers that there are not. */
   workers: readonly number[] = [16, 4096]
   eventFd: EventFdFile | undefined = undefined
+  /** IORING_REGISTER_CLOCK: points of time to wait for are CLOCK_BOOTTIME's. */
+  waitsByBoottime = false
 
   /** Started and not over. */
   readonly requests = new RequestTable()

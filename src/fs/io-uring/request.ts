@@ -6,6 +6,7 @@
  * multishot one. A chain goes on when a request is over without failing; when one fails, those behind it are
  * cancelled, unless it is linked by IOSQE_IO_HARDLINK.
  */
+
 import {
   IORING_CQE_F_MORE,
   IORING_OP_LINK_TIMEOUT,
@@ -18,6 +19,7 @@ import {
 } from '../../abi/constants.ts'
 import { EBADF, ECANCELED } from '../../abi/errno.ts'
 import { IO_URING_SQE } from '../../abi/layout.ts'
+import { take64, takeSigned64 } from '../../base/words.ts'
 import { Operation } from '../../kernel/operation.ts'
 import type { Task } from '../../kernel/task.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
@@ -88,17 +90,15 @@ export class UringRequest extends Operation {
     this.flags = entry.getUint8(IO_URING_SQE.flags)
     this.ioprio = entry.getUint16(IO_URING_SQE.ioprio, true)
     this.fd = entry.getInt32(IO_URING_SQE.fd, true)
-    this.off = entry.getInt32(IO_URING_SQE.off + 4, true) * 2 ** 32 + entry.getUint32(IO_URING_SQE.off, true)
-    this.addr =
-      entry.getUint32(IO_URING_SQE.addr + 4, true) * 2 ** 32 + entry.getUint32(IO_URING_SQE.addr, true)
+    this.off = takeSigned64(entry, IO_URING_SQE.off)
+    this.addr = take64(entry, IO_URING_SQE.addr)
     this.len = entry.getUint32(IO_URING_SQE.len, true)
     this.opFlags = entry.getUint32(IO_URING_SQE.rw_flags, true)
     this.userLo = entry.getUint32(IO_URING_SQE.user_data, true)
     this.userHi = entry.getUint32(IO_URING_SQE.user_data + 4, true)
     this.bufIndex = entry.getUint16(IO_URING_SQE.buf_index, true)
     this.fileIndex = entry.getUint32(IO_URING_SQE.file_index, true)
-    this.addr3 =
-      entry.getUint32(IO_URING_SQE.addr3 + 4, true) * 2 ** 32 + entry.getUint32(IO_URING_SQE.addr3, true)
+    this.addr3 = take64(entry, IO_URING_SQE.addr3)
   }
 
   get linked(): boolean {

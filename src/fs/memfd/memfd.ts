@@ -44,7 +44,8 @@ export function createSharedMemory(
   return node.open(kernel.anonFs.pathOf(`${name} (deleted)`, node), O_RDWR | O_LARGEFILE, cred)
 }
 
-function shmSuper(kernel: Kernel): TmpfsSuper {
+/** The file system of all that is here. */
+export function shmSuper(kernel: Kernel): TmpfsSuper {
   if (kernel.shm instanceof TmpfsSuper) return kernel.shm
   const unlimited = Number.POSITIVE_INFINITY
   const options = { size: unlimited, inodes: unlimited, mode: 0o1777, uid: 0, gid: 0 }

@@ -15,6 +15,7 @@ import {
   SI_MESGQ,
   SIGEV_NONE,
   SIGEV_SIGNAL,
+  SIGEV_THREAD,
 } from '../../abi/constants.ts'
 import { EBADF } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
@@ -41,11 +42,19 @@ export interface QueuedMessage {
 /** Who is told of the next message, and how. */
 export interface Notification {
   readonly group: ThreadGroup
-  /** SIGEV_SIGNAL or SIGEV_NONE. */
+  /** SIGEV_SIGNAL, SIGEV_NONE or SIGEV_THREAD. */
   readonly kind: number
   readonly signo: number
   readonly valueLo: number
   readonly valueHi: number
+  /** SIGEV_THREAD: to whom it is told. */
+  readonly notice: QueueNotice | undefined
+}
+
+/** One of the two happens, once. */
+export interface QueueNotice {
+  messageCame(): void
+  removed(): void
 }
 
 /** Memory of a queue as Linux counts it: for each message, msg_msg and a node of the tree of priorities. */
@@ -121,6 +130,7 @@ export class MqueueInode extends Inode {
     const wanted = this.notification
     if (wanted === undefined) return
     this.notification = undefined
+    wanted.notice?.messageCame()
     if (wanted.kind !== SIGEV_SIGNAL || wanted.group.dead) return
     const info = new SigInfo(wanted.signo, SI_MESGQ)
     const receiver = wanted.group.leader
@@ -129,6 +139,14 @@ export class MqueueInode extends Inode {
     info.valueLo = wanted.valueLo
     info.valueHi = wanted.valueHi
     sendToGroup(wanted.group, info)
+  }
+
+  /** The process does not want to be told any more. */
+  forget(group: ThreadGroup): void {
+    const wanted = this.notification
+    if (wanted?.group !== group) return
+    this.notification = undefined
+    wanted.notice?.removed()
   }
 
   touch(): void {
@@ -184,7 +202,7 @@ export class MqueueFile extends File {
   /** What the queue holds and who is to be told, as text. */
   override readAt(into: IoDst, offset: number): number {
     const wanted = this.queue.notification
-    const kind = wanted === undefined || wanted.kind !== SIGEV_SIGNAL ? 0 : wanted.kind
+    const kind = wanted?.kind ?? 0
     const signo = wanted !== undefined && wanted.kind === SIGEV_SIGNAL ? wanted.signo : 0
     const reader = this.#kernel.current
     const pid = wanted === undefined || reader === undefined ? 0 : wanted.group.pid.in(reader.pidNs)
@@ -201,8 +219,7 @@ export class MqueueFile extends File {
   /** A process that closes a descriptor of the queue is no longer told. */
   override flush(): Status {
     const closing = this.#kernel.current?.group
-    if (closing !== undefined && this.queue.notification?.group === closing)
-      this.queue.notification = undefined
+    if (closing !== undefined) this.queue.forget(closing)
     return 0
   }
 
@@ -214,7 +231,6 @@ export class MqueueFile extends File {
   }
 }
 
-/** The kinds of notification that the kernel knows; SIGEV_THREAD needs a netlink socket of the C library's. */
 export function isKnownNotification(kind: number): boolean {
-  return kind === SIGEV_NONE || kind === SIGEV_SIGNAL
+  return kind === SIGEV_NONE || kind === SIGEV_SIGNAL || kind === SIGEV_THREAD
 }

@@ -9,7 +9,7 @@ import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
 import type { Inode } from '../../vfs/inode.ts'
 import { type OverlayDir, statusOf } from './directory.ts'
-import { drop, hold, type OverlayInode } from './inode.ts'
+import { drop, hold, type OverlayInode, PRIVATE_XATTRS } from './inode.ts'
 
 const CHUNK = 256 * 1024
 
@@ -113,6 +113,8 @@ function copyMetadata(inode: OverlayInode, upper: Inode): Status {
   const names = lower.listxattr()
   if (typeof names !== 'number') {
     for (const name of names) {
+      // What a layer says of its own place in an overlay is not true of the copy.
+      if (PRIVATE_XATTRS.some(prefix => name.startsWith(prefix))) continue
       const value = lower.getxattr(name)
       // What the upper layer has no place for (ACLs, security labels) is left behind.
       if (typeof value !== 'number') upper.setxattr(name, value, 0)

@@ -9,8 +9,8 @@ import { copyUp } from './copy-up.ts'
 import type { OverlayDir } from './directory.ts'
 import type { OverlaySuper } from './super.ts'
 
-/** Names of overlayfs itself that a layer may carry. */
-const PRIVATE_XATTR = 'trusted.overlay.'
+/** Names of overlayfs itself that a layer may carry; the second ones with `userxattr`, and where the first can't be set. */
+export const PRIVATE_XATTRS = ['trusted.overlay.', 'user.overlay.'] as const
 
 export class OverlayInode extends Inode {
   declare readonly sb: OverlaySuper
@@ -117,6 +117,9 @@ export class OverlayInode extends Inode {
   override get aclHolder(): Inode | undefined {
     return this.upper?.aclHolder
   }
+  override get aclSource(): Inode | undefined {
+    return this.real.aclSource
+  }
 
   override getxattr(name: string): Uint8Array | number {
     return this.real.getxattr(name)
@@ -127,7 +130,7 @@ export class OverlayInode extends Inode {
   }
   override listxattr(): string[] | number {
     const names = this.real.listxattr()
-    return typeof names === 'number' ? names : names.filter(name => !name.startsWith(PRIVATE_XATTR))
+    return typeof names === 'number' ? names : names.filter(name => !name.startsWith(PRIVATE_XATTRS[0]))
   }
   override removexattr(name: string): Status {
     const status = this.copyUp()

@@ -4,7 +4,7 @@
  * seen is a character device 0/0 there (a whiteout), a directory that hides those below has the attribute `opaque`.
  */
 import { DT_CHR, RENAME_EXCHANGE, RENAME_WHITEOUT, S_IFCHR } from '../../abi/constants.ts'
-import { EINVAL, ENOENT, ENOTEMPTY, EXDEV } from '../../abi/errno.ts'
+import { EINVAL, ENOENT, ENOTEMPTY, EPERM, EXDEV } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { Dirents } from '../../vfs/dirents.ts'
@@ -15,6 +15,9 @@ import type { LayeredSuper } from './layered.ts'
 
 /** The value of `opaque`: 'y'. */
 export const OPAQUE = new Uint8Array([0x79])
+
+/** redirect_max. */
+const MAX_REDIRECT = 256
 
 export class LayeredDir extends OverlayDir {
   declare readonly sb: LayeredSuper
@@ -43,16 +46,31 @@ export class LayeredDir extends OverlayDir {
       return -ENOENT
     }
     if (!upper.isDir || sb.isOpaque(upper)) return sb.ofUpper(upper, this, name)
-    const lowers = this.#lookupBelow(name)
+    const redirect = sb.redirectOf(upper)
+    const lowers = this.#lookupBelow(redirect || name)
     const merges = typeof lowers !== 'number' && lowers[0].isDir
+    if (merges && redirect !== '' && !sb.followsRedirects) {
+      for (const each of [upper, ...lowers]) letGo(each)
+      return -EPERM
+    }
     return merges ? sb.ofMerged(upper, lowers, this, name) : sb.ofUpper(upper, this, name)
   }
 
-  /** What the lower layers show: directories that merge, or one other file; -ENOENT for nothing. */
-  #lookupBelow(name: string): Inode[] | number {
+  /**
+   * What the lower layers show: directories that merge, or one other file; -ENOENT for nothing. `place`: a name in this
+   * directory, or a path from the root.
+   */
+  #lookupBelow(place: string): Inode[] | number {
     const found: Inode[] = []
-    for (const layer of this.lowers) {
-      const inode = layer.lookup(name)
+    let { lowers } = this
+    if (place.startsWith('/')) {
+      const parent = this.#parentBelow(place)
+      if (parent === undefined) return -ENOENT
+      lowers = parent
+      place = place.slice(place.lastIndexOf('/') + 1)
+    }
+    for (let i = 0; i < lowers.length; i++) {
+      const inode = lowers[i].lookup(place)
       if (inode === -ENOENT) continue
       if (typeof inode === 'number') return inode
       if (isWhiteout(inode) || (found.length > 0 && !inode.isDir)) {
@@ -61,8 +79,54 @@ export class LayeredDir extends OverlayDir {
       }
       found.push(inode)
       if (!inode.isDir || this.sb.isOpaque(inode)) break
+      // The layers further down know it by another name.
+      const redirect = i + 1 < lowers.length ? this.sb.redirectOf(inode) : ''
+      if (redirect.startsWith('/')) break
+      if (redirect !== '' && !this.sb.followsRedirects) break
+      if (redirect !== '') place = redirect
     }
     return found.length === 0 ? -ENOENT : found
+  }
+
+  /** The directories of the lower layers in which the last name of a path is to be looked for. */
+  #parentBelow(path: string): readonly Inode[] | undefined {
+    let at: LayeredDir = this
+    while (at.parent !== undefined) at = at.parent as LayeredDir
+    let dirs: readonly Inode[] = at.lowers
+    for (const name of path.split('/').slice(1, -1)) {
+      const next: Inode[] = []
+      for (const dir of dirs) {
+        const found = dir.lookup(name)
+        if (typeof found === 'number') continue
+        if (!found.isDir) {
+          letGo(found)
+          break
+        }
+        next.push(found)
+        if (this.sb.isOpaque(found)) break
+      }
+      if (next.length === 0) return undefined
+      dirs = next
+    }
+    return dirs
+  }
+
+  /** Where the lower layers have what it merges, from their roots on. */
+  #pathBelow(): string {
+    if (this.parent === undefined) return ''
+    const redirect = this.upper === undefined ? '' : this.sb.redirectOf(this.upper)
+    if (redirect.startsWith('/')) return redirect
+    return `${(this.parent as LayeredDir).#pathBelow()}/${redirect || this.name}`
+  }
+
+  /** ovl_set_redirect: a directory that merges is about to get another name. */
+  #keepLower(name: string, to: LayeredDir, node: OverlayInode): Status {
+    if (!mergesLower(node)) return 0
+    const upper = node.upper!
+    const before = this.sb.redirectOf(upper)
+    if (before !== '' && (to === this || before.startsWith('/'))) return 0
+    const redirect = to === this ? name : (node as LayeredDir).#pathBelow()
+    return redirect.length > MAX_REDIRECT ? -EXDEV : this.sb.setRedirect(upper, redirect)
   }
 
   #isBelow(name: string): boolean {
@@ -152,15 +216,19 @@ export class LayeredDir extends OverlayDir {
     const node = inode as OverlayInode
     const to = newDir as LayeredDir
     const other = target as OverlayInode | undefined
-    // What a directory merges is found by its name, which it keeps (redirect_dir=off).
-    if (mergesLower(node) || (exchange && mergesLower(other!))) return -EXDEV
+    // What a directory merges is found by its name.
+    const moves = mergesLower(node) || (exchange && mergesLower(other!))
+    if (moves && !this.sb.redirects) return -EXDEV
     if (!exchange && other instanceof LayeredDir && !other.isEmpty()) return -ENOTEMPTY
     let status = this.copyUpForRename(node, to, exchange ? other : undefined)
+    if (status === 0) status = this.#keepLower(name, to, node)
+    if (status === 0 && exchange) status = to.#keepLower(newName, this, other!)
     if (status === 0 && !exchange) status = to.#makeRoom(newName, other)
     const replaced = other instanceof LayeredDir && !exchange ? undefined : other?.upper
     if (status === 0) status = this.upper!.rename(name, node.upper!, to.upper!, newName, replaced, flags)
-    if (status === 0 && node.isDir && to.#isBelow(newName)) status = this.sb.makeOpaque(node.upper!)
-    if (status === 0 && exchange && other!.isDir && this.#isBelow(name))
+    if (status === 0 && node.isDir && !mergesLower(node) && to.#isBelow(newName))
+      status = this.sb.makeOpaque(node.upper!)
+    if (status === 0 && exchange && other!.isDir && !mergesLower(other!) && this.#isBelow(name))
       status = this.sb.makeOpaque(other!.upper!)
     if (status === 0 && !exchange) status = this.#hide(name)
     if (status < 0) return status

@@ -123,10 +123,23 @@ test('layered overlay: a directory that is made where one was hides what is belo
   assert.equal(cat(started(), 'a'), 'lower a')
 })
 
+test('layered overlay: with redirect_dir=on a directory of the host’s that merges is renamed, and another mount finds it', () => {
+  const options = 'lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on'
+  const context = start(options)
+  if (typeof context === 'number') throw new Error(`errno ${-context}`)
+  assert.equal(rename(context, undefined, 'd', undefined, 'e', 0), 0)
+  assert.equal(cat(context, 'e/b'), 'lower b')
+  assert.equal(cat(context, 'd/b'), -ENOENT)
+  const again = start(options)
+  if (typeof again === 'number') throw new Error(`errno ${-again}`)
+  assert.equal(cat(again, 'e/b'), 'lower b')
+  assert.equal(cat(again, 'd/b'), -ENOENT)
+})
+
 test('layered overlay: options that can’t be', () => {
   assert.equal(start('lowerdir=lower,upperdir=lower/d,workdir=work'), -ELOOP)
   assert.equal(start('lowerdir=lower,upperdir=upper,workdir=upper'), -EINVAL)
-  assert.equal(start('lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on'), -EINVAL)
+  assert.equal(start('lowerdir=lower,upperdir=upper,workdir=work,metacopy=on'), -EINVAL)
   assert.equal(start('lowerdir=lower:nothing'), -ENOENT)
   const context = start('lowerdir=upper:lower')
   assert.ok(typeof context !== 'number')

@@ -2,19 +2,21 @@
  * `mount -t overlay`: an overlay of directories that are there already, as container engines make them for images. See
  * super.ts for how the merge works, and layered-directory.ts for what differs where the upper layer is not our own.
  *
- * redirect_dir, index, metacopy and nfs_export are off, and can't be switched on: a directory that merges is not renamed
- * (EXDEV), a file is copied up whole.
+ * With redirect_dir=on a directory that merges can be renamed: its upper one then says by which name the lower ones are
+ * found; without, that is EXDEV, and such notes are followed all the same, as on Linux. index, metacopy and nfs_export are
+ * off, and can't be switched on: a file is copied up whole.
  */
 import { MS_RDONLY } from '../../abi/constants.ts'
 import { EEXIST, EINVAL, ELOOP } from '../../abi/errno.ts'
+import { fromBytes, toBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
-import { isBelow } from '../../vfs/dentry.ts'
+import { type Dentry, dropDentry, holdDentry, isBelow } from '../../vfs/dentry.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import type { Inode } from '../../vfs/inode.ts'
 import { LOOKUP_FOLLOW, lookup } from '../../vfs/namei.ts'
 import { mkdir } from '../../vfs/operations.ts'
-import { dropPath, holdPath, type Path } from '../../vfs/path.ts'
+import type { Path } from '../../vfs/path.ts'
 import type { Vfs } from '../../vfs/vfs.ts'
 import type { OverlayDir } from './directory.ts'
 import { LayeredDir, OPAQUE } from './layered-directory.ts'
@@ -26,33 +28,52 @@ const MAX_LAYERS = 500
 const UPPER_TYPES = ['tmpfs', 'overlay', 'hostfs']
 const TRUSTED_OPAQUE = 'trusted.overlay.opaque'
 const USER_OPAQUE = 'user.overlay.opaque'
+const TRUSTED_REDIRECT = 'trusted.overlay.redirect'
+const USER_REDIRECT = 'user.overlay.redirect'
 const NO_LAYER = /^fuse(\.|$)/
 /** Options that ask for what is the case anyway. */
 const IDLE = new Set([
-  ...['redirect_dir=off', 'redirect_dir=nofollow', 'redirect_dir=follow', 'index=off', 'metacopy=off'],
-  ...['nfs_export=off', 'xino=on', 'xino=off', 'xino=auto', 'default_permissions', 'volatile', 'uuid=null'],
+  ...['index=off', 'metacopy=off', 'nfs_export=off'],
+  ...['xino=on', 'xino=off', 'xino=auto', 'default_permissions', 'volatile', 'uuid=null'],
   ...['uuid=off', 'uuid=auto', 'verity=off'],
 ])
+
+const REDIRECTS = ['on', 'off', 'follow', 'nofollow']
 
 export class LayeredSuper extends OverlaySuper {
   readonly #options: string
   /** Attributes that make a directory opaque, the first one that can be set. */
   readonly #opaque: readonly string[]
-  readonly #work: Path | undefined
+  /** The place where it was found may be unmounted: the upper directory's file system is held. */
+  readonly #work: Dentry | undefined
+  /** Whether directories that merge may be renamed, and notes of it are followed: else what has one is refused. */
+  readonly redirects: boolean
+  readonly followsRedirects: boolean
+  /** Attributes that are such notes. */
+  readonly #redirect: readonly string[]
 
   constructor(vfs: Vfs, layers: Layers, cred: Credentials, options: OverlayOptions) {
     super(vfs, layers, cred)
     this.#options = options.shown
     // On files of the host the sentry may set no trusted attributes.
     this.#opaque = options.userXattr ? [USER_OPAQUE] : [TRUSTED_OPAQUE, USER_OPAQUE]
-    this.#work = layers.work && holdPath(layers.work)
+    this.#work = layers.work?.dentry
+    if (this.#work !== undefined) holdDentry(this.#work)
+    this.redirects = options.redirect === 'on'
+    this.followsRedirects = options.redirect !== 'nofollow' && !options.userXattr
+    // The owner of a directory can set the second one: it is believed where we have to set it ourselves.
+    this.#redirect = options.userXattr
+      ? [USER_REDIRECT]
+      : this.redirects
+        ? [TRUSTED_REDIRECT, USER_REDIRECT]
+        : [TRUSTED_REDIRECT]
   }
 
   override get workDir(): Inode | undefined {
-    return this.#work?.dentry.inode
+    return this.#work?.inode
   }
   override release(): void {
-    if (this.#work !== undefined) dropPath(this.#work)
+    if (this.#work !== undefined) dropDentry(this.#work)
     super.release()
   }
 
@@ -84,6 +105,20 @@ export class LayeredSuper extends OverlaySuper {
     return status
   }
 
+  /** By what name, or from the layers' roots by what path, those below a directory of a layer are found; '' for its own. */
+  redirectOf(dir: Inode): string {
+    for (const name of this.#redirect) {
+      const value = dir.getxattr(name)
+      if (typeof value !== 'number' && isRedirect(value)) return fromBytes(value)
+    }
+    return ''
+  }
+  setRedirect(dir: Inode, redirect: string): Status {
+    const value = toBytes(redirect)
+    const status = dir.setxattr(TRUSTED_REDIRECT, value, 0)
+    return status === 0 ? 0 : dir.setxattr(USER_REDIRECT, value, 0)
+  }
+
   override options(): string {
     return this.#options
   }
@@ -102,6 +137,8 @@ interface OverlayOptions {
   upper: string
   work: string
   userXattr: boolean
+  /** redirect_dir. */
+  redirect: string
   /** As /proc/mounts has them. */
   shown: string
 }
@@ -163,7 +200,14 @@ function directoryAt(name: string, context: MountContext, start?: Path): OrErrno
 }
 
 function parseOptions(text: string): OverlayOptions | number {
-  const options: OverlayOptions = { lowers: [], upper: '', work: '', userXattr: false, shown: '' }
+  const options: OverlayOptions = {
+    lowers: [],
+    upper: '',
+    work: '',
+    userXattr: false,
+    redirect: 'off',
+    shown: '',
+  }
   for (const part of split(text, ',')) {
     const equals = part.indexOf('=')
     const key = equals < 0 ? part : part.slice(0, equals)
@@ -174,15 +218,26 @@ function parseOptions(text: string): OverlayOptions | number {
     else if (key === 'upperdir') options.upper = value
     else if (key === 'workdir') options.work = value
     else if (part === 'userxattr') options.userXattr = true
+    else if (key === 'redirect_dir' && REDIRECTS.includes(value)) options.redirect = value
     else if (!IDLE.has(part)) return -EINVAL
   }
   const { lowers, upper, work } = options
   if (lowers.length === 0 || lowers.length > MAX_LAYERS || lowers.includes('')) return -EINVAL
   if (upper === '' ? lowers.length === 1 : work === '') return -EINVAL
+  if (options.userXattr && (options.redirect === 'on' || options.redirect === 'follow')) return -EINVAL
   options.shown = `lowerdir=${lowers.map(escaped).join(':')}`
   if (upper !== '') options.shown += `,upperdir=${escaped(upper)},workdir=${escaped(work)}`
+  if (options.redirect === 'on' || options.redirect === 'nofollow')
+    options.shown += `,redirect_dir=${options.redirect}`
   if (options.userXattr) options.shown += ',userxattr'
   return options
+}
+
+/** ovl_get_redirect_xattr: a name, or a path from the root with names only in it. */
+function isRedirect(value: Uint8Array): boolean {
+  const text = fromBytes(value)
+  if (text === '' || text.includes('\0')) return false
+  return text.startsWith('/') ? /^(\/[^/]+)+$/.test(text) : !text.includes('/')
 }
 
 /** At a separator that no backslash stands in front of. */

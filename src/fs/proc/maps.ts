@@ -124,7 +124,7 @@ export function formatSmapsRollup(mm: Mm): string {
 }
 
 /** In KiB. */
-interface Use {
+export interface Use {
   rss: number
   anonymous: number
   shared: number
@@ -142,7 +142,7 @@ const LARGEST_ASKED = 1 << 18
  * What of a mapping is in memory, as far as the host's mincore tells: for files it counts the page cache, so only
  * anonymous memory is exact. Of a private file mapping, pages that differ from the file are anonymous.
  */
-function useOf(mm: Mm, vma: Vma, residency: Residency): Use {
+export function useOf(mm: Mm, vma: Vma, residency: Residency): Use {
   const use = emptyUse()
   if ((vma.flags & (VM_READ | VM_WRITE | VM_EXEC)) === 0 || vma.pages > LARGEST_ASKED) return use
   const pages = residency.of(vma)
@@ -156,7 +156,7 @@ function useOf(mm: Mm, vma: Vma, residency: Residency): Use {
 }
 
 /** Which pages are in memory. Neighbouring mappings are asked for together: each asking is a way to the process and back. */
-class Residency {
+export class Residency {
   readonly #mm: Mm
   #start = 0
   #end = 0

@@ -26,6 +26,12 @@ const HEADERS: Readonly<Record<string, string>> = {
   icmp6: `${SOCKET6_HEAD} ref pointer drops\n`,
   if_inet6: '',
   igmp: 'Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n',
+  ip6_tables_matches: '',
+  ip6_tables_names: '',
+  ip6_tables_targets: '',
+  ip_tables_matches: '',
+  ip_tables_names: '',
+  ip_tables_targets: '',
   ipv6_route: '',
   netlink: 'sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n',
   netstat: '',
@@ -45,6 +51,8 @@ const HEADERS: Readonly<Record<string, string>> = {
   tcp6: `${SOCKET6_HEAD}\n`,
   udp: `   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            \n`,
   udp6: `${SOCKET6_HEAD} ref pointer drops\n`,
+  udplite: `   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            \n`,
+  udplite6: `${SOCKET6_HEAD} ref pointer drops\n`,
   unix: 'Num       RefCount Protocol Flags    Type St Inode Path\n',
 }
 

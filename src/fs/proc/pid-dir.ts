@@ -16,7 +16,7 @@ import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { taskCpuTime } from '../../kernel/cpu-time.ts'
 import { groupIo } from '../../kernel/io-account.ts'
-import { BLOCKED, RUNNING, type Task } from '../../kernel/task.ts'
+import { RUNNING, type Task } from '../../kernel/task.ts'
 import type { MountNamespace } from '../../vfs/mount.ts'
 import { formatMountinfo, formatMounts, formatMountstats } from '../../vfs/mount-info.ts'
 import type { Path } from '../../vfs/path.ts'
@@ -43,9 +43,12 @@ import { formatMaps, formatSmaps, formatSmapsRollup } from './maps.ts'
 import { commandLine, environment, MemoryFile } from './memory-file.ts'
 import { netDirectory } from './net.ts'
 import { NS_KINDS, type NsKind, namespaceOf } from './ns-file.ts'
+import { formatNumaMaps } from './numa-maps.ts'
+import { openPagemap } from './pagemap.ts'
 import type { ProcSuper } from './super.ts'
 import { formatStat, formatStatm, formatStatus } from './task-stat.ts'
 import { hex } from './text.ts'
+import { formatWchan } from './wchan.ts'
 
 /** The files of a process. */
 export function pidFiles(proc: ProcSuper): PseudoDir<Task> {
@@ -71,7 +74,6 @@ export function pidFiles(proc: ProcSuper): PseudoDir<Task> {
       alive(task => formatMountstats(task.ns.mnt, task.fs.root)),
       0o400,
     ),
-    clear_refs: wo((_task, text) => (/^[1-5]\s*$/.test(text) ? 0 : -EINVAL)),
     coredump_filter: rw(task => `${hex(task.mm.coredumpFilter, 8)}\n`, setCoredumpFilter),
     timers: ro(alive(formatTimers)),
     map_files: mapFilesDirectory(),
@@ -153,6 +155,16 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
       ),
     }),
     wchan: ro(formatWchan, 0o444),
+    arch_status: ro(() => ''),
+    ksm_merging_pages: ro(() => '0\n', 0o400),
+    ksm_stat: ro(() => KSM_STAT, 0o400),
+    numa_maps: ro(
+      alive(task => formatNumaMaps(task.mm, caller(task.kernel).fs.root)),
+      0o444,
+      mayReadMaps,
+    ),
+    pagemap: custom((task: Task, path, flags, cred) => openPagemap(task, path, flags, cred), 0o400),
+    clear_refs: wo((_task, text) => (/^[1-5]\s*$/.test(text) ? 0 : -EINVAL)),
     stack: ro((_task, cred) => (cred.capable(CAP_SYS_ADMIN) ? '' : -EACCES), 0o400),
     schedstat: ro(task => `${Math.floor(taskCpuTime(task))} 0 ${task.voluntarySwitches}\n`),
     cpuset: ro(task => `${cgroupPath(task)}\n`),
@@ -186,6 +198,10 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
 function cgroupPath(task: Task): string {
   return task.group.cgroup.pathFrom(caller(task.kernel).ns.cgroup.root)
 }
+
+/** Nothing is merged: whatever the host may do with pages that are alike, it does not tell. */
+const KSM_STAT =
+  'ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: no\n'
 
 /** Empty once the memory is gone. */
 function alive(format: (task: Task, cred: Credentials) => string): FileNode<Task>['read'] {
@@ -250,11 +266,6 @@ function setComm(task: Task, text: string): Status {
   if (caller(task.kernel).group !== task.group) return -EINVAL
   task.setComm(text)
   return 0
-}
-
-function formatWchan(task: Task): string {
-  if (task.state === RUNNING && task.thread.native?.current() !== undefined) return 'futex_do_wait'
-  return task.state === BLOCKED ? 'do_wait' : '0'
 }
 
 function formatSyscall(task: Task): string {

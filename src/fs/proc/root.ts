@@ -1,14 +1,18 @@
 /** The top of /proc, as data. */
-import { EPERM } from '../../abi/errno.ts'
+import { EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
+import { openProcKmsg } from '../dev/kmsg.ts'
 import {
+  custom,
   type DirNode,
   type DynamicEntries,
   dir,
+  type FileNode,
   fixed,
   link,
   type PseudoDir,
   ro,
+  rw,
   strict,
   wo,
 } from '../pseudo/node.ts'
@@ -24,6 +28,7 @@ import {
   formatInterrupts,
   formatLoadAverage,
   formatMemInfo,
+  formatMisc,
   formatSoftIrqs,
   formatStat,
   formatUptime,
@@ -36,7 +41,11 @@ import { sysvipcFiles } from './sysvipc.ts'
 export function rootDirectory(proc: ProcSuper): DirNode<Kernel> {
   const always: PseudoDir<Kernel> = { self: selfLink(proc), 'thread-self': threadSelfLink(proc) }
   const entries = proc.onlyPids ? always : { ...systemFiles(), ...always }
-  return dir(entries, { dynamic: processes(proc) })
+  return dir(entries, {
+    dynamic: processes(proc),
+    // As on a kernel without it, where the host's has none.
+    visible: (kernel, name) => name !== 'pressure' || kernel.host.fact('proc/pressure/cpu') !== '',
+  })
 }
 
 /** One directory a process; those of other threads can be entered but are not listed. */
@@ -60,8 +69,14 @@ function processes(proc: ProcSuper): DynamicEntries<Kernel> {
   }
 }
 
-const PRESSURE =
-  'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n'
+/** The machine's. Nobody can be told when it rises. */
+function pressure(resource: string): FileNode<Kernel> {
+  return rw(
+    kernel => kernel.host.fact(`proc/pressure/${resource}`),
+    () => -EOPNOTSUPP,
+    0o666,
+  )
+}
 
 function systemFiles(): PseudoDir<Kernel> {
   return {
@@ -86,15 +101,16 @@ function systemFiles(): PseudoDir<Kernel> {
     iomem: ro(() => '00000000-00000000 : System RAM\n', 0o400),
     ioports: ro(() => '0000-0000 : PCI conf1\n', 0o400),
     kallsyms: ro(() => KERNEL_SYMBOLS.map(name => `0000000000000000 T ${name}\n`).join('')),
+    kmsg: custom((kernel, path, flags, cred) => openProcKmsg(kernel, path, flags, cred), 0o400),
     loadavg: ro(formatLoadAverage),
     locks: ro(formatLocks),
     meminfo: ro(formatMemInfo),
-    misc: ro(() => ''),
+    misc: ro(formatMisc),
     modules: ro(() => ''),
     mounts: link('self/mounts'),
     net: link('self/net'),
     partitions: ro(() => 'major minor  #blocks  name\n\n'),
-    pressure: dir({ cpu: ro(() => PRESSURE), io: ro(() => PRESSURE), memory: ro(() => PRESSURE) }),
+    pressure: dir({ cpu: pressure('cpu'), io: pressure('io'), memory: pressure('memory') }),
     slabinfo: ro(() => 'slabinfo - version: 2.1\n', 0o400),
     softirqs: ro(formatSoftIrqs),
     stat: ro(formatStat),

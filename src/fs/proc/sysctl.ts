@@ -12,11 +12,13 @@ import { dir, type FileNode, fixed, type PseudoDir, ro, rw, wo } from '../pseudo
 import { caller } from './access.ts'
 import { FS_CONSTANTS, KERNEL_CONSTANTS, VM_CONSTANTS } from './sysctl-constants.ts'
 import { ipcSetting } from './sysctl-ipc.ts'
+import { formatFaultReports, logSettings, setFaultReports } from './sysctl-log.ts'
 import { netDirectory } from './sysctl-net.ts'
 
 export function sysctlFiles(): PseudoDir<Kernel> {
   return {
-    abi: dir({}),
+    abi: dir({ vsyscall32: constant(1) }),
+    debug: dir({ 'exception-trace': rw(formatFaultReports, setFaultReports) }),
     dev: dir(devSettings()),
     fs: dir(fsSettings()),
     kernel: dir(kernelSettings()),
@@ -58,13 +60,13 @@ const fanotify = (kernel: Kernel) => kernel.fanotifyLimits
 function kernelSettings(): PseudoDir<Kernel> {
   return {
     ...constants(KERNEL_CONSTANTS),
+    ...logSettings(),
     arch: fixed('x86_64'),
     auto_msgmni: constant(0),
     cap_last_cap: fixed('40'),
     core_pattern: rw(kernel => `${kernel.core.pattern}\n`, setCorePattern),
     core_pipe_limit: constant(0),
     core_uses_pid: rw(kernel => `${kernel.core.usesPid ? 1 : 0}\n`, setCoreUsesPid),
-    dmesg_restrict: constant(1),
     io_uring_disabled: rw(
       kernel => `${kernel.ioUringDisabled}\n`,
       (kernel, text) => setNumber(text, 0, 2, value => (kernel.ioUringDisabled = value)),
@@ -73,14 +75,8 @@ function kernelSettings(): PseudoDir<Kernel> {
       kernel => `${kernel.ioUringGroup}\n`,
       (kernel, text) => setNumber(text, -1, 0x7fffffff, value => (kernel.ioUringGroup = value)),
     ),
-    domainname: rw(
-      kernel => `${caller(kernel).ns.uts.domainname}\n`,
-      (kernel, text) => setUtsName(kernel, text, 'domainname'),
-    ),
-    hostname: rw(
-      kernel => `${caller(kernel).ns.uts.hostname}\n`,
-      (kernel, text) => setUtsName(kernel, text, 'hostname'),
-    ),
+    domainname: utsName('domainname', 'domainnameChanges'),
+    hostname: utsName('hostname', 'hostnameChanges'),
     keys: dir({
       gc_delay: constant(300),
       maxbytes: constant(20000),
@@ -106,7 +102,6 @@ function kernelSettings(): PseudoDir<Kernel> {
     perf_event_mlock_kb: constant(516),
     perf_event_paranoid: constant(2),
     pid_max: rw(kernel => `${caller(kernel).pidNs.max}\n`, setPidMax),
-    printk: constant('4\t4\t1\t7'),
     pty: dir({ max: constant(4096), nr: fixed('0'), reserve: constant(1024) }),
     random: dir({
       boot_id: ro(bootId),
@@ -250,6 +245,18 @@ function userSettings(): PseudoDir<Kernel> {
 
 function devSettings(): PseudoDir<Kernel> {
   return { tty: dir({ ldisc_autoload: constant(1), legacy_tiocsti: constant(0) }) }
+}
+
+/** Whose changes poll(2) tells. */
+function utsName(
+  field: 'hostname' | 'domainname',
+  changes: 'hostnameChanges' | 'domainnameChanges',
+): FileNode<Kernel> {
+  const file = rw<Kernel>(
+    kernel => `${caller(kernel).ns.uts[field]}\n`,
+    (kernel, text) => setUtsName(kernel, text, field),
+  )
+  return { ...file, changes: kernel => caller(kernel).ns.uts[changes], tellsOnce: true }
 }
 
 /** At most 64 bytes; a newline ends it. */

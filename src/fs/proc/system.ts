@@ -2,10 +2,12 @@
  * Files of /proc about the whole machine. What is a fact of the host's (processors, memory, load) is read from the host
  * when asked; what is the kernel's own is its own.
  */
+import { S_IFCHR } from '../../abi/constants.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { IN_KERNEL, RUNNING } from '../../kernel/task.ts'
 import { KERNEL_VERSION, kernelRelease } from '../../kernel/version.ts'
 import { FS_NODEV } from '../../vfs/fs-type.ts'
+import { makedev } from '../../vfs/vfs.ts'
 import { caller } from './access.ts'
 
 const MANY = 1 << 20
@@ -69,7 +71,8 @@ function cpuRows(kernel: Kernel): Map<number, number[]> {
 /** When the machine started, in seconds of the wall clock. */
 function bootTime(kernel: Kernel): number {
   const now = kernel.clock.realtime()
-  return Math.floor(now.sec + now.nsec / 1e9 - kernel.clock.boottime() / 1e9)
+  const uptime = kernel.clock.boottime() + caller(kernel).ns.time.boottimeOffset
+  return Math.floor(now.sec + now.nsec / 1e9 - uptime / 1e9)
 }
 
 export function formatUptime(kernel: Kernel): string {
@@ -115,6 +118,18 @@ Block devices:
 `
 }
 
+/** The miscellaneous devices whose drivers there are. */
+export function formatMisc({ vfs }: Kernel): string {
+  const minors: readonly (readonly [number, string])[] = [
+    [200, 'tun'],
+    [229, 'fuse'],
+  ]
+  return minors
+    .filter(([minor]) => vfs.devices.find(S_IFCHR, makedev(10, minor)) !== undefined)
+    .map(([minor, name]) => `${minor} ${name}\n`)
+    .join('')
+}
+
 /** The columns of tables with one for each CPU. */
 function cpuHeads(kernel: Kernel): string {
   return kernel.cpus.map(cpu => `CPU${cpu}       `).join('')
@@ -129,10 +144,12 @@ export function formatVmStat(kernel: Kernel): string {
 }
 
 export function formatZoneInfo(kernel: Kernel): string {
-  const kib = Number(/^MemTotal:\s+(\d+)/m.exec(formatMemInfo(kernel))?.[1] ?? MANY)
-  const pages = Math.floor(kib / 4)
+  const meminfo = formatMemInfo(kernel)
+  const pagesOf = (name: string) =>
+    Math.floor(Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(meminfo)?.[1] ?? MANY) / 4)
+  const pages = pagesOf('MemTotal')
   return (
-    `Node 0, zone   Normal\n  pages free     ${pages}\n        boost    0\n        min      0\n        low      0\n        high     0\n` +
+    `Node 0, zone   Normal\n  pages free     ${pagesOf('MemFree')}\n        boost    0\n        min      0\n        low      0\n        high     0\n` +
     `        spanned  ${pages}\n        present  ${pages}\n        managed  ${pages}\n`
   )
 }

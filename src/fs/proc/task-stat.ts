@@ -8,8 +8,8 @@ import { allowedCpus } from '../../kernel/scheduling.ts'
 import { SignalSet } from '../../kernel/signal-set.ts'
 import { NSIG } from '../../kernel/signal-state.ts'
 import { BLOCKED, STOPPED, type Task, TRACED } from '../../kernel/task.ts'
+import { memoryUse } from '../../mm/memory-use.ts'
 import { mayTrace } from './access.ts'
-import { memoryUse } from './memory-use.ts'
 import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks } from './text.ts'
 
 /** As the third field of stat; `name` is what status adds. */

@@ -8,28 +8,19 @@ type Entry = PseudoDir<Kernel>[string]
 const VIRTUAL: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
   mem: [
     ['full', '1:7'],
+    ['kmsg', '1:11'],
     ['null', '1:3'],
     ['random', '1:8'],
     ['urandom', '1:9'],
     ['zero', '1:5'],
   ],
+  misc: [['fuse', '10:229']],
   tty: [
     ['ptmx', '5:2'],
     ['tty', '5:0'],
   ],
 }
-const EMPTY_CLASSES = [
-  'block',
-  'bdi',
-  'dma',
-  'drm',
-  'firmware',
-  'hwmon',
-  'input',
-  'misc',
-  'power_supply',
-  'thermal',
-]
+const EMPTY_CLASSES = ['block', 'bdi', 'dma', 'drm', 'firmware', 'hwmon', 'input', 'power_supply', 'thermal']
 
 export function classes(): PseudoDir<Kernel> {
   const entries: Record<string, Entry> = {}

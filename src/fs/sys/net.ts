@@ -2,7 +2,9 @@
  * /sys/class/net: the network devices of the caller's namespace. What stands behind one may know them (NetDevices, by
  * `NetNamespace.stack`); else there is a loopback device.
  */
-import { EINVAL } from '../../abi/errno.ts'
+import { EINVAL, EPERM } from '../../abi/errno.ts'
+import type { Credentials } from '../../base/credentials.ts'
+import type { Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { caller } from '../proc/access.ts'
 import {
@@ -10,10 +12,12 @@ import {
   dynamic,
   type FileNode,
   type Found,
+  fixed,
   type LinkNode,
   link,
   type PseudoDir,
   ro,
+  rw,
 } from '../pseudo/node.ts'
 
 /** Texts by file name, 'statistics/rx_bytes' for those below; undefined: it can't be read now. */
@@ -23,6 +27,8 @@ export interface NetDevices {
   names(): readonly string[]
   /** Undefined: there is no such device. */
   files(name: string): NetDeviceFiles | undefined
+  /** Writes one of the settings; absent: they can't be changed. */
+  set?(name: string, file: string, text: string, cred: Credentials): Status
 }
 
 /** What a network stack may have. */
@@ -43,20 +49,38 @@ const STATISTICS = [
 ] as const
 export type NetStatistic = (typeof STATISTICS)[number]
 
-/** Those that root could write, where the device is its own. */
-const SETTINGS = ['carrier', 'flags', 'ifalias', 'mtu', 'tx_queue_len', 'uevent']
-const FACTS = [
-  ...['addr_len', 'address', 'broadcast', 'dev_id', 'dev_port', 'dormant', 'ifindex', 'iflink', 'link_mode'],
-  ...['operstate', 'type'],
+/** Those that root can write where the device is its own, and those that Linux would let it. */
+const SETTINGS = [
+  ...['carrier', 'flags', 'gro_flush_timeout', 'ifalias', 'mtu', 'napi_defer_hard_irqs', 'netdev_group'],
+  ...['proto_down', 'threaded', 'tx_queue_len', 'uevent'],
 ]
+const FACTS = [
+  ...['addr_assign_type', 'addr_len', 'address', 'broadcast', 'carrier_changes', 'carrier_down_count'],
+  ...['carrier_up_count', 'dev_id', 'dev_port', 'dormant', 'duplex', 'ifindex', 'iflink', 'link_mode'],
+  ...['name_assign_type', 'operstate', 'speed', 'testing', 'type'],
+]
+/** Only devices of a certain kind have them. */
+const SPECIAL = ['group', 'owner', 'tun_flags']
+/** What nothing here depends on: offloading of what there is none of. */
+export const NET_CONSTANTS: NetDeviceFiles = {
+  dev_id: '0x0',
+  dev_port: '0',
+  gro_flush_timeout: '0',
+  napi_defer_hard_irqs: '0',
+  proto_down: '0',
+  threaded: '0',
+}
 
 const LOOPBACK: NetDeviceFiles = {
+  ...NET_CONSTANTS,
+  addr_assign_type: '0',
   addr_len: '6',
   address: '00:00:00:00:00:00',
   broadcast: '00:00:00:00:00:00',
   carrier: '1',
-  dev_id: '0x0',
-  dev_port: '0',
+  carrier_changes: '0',
+  carrier_down_count: '0',
+  carrier_up_count: '0',
   dormant: '0',
   flags: '0x9',
   ifalias: '',
@@ -64,6 +88,8 @@ const LOOPBACK: NetDeviceFiles = {
   iflink: '1',
   link_mode: '0',
   mtu: '65536',
+  name_assign_type: '2',
+  netdev_group: '0',
   operstate: 'unknown',
   tx_queue_len: '1000',
   type: '772',
@@ -111,7 +137,10 @@ export function netDirectories(): { readonly links: Entry; readonly devices: Ent
           .names()
           .map((name, i): [number, string] => [i, name]),
     })
-  const directory = dir(deviceFiles())
+  const directory = dir(deviceFiles(), {
+    visible: ({ devices, name }, file) =>
+      !SPECIAL.includes(file) || devices.files(name)?.[file] !== undefined,
+  })
   return {
     devices: all(device => ({ subject: device, node: directory })),
     links: all(device => {
@@ -133,10 +162,32 @@ function devicesOf(kernel: Kernel): NetDevices {
 function deviceFiles(): PseudoDir<Device> {
   const files: Record<string, PseudoDir<Device>[string]> = {}
   for (const name of FACTS) files[name] = file(name)
-  for (const name of SETTINGS) files[name] = { ...file(name), mode: 0o644 }
+  for (const name of SPECIAL) files[name] = file(name)
+  for (const name of SETTINGS) files[name] = setting(name)
   const statistics: Record<string, PseudoDir<Device>[string]> = {}
   for (const name of STATISTICS) statistics[name] = file(`statistics/${name}`)
-  return { ...files, statistics: dir(statistics), subsystem: link('../../../../class/net') }
+  return { ...files, power: POWER, queues: QUEUES, statistics: dir(statistics), subsystem: SUBSYSTEM }
+}
+
+const SUBSYSTEM: LinkNode<Device> = link('../../../../class/net')
+/** As of a device without power management. */
+const POWER = dir<Device>({
+  control: fixed('auto', 0o644),
+  runtime_active_time: fixed('0'),
+  runtime_status: fixed('unsupported'),
+  runtime_suspended_time: fixed('0'),
+})
+/** One in each direction, steered nowhere. */
+const QUEUES = dir<Device>({
+  'rx-0': dir({ rps_cpus: fixed('0', 0o644), rps_flow_cnt: fixed('0', 0o644) }),
+  'tx-0': dir({ tx_maxrate: fixed('0', 0o644), tx_timeout: fixed('0'), xps_rxqs: fixed('0', 0o644) }),
+})
+
+function setting(name: string): FileNode<Device> {
+  return rw<Device>(
+    file(name).read,
+    ({ devices, name: device }, text, cred) => devices.set?.(device, name, text, cred) ?? -EPERM,
+  )
 }
 
 function file(name: string): FileNode<Device> {

@@ -1,4 +1,4 @@
-/** sysfs: devices and settings as files (sysfs(5)), as far as programs look for them. Nothing in it can be changed. */
+/** sysfs: devices and settings as files (sysfs(5)), as far as programs look for them. Only network devices have any that can be changed. */
 import { MS_RDONLY, SYSFS_MAGIC } from '../../abi/constants.ts'
 import type { OrErrno } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
@@ -76,9 +76,7 @@ function sysFiles(kernel: Kernel): PseudoDir<Kernel> {
     kernel: dir({
       cpu_byteorder: fixed('little'),
       address_bits: fixed('64'),
-      debug: dir({}, { mode: 0o700 }),
       security: dir({}),
-      tracing: dir({}, { mode: 0o700 }),
       mm: dir({
         hugepages: dir({
           'hugepages-2048kB': dir({

@@ -1,12 +1,20 @@
-/** /sys/devices/system/cpu and node: the machine's CPUs, all in one package, one thread a core. */
+/**
+ * /sys/devices/system/cpu and node: the machine's CPUs, all in the one node. Packages and cores are as /proc/cpuinfo has them,
+ * caches as the host's first CPU has them.
+ */
 import type { Kernel } from '../../kernel/kernel.ts'
+import { CPU_VULNERABILITIES } from '../../platform/host-facts.ts'
 import { maskText, rangeList } from '../proc/text.ts'
-import { dir, fixed, link, type PseudoDir, ro } from '../pseudo/node.ts'
+import { type DirNode, dir, fixed, link, type PseudoDir, ro } from '../pseudo/node.ts'
+import { type Cache, CpuTopology } from './cpu-topology.ts'
+
+type Entry = PseudoDir<Kernel>[string]
 
 export function cpuDirectory(kernel: Kernel): PseudoDir<Kernel> {
   const all = rangeList(kernel.cpus)
-  const cpus: Record<string, PseudoDir<Kernel>[string]> = {}
-  for (const cpu of kernel.cpus) cpus[`cpu${cpu}`] = dir(oneCpu(cpu, kernel.cpus))
+  const topology = new CpuTopology(kernel)
+  const cpus: Record<string, Entry> = {}
+  for (const cpu of kernel.cpus) cpus[`cpu${cpu}`] = dir(oneCpu(cpu, topology))
   return {
     ...cpus,
     isolated: fixed(''),
@@ -15,67 +23,76 @@ export function cpuDirectory(kernel: Kernel): PseudoDir<Kernel> {
     online: fixed(all),
     possible: fixed(all),
     present: fixed(all),
-    smt: dir({ active: fixed('0'), control: fixed('notsupported', 0o644) }),
-    vulnerabilities: dir({}),
+    smt: dir({
+      active: ro(k => k.host.fact('sys/devices/system/cpu/smt/active') || '0\n'),
+      control: ro(k => k.host.fact('sys/devices/system/cpu/smt/control') || 'notimplemented\n', 0o644),
+    }),
+    vulnerabilities: vulnerabilities(),
   }
 }
 
-function oneCpu(cpu: number, all: readonly number[]): PseudoDir<Kernel> {
-  const width = all[all.length - 1] + 1
-  const mask = (cpus: readonly number[]) => fixed<Kernel>(maskText(cpus, width))
-  const list = (cpus: readonly number[]) => fixed<Kernel>(rangeList(cpus))
+function vulnerabilities(): DirNode<Kernel> {
+  const fact = (kernel: Kernel, name: string) =>
+    kernel.host.fact(`sys/devices/system/cpu/vulnerabilities/${name}`)
+  const files: Record<string, Entry> = {}
+  for (const name of CPU_VULNERABILITIES) files[name] = ro(kernel => fact(kernel, name))
+  return dir(files, { visible: (kernel, name) => fact(kernel, name) !== '' })
+}
+
+function oneCpu(cpu: number, topology: CpuTopology): PseudoDir<Kernel> {
+  const mask = (cpus: () => readonly number[]) => ro<Kernel>(() => `${maskText(cpus(), topology.width)}\n`)
+  const list = (cpus: () => readonly number[]) => ro<Kernel>(() => `${rangeList(cpus())}\n`)
+  const core = () => topology.coreSiblings(cpu)
+  const whole = () => topology.packageSiblings(cpu)
   return {
     // CPU 0 can't be switched off, so it has no file for that.
     ...(cpu > 0 ? { online: fixed<Kernel>('1', 0o644) } : {}),
-    cache: dir(cacheDirectory(cpu, all)),
-    cpu_capacity: fixed('1024'),
+    cache: cacheDirectory(cpu, topology),
     node0: link('../../node/node0'),
     topology: dir({
-      core_cpus: mask([cpu]),
-      core_cpus_list: list([cpu]),
-      core_id: fixed(`${cpu}`),
-      core_siblings: mask(all),
-      core_siblings_list: list(all),
+      core_cpus: mask(core),
+      core_cpus_list: list(core),
+      core_id: ro(() => `${topology.of(cpu).core}\n`),
+      core_siblings: mask(whole),
+      core_siblings_list: list(whole),
+      die_cpus: mask(whole),
+      die_cpus_list: list(whole),
       die_id: fixed('0'),
-      package_cpus: mask(all),
-      package_cpus_list: list(all),
-      physical_package_id: fixed('0'),
-      thread_siblings: mask([cpu]),
-      thread_siblings_list: list([cpu]),
+      package_cpus: mask(whole),
+      package_cpus_list: list(whole),
+      physical_package_id: ro(() => `${topology.of(cpu).pack}\n`),
+      thread_siblings: mask(core),
+      thread_siblings_list: list(core),
     }),
   }
 }
 
-/** Sizes of no particular machine: programs size their buffers by them, none is wrong if it differs. */
-const CACHES = [
-  { level: 1, type: 'Data', size: '32K', ways: 8, sets: 64, shared: false },
-  { level: 1, type: 'Instruction', size: '32K', ways: 8, sets: 64, shared: false },
-  { level: 2, type: 'Unified', size: '1024K', ways: 16, sets: 1024, shared: false },
-  { level: 3, type: 'Unified', size: '32768K', ways: 16, sets: 32768, shared: true },
-]
+/** As many as any processor has; which there are is known when somebody looks. */
+const CACHE_NAMES = ['index0', 'index1', 'index2', 'index3']
 
-function cacheDirectory(cpu: number, all: readonly number[]): PseudoDir<Kernel> {
-  const entries: Record<string, PseudoDir<Kernel>[string]> = {}
-  CACHES.forEach((cache, i) => {
-    const cpus = cache.shared ? all : [cpu]
-    entries[`index${i}`] = dir({
-      coherency_line_size: fixed('64'),
-      id: fixed(cache.shared ? '0' : `${cpu}`),
-      level: fixed(`${cache.level}`),
-      number_of_sets: fixed(`${cache.sets}`),
+function cacheDirectory(cpu: number, topology: CpuTopology): DirNode<Kernel> {
+  const entries: Record<string, Entry> = {}
+  CACHE_NAMES.forEach((name, i) => {
+    const file = (format: (cache: Cache) => string) => ro<Kernel>(() => `${format(topology.caches[i])}\n`)
+    const sharing = (cache: Cache) => topology.sharing(cpu, cache)
+    entries[name] = dir({
+      coherency_line_size: file(cache => `${cache.line}`),
+      id: file(cache => `${topology.cacheId(cpu, cache)}`),
+      level: file(cache => `${cache.level}`),
+      number_of_sets: file(cache => `${cache.sets}`),
       physical_line_partition: fixed('1'),
-      shared_cpu_list: fixed(rangeList(cpus)),
-      shared_cpu_map: fixed(maskText(cpus, all[all.length - 1] + 1)),
-      size: fixed(cache.size),
-      type: fixed(cache.type),
-      ways_of_associativity: fixed(`${cache.ways}`),
+      shared_cpu_list: file(cache => rangeList(sharing(cache))),
+      shared_cpu_map: file(cache => maskText(sharing(cache), topology.width)),
+      size: file(cache => `${cache.kib}K`),
+      type: file(cache => cache.type),
+      ways_of_associativity: file(cache => `${cache.ways}`),
     })
   })
-  return entries
+  return dir(entries, { visible: (_kernel, name) => CACHE_NAMES.indexOf(name) < topology.caches.length })
 }
 
 export function nodeDirectory(kernel: Kernel): PseudoDir<Kernel> {
-  const cpus: Record<string, PseudoDir<Kernel>[string]> = {}
+  const cpus: Record<string, Entry> = {}
   for (const cpu of kernel.cpus) cpus[`cpu${cpu}`] = link(`../../cpu/cpu${cpu}`)
   return {
     has_cpu: fixed('0'),
@@ -96,13 +113,25 @@ export function nodeDirectory(kernel: Kernel): PseudoDir<Kernel> {
   }
 }
 
+/** What of /proc/meminfo is told of each node, in that order, behind what is used. */
+const NODE_MEMORY = [
+  ...['SwapCached', 'Active', 'Inactive', 'Active(anon)', 'Inactive(anon)', 'Active(file)', 'Inactive(file)'],
+  ...['Unevictable', 'Mlocked', 'Dirty', 'Writeback', 'FilePages', 'Mapped', 'AnonPages', 'Shmem'],
+  ...['KernelStack', 'PageTables', 'NFS_Unstable', 'Bounce', 'WritebackTmp', 'KReclaimable', 'Slab'],
+  ...['SReclaimable', 'SUnreclaim', 'AnonHugePages', 'ShmemHugePages', 'ShmemPmdMapped', 'FileHugePages'],
+  ...['FilePmdMapped', 'HugePages_Total', 'HugePages_Free', 'HugePages_Surp'],
+]
+
 /** The machine's memory, all of it in the one node. */
 function nodeMemory(kernel: Kernel): string {
-  const meminfo = kernel.host.fact('proc/meminfo')
-  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(meminfo)?.[1] ?? 0)
-  const total = kib('MemTotal')
-  const free = kib('MemFree')
-  const row = (name: string, value: number) =>
-    `Node 0 ${`${name}:`.padEnd(16)}${String(value).padStart(8)} kB\n`
-  return row('MemTotal', total) + row('MemFree', free) + row('MemUsed', total - free)
+  const values = new Map<string, number>()
+  for (const [, name, kib] of kernel.host.fact('proc/meminfo').matchAll(/^(\S+):\s+(\d+)/gm))
+    values.set(name, Number(kib))
+  const kib = (name: string) => values.get(name) ?? 0
+  values.set('MemUsed', kib('MemTotal') - kib('MemFree'))
+  values.set('FilePages', kib('Cached') + kib('Buffers') + kib('SwapCached'))
+  const unit = (name: string) => (name.startsWith('HugePages_') ? '' : ' kB')
+  return ['MemTotal', 'MemFree', 'MemUsed', ...NODE_MEMORY]
+    .map(name => `Node 0 ${`${name}:`.padEnd(15)} ${String(kib(name)).padStart(8)}${unit(name)}\n`)
+    .join('')
 }

@@ -4,6 +4,7 @@
  * As in Linux, a periodic timer rings once and is wound up again only when somebody looks (read, gettime): what
  * it missed in between is computed then, so that an unread timer costs nothing.
  */
+
 import {
   CLOCK_BOOTTIME,
   CLOCK_BOOTTIME_ALARM,
@@ -20,6 +21,7 @@ import { type Clock, NSEC_PER_SEC, type Timespec } from '../../base/clock.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst } from '../../base/io.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
+import { put64 } from '../../base/words.ts'
 import { type Expiry, Timer, type Timers } from '../../kernel/timers.ts'
 import { File } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
@@ -71,8 +73,7 @@ export class TimerFdFile extends File implements Expiry {
     if (this.#ticks === 0) return -EAGAIN
     this.#windUp()
     const out = new DataView(new ArrayBuffer(8))
-    out.setUint32(0, this.#ticks % 0x100000000, true)
-    out.setUint32(4, Math.floor(this.#ticks / 0x100000000), true)
+    put64(out, 0, this.#ticks)
     this.#ticks = 0
     return into.put(new Uint8Array(out.buffer))
   }

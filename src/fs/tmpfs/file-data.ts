@@ -73,8 +73,9 @@ export class FileData {
     return this.#fd < 0 ? undefined : this.#fd
   }
 
-  read(into: IoDst, offset: number): number {
-    const length = Math.min(into.remaining, this.size - offset)
+  /** At most `most` bytes. */
+  read(into: IoDst, offset: number, most = Number.POSITIVE_INFINITY): number {
+    const length = Math.min(into.remaining, most, this.size - offset)
     if (length <= 0) return 0
     if (this.#fd < 0) return into.put(this.#bytes.subarray(offset, offset + length))
     // The guest's process gets nothing that it could write by.

@@ -69,12 +69,12 @@ export abstract class TmpfsInode extends Inode {
   }
 
   override getxattr(name: string): Uint8Array | number {
-    const supported = checkXattrName(name)
+    const supported = this.sb.xattrs ? checkXattrName(name) : -EOPNOTSUPP
     if (supported < 0) return supported
     return this.#xattrs?.get(name) ?? -ENODATA
   }
   override setxattr(name: string, value: Uint8Array, flags: number): Status {
-    const supported = checkXattrName(name)
+    const supported = this.sb.xattrs ? checkXattrName(name) : -EOPNOTSUPP
     if (supported < 0) return supported
     const old = this.#xattrs?.get(name)
     if (old !== undefined && (flags & XATTR_CREATE) !== 0) return -EEXIST
@@ -92,7 +92,7 @@ export abstract class TmpfsInode extends Inode {
     return this.#xattrs === undefined ? [] : [...this.#xattrs.keys()]
   }
   override removexattr(name: string): Status {
-    const supported = checkXattrName(name)
+    const supported = this.sb.xattrs ? checkXattrName(name) : -EOPNOTSUPP
     if (supported < 0) return supported
     if (this.#xattrs === undefined || !this.#xattrs.delete(name)) return -ENODATA
     this.touchChanged()

@@ -33,7 +33,8 @@ export interface TmpfsOptions {
 export class TmpfsSuper extends SuperBlock {
   override readonly fsType: string = 'tmpfs'
   override readonly exportable: boolean = true
-  override readonly acls = 'ours'
+  override readonly acls: 'none' | 'ours' = 'ours'
+  readonly xattrs: boolean = true
   override readonly root: TmpfsDir
   readonly host: Host
   readonly clock: Clock

@@ -27,8 +27,9 @@ export class CpuController implements Expiry {
   readonly #before = new Map<ThreadGroup, number>()
   readonly #timer = new Timer(this)
 
-  /** cpu.weight, as it is shown: the host's scheduler is not ours. */
+  /** cpu.weight and cpu.idle are kept, as nice values are: the host's scheduler decides. */
   weight = 100
+  idle = false
   /** cpu.max in µs; Infinity: no limit. */
   quota = Number.POSITIVE_INFINITY
   period = DEFAULT_PERIOD
@@ -80,6 +81,7 @@ export class CpuController implements Expiry {
   }
   reset(): void {
     this.weight = 100
+    this.idle = false
     this.setMax(Number.POSITIVE_INFINITY, DEFAULT_PERIOD, false)
   }
 

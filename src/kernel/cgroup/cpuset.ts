@@ -1,6 +1,6 @@
 /**
- * The cpuset controller: the CPUs that processes may use. The host's scheduler keeps them there; here it is known which
- * they are, for whoever asks.
+ * The cpuset controller: the CPUs that processes may use. The host's scheduler keeps a container's there; what is said
+ * inside is known here, for whoever asks (sched_getaffinity), as an affinity is (scheduling.ts).
  */
 import type { Cgroup } from './cgroup.ts'
 
@@ -8,17 +8,18 @@ export class CpusetController {
   readonly #cgroup: Cgroup
   /** cpuset.cpus, ascending; undefined where nothing was said. */
   cpus: readonly number[] | undefined = undefined
+  /** cpuset.mems, as it was written: there is one node. */
+  mems = ''
 
   constructor(cgroup: Cgroup) {
     this.#cgroup = cgroup
   }
 
-  /** cpuset.cpus.effective: never empty. */
+  /** cpuset.cpus.effective: what was said, as far as the parent has it, or all that the parent has. Never empty. */
   get effective(): readonly number[] {
-    for (let at: Cgroup | undefined = this.#cgroup; at !== undefined; at = at.parent) {
-      const { cpus } = at.cpuset
-      if (cpus !== undefined && cpus.length > 0) return cpus
-    }
-    return this.#cgroup.kernel.platform.cpus
+    const { parent, kernel } = this.#cgroup
+    const above = parent?.cpuset.effective ?? kernel.platform.cpus
+    const own = above.filter(cpu => this.cpus?.includes(cpu))
+    return own.length > 0 ? own : above
   }
 }

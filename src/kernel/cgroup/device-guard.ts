@@ -1,8 +1,11 @@
 /**
- * DeviceGuard: the device programs of one cgroup (BPF_PROG_ATTACH), and the question that opening a device asks of those
- * of a process's cgroup and the ones above. Made by the first attachment.
+ * DeviceGuard: the device programs of one cgroup (BPF_PROG_ATTACH), the rules that its container came with, and the question
+ * that opening a device asks of those of a process's cgroup and the ones above. Made by the first of either.
  */
 import {
+  BPF_DEVCG_ACC_MKNOD,
+  BPF_DEVCG_ACC_READ,
+  BPF_DEVCG_ACC_WRITE,
   BPF_DEVCG_DEV_BLOCK,
   BPF_DEVCG_DEV_CHAR,
   BPF_F_ALLOW_MULTI,
@@ -19,7 +22,19 @@ import type { Cgroup } from './cgroup.ts'
 /** BPF_CGROUP_MAX_PROGS. */
 const MOST_PROGRAMS = 64
 
+/** A rule for all devices that it names: of both kinds, any major or any minor number where that is undefined. */
+export interface DeviceRule {
+  readonly allow: boolean
+  readonly type: 'c' | 'b' | undefined
+  readonly major: number | undefined
+  readonly minor: number | undefined
+  /** BPF_DEVCG_ACC_* */
+  readonly access: number
+}
+
 export class DeviceGuard {
+  /** What none of them allows is denied; undefined: there are no rules. */
+  rules: readonly DeviceRule[] | undefined = undefined
   readonly programs: CgroupProgram[] = []
   /** BPF_F_ALLOW_* of those that are there. */
   flags = 0
@@ -89,8 +104,32 @@ export function effectivePrograms(cgroup: Cgroup): CgroupProgram[] {
 
 /** Whether a process of `cgroup` may do this (BPF_DEVCG_ACC_*) with a device node: 0 or -EPERM. */
 export function mayUseDevice(cgroup: Cgroup, type: number, rdev: number, access: number): Status {
+  if (!rulesAllow(cgroup, type === S_IFCHR ? 'c' : 'b', major(rdev), minor(rdev), access)) return -EPERM
   const programs = effectivePrograms(cgroup)
   if (programs.length === 0) return 0
   const kind = type === S_IFCHR ? BPF_DEVCG_DEV_CHAR : BPF_DEVCG_DEV_BLOCK
   return programs.every(each => each.allows(access, kind, major(rdev), minor(rdev))) ? 0 : -EPERM
+}
+
+const ACCESSES = [BPF_DEVCG_ACC_MKNOD, BPF_DEVCG_ACC_READ, BPF_DEVCG_ACC_WRITE]
+
+/** By those of the cgroup and of each above it. Of the rules for a device and an access the last one counts. */
+function rulesAllow(
+  cgroup: Cgroup,
+  type: DeviceRule['type'],
+  major: number,
+  minor: number,
+  access: number,
+): boolean {
+  const fits = (rule: DeviceRule) =>
+    (rule.type ?? type) === type && (rule.major ?? major) === major && (rule.minor ?? minor) === minor
+  for (let at: Cgroup | undefined = cgroup; at !== undefined; at = at.parent) {
+    const rules = at.devices?.rules
+    if (rules === undefined) continue
+    for (const bit of ACCESSES) {
+      if ((access & bit) === 0) continue
+      if (rules.findLast(rule => (rule.access & bit) !== 0 && fits(rule))?.allow !== true) return false
+    }
+  }
+  return true
 }

@@ -14,6 +14,7 @@ import type { MemoryController } from './memory.ts'
 import { PAGE_SIZE } from './memory.ts'
 import { measureCgroup } from './memory-meter.ts'
 import { chooseVictim } from './oom.ts'
+import { reportOutOfMemory } from './oom-report.ts'
 
 const MS = 1e6
 /** Bytes that one CPU can touch in a nanosecond, at most: a page fault takes some two microseconds. */
@@ -149,10 +150,7 @@ export class MemoryWatch implements Expiry {
     if (chosen === undefined) return undefined
     watched.victim = chosen
     watched.killedAt = now
-    const { name } = memory.cgroup
-    this.#kernel.log.info(
-      `out of memory in cgroup ${name}: killed process ${chosen.tgid} (${chosen.leader.comm})`,
-    )
+    reportOutOfMemory(this.#kernel, memory.cgroup, chosen)
     const whole = oomGroupOf(chosen, memory)
     if (whole === undefined) this.#kill(chosen)
     else {

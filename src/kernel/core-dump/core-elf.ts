@@ -3,6 +3,7 @@
  * page on what of the mappings is dumped. Notes are in Linux's order: debuggers take the first thread for the one that
  * got the signal.
  */
+
 import {
   ELFCLASS64,
   ELFDATA2LSB,
@@ -24,6 +25,7 @@ import {
 } from '../../abi/constants.ts'
 import { ELF64_EHDR, ELF64_PHDR, PRPSINFO, PRSTATUS, SIGINFO } from '../../abi/layout.ts'
 import { toBytes } from '../../base/bytes.ts'
+import { put64 } from '../../base/words.ts'
 import { PAGE_SIZE, VM_EXEC, VM_READ, VM_WRITE } from '../../mm/vma.ts'
 import { pathToString } from '../../vfs/path-string.ts'
 import { readUserRegs, registerSet } from '../arch/x86-64/user-regs.ts'
@@ -216,11 +218,6 @@ function files(task: Task, segments: readonly Segment[]): Uint8Array {
 function putTime(view: DataView, at: number, ns: number): void {
   put64(view, at, Math.floor(ns / 1e9))
   put64(view, at + 8, Math.floor((ns % 1e9) / 1e3))
-}
-
-function put64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true)
-  view.setUint32(at + 4, Math.floor(value / 0x100000000), true)
 }
 
 function align4(length: number): number {

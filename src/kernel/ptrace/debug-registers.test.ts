@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { EINVAL, EIO, ENOSPC } from '../../abi/errno.ts'
+import { VmaTree } from '../../mm/vma-tree.ts'
 import { REG_RIP } from '../../platform/platform.ts'
 import type { Task } from '../task.ts'
 import { DebugRegisters } from './debug-registers.ts'
@@ -23,7 +24,7 @@ function tasks(count: number) {
     const debug = new DebugRegisters()
     const regs = { ip: 0, get: (reg: number) => (reg === REG_RIP ? regs.ip : 0) }
     const kernel = { makeRunnable: (task: Task) => woken.push(task) }
-    const mm = { space, context: { addressLimit: LIMIT } }
+    const mm = { space, context: { addressLimit: LIMIT }, vmas: new VmaTree() }
     const task = { group, kernel, mm, thread: { regs }, ptrace: { debug } } as unknown as Task
     return { task, debug, regs }
   })

@@ -7,6 +7,7 @@
  * it leaves with the answer, or with a signal, after which the call begins anew and is asked about again. Closing the listener
  * answers all with ENOSYS, and so will be what comes after.
  */
+
 import {
   O_CLOEXEC,
   O_RDWR,
@@ -26,18 +27,20 @@ import {
   SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP,
   SECCOMP_USER_NOTIF_FLAG_CONTINUE,
 } from '../../abi/constants.ts'
-import { EBADF, EFAULT, EINPROGRESS, EINVAL, ENOENT, ENOSYS } from '../../abi/errno.ts'
+import { E2BIG, EBADF, EFAULT, EINPROGRESS, EINVAL, ENOENT, ENOSYS } from '../../abi/errno.ts'
 import { SECCOMP_NOTIF, SECCOMP_NOTIF_ADDFD, SECCOMP_NOTIF_RESP } from '../../abi/layout.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
+import { put64, take64 } from '../../base/words.ts'
 import { File, type IoctlContext } from '../../vfs/file.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
 import type { Path } from '../../vfs/path.ts'
 import type { Task } from '../task.ts'
 
 const PAGE_SIZE = 4096
-/** The request of an ioctl without its size, which is the caller's to choose (EA_IOCTL). */
 const SIZE_MASK = 0x3fff0000
+/** What is left of the request without size and direction, which do not tell it from others (EA_IOCTL). */
+const COMMAND_MASK = 0xffff
 
 const INIT = 0
 const SENT = 1
@@ -147,7 +150,7 @@ export class SeccompListener extends File {
         // Where the answered task runs on is the host's to say.
         return argument > SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP ? -EINVAL : 0
     }
-    if ((request & ~SIZE_MASK) === (SECCOMP_IOCTL_NOTIF_ADDFD & ~SIZE_MASK))
+    if ((request & COMMAND_MASK) === (SECCOMP_IOCTL_NOTIF_ADDFD & COMMAND_MASK))
       return this.#addFd(context, argument, (request & SIZE_MASK) >>> 16)
     return -EINVAL
   }
@@ -161,7 +164,7 @@ export class SeccompListener extends File {
     const notification = this.#waiting.find(each => each.state === INIT)
     if (notification === undefined) return this.#tasks === 0 ? -ENOENT : reader.block(this.#queue)
     const out = new DataView(bytes.buffer)
-    putId(out, SECCOMP_NOTIF.id, notification.id)
+    put64(out, SECCOMP_NOTIF.id, notification.id)
     out.setInt32(SECCOMP_NOTIF.pid, notification.task.pid.in(reader.pidNs), true)
     notification.data.forEach((word, i) => {
       out.setUint32(SECCOMP_NOTIF.data + i * 4, word, true)
@@ -185,7 +188,7 @@ export class SeccompListener extends File {
     if ((flags & ~SECCOMP_USER_NOTIF_FLAG_CONTINUE) !== 0) return -EINVAL
     const proceed = flags !== 0
     if (proceed && (error !== 0 || low !== 0 || high !== 0)) return -EINVAL
-    const found = this.#find(takeId(view, SECCOMP_NOTIF_RESP.id))
+    const found = this.#find(take64(view, SECCOMP_NOTIF_RESP.id))
     if (found === undefined) return -ENOENT
     if (found.state !== SENT) return -EINPROGRESS
     found.reply(error, high * 2 ** 32 + low, proceed)
@@ -195,7 +198,7 @@ export class SeccompListener extends File {
   #isValid(context: IoctlContext, at: number): number {
     const bytes = new Uint8Array(8)
     if (context.copyIn(at, bytes) < 0) return -EFAULT
-    const found = this.#find(takeId(new DataView(bytes.buffer), 0))
+    const found = this.#find(take64(new DataView(bytes.buffer), 0))
     return found?.state === SENT ? 0 : -ENOENT
   }
 
@@ -204,7 +207,7 @@ export class SeccompListener extends File {
     if (size < SECCOMP_NOTIF_ADDFD.size || size >= PAGE_SIZE) return -EINVAL
     const bytes = new Uint8Array(size)
     if (context.copyIn(at, bytes) < 0) return -EFAULT
-    if (bytes.subarray(SECCOMP_NOTIF_ADDFD.size).some(byte => byte !== 0)) return -EINVAL
+    if (bytes.subarray(SECCOMP_NOTIF_ADDFD.size).some(byte => byte !== 0)) return -E2BIG
     const view = new DataView(bytes.buffer)
     const flags = view.getUint32(SECCOMP_NOTIF_ADDFD.flags, true)
     const newFd = view.getUint32(SECCOMP_NOTIF_ADDFD.newfd, true)
@@ -215,7 +218,7 @@ export class SeccompListener extends File {
     if (newFd !== 0 && !chosen) return -EINVAL
     const source = (context.task as Task).fds.get(view.getUint32(SECCOMP_NOTIF_ADDFD.srcfd, true))
     if (source === undefined) return -EBADF
-    const found = this.#find(takeId(view, SECCOMP_NOTIF_ADDFD.id))
+    const found = this.#find(take64(view, SECCOMP_NOTIF_ADDFD.id))
     if (found === undefined) return -ENOENT
     if (found.state !== SENT) return -EINPROGRESS
     const fd = giveFd(found.task, source, chosen ? newFd : undefined, newFlags !== 0)
@@ -240,12 +243,4 @@ function giveFd(task: Task, file: File, at: number | undefined, cloexec: boolean
   const fd = task.fds.install(file, cloexec, 0, limit)
   if (fd < 0) filePut(file)
   return fd
-}
-
-function takeId(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true)
-}
-function putId(out: DataView, at: number, id: number): void {
-  out.setUint32(at, id, true)
-  out.setUint32(at + 4, Math.floor(id / 2 ** 32), true)
 }

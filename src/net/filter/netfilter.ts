@@ -1,24 +1,31 @@
 /**
- * Netfilter: the packet filter of one network namespace: conntrack, NAT, and the tables of nf_tables. Made when somebody
- * first asks for it (a netfilter socket, a file of conntrack's); until a rule or a user of conntrack registers hooks with the
- * stack, packets pass without any of it.
+ * Netfilter: the packet filter of one network namespace: conntrack, NAT, the tables of nf_tables, and those of x_tables
+ * (iptables-legacy). Made when somebody first asks for it (a netfilter socket, a socket option, a file of conntrack's); until
+ * a rule or a user of conntrack registers hooks with the stack, packets pass without any of it.
  */
 import type { IpStack } from '../ip-stack.ts'
 import { Conntrack } from './conntrack/conntrack.ts'
+import { PacketLog } from './log/packet-log.ts'
 import { Nat } from './nat/nat.ts'
 import { Ruleset } from './tables/ruleset.ts'
+import { XtTables } from './xtables/tables.ts'
 
 export class Netfilter {
   readonly stack: IpStack
   readonly conntrack: Conntrack
   readonly nat: Nat
+  readonly log = new PacketLog()
   readonly ruleset: Ruleset
+  readonly ipTables: XtTables
+  readonly ip6Tables: XtTables
 
   constructor(stack: IpStack) {
     this.stack = stack
     this.conntrack = new Conntrack(stack)
     this.nat = new Nat(stack, this.conntrack)
     this.ruleset = new Ruleset(this)
+    this.ipTables = new XtTables(this, true)
+    this.ip6Tables = new XtTables(this, false)
     stack.hooks.deviceDown = device => this.nat.deviceDown(device)
   }
 

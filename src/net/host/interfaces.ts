@@ -1,7 +1,9 @@
 /** ioctl(2) about interfaces, which any socket may be asked: netdevice(7), read-only. */
+
 import { SIOCGIFCONF } from '../../abi/constants.ts'
 import { EFAULT, EINVAL, ENOTTY, EPERM } from '../../abi/errno.ts'
 import { IFCONF, IFREQ } from '../../abi/layout.ts'
+import { take64 } from '../../base/words.ts'
 import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { HostSockets } from '../../platform/host-sockets.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
@@ -37,7 +39,7 @@ function listInterfaces(sockets: HostSockets, fd: number, context: IoctlContext,
   if (context.copyIn(argument, conf) < 0) return -EFAULT
   const view = new DataView(conf.buffer)
   const room = view.getInt32(IFCONF.ifc_len, true)
-  const at = view.getUint32(IFCONF.ifc_buf + 4, true) * 0x100000000 + view.getUint32(IFCONF.ifc_buf, true)
+  const at = take64(view, IFCONF.ifc_buf)
   if (at !== 0 && room < 0) return -EINVAL
   const list = at === 0 ? NOTHING : new Uint8Array(Math.min(room, MAX_LIST))
   // Of an empty list the host tells the length of all.

@@ -1,4 +1,5 @@
 /** Control messages of datagram and raw sockets: what one send says differently, and what is told of a packet: cmsg(3). */
+
 import {
   AF_INET,
   AF_INET6,
@@ -47,6 +48,7 @@ import {
 import { EINVAL, EPERM } from '../../abi/errno.ts'
 import { IN_PKTINFO, IN6_PKTINFO } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import { put64 } from '../../base/words.ts'
 import type { Task } from '../../kernel/task.ts'
 import { IpAddress } from '../address.ts'
 import type { Packet } from '../packet.ts'
@@ -225,8 +227,7 @@ export function pushStamps(
 
 function pairBytes(first: number, second: number): Uint8Array {
   const view = new DataView(new ArrayBuffer(16))
-  view.setUint32(0, first % 0x100000000, true)
-  view.setUint32(4, Math.floor(first / 0x100000000), true)
+  put64(view, 0, first)
   view.setUint32(8, second, true)
   return new Uint8Array(view.buffer)
 }

@@ -5,6 +5,7 @@ import {
   IPV6_RECVERR,
   MSG_ERRQUEUE,
   MSG_TRUNC,
+  SO_EE_ORIGIN_ZEROCOPY,
   SOL_IP,
   SOL_IPV6,
 } from '../../abi/constants.ts'
@@ -22,7 +23,8 @@ export function receiveError(queue: ErrorQueue, request: ReceiveRequest, family:
   const part = payload.subarray(0, request.dst.remaining)
   const done = part.length === 0 ? 0 : request.dst.put(part)
   request.outFlags |= MSG_ERRQUEUE | (part.length < payload.length ? MSG_TRUNC : 0)
-  request.address = socketAddress(family, error.destination, error.port)
+  if (error.origin !== SO_EE_ORIGIN_ZEROCOPY)
+    request.address = socketAddress(family, error.destination, error.port)
   const isV4 = family === AF_INET
   request.control.push({
     level: isV4 ? SOL_IP : SOL_IPV6,
@@ -49,6 +51,7 @@ function describe(error: QueuedError, family: number): Uint8Array {
   view.setUint8(SOCK_EXTENDED_ERR.ee_type, error.type)
   view.setUint8(SOCK_EXTENDED_ERR.ee_code, error.code)
   view.setUint32(SOCK_EXTENDED_ERR.ee_info, error.info, true)
+  view.setUint32(SOCK_EXTENDED_ERR.ee_data, error.data ?? 0, true)
   if (error.offender !== undefined) {
     bytes.set(socketAddress(family, error.offender, 0), SOCK_EXTENDED_ERR.size)
   }

@@ -1,7 +1,9 @@
 /** SIOCETHTOOL: the few questions that programs ask of each interface: who drives it, is there a link, what is offloaded. */
+
 import { EFAULT, ENODEV, EOPNOTSUPP } from '../../abi/errno.ts'
 import { IFREQ } from '../../abi/layout.ts'
 import { fromBytes, toBytes } from '../../base/bytes.ts'
+import { take64 } from '../../base/words.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
@@ -28,7 +30,7 @@ export function ethtool(stack: IpStack, context: IoctlContext, argument: number)
   const device = stack.devices.byName(fromBytes(record, 0, 15).split('\0')[0])
   if (device === undefined) return -ENODEV
   const view = new DataView(record.buffer)
-  const at = view.getUint32(IFREQ.ifr_data + 4, true) * 0x100000000 + view.getUint32(IFREQ.ifr_data, true)
+  const at = take64(view, IFREQ.ifr_data)
   const command = new Uint8Array(4)
   if (context.copyIn(at, command) < 0) return -EFAULT
   const number = new DataView(command.buffer).getUint32(0, true)

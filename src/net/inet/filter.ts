@@ -2,6 +2,7 @@
  * SO_ATTACH_FILTER: a program of classic BPF that says of each packet how much of it a socket gets: bpf(4). Programs are
  * checked when they are attached: they only jump forward, so that each ends.
  */
+
 import {
   BPF_ABS,
   BPF_ADD,
@@ -45,6 +46,7 @@ import {
 import { EFAULT, EINVAL, EPERM } from '../../abi/errno.ts'
 import { SOCK_FILTER, SOCK_FPROG } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { Packet } from '../packet.ts'
 
@@ -282,8 +284,7 @@ export function setSocketFilter(
   if (socket.options.flag(SO_LOCK_FILTER)) return -EPERM
   const view = new DataView(value.buffer, value.byteOffset, value.length)
   const count = view.getUint16(SOCK_FPROG.len, true)
-  const at =
-    view.getUint32(SOCK_FPROG.filter + 4, true) * 0x100000000 + view.getUint32(SOCK_FPROG.filter, true)
+  const at = take64(view, SOCK_FPROG.filter)
   if (count === 0 || count > BPF_MAXINSNS) return -EINVAL
   const bytes = new Uint8Array(count * SOCK_FILTER.size)
   if (task.mm.copyIn(at as Parameters<typeof task.mm.copyIn>[0], bytes) < 0) return -EFAULT

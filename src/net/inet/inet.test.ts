@@ -34,6 +34,8 @@ import { BufferDst, BufferSrc } from '../../base/io.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { IpAddress } from '../address.ts'
 import { seededFill } from '../ip/runtime.ts'
+import { addAddress } from '../ip/testing.ts'
+import { vethPair } from '../link/veth.ts'
 import { getSocketOption, setSocketOption } from '../options.ts'
 import { Packet } from '../packet.ts'
 import { receiveRequest, type Socket, sendRequest } from '../socket.ts'
@@ -245,11 +247,22 @@ test('options: whatever is set and asked, sockets answer with an errno or a valu
         const length = lengths[random(lengths.length)]
         const value = Uint8Array.from({ length }, () => (random(3) === 0 ? random(256) : random(2)))
         assert.ok(setSocketOption(one, task, level, name, value) <= 0, `${level}/${name}`)
-        const got = getSocketOption(one, task, level, name, lengths[random(lengths.length)])
+        const got = getSocketOption(one, task, level, name, lengths[random(lengths.length)], 0)
         assert.ok(got instanceof Uint8Array || got < 0, `${level}/${name}`)
       }
     }
     one.release()
   }
   assert.equal(net.sockets.size, 0)
+})
+
+test('an address of another interface has a route while loopback is down: what goes there is lost', () => {
+  const { net, task, socket } = world(false)
+  const [device] = vethPair(net.runtime.random, 'a', 'b')
+  net.ip.devices.register(device)
+  addAddress(net.ip, device, '10.0.0.1/24')
+  net.ip.devices.setUp(device, true)
+  const sender = socket(AF_INET, SOCK_DGRAM)
+  assert.equal(sender.connect(task, socketAddress(AF_INET, IpAddress.of('10.0.0.1'), 9)), 0)
+  assert.equal(sender.send(task, sendRequest(new BufferSrc(Uint8Array.of(1)), 0)), 1)
 })

@@ -1,4 +1,5 @@
 /** ioctl(2) about interfaces, addresses, routes and neighbours: netdevice(7), of any socket. */
+
 import {
   AF_INET,
   CAP_NET_ADMIN,
@@ -52,6 +53,7 @@ import {
 import { ARPREQ, IFCONF, IFREQ, RTENTRY, SOCKADDR_IN } from '../../abi/layout.ts'
 import { fromBytes } from '../../base/bytes.ts'
 import { failed, type Status } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { IpAddress, maskWord } from '../address.ts'
@@ -63,6 +65,7 @@ import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { setFlags } from '../netlink/route/link.ts'
 import { socketAddress } from './address.ts'
+import { bridgeIoctl, isBridgeRequest } from './bridge-ioctl.ts'
 import { ethtool } from './ethtool.ts'
 
 const IFNAMSIZ = 16
@@ -98,6 +101,7 @@ export function stackIoctl(
     case SIOCETHTOOL:
       return ethtool(stack, context, argument)
   }
+  if (isBridgeRequest(request)) return mayChange ? bridgeIoctl(stack, context, request, argument) : -EPERM
   const changes = INTERFACE_CHANGES.has(request)
   if (!changes && !INTERFACE_REQUESTS.includes(request)) return -ENOTTY
   const record = new Uint8Array(IFREQ.size)
@@ -280,7 +284,7 @@ function listInterfaces(stack: IpStack, context: IoctlContext, argument: number)
   if (context.copyIn(argument, conf) < 0) return -EFAULT
   const view = new DataView(conf.buffer)
   const room = view.getInt32(IFCONF.ifc_len, true)
-  const at = view.getUint32(IFCONF.ifc_buf + 4, true) * 0x100000000 + view.getUint32(IFCONF.ifc_buf, true)
+  const at = take64(view, IFCONF.ifc_buf)
   if (at !== 0 && room < 0) return -EINVAL
   const records: Uint8Array[] = []
   for (const device of [...stack.devices.all].sort((a, b) => a.index - b.index)) {
@@ -365,7 +369,7 @@ function changeRoute(stack: IpStack, context: IoctlContext, request: number, arg
 
 /** rt_dev: a pointer to the device's name. */
 function deviceNamed(stack: IpStack, context: IoctlContext, view: DataView): NetDevice | undefined | number {
-  const at = view.getUint32(RTENTRY.rt_dev + 4, true) * 0x100000000 + view.getUint32(RTENTRY.rt_dev, true)
+  const at = take64(view, RTENTRY.rt_dev)
   if (at === 0) return undefined
   const name = new Uint8Array(IFNAMSIZ)
   if (context.copyIn(at, name) < 0) return -EFAULT

@@ -36,6 +36,7 @@ import {
   IP_RECVTOS,
   IP_RECVTTL,
   IP_RETOPTS,
+  IP_ROUTER_ALERT,
   IP_TOS,
   IP_TRANSPARENT,
   IP_TTL,
@@ -89,7 +90,6 @@ const NEED_VALUE: ReadonlySet<number> = new Set([
   IP_MINTTL,
   IP_FREEBIND,
   IP_TRANSPARENT,
-  IP_BIND_ADDRESS_NO_PORT,
 ])
 const MEMBERSHIPS: ReadonlySet<number> = new Set([
   IP_ADD_MEMBERSHIP,
@@ -120,7 +120,8 @@ const IPOPT_SSRR = 137
 export function setIpOption(socket: InetSocket, task: Task, name: number, value: Uint8Array): Status {
   const { settings } = socket
   if (MEMBERSHIPS.has(name)) {
-    return socket.type === SOCK_STREAM ? -EPROTO : setMulticast(socket, task, true, name, value)
+    const joins = name === IP_ADD_MEMBERSHIP || name === IP_DROP_MEMBERSHIP
+    return joins && socket.type === SOCK_STREAM ? -EPROTO : setMulticast(socket, task, true, name, value)
   }
   if (name === IP_OPTIONS) return setIpOptions(socket, value)
   if (name === IP_MULTICAST_IF) return setMulticastInterface(socket, value)
@@ -129,7 +130,6 @@ export function setIpOption(socket: InetSocket, task: Task, name: number, value:
   const view = new DataView(value.buffer, value.byteOffset, value.length)
   const number = value.length >= 4 ? view.getInt32(0, true) : value.length > 0 ? value[0] : 0
   if (SWITCHES.has(name)) {
-    if (name === IP_CHECKSUM && socket.type !== SOCK_DGRAM && socket.type !== SOCK_RAW) return -EINVAL
     if (name === IP_RECVFRAGSIZE && socket.type !== SOCK_DGRAM && socket.type !== SOCK_RAW) return -EINVAL
     settings.setV4(name, number !== 0 ? 1 : 0)
     if (name === IP_RECVERR && number === 0) socket.errors.clear()
@@ -181,6 +181,8 @@ export function setIpOption(socket: InetSocket, task: Task, name: number, value:
       if (low !== 0 && high !== 0 && low > high) return -EINVAL
       break
     }
+    case IP_ROUTER_ALERT:
+      return socket.type === SOCK_RAW ? -ENOPROTOOPT : -EINVAL
     case IP_IPSEC_POLICY:
     case IP_XFRM_POLICY:
       return socket.net.capable(task, CAP_NET_ADMIN) ? -ENOPROTOOPT : -EPERM
@@ -267,6 +269,8 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
   switch (name) {
     case IP_OPTIONS:
       return settings.ipOptions
+    case IP_ROUTER_ALERT:
+      return shortInt(0, length)
     case IP_TTL:
       return shortInt(
         settings.v4(IP_TTL) === -1 ? socket.net.ip.sysctls.ipv4.ip_default_ttl : settings.v4(IP_TTL),
@@ -281,7 +285,8 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
     case IP_MULTICAST_IF:
       return settings.multicastAddress.bytes()
     case IP_PROTOCOL:
-      return intBytes(socket.protocol)
+      // inet_num: what stands where others have their port.
+      return intBytes(socket.localPort)
     case IP_UNICAST_IF: {
       const bytes = new Uint8Array(4)
       new DataView(bytes.buffer).setUint32(0, settings.v4(name))
@@ -303,7 +308,7 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
       return shortInt(settings.v4(name), length)
     case IP_MSFILTER:
     case MCAST_MSFILTER:
-      return getMulticastFilter(socket, name, length)
+      return getMulticastFilter(name, length)
   }
   return SWITCHES.has(name) ? shortInt(settings.v4(name), length) : -ENOPROTOOPT
 }

@@ -30,6 +30,11 @@ import {
   IPV6_MULTICAST_LOOP,
   IPV6_PATHMTU,
   IPV6_PKTINFO,
+  IPV6_PREFER_SRC_COA,
+  IPV6_PREFER_SRC_HOME,
+  IPV6_PREFER_SRC_PUBLIC,
+  IPV6_PREFER_SRC_PUBTMP_DEFAULT,
+  IPV6_PREFER_SRC_TMP,
   IPV6_RECVDSTOPTS,
   IPV6_RECVERR,
   IPV6_RECVERR_RFC4884,
@@ -41,6 +46,7 @@ import {
   IPV6_RECVPKTINFO,
   IPV6_RECVRTHDR,
   IPV6_RECVTCLASS,
+  IPV6_ROUTER_ALERT,
   IPV6_RTHDR,
   IPV6_RTHDRDSTOPTS,
   IPV6_TCLASS,
@@ -59,7 +65,7 @@ import {
   SOCK_STREAM,
 } from '../../abi/constants.ts'
 import { EADDRNOTAVAIL, EINVAL, ENODEV, ENOPROTOOPT, ENOTCONN, EPERM, EPROTO } from '../../abi/errno.ts'
-import { IN6_PKTINFO, SOCKADDR_IN6 } from '../../abi/layout.ts'
+import { IN6_PKTINFO, IPV6_MREQ, SOCKADDR_IN6 } from '../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import { IpAddress } from '../address.ts'
@@ -91,6 +97,8 @@ const SWITCHES: ReadonlySet<number> = new Set([
   IPV6_FREEBIND,
   IPV6_RECVERR,
 ])
+/** Those for which a value that is too short is 0. */
+const SHORT_SWITCHES: ReadonlySet<number> = new Set([IPV6_DONTFRAG, IPV6_AUTOFLOWLABEL, IPV6_RECVFRAGSIZE])
 const MEMBERSHIPS: ReadonlySet<number> = new Set([
   IPV6_ADD_MEMBERSHIP,
   IPV6_DROP_MEMBERSHIP,
@@ -117,17 +125,22 @@ const PREFERENCES = [0x103, 0x404, 0x808]
 export function setIpv6Option(socket: InetSocket, task: Task, name: number, value: Uint8Array): Status {
   const { settings, net } = socket
   if (MEMBERSHIPS.has(name)) {
-    return socket.type === SOCK_STREAM ? -EPROTO : setMulticast(socket, task, false, name, value)
+    const whole = value.length >= IPV6_MREQ.size
+    const joins = name === IPV6_ADD_MEMBERSHIP || name === IPV6_DROP_MEMBERSHIP
+    if (joins && whole && socket.type === SOCK_STREAM) return -EPROTO
+    return setMulticast(socket, task, false, name, value)
   }
   if (STICKY_HEADERS.has(name)) {
     if (value.length === 0) return 0
+    // Whole units of eight bytes.
+    if (value.length % 8 !== 0 || value.length > 8 * 255) return -EINVAL
     return net.capable(task, CAP_NET_RAW) ? -ENOPROTOOPT : -EPERM
   }
   if (name === IPV6_PKTINFO) return setStickyInfo(socket, value)
   const number = readInt(value)
   if (SWITCHES.has(name)) {
-    if (number === undefined) return -EINVAL
-    settings.setV6(name, number !== 0 ? 1 : 0)
+    if (number === undefined && !SHORT_SWITCHES.has(name)) return -EINVAL
+    settings.setV6(name, (number ?? 0) !== 0 ? 1 : 0)
     if (name === IPV6_RECVERR && number === 0) socket.errors.clear()
     socket.settingsChanged()
     return 0
@@ -151,8 +164,10 @@ export function setIpv6Option(socket: InetSocket, task: Task, name: number, valu
       settings.setV6(name, number === -1 ? 1 : number)
       socket.settingsChanged()
       return 0
-    case IPV6_MULTICAST_LOOP:
     case IPV6_MULTICAST_ALL:
+      settings.setV6(name, number !== 0 ? 1 : 0)
+      return 0
+    case IPV6_MULTICAST_LOOP:
       if (number !== 0 && number !== 1) return -EINVAL
       break
     case IPV6_RECVERR_RFC4884:
@@ -229,14 +244,9 @@ const KNOWN: ReadonlySet<number> = new Set([
   IPV6_RECVERR_RFC4884,
 ])
 
-/** Source and device of all that is sent; nothing ends it. */
+/** Source and device of all that is sent; zeros end it. */
 function setStickyInfo(socket: InetSocket, value: Uint8Array): Status {
   const { settings, net } = socket
-  if (value.length === 0) {
-    settings.stickySource = undefined
-    settings.stickyDevice = 0
-    return 0
-  }
   if (value.length < IN6_PKTINFO.size) return -EINVAL
   const view = new DataView(value.buffer, value.byteOffset, value.length)
   const index = view.getUint32(IN6_PKTINFO.ipi6_ifindex, true)
@@ -269,9 +279,9 @@ export function getIpv6Option(socket: InetSocket, name: number, length: number):
       return failed(route) ? -ENOTCONN : intBytes(route.mtu)
     }
     case IPV6_PATHMTU: {
+      if (length < SOCKADDR_IN6.size + 4) return -EINVAL
       const route = socket.connectedRoute()
       if (failed(route)) return -ENOTCONN
-      if (length < SOCKADDR_IN6.size + 4) return -EINVAL
       const bytes = new Uint8Array(SOCKADDR_IN6.size + 4)
       bytes.set(socketAddress(AF_INET6, route.destination, 0))
       new DataView(bytes.buffer).setUint32(SOCKADDR_IN6.size, route.mtu, true)
@@ -285,7 +295,18 @@ export function getIpv6Option(socket: InetSocket, name: number, length: number):
     case IPV6_HDRINCL:
       return socket.type === SOCK_RAW ? intBytes(settings.v6(name)) : -ENOPROTOOPT
     case MCAST_MSFILTER:
-      return getMulticastFilter(socket, name, length)
+      return getMulticastFilter(name, length)
+    case IPV6_ADDR_PREFERENCES:
+      return intBytes(preferences(settings.v6(name)))
+    case IPV6_ROUTER_ALERT:
+      return intBytes(0)
   }
   return SWITCHES.has(name) || KNOWN.has(name) ? intBytes(settings.v6(name)) : -ENOPROTOOPT
+}
+
+/** What is preferred, said for each pair. */
+function preferences(asked: number): number {
+  const kind = asked & (IPV6_PREFER_SRC_TMP | IPV6_PREFER_SRC_PUBLIC)
+  const home = asked & IPV6_PREFER_SRC_COA
+  return (kind || IPV6_PREFER_SRC_PUBTMP_DEFAULT) | (home || IPV6_PREFER_SRC_HOME)
 }

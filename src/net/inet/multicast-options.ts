@@ -6,6 +6,7 @@ import {
   IP_BLOCK_SOURCE,
   IP_DROP_MEMBERSHIP,
   IP_DROP_SOURCE_MEMBERSHIP,
+  IP_MSFILTER,
   IP_UNBLOCK_SOURCE,
   IPV6_ADD_MEMBERSHIP,
   IPV6_DROP_MEMBERSHIP,
@@ -14,11 +15,12 @@ import {
   MCAST_JOIN_SOURCE_GROUP,
   MCAST_LEAVE_GROUP,
   MCAST_LEAVE_SOURCE_GROUP,
+  MCAST_MSFILTER,
   MCAST_UNBLOCK_SOURCE,
 } from '../../abi/constants.ts'
 import { EADDRNOTAVAIL, EINVAL, ENODEV, ENOPROTOOPT } from '../../abi/errno.ts'
 import { IP_MREQ, IP_MREQN, IPV6_MREQ } from '../../abi/layout.ts'
-import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import { failed, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import { IpAddress } from '../address.ts'
 import { Flow } from '../ip/flow.ts'
@@ -37,6 +39,9 @@ const SOURCE_CHANGES: ReadonlyMap<number, number> = new Map([
   [MCAST_BLOCK_SOURCE, IP_BLOCK_SOURCE],
   [MCAST_UNBLOCK_SOURCE, IP_UNBLOCK_SOURCE],
 ])
+/** struct ip_msfilter and struct group_filter without any source. */
+const IP_MSFILTER_SIZE = 16
+const GROUP_FILTER_SIZE = 144
 /** struct ip_mreq_source: group, interface, source. */
 const MREQ_SOURCE = { size: 12, group: 0, interface: 4, source: 8 }
 
@@ -83,6 +88,7 @@ export function setMulticast(
     if (failed(parsed)) return isV4 ? -EINVAL : -EADDRNOTAVAIL
     return change(socket, name === MCAST_JOIN_GROUP, parsed.address, deviceFor(socket, parsed.address, index))
   }
+  if (name === IP_MSFILTER || name === MCAST_MSFILTER) return getMulticastFilter(name, value.length)
   const change4 = SOURCE_CHANGES.get(name)
   if (change4 === undefined) return -ENOPROTOOPT
   if (value.length < GROUP_SOURCE_REQ.size) return -EINVAL
@@ -137,6 +143,8 @@ function changeSource(
   return socket.memberships.unblock(group, device, source)
 }
 
-export function getMulticastFilter(_socket: InetSocket, _name: number, _length: number): OrErrno<Uint8Array> {
-  return -ENOPROTOOPT
+/** All sources of a group at once can be neither asked for nor set. What is too short for that is told so, as on Linux. */
+export function getMulticastFilter(name: number, length: number): Status {
+  const least = name === IP_MSFILTER ? IP_MSFILTER_SIZE : GROUP_FILTER_SIZE
+  return length < least ? -EINVAL : -ENOPROTOOPT
 }

@@ -14,12 +14,14 @@ import {
   IPPROTO_ICMPV6,
   IPPROTO_TCP,
   IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+  S_IFCHR,
   SOCK_DGRAM,
   SOCK_PACKET,
   SOCK_RAW,
   SOCK_STREAM,
 } from '../../abi/constants.ts'
-import { EACCES, EINVAL, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from '../../abi/errno.ts'
+import { EACCES, EINVAL, ENODEV, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { NsInode } from '../../fs/proc/ns-file.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
@@ -33,6 +35,7 @@ import type { PacketTap } from '../ip/transport.ts'
 import { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { LoopbackDevice } from '../link/loopback.ts'
+import { TunFile } from '../link/tun-file.ts'
 import { createNetlink } from '../netlink/create.ts'
 import { ConntrackNotifier } from '../netlink/netfilter/conntrack.ts'
 import { RouteNotifier } from '../netlink/route/notify.ts'
@@ -65,14 +68,22 @@ const END_DELAY = 20e6
 export class InetNetworks implements NetworkRuntime, Expiry {
   readonly kernel: Kernel
   readonly runtime: NetRuntime
-  /** What loopback devices and those that lead out of the kernel are held to. */
-  guard: FlowGuard | undefined = undefined
+  #guard: FlowGuard | undefined = undefined
   readonly #all = new Set<InetNetwork>()
   readonly #timer = new Timer(this)
 
   constructor(kernel: Kernel) {
     this.kernel = kernel
     this.runtime = new NetRuntime(kernel.clock, kernel.timers, into => kernel.host.random(into))
+  }
+
+  /** What loopback devices and those that lead out of the kernel are held to. */
+  get guard(): FlowGuard | undefined {
+    return this.#guard
+  }
+  set guard(guard: FlowGuard) {
+    this.#guard = guard
+    for (const { ip } of this.#all) if (ip.loopback !== undefined) ip.loopback.guard = guard
   }
 
   stackFor(ns: NetNamespace): NetStack {
@@ -121,6 +132,7 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   readonly sockets = new Set<InetSocket>()
   readonly #stamped = new Set<InetSocket>()
   #cookies = 0
+  #udpLite: UdpProtocol | undefined = undefined
   #netfilter: Netfilter | undefined = undefined
 
   constructor(networks: InetNetworks, stack: NetStack) {
@@ -135,7 +147,7 @@ export class InetNetwork implements OwnNetwork, PacketTap {
     this.ping = new PingSockets(this.ip)
     this.packets = new PacketSockets(this)
     this.settings = new StackSettings(this.ip, stack.unix, () => this.netfilter)
-    this.devices = new StackDevices(this.ip)
+    this.devices = new StackDevices(this.ip, stack.ns)
     const loopback = new LoopbackDevice()
     loopback.guard = networks.guard
     this.ip.devices.register(loopback)
@@ -147,11 +159,18 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   get runtime(): NetRuntime {
     return this.networks.runtime
   }
+  /** Of who uses it first: few do. */
+  get udpLite(): UdpProtocol {
+    this.#udpLite ??= new UdpProtocol(this.ip, IPPROTO_UDPLITE)
+    return this.#udpLite
+  }
   /** Of who looks at it or changes it: made then. */
   get netfilter(): Netfilter {
     if (this.#netfilter === undefined) {
       this.#netfilter = new Netfilter(this.ip)
-      const { conntrack } = this.#netfilter
+      const { conntrack, log } = this.#netfilter
+      const { kernel } = this.networks
+      if (this.ns === kernel.net) log.kernel = (level, text) => kernel.messages.put(level, text)
       conntrack.listener = new ConntrackNotifier(this.netlink, conntrack)
     }
     return this.#netfilter
@@ -222,7 +241,7 @@ export class InetNetwork implements OwnNetwork, PacketTap {
     if (type === SOCK_RAW) {
       return this.capable(task, CAP_NET_RAW) ? new RawSocket(this, task, family, used) : -EPERM
     }
-    if (used === IPPROTO_UDP) return new UdpSocket(this, task, family)
+    if (used === IPPROTO_UDP || used === IPPROTO_UDPLITE) return new UdpSocket(this, task, family, used)
     return this.#mayPing(task) ? new PingSocket(this, task, family, used) : -EACCES
   }
 
@@ -240,11 +259,20 @@ export class InetNetwork implements OwnNetwork, PacketTap {
   }
 }
 
+/** /dev/net/tun. */
+const MISC_MAJOR = 10
+const TUN_MINOR = 200
+
 /** From now on the kernel's first namespace, and all that come after it, have a network of the kernel's own. */
 export function useOwnNetwork(kernel: Kernel): void {
   kernel.net.runtime = new InetNetworks(kernel)
   const { own } = netStack(kernel.net)
   ;(own as InetNetwork).startLoopback()
+  kernel.vfs.devices.register(S_IFCHR, MISC_MAJOR, TUN_MINOR, (path, flags, cred) => {
+    const ns = kernel.current?.ns.net ?? kernel.net
+    const { ip } = netStack(ns)
+    return ip === undefined ? -ENODEV : new TunFile(path, flags, cred, ns, ip)
+  })
 }
 
 /**
@@ -255,8 +283,6 @@ export function useFlowPolicy(kernel: Kernel, options: FlowGuardOptions): FlowGu
   const networks = kernel.net.runtime as InetNetworks
   const guard = new FlowGuard(networks.runtime, options)
   networks.guard = guard
-  const loopback = netStack(kernel.net).ip?.loopback
-  if (loopback !== undefined) loopback.guard = guard
   return guard
 }
 
@@ -268,6 +294,7 @@ function protocolOf(family: number, type: number, protocol: number): Status {
       return protocol === 0 || protocol === IPPROTO_TCP ? IPPROTO_TCP : -EPROTONOSUPPORT
     case SOCK_DGRAM:
       if (protocol === 0 || protocol === IPPROTO_UDP) return IPPROTO_UDP
+      if (protocol === IPPROTO_UDPLITE) return protocol
       return protocol === icmp ? icmp : -EPROTONOSUPPORT
     case SOCK_RAW:
       // Which one must be said.

@@ -2,8 +2,8 @@
  * PacketSocket: AF_PACKET: frames as links have them: packet(7). PacketSockets taps the stack while there are any; each
  * socket gets copies of the frames of its protocol and device.
  *
- * SOCK_RAW has the link header in front, SOCK_DGRAM has it taken off and, for sending, made from the address. Rings
- * (PACKET_RX_RING) are not offered: their users fall back to recvmsg(2).
+ * SOCK_RAW has the link header in front, SOCK_DGRAM has it taken off and, for sending, made from the address. With a ring
+ * (PACKET_RX_RING) frames go there, and none to recvmsg(2). Rings of blocks (TPACKET_V3) and for sending are not offered.
  */
 import {
   AF_PACKET,
@@ -24,6 +24,7 @@ import {
   PACKET_ORIGDEV,
   PACKET_QDISC_BYPASS,
   PACKET_RESERVE,
+  PACKET_RX_RING,
   PACKET_STATISTICS,
   PACKET_VERSION,
   POLLERR,
@@ -40,9 +41,12 @@ import {
   SOCK_RAW,
   SOL_PACKET,
   SOL_SOCKET,
+  TP_STATUS_CSUMNOTREADY,
+  TP_STATUS_LOSING,
+  TP_STATUS_USER,
+  TPACKET_V1,
 } from '../../abi/constants.ts'
 import {
-  EADDRNOTAVAIL,
   EAGAIN,
   EBUSY,
   EFAULT,
@@ -57,24 +61,22 @@ import {
   EPERM,
   ESOCKTNOSUPPORT,
 } from '../../abi/errno.ts'
-import { PACKET_MREQ, SOCKADDR_LL, TPACKET_AUXDATA, TPACKET_STATS } from '../../abi/layout.ts'
+import { PACKET_MREQ, SOCKADDR_LL, TPACKET_AUXDATA, TPACKET_REQ, TPACKET_STATS } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
-import type { IoctlContext } from '../../vfs/file.ts'
+import type { GuestAddr } from '../../mm/mm.ts'
+import type { IoctlContext, MapSource } from '../../vfs/file.ts'
 import { pushEthernet } from '../ip/ethernet.ts'
 import type { PacketTap } from '../ip/transport.ts'
 import type { NetDevice } from '../link/device.ts'
-import { PACKET_OUTGOING, type Packet } from '../packet.ts'
+import { CHECKSUM_PARTIAL, PACKET_OUTGOING, type Packet } from '../packet.ts'
 import { type ReceiveRequest, type SendRequest, Socket } from '../socket.ts'
 import { pushStamps } from './control.ts'
 import { type SocketFilter, setSocketFilter } from './filter.ts'
 import { Inbox } from './inbox.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes, readInt } from './option-bytes.ts'
-
-/** TP_STATUS_USER and TP_STATUS_CSUMNOTREADY of struct tpacket_auxdata. */
-const STATUS_USER = 1
-const STATUS_CSUM_NOT_READY = 8
+import { PacketRing, ringHeaderSize } from './packet-ring.ts'
 
 export function createPacketSocket(
   net: InetNetwork,
@@ -120,6 +122,7 @@ export class PacketSocket extends Socket {
   readonly #values = new Map<number, number>()
   readonly #memberships: { readonly device: number; readonly type: number; readonly address: string }[] = []
   filter: SocketFilter | undefined = undefined
+  #ring: PacketRing | undefined = undefined
 
   /** `protocol` is an ETH_P_* in network byte order, as socket(2) has it. */
   constructor(net: InetNetwork, type: number, protocol: number) {
@@ -140,7 +143,7 @@ export class PacketSocket extends Socket {
   }
 
   override poll(): number {
-    const readable = this.#inbox.length > 0 ? POLLIN | POLLRDNORM : 0
+    const readable = this.#inbox.length > 0 || this.#ring?.readable === true ? POLLIN | POLLRDNORM : 0
     return readable | POLLOUT | POLLWRNORM | POLLWRBAND | (this.error !== 0 ? POLLERR : 0)
   }
 
@@ -158,6 +161,10 @@ export class PacketSocket extends Socket {
     let keep = packet.end - start
     if (this.filter !== undefined) keep = Math.min(this.filter.run(packet, start), keep)
     if (keep === 0) return
+    if (this.#ring !== undefined) {
+      this.#intoRing(this.#ring, device, packet, start, keep)
+      return
+    }
     if (this.#inbox.refuses(packet, this.options.rcvbuf)) return
     this.#received++
     const copy = packet.clone()
@@ -167,6 +174,32 @@ export class PacketSocket extends Socket {
     copy.mark = packet.end - start
     this.#inbox.push(copy)
     this.waitQueue.wake(POLLIN | POLLRDNORM)
+  }
+
+  #intoRing(ring: PacketRing, device: NetDevice, packet: Packet, start: number, keep: number): void {
+    const { bytes, end, networkProtocol, type } = packet
+    // Until somebody has asked how many: PACKET_STATISTICS.
+    const losing = this.#inbox.drops > 0 ? TP_STATUS_LOSING : 0
+    const taken = ring.put({
+      bytes,
+      start,
+      end: start + keep,
+      length: end - start,
+      linkHeader: this.type === SOCK_RAW ? device.headerLength : 0,
+      status: statusOf(packet) | losing,
+      time: packet.timestamp || this.#net.realtime(),
+      address: this.#address(networkProtocol, device.index, device.type, type, sourceOf(device, packet)),
+    })
+    if (!taken) {
+      this.#inbox.drops++
+      return
+    }
+    this.#received++
+    this.waitQueue.wake(POLLIN | POLLRDNORM)
+  }
+
+  override mapping(offset: number, length: number): MapSource | number {
+    return this.#ring?.mapping(offset, length) ?? -EINVAL
   }
 
   override bind(_task: Task, address: Uint8Array): Status {
@@ -260,8 +293,7 @@ export class PacketSocket extends Socket {
     if (packet === undefined) return -EAGAIN
     const { device } = packet
     const n = this.#inbox.copy(packet, request)
-    const hasHeader = device !== undefined && device.headerLength === ETH_HLEN && packet.link >= 0
-    const source = hasHeader ? packet.bytes.slice(packet.link + 6, packet.link + 12) : undefined
+    const source = device === undefined ? undefined : sourceOf(device, packet)
     request.address = this.#address(
       packet.networkProtocol,
       device?.index ?? 0,
@@ -280,8 +312,7 @@ export class PacketSocket extends Socket {
   /** struct tpacket_auxdata. */
   #auxiliary(packet: Packet): Uint8Array {
     const view = new DataView(new ArrayBuffer(TPACKET_AUXDATA.size))
-    const partial = packet.checksum === 2 ? STATUS_CSUM_NOT_READY : 0
-    view.setUint32(TPACKET_AUXDATA.tp_status, STATUS_USER | partial, true)
+    view.setUint32(TPACKET_AUXDATA.tp_status, statusOf(packet), true)
     view.setUint32(TPACKET_AUXDATA.tp_len, packet.mark, true)
     view.setUint32(TPACKET_AUXDATA.tp_snaplen, packet.length, true)
     const header = this.type === SOCK_RAW ? (packet.device?.headerLength ?? 0) : 0
@@ -290,10 +321,11 @@ export class PacketSocket extends Socket {
   }
 
   override getOption(
-    _task: Task,
+    task: Task,
     level: number,
     name: number,
-    _length: number,
+    length: number,
+    at: GuestAddr,
   ): OrErrno<Uint8Array> | undefined {
     if (level === SOL_SOCKET) return undefined
     if (level !== SOL_PACKET) return -ENOPROTOOPT
@@ -304,6 +336,13 @@ export class PacketSocket extends Socket {
         view.setUint32(TPACKET_STATS.tp_drops, this.#inbox.drops, true)
         this.#received = this.#inbox.drops = 0
         return new Uint8Array(view.buffer)
+      }
+      case PACKET_HDRLEN: {
+        if (length < 4) return -EINVAL
+        const version = task.mm.u32(at)
+        if (version === undefined) return -EFAULT
+        const size = ringHeaderSize(version)
+        return size < 0 ? size : intBytes(size)
       }
       case PACKET_AUXDATA:
       case PACKET_ORIGDEV:
@@ -325,9 +364,17 @@ export class PacketSocket extends Socket {
       return 0
     }
     if (level !== SOL_PACKET) return -ENOPROTOOPT
+    if (name === PACKET_RX_RING) return this.#setRing(task, value)
     const number = readInt(value)
     if (number === undefined) return -EINVAL
     switch (name) {
+      case PACKET_VERSION:
+      case PACKET_RESERVE:
+        if (value.length !== 4 || number < 0) return -EINVAL
+        if (name === PACKET_VERSION && ringHeaderSize(number) < 0) return -EINVAL
+        if (this.#ring !== undefined) return -EBUSY
+        this.#values.set(name, number)
+        return 0
       case PACKET_ADD_MEMBERSHIP:
       case PACKET_DROP_MEMBERSHIP:
         return value.length < PACKET_MREQ.size ? -EINVAL : this.#member(name === PACKET_ADD_MEMBERSHIP, value)
@@ -335,12 +382,26 @@ export class PacketSocket extends Socket {
       case PACKET_ORIGDEV:
       case PACKET_IGNORE_OUTGOING:
       case PACKET_QDISC_BYPASS:
+        if (name === PACKET_IGNORE_OUTGOING && (number < 0 || number > 1)) return -EINVAL
         this.#values.set(name, number !== 0 ? 1 : 0)
         return 0
-      case PACKET_HDRLEN:
-        return -EINVAL
     }
     return -ENOPROTOOPT
+  }
+
+  /** What waits for recvmsg(2) is lost with the first ring, as on Linux. */
+  #setRing(task: Task, value: Uint8Array): Status {
+    if (value.length < TPACKET_REQ.size) return -EINVAL
+    const request = new DataView(value.buffer, value.byteOffset, value.length)
+    const wanted = request.getUint32(TPACKET_REQ.tp_block_nr, true) !== 0
+    if (wanted && this.#ring !== undefined) return -EBUSY
+    const version = this.#values.get(PACKET_VERSION) ?? TPACKET_V1
+    const ring = PacketRing.of(task, request, version, this.#values.get(PACKET_RESERVE) ?? 0)
+    if (typeof ring === 'number') return ring
+    this.#inbox.clear()
+    this.#ring?.release()
+    this.#ring = ring
+    return 0
   }
 
   #member(join: boolean, value: Uint8Array): Status {
@@ -353,7 +414,7 @@ export class PacketSocket extends Socket {
       each => each.device === index && each.type === type && each.address === address,
     )
     if (!join) {
-      if (at < 0) return -EADDRNOTAVAIL
+      if (at < 0) return 0
       this.#memberships.splice(at, 1)
       if (device !== undefined) this.#count(device, type, -1)
       return 0
@@ -385,7 +446,19 @@ export class PacketSocket extends Socket {
     }
     this.#net.packets.remove(this)
     this.#inbox.clear()
+    this.#ring?.release()
+    this.#ring = undefined
   }
+}
+
+/** TP_STATUS_* of a frame that is the program's now. */
+function statusOf({ checksum }: Packet): number {
+  return checksum === CHECKSUM_PARTIAL ? TP_STATUS_USER | TP_STATUS_CSUMNOTREADY : TP_STATUS_USER
+}
+
+/** The sender's address in a frame. */
+function sourceOf(device: NetDevice, { bytes, link }: Packet): Uint8Array | undefined {
+  return device.headerLength === ETH_HLEN && link >= 0 ? bytes.slice(link + 6, link + 12) : undefined
 }
 
 function swap(word: number): number {

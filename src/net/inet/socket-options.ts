@@ -2,6 +2,7 @@
 import {
   CAP_NET_ADMIN,
   CAP_NET_RAW,
+  IPPROTO_UDP,
   SO_ATTACH_BPF,
   SO_ATTACH_FILTER,
   SO_BINDTODEVICE,
@@ -28,7 +29,6 @@ import {
   SO_RCVLOWAT,
   SO_RCVMARK,
   SO_RESERVE_MEM,
-  SO_REUSEPORT,
   SO_SELECT_ERR_QUEUE,
   SO_SNDBUF,
   SO_SNDBUFFORCE,
@@ -43,6 +43,7 @@ import {
   SO_WIFI_STATUS,
   SO_ZEROCOPY,
   SOCK_DGRAM,
+  SOCK_RAW,
   SOCK_STREAM,
 } from '../../abi/constants.ts'
 import { EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
@@ -109,7 +110,7 @@ export function setInetOption(
       return 0
     }
     case SO_RCVLOWAT:
-      options.rcvLowat = number < 0 ? 0x7fffffff : number || 1
+      options.rcvLowat = socket.limitLowWater(number < 0 ? 0x7fffffff : number || 1)
       socket.optionChanged(name)
       return 0
     case SO_PRIORITY:
@@ -148,21 +149,25 @@ export function setInetOption(
     case SO_DEBUG:
       return number !== 0 && !net.capable(task, CAP_NET_ADMIN) ? -EACCES : undefined
     case SO_ZEROCOPY:
-      // The bytes are always copied: who asks for pages to be lent is told to do without.
-      if (socket.type !== SOCK_STREAM && socket.type !== SOCK_DGRAM) return -EOPNOTSUPP
+      // The bytes are copied all the same, and the notices say so.
+      if (socket.type !== SOCK_STREAM && (socket.type !== SOCK_DGRAM || socket.protocol !== IPPROTO_UDP))
+        return -EOPNOTSUPP
       if (number < 0 || number > 1) return -EINVAL
-      return number === 0 ? 0 : -EOPNOTSUPP
+      options.values.set(name, number)
+      return 0
     case SO_TXTIME:
-      return value.length < 8 ? -EINVAL : -EOPNOTSUPP
+      return value.length !== 8 ? -EINVAL : -EOPNOTSUPP
     case SO_BUF_LOCK:
       if ((number & ~3) !== 0) return -EINVAL
       options.values.set(name, number)
       return 0
     case SO_TXREHASH:
+      if (socket.type !== SOCK_STREAM) return -EOPNOTSUPP
       if (number < -1 || number > 1) return -EINVAL
       options.values.set(name, number === -1 ? 1 : number)
       return 0
     case SO_PEEK_OFF:
+      if (socket.type === SOCK_RAW) return -EOPNOTSUPP
       options.peekOff = number
       socket.optionChanged(name)
       return 0
@@ -173,9 +178,6 @@ export function setInetOption(
     if (name === SO_LOCK_FILTER && options.flag(name) && number === 0) return -EPERM
     options.values.set(name, number !== 0 ? 1 : 0)
     return 0
-  }
-  if (name === SO_REUSEPORT && number !== 0 && socket.type !== SOCK_STREAM && socket.type !== SOCK_DGRAM) {
-    return -EOPNOTSUPP
   }
   return undefined
 }
@@ -216,10 +218,15 @@ export function getInetOption(
     case SO_TIMESTAMPNS_NEW:
     case SO_BUF_LOCK:
     case SO_RESERVE_MEM:
-      return intBytes(options.values.get(name) ?? 0)
     case SO_ZEROCOPY:
-      return intBytes(0)
+      return intBytes(options.values.get(name) ?? 0)
+    case SO_TXTIME:
+      // The clock and flags that nobody has set.
+      return new Uint8Array(8)
+    case SO_PEEK_OFF:
+      return socket.type === SOCK_RAW ? -EOPNOTSUPP : undefined
     case SO_TXREHASH:
+      if (socket.type !== SOCK_STREAM) return -EOPNOTSUPP
       return intBytes(options.values.get(name) ?? 1)
     case SO_TIMESTAMPING:
     case SO_TIMESTAMPING_NEW: {

@@ -8,7 +8,9 @@
 import {
   AF_INET,
   AF_INET6,
+  CAP_NET_ADMIN,
   FIONREAD,
+  POLLERR,
   SIOCGSTAMP_OLD,
   SIOCGSTAMPNS_OLD,
   SO_BROADCAST,
@@ -20,6 +22,7 @@ import {
   SO_PRIORITY,
   SO_REUSEADDR,
   SO_REUSEPORT,
+  SO_ZEROCOPY,
   SOCK_RAW,
   SOL_IP,
   SOL_IPV6,
@@ -28,6 +31,7 @@ import {
 import { EINVAL, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
+import type { GuestAddr } from '../../mm/mm.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import type { IpAddress } from '../address.ts'
 import { V4_ANY, V6_ANY } from '../address.ts'
@@ -44,6 +48,13 @@ import { Memberships } from './memberships.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes } from './option-bytes.ts'
 import { getInetOption, setInetOption } from './socket-options.ts'
+import {
+  getTableOption,
+  isTableOption,
+  isTableQuestion,
+  setTableOption,
+  TABLE_OPTION_LIMIT,
+} from './xtables-options.ts'
 
 /** Options of SOL_SOCKET that transports and the stack look at. */
 const SWITCHES: ReadonlySet<number> = new Set([
@@ -70,6 +81,8 @@ export abstract class InetSocket extends Socket {
   stamp = 0
   /** SO_ATTACH_FILTER. */
   filter: SocketFilter | undefined = undefined
+  /** Sends with MSG_ZEROCOPY. */
+  #copies = 0
   /** SO_COOKIE, made when asked for. */
   cookie = 0
 
@@ -153,22 +166,45 @@ export abstract class InetSocket extends Socket {
     level: number,
     name: number,
     length: number,
+    at: GuestAddr,
   ): OrErrno<Uint8Array> | undefined {
     if (level === SOL_SOCKET) return getInetOption(this, name, length)
     const own = this.getProtocolOption(task, level, name, length)
     if (own !== undefined) return own
-    if (level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW)) return getIpOption(this, name, length)
-    if (level === SOL_IPV6 && this.isIpv6) return getIpv6Option(this, name, length)
+    if (this.#hasIpLevel(level)) {
+      if (isTableQuestion(true, name)) return getTableOption(this, task, true, name, length, at)
+      return getIpOption(this, name, length)
+    }
+    if (level === SOL_IPV6 && this.isIpv6) {
+      if (isTableQuestion(false, name)) return getTableOption(this, task, false, name, length, at)
+      return getIpv6Option(this, name, length)
+    }
     return this.isIpv6 ? -ENOPROTOOPT : -EOPNOTSUPP
   }
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
     if (level === SOL_SOCKET) return this.#setSocketOption(task, name, value)
     const own = this.setProtocolOption(task, level, name, value)
     if (own !== undefined) return own
-    if (level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW))
+    if (this.#hasIpLevel(level)) {
+      if (isTableOption(name)) return setTableOption(this, task, true, name, value)
       return setIpOption(this, task, name, value)
-    if (level === SOL_IPV6 && this.isIpv6) return setIpv6Option(this, task, name, value)
+    }
+    if (level === SOL_IPV6 && this.isIpv6) {
+      if (isTableOption(name)) return setTableOption(this, task, false, name, value)
+      return setIpv6Option(this, task, name, value)
+    }
     return -ENOPROTOOPT
+  }
+  override optionLimit(task: Task, level: number, name: number): number {
+    const table = (level === SOL_IP || level === SOL_IPV6) && isTableOption(name)
+    // Who may not set it is refused without a look at it.
+    return table && this.net.capable(task, CAP_NET_ADMIN)
+      ? TABLE_OPTION_LIMIT
+      : super.optionLimit(task, level, name)
+  }
+  /** Sockets of IPv6 have it too, but for raw ones. */
+  #hasIpLevel(level: number): boolean {
+    return level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW)
   }
 
   /** Switches are kept by net/options.ts; what sends by them has to know. */
@@ -198,6 +234,18 @@ export abstract class InetSocket extends Socket {
     _value: Uint8Array,
   ): Status | undefined {
     return undefined
+  }
+  /** SO_ZEROCOPY: whoever has switched it on is told when he may use the bytes again. */
+  override copied(): void {
+    if (!this.options.flag(SO_ZEROCOPY)) return
+    const number = this.#copies
+    this.#copies = (number + 1) >>> 0
+    if (this.errors.pushCopied(number, this.options.rcvbuf)) this.waitQueue.wake(POLLERR)
+  }
+
+  /** What SO_RCVLOWAT becomes: a transport may never have so much at a time. */
+  limitLowWater(bytes: number): number {
+    return bytes
   }
   /** An option of SOL_SOCKET has been set that the transport cares for. */
   optionChanged(_name: number): void {}

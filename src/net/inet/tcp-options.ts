@@ -112,7 +112,7 @@ export function setTcpOption(socket: TcpSocket, task: Task, name: number, value:
       settings.windowClamp = Math.max(number, 1152)
       return 0
     case TCP_QUICKACK:
-      settings.quickAck = (number & 1) !== 0
+      settings.quickAck = number !== 0
       endpoint.setQuickAck(settings.quickAck)
       return 0
     case TCP_USER_TIMEOUT:
@@ -124,12 +124,14 @@ export function setTcpOption(socket: TcpSocket, task: Task, name: number, value:
       socket.changed()
       return 0
     case TCP_TIMESTAMP:
+      // Only in repair.
+      return -EPERM
     case TCP_REPAIR:
       return socket.net.capable(task, CAP_NET_ADMIN) ? -ENOPROTOOPT : -EPERM
     case TCP_FASTOPEN:
       if (number < 0 || (endpoint.state !== TCP_CLOSE && endpoint.state !== TCP_LISTEN)) return -EINVAL
       // A queue for requests with data: without cookies none ever come.
-      socket.tcpValues.set(name, number)
+      socket.tcpValues.set(name, Math.min(number, socket.net.ip.sysctls.core.somaxconn))
       return 0
     case TCP_FASTOPEN_CONNECT:
       if (number !== 0 && number !== 1) return -EINVAL

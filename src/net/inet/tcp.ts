@@ -45,10 +45,13 @@ import {
   ENETUNREACH,
   ENOTCONN,
 } from '../../abi/errno.ts'
+import { NSEC_PER_SEC } from '../../base/clock.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import type { WaitQueue } from '../../base/wait-queue.ts'
 import { signalUrgent } from '../../kernel/sigio.ts'
 import type { Task } from '../../kernel/task.ts'
-import type { IoctlContext } from '../../vfs/file.ts'
+import type { GuestAddr } from '../../mm/mm.ts'
+import type { IoctlContext, Lingering } from '../../vfs/file.ts'
 import { type IpAddress, V4_ANY, V4_LOOPBACK, V6_LOOPBACK } from '../address.ts'
 import type { Flow } from '../ip/flow.ts'
 import type { ReceiveRequest, SendRequest, Socket } from '../socket.ts'
@@ -70,6 +73,8 @@ const CONNECTED = 2
 export class TcpSocket extends InetSocket implements EndpointListener {
   readonly endpoint: TcpEndpoint
   #state = UNCONNECTED
+  /** Somebody will wait for the end of the connection. */
+  #lingering = false
   /** The send that has made the connection. */
   #opening: SendRequest | undefined = undefined
   /** Options of SOL_TCP that the endpoint does not need. */
@@ -315,10 +320,10 @@ export class TcpSocket extends InetSocket implements EndpointListener {
   }
 
   /** Auto-tuning moves the sizes of buffers. */
-  override getOption(task: Task, level: number, name: number, length: number) {
+  override getOption(task: Task, level: number, name: number, length: number, at: GuestAddr) {
     if (level === SOL_SOCKET && name === SO_SNDBUF) return intBytes(this.endpoint.settings.sndbuf)
     if (level === SOL_SOCKET && name === SO_RCVBUF) return intBytes(this.endpoint.settings.rcvbuf)
-    return super.getOption(task, level, name, length)
+    return super.getOption(task, level, name, length, at)
   }
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
     const status = super.setOption(task, level, name, value)
@@ -336,6 +341,11 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     settings.receiveErrors = this.settings.v4(IP_RECVERR) !== 0 || this.settings.v6(IPV6_RECVERR) !== 0
   }
 
+  override limitLowWater(bytes: number): number {
+    const { settings } = this.endpoint
+    const most = settings.rcvbufLocked ? settings.rcvbuf : this.net.ip.sysctls.ipv4.tcp_rmem[2]
+    return Math.min(bytes, most >> 1)
+  }
   override optionChanged(name: number): void {
     const { settings } = this.endpoint
     const { options } = this
@@ -386,9 +396,38 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     return super.ioctl(context, request, argument)
   }
 
+  /** SO_LINGER: close(2) returns when the peer has acknowledged everything. */
+  override linger(): Lingering | undefined {
+    const { lingerOn, lingerTime } = this.options
+    if (!lingerOn || lingerTime === 0 || this.endpoint.connection === undefined) return undefined
+    this.#lingering = true
+    // A negative number is a large one.
+    const seconds = lingerTime < 0 ? Number.POSITIVE_INFINITY : lingerTime
+    return new TcpLingering(this, this.net.runtime.now() + seconds * NSEC_PER_SEC)
+  }
   override release(): void {
     const { lingerOn, lingerTime } = this.options
-    this.endpoint.close(lingerOn && lingerTime === 0)
+    this.endpoint.close(lingerOn && lingerTime === 0, this.#lingering)
     super.release()
+  }
+}
+
+class TcpLingering implements Lingering {
+  readonly deadline: number
+  readonly #socket: TcpSocket
+
+  constructor(socket: TcpSocket, deadline: number) {
+    this.#socket = socket
+    this.deadline = deadline
+  }
+  get over(): boolean {
+    this.#socket.net.settle()
+    return this.#socket.endpoint.delivered
+  }
+  get queue(): WaitQueue {
+    return this.#socket.waitQueue
+  }
+  end(): void {
+    this.#socket.endpoint.forsake()
   }
 }

@@ -7,6 +7,7 @@ import {
   IP_MULTICAST_ALL,
   IP_RECVERR,
   IPPROTO_UDP,
+  IPPROTO_UDPLITE,
   IPV6_MINHOPCOUNT,
   IPV6_RECVERR,
   IPV6_V6ONLY,
@@ -28,10 +29,13 @@ import {
   TCP_CLOSE,
   TCP_ESTABLISHED,
   UDP_CORK,
+  UDP_ENCAP,
   UDP_GRO,
   UDP_NO_CHECK6_RX,
   UDP_NO_CHECK6_TX,
   UDP_SEGMENT,
+  UDPLITE_RECV_CSCOV,
+  UDPLITE_SEND_CSCOV,
 } from '../../abi/constants.ts'
 import {
   EAFNOSUPPORT,
@@ -52,6 +56,7 @@ import type { Flow } from '../ip/flow.ts'
 import { GSO_UDP, type Packet } from '../packet.ts'
 import { RCV_SHUTDOWN, type ReceiveRequest, type SendRequest } from '../socket.ts'
 import type { EndpointListener, SendControl, UdpEndpoint } from '../udp/endpoint.ts'
+import { coverageOf } from '../udp/lite.ts'
 import { addressFamily, parseSocketAddress, type SocketAddress, socketAddress } from './address.ts'
 import { checkBind, scopeDevice } from './bind.ts'
 import { describePacket, parseControl } from './control.ts'
@@ -65,9 +70,11 @@ export class UdpSocket extends InetSocket implements EndpointListener {
   /** Options of SOL_UDP. */
   readonly #values = new Map<number, number>()
 
-  constructor(net: InetNetwork, task: Task, family: number) {
-    const endpoint = net.udp.endpoint(family === AF_INET6)
-    super(net, task, family, SOCK_DGRAM, IPPROTO_UDP, endpoint.memberships, endpoint.errors)
+  /** `protocol`: IPPROTO_UDP or IPPROTO_UDPLITE. */
+  constructor(net: InetNetwork, task: Task, family: number, protocol: number) {
+    const { udp, udpLite } = net
+    const endpoint = (protocol === IPPROTO_UDP ? udp : udpLite).endpoint(family === AF_INET6)
+    super(net, task, family, SOCK_DGRAM, protocol, endpoint.memberships, endpoint.errors)
     this.endpoint = endpoint
     endpoint.listener = this
     endpoint.uid = endpoint.flow.uid = this.uid
@@ -303,9 +310,15 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     name: number,
     _length: number,
   ): OrErrno<Uint8Array> | undefined {
-    if (level !== SOL_UDP) return undefined
+    if (level !== SOL_UDP && level !== this.protocol) return undefined
     switch (name) {
+      case UDPLITE_SEND_CSCOV:
+      case UDPLITE_RECV_CSCOV: {
+        const { send, receive } = this.endpoint.coverage
+        return intBytes((name === UDPLITE_SEND_CSCOV ? send : receive) ?? 0)
+      }
       case UDP_CORK:
+      case UDP_ENCAP:
       case UDP_GRO:
       case UDP_NO_CHECK6_TX:
       case UDP_NO_CHECK6_RX:
@@ -321,10 +334,16 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     name: number,
     value: Uint8Array,
   ): Status | undefined {
-    if (level !== SOL_UDP) return undefined
+    if (level !== SOL_UDP && level !== this.protocol) return undefined
     const number = readInt(value)
     if (number === undefined) return -EINVAL
     switch (name) {
+      case UDPLITE_SEND_CSCOV:
+      case UDPLITE_RECV_CSCOV:
+        if (this.protocol !== IPPROTO_UDPLITE) return -ENOPROTOOPT
+        if (name === UDPLITE_SEND_CSCOV) this.endpoint.coverage.send = coverageOf(number)
+        else this.endpoint.coverage.receive = coverageOf(number)
+        return 0
       case UDP_CORK:
         this.#values.set(name, number !== 0 ? 1 : 0)
         return number === 0 ? Math.min(this.endpoint.flush(), 0) : 0
@@ -333,6 +352,9 @@ export class UdpSocket extends InetSocket implements EndpointListener {
       case UDP_NO_CHECK6_RX:
         this.#values.set(name, number !== 0 ? 1 : 0)
         return 0
+      case UDP_ENCAP:
+        // No encapsulation; there are no others.
+        return number === 0 ? 0 : -ENOPROTOOPT
       case UDP_SEGMENT:
         if (number < 0 || number > 65535) return -EINVAL
         this.endpoint.segment = number

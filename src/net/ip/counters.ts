@@ -337,6 +337,7 @@ function mib<T extends readonly string[]>(names: T): Mib<T> {
 }
 
 export type TcpExtCounters = Mib<typeof TCP_EXT>
+export type UdpCounters = Mib<typeof UDP>
 
 export class Counters {
   readonly ip = mib(IP)

@@ -27,7 +27,8 @@ export class DuplicateDetection {
   start(entry: InterfaceAddress): void {
     const stack = this.#stack
     const { device } = entry
-    if (device.up && !entry.solicitedJoined) {
+    // Where nobody asks for neighbours nobody asks for this one.
+    if (device.up && device.needsNeighbours && !entry.solicitedJoined) {
       stack.multicast.joinSolicited(device, solicitedNode(entry.address))
       entry.solicitedJoined = true
     }

@@ -76,6 +76,7 @@ export class DeviceTable {
       device.stopped()
     }
     this.#stack.listener?.linkChanged(device, false)
+    device.master?.portChanged()
     return 0
   }
 
@@ -87,6 +88,7 @@ export class DeviceTable {
     this.#stack.generation++
     this.#stack.listener?.linkChanged(device, false)
     if (carrier && device.up) this.#stack.carrierOn(device)
+    device.master?.portChanged()
   }
 
   setMtu(device: NetDevice, mtu: number): Status {

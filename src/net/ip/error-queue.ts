@@ -1,5 +1,6 @@
 /** The error queue of a socket with IP_RECVERR: ip(7), struct sock_extended_err. */
-import type { IpAddress } from '../address.ts'
+import { SO_EE_CODE_ZEROCOPY_COPIED, SO_EE_ORIGIN_ZEROCOPY } from '../../abi/constants.ts'
+import { type IpAddress, V4_ANY } from '../address.ts'
 import type { Packet } from '../packet.ts'
 import type { IcmpError } from './transport.ts'
 
@@ -16,6 +17,8 @@ export interface QueuedError {
   code: number
   /** The MTU that fits. */
   info: number
+  /** Of sends that are over: the last, where `info` is the first. */
+  data?: number
   /** Who said so; undefined for local errors. */
   offender: IpAddress | undefined
   /** Where the packet was to go: what recvmsg gives as the name. */
@@ -48,6 +51,16 @@ export class ErrorQueue {
     return true
   }
 
+  /** The send with MSG_ZEROCOPY of this number is over. What nobody has heard of yet is told at once. */
+  pushCopied(number: number, limit: number): boolean {
+    const tail = this.#errors.at(-1)
+    if (tail?.origin === SO_EE_ORIGIN_ZEROCOPY && tail.data === (number - 1) >>> 0) {
+      tail.data = number
+      return true
+    }
+    return this.push(copiedNotice(number), limit)
+  }
+
   /** The caller releases its packet. */
   shift(): QueuedError | undefined {
     const error = this.#errors.shift()
@@ -57,6 +70,14 @@ export class ErrorQueue {
 
   clear(): void {
     for (let error = this.shift(); error !== undefined; error = this.shift()) error.packet?.release()
+  }
+}
+
+/** Not an error: the sender may use the bytes again. They have been copied, as the code says. */
+function copiedNotice(number: number): QueuedError {
+  return {
+    ...{ errno: 0, origin: SO_EE_ORIGIN_ZEROCOPY, type: 0, code: SO_EE_CODE_ZEROCOPY_COPIED },
+    ...{ info: number, data: number, offender: undefined, destination: V4_ANY, port: 0, packet: undefined },
   }
 }
 

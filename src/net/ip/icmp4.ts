@@ -11,6 +11,7 @@ import {
   ICMP_TIME_EXCEEDED,
   ICMP_TIMESTAMP,
   ICMP_TIMESTAMPREPLY,
+  IP_PMTUDISC_DONT,
   IPPROTO_ICMP,
   RTN_LOCAL,
   RTN_UNICAST,
@@ -142,6 +143,8 @@ export class Icmp4 implements TransportProtocol {
 
   #send(message: Packet, flow: Flow, type: number): void {
     const { start, length, view } = message
+    // An answer may be as long as the question was, however it came.
+    flow.pmtuDiscovery = IP_PMTUDISC_DONT
     view.setUint16(start + 2, 0)
     view.setUint16(start + 2, checksumOf(sumView(view, start, length)))
     const { icmp, icmpOut } = this.#stack.counters
@@ -225,8 +228,6 @@ export class Icmp4 implements TransportProtocol {
     answer.view.setUint8(answer.start + 1, 0)
     const flow = plainFlow(IPPROTO_ICMP, packet.toMany ? V4_ANY : packet.destination, packet.source)
     flow.tos = packet.tos & 0xfc
-    // An answer may be as long as the question was, however it came.
-    flow.pmtuDiscovery = 0
     this.#send(answer, flow, type)
   }
 

@@ -109,7 +109,7 @@ export function output4(
   const { counters } = stack
   if (!device.up) {
     packet.release()
-    return -ENETDOWN
+    return device.isLoopback ? 0 : -ENETDOWN
   }
   packet.device = device
   const hooks = stack.hooks.v4[NF_INET_POST_ROUTING]

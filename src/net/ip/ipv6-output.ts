@@ -96,7 +96,7 @@ export function output6(
   const { ip6 } = stack.counters
   if (!device.up) {
     packet.release()
-    return -ENETDOWN
+    return device.isLoopback ? 0 : -ENETDOWN
   }
   packet.device = device
   const hooks = stack.hooks.v6[NF_INET_POST_ROUTING]

@@ -180,8 +180,8 @@ function onLink(
 
 function localRoute(stack: IpStack, destination: IpAddress, source: IpAddress): Route | number {
   const { loopback } = stack
-  // Local traffic runs over the loopback device, which may be down.
-  if (loopback === undefined || !loopback.up) return -ENETUNREACH
+  // Local traffic runs over the loopback device. While that is down it has a route all the same, and is lost.
+  if (loopback === undefined) return -ENETUNREACH
   return new Route(RTN_LOCAL, loopback, source, destination, undefined, loopback.mtu)
 }
 

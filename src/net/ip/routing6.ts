@@ -103,7 +103,7 @@ export function mtu6(stack: IpStack, device: NetDevice): number {
 
 function localRoute(stack: IpStack, destination: IpAddress, source: IpAddress): Route | number {
   const { loopback } = stack
-  if (loopback === undefined || !loopback.up) return -ENETUNREACH
+  if (loopback === undefined) return -ENETUNREACH
   return new Route(RTN_LOCAL, loopback, source, destination, undefined, loopback.mtu)
 }
 

@@ -19,7 +19,7 @@ export function segment(stack: IpStack, device: NetDevice, packet: Packet): Stat
   let status: Status = 0
   for (const piece of segments(stack, packet)) {
     if (piece.checksum === CHECKSUM_PARTIAL && !device.features.checksum) piece.completeChecksum()
-    const result = device.transmit(piece)
+    const result = device.send(piece)
     if (result < 0) status = result
   }
   packet.release()

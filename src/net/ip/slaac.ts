@@ -4,6 +4,7 @@
  */
 import {
   IFA_F_MANAGETEMPADDR,
+  IFA_F_STABLE_PRIVACY,
   IPV6_MIN_MTU,
   NUD_STALE,
   RT_TABLE_MAIN,
@@ -82,13 +83,21 @@ export class Slaac {
       .find(entry => entry.usable && !entry.address.isV4 && entry.address.isLinkLocal)?.address
   }
 
-  /** fe80:: and the interface identifier (addr_gen_mode 0), unless the device has a link-local address already. */
+  /**
+   * fe80:: and the interface identifier (addr_gen_mode 0), unless the device has a link-local address already. One without
+   * a hardware address gets a random one.
+   */
   addLinkLocal(device: NetDevice): void {
-    const { addresses, sysctls } = this.#stack
-    if (device.headerLength === 0 || sysctls.ipv6Conf.of(device.index).addr_gen_mode !== 0) return
+    const { addresses, sysctls, random } = this.#stack
+    if (sysctls.ipv6Conf.of(device.index).addr_gen_mode !== 0) return
     if (addresses.of(device).some(entry => !entry.address.isV4 && entry.address.isLinkLocal)) return
-    const [high, low] = interfaceIdentifier(device.address)
-    addresses.add(new InterfaceAddress(device, new IpAddress(0xfe800000, 0, high, low), 64))
+    const bare = device.headerLength === 0
+    const [high, low] = bare
+      ? [random.below(2 ** 32), random.below(2 ** 32)]
+      : interfaceIdentifier(device.address)
+    const entry = new InterfaceAddress(device, new IpAddress(0xfe800000, 0, high, low), 64)
+    if (bare) entry.flags |= IFA_F_STABLE_PRIVACY
+    addresses.add(entry)
   }
 
   /** The device has a link. */

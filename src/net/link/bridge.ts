@@ -34,7 +34,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
   constructor(name: string, address: Uint8Array) {
     super(name)
     this.address = address
-    this.carrier = false
+    this.carrierKnown = false
     this.features = { checksum: true, segmentation: true, udpSegmentation: true, gsoMaxSize: 65536 }
   }
 
@@ -97,6 +97,13 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     return true
   }
 
+  override portChanged(): void {
+    this.carrierKnown = true
+    this.stack?.devices.setCarrier(
+      this,
+      this.ports.some(port => port.running),
+    )
+  }
   override stopped(): void {
     this.#table.clear()
   }
@@ -178,7 +185,10 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     return true
   }
 
-  /** The MTU is the smallest of the ports', the address the lowest, and there is a carrier while there are ports. */
+  /**
+   * The MTU is the smallest of the ports', the address the lowest, and there is a carrier while one of them has one; before the
+   * first nobody knows.
+   */
   #portsChanged(): void {
     const { stack } = this
     if (stack === undefined) return
@@ -191,7 +201,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
         stack.devices.setAddress(this, lowest)
       }
     }
-    stack.devices.setCarrier(this, this.ports.length > 0)
+    this.portChanged()
   }
 }
 

@@ -23,6 +23,7 @@ import {
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
+import type { Shaper } from './rate.ts'
 
 /** What /proc/net/dev and IFLA_STATS64 show. */
 export class DeviceStatistics {
@@ -90,6 +91,8 @@ export abstract class NetDevice {
   alias = ''
   /** The cable is in. Told to the stack by DeviceTable.setCarrier. */
   carrier = true
+  /** Something has said whether it is in: IF_OPER_UNKNOWN till then. */
+  carrierKnown = true
   /** The index of the device on the other side or below, as IFLA_LINK shows; 0 for none. */
   get linkIndex(): number {
     return 0
@@ -101,6 +104,8 @@ export abstract class NetDevice {
   master: NetDevice | undefined = undefined
   frameHandler: FrameHandler | undefined = undefined
   guard: DeviceGuard | undefined = undefined
+  /** Holds what it sends to a rate. */
+  shaper: Shaper | undefined = undefined
   /** How many want all frames (IFF_PROMISC) or all multicasts. */
   promiscuity = 0
   allMulticast = 0
@@ -129,6 +134,14 @@ export abstract class NetDevice {
     return this.running ? this.flags | IFF_RUNNING | IFF_LOWER_UP : this.flags & ~IFF_RUNNING
   }
 
+  /** Sends a whole frame, in its turn. */
+  send(packet: Packet): Status {
+    const { shaper, stack } = this
+    return shaper === undefined || stack === undefined
+      ? this.transmit(packet)
+      : shaper.send(packet, stack.runtime.now())
+  }
+
   /** Sends a whole frame and owns it from now on. 0, or a negative errno when it was dropped. */
   abstract transmit(packet: Packet): Status
 
@@ -139,6 +152,8 @@ export abstract class NetDevice {
   stopped(): void {}
   /** The multicast list or promiscuity has changed. */
   filterChanged(): void {}
+  /** Of a bridge: whether frames can go by one of its ports has changed. */
+  portChanged(): void {}
   /** It is out of its stack for good. */
   close(): void {}
 

@@ -21,6 +21,7 @@ import type { IpStack } from '../ip-stack.ts'
 import { GSO_NONE, HEADROOM, type Packet, PacketQueue } from '../packet.ts'
 import { NetDevice } from './device.ts'
 import { OFFLOAD_HEADER, readOffloads, writeOffloads } from './offload-header.ts'
+import { type LinkRates, Policer, Shaper } from './rate.ts'
 
 /** Frames that are read before the stack sees them. */
 const BATCH = 16
@@ -52,8 +53,12 @@ export class HostLink extends NetDevice implements Expiry {
   readonly #queue = new PacketQueue()
   /** Due when a turn has left frames behind. */
   readonly #more = new Timer(this)
+  /** Holds what comes in to a rate. */
+  #policer: Policer | undefined = undefined
   /** What the descriptor is watched for; 0 while down. */
   #watched = 0
+  /** By the namespace that the guest had moved it to, or by who removes it. */
+  #closed = false
   readonly #ready = (events: number): void => this.#turn(events)
 
   constructor(name: string, fd: number, address: Uint8Array, host: LinkHost, links: HostLinks) {
@@ -63,6 +68,12 @@ export class HostLink extends NetDevice implements Expiry {
     this.#host = host
     this.#links = links
     this.features = { checksum: true, segmentation: true, udpSegmentation: false, gsoMaxSize: 65535 }
+  }
+
+  /** Before it is registered. */
+  limit({ egress, ingress }: LinkRates): void {
+    if (egress !== undefined) this.shaper = new Shaper(this, egress)
+    if (ingress !== undefined) this.#policer = new Policer(ingress)
   }
 
   override opened(): Status {
@@ -83,7 +94,8 @@ export class HostLink extends NetDevice implements Expiry {
     this.#buffers.length = 0
   }
   override close(): void {
-    this.#host.close(this.fd)
+    if (!this.#closed) this.#host.close(this.fd)
+    this.#closed = true
   }
 
   // Out.
@@ -180,6 +192,10 @@ export class HostLink extends NetDevice implements Expiry {
       return
     }
     if (!this.carrier) this.carrierChanged(true)
+    if (this.#policer?.admits(frame, stack.runtime.now()) === false) {
+      this.statistics.rxDropped++
+      return
+    }
     let packet = this.#spare[i]
     packet.end = packet.start + frame
     if (!readOffloads(packet)) {

@@ -22,6 +22,8 @@ export interface NetlinkProtocol {
    * such datagram, and each message is one of its own.
    */
   batch?(requests: readonly NetlinkRequest[]): readonly Acknowledgement[] | undefined
+  /** A socket has ended. */
+  released?(socket: NetlinkSocket): void
   /** A socket joins a group: a negative errno refuses it. */
   joins?(task: Task, group: number): Status
 }

@@ -143,6 +143,7 @@ export class NetlinkSocket extends Socket {
 
   override release(): void {
     this.table.forget(this)
+    this.#kernelEnd.released?.(this)
     this.#queue.length = 0
     this.#dump = undefined
   }

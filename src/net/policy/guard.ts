@@ -75,7 +75,7 @@ export class FlowGuard implements DeviceGuard {
       return true
     const question = asks ? this.#questionIn(tuple, packet) : undefined
     const flow = this.#flowOf(tuple, device, question)
-    if (this.#options.onFlow(flow) === 'allow' || this.#mayAsk(question)) {
+    if (this.#options.onFlow(flow) === 'allow' || this.#mayAskFor(question)) {
       this.#remember(tuple)
       return true
     }
@@ -101,6 +101,28 @@ export class FlowGuard implements DeviceGuard {
     if (protocol === IPPROTO_UDP && sourcePort === DNS_PORT && this.#isResolver(source)) {
       this.#names.learn(packet.bytes.subarray(tuple.transport + UDP_HEADER, packet.end), this.#runtime.now())
     }
+  }
+
+  /** Whether a message may go to the resolver at an address for the guest, who has asked it over a relay. */
+  mayAsk(message: Uint8Array, resolver: IpAddress): boolean {
+    const question = questionOf(message)
+    const flow: NewFlow = {
+      protocol: IPPROTO_UDP,
+      source: resolver,
+      sourcePort: 0,
+      destination: resolver,
+      destinationPort: DNS_PORT,
+      names: [],
+      question,
+      local: false,
+    }
+    if (this.#options.onFlow(flow) === 'allow' || this.#mayAskFor(question)) return true
+    this.#options.refused(flow)
+    return false
+  }
+  /** What has come over the relay teaches what names stand for. */
+  learn(answer: Uint8Array): void {
+    this.#names.learn(answer, this.#runtime.now())
   }
 
   #now(): number {
@@ -156,7 +178,7 @@ export class FlowGuard implements DeviceGuard {
     return questionOf(packet.bytes.subarray(tuple.transport + UDP_HEADER, packet.end))
   }
 
-  #mayAsk(question: string | undefined): boolean {
+  #mayAskFor(question: string | undefined): boolean {
     return question !== undefined && this.#options.onQuestion?.(question) === 'allow'
   }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP } from '../../abi/constants.ts'
 import { IpAddress } from '../address.ts'
 import type { NewFlow } from './flow.ts'
-import { type FlowRule, onFlowOf, onQuestionOf, parseRule } from './rule.ts'
+import { type FlowRule, onFlowOf, onFlowOfAll, onQuestionOf, parseRule, parseRuleLine } from './rule.ts'
 
 /** `+TARGET` allows, `-TARGET` denies. */
 function rules(...texts: string[]): FlowRule[] {
@@ -67,6 +67,22 @@ test('rules: names that are spoken of may be asked for, where not all may', () =
   assert.equal(ask('www.example.org'), 'allow')
   assert.equal(ask('secret.example.org'), 'deny')
   assert.equal(ask('example.org'), 'deny')
+})
+
+test('rules: of several policies each must allow a flow, or the question for a name that it allows', () => {
+  const decide = onFlowOfAll([rules('+10.0.0.0/8', '+web'), rules('-10.1.0.0/16')])
+  assert.equal(decide(flow('10.2.0.1')), 'allow')
+  assert.equal(decide(flow('10.1.0.1')), 'deny')
+  assert.equal(decide(flow('192.0.2.1')), 'deny')
+  assert.equal(decide(flow('192.0.2.53', 53, { question: 'web' })), 'allow')
+  assert.equal(decide(flow('192.0.2.53', 53, { question: 'elsewhere' })), 'deny')
+})
+
+test('rules: as a line they have their verdict in front', () => {
+  assert.deepEqual(parseRuleLine(' deny  10.0.0.0/8:80/tcp '), parseRule('deny', '10.0.0.0/8:80/tcp'))
+  for (const line of ['', 'allow', 'permit x', 'allow a b', 'allow 10.0.0.0/99']) {
+    assert.equal(typeof parseRuleLine(line), 'string', line)
+  }
 })
 
 test('rules: what is none says why', () => {

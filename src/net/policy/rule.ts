@@ -52,6 +52,13 @@ export function parseRule(verdict: Verdict, text: string): FlowRule | string {
   return { verdict, target, protocol, firstPort, lastPort }
 }
 
+/** A rule with its verdict in front, 'allow 10.0.0.0/8:443/tcp', or what is wrong with the text. */
+export function parseRuleLine(line: string): FlowRule | string {
+  const [, verdict, text] = /^(allow|deny)\s+(\S+)$/.exec(line.trim()) ?? []
+  if (verdict !== 'allow' && verdict !== 'deny') return "a rule is 'allow' or 'deny' and what is meant"
+  return parseRule(verdict, text)
+}
+
 /** The target and what stands behind its colon: that of an address is no port's. */
 function splitPort(text: string): [string, string | undefined] {
   const bracketed = /^\[(.*)\](?::(.*))?$/.exec(text)
@@ -101,6 +108,21 @@ export function onQuestionOf(rules: readonly FlowRule[]): OnQuestion {
 export function onFlowOf(rules: readonly FlowRule[]): OnFlow {
   const otherwise = rules.some(rule => rule.verdict === 'allow') ? 'deny' : 'allow'
   return flow => rules.find(rule => matches(rule, flow))?.verdict ?? (flow.local ? 'allow' : otherwise)
+}
+
+/**
+ * Several policies, of which each must allow a flow: what an administrator says of all containers, and what is said of one. Of a
+ * question to the resolver too.
+ */
+export function onFlowOfAll(policies: readonly (readonly FlowRule[])[]): OnFlow {
+  const deciders = policies.map(rules => ({ onFlow: onFlowOf(rules), onQuestion: onQuestionOf(rules) }))
+  return flow => {
+    const { question } = flow
+    const allowed = deciders.every(({ onFlow, onQuestion }) => {
+      return onFlow(flow) === 'allow' || (question !== undefined && onQuestion(question) === 'allow')
+    })
+    return allowed ? 'allow' : 'deny'
+  }
 }
 
 function matches({ target, protocol, firstPort, lastPort }: FlowRule, flow: NewFlow): boolean {

@@ -1,8 +1,16 @@
 /** /proc/net of a namespace that has the kernel's own network: each file's lines below its header, by name. */
-import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW } from '../../abi/constants.ts'
+import {
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+  SOCK_DGRAM,
+  SOCK_RAW,
+} from '../../abi/constants.ts'
 import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import { conntrackLines } from './conntrack.ts'
+import { matchLines, tableLines, targetLines } from './ip-tables.ts'
 import { devLines, ifInet6Lines, igmpLines, mcastLines, ptypeLines } from './links.ts'
 import { arpLines, fibTrieText, ipv6RouteLines, routeLines } from './routes.ts'
 import { datagramLines, netlinkLines, packetLines, tcpLines } from './sockets.ts'
@@ -19,6 +27,12 @@ const FILES: Readonly<Record<string, Format>> = {
   icmp6: net => datagramLines(net, select(net, SOCK_DGRAM, IPPROTO_ICMPV6), true),
   if_inet6: net => ifInet6Lines(net.ip),
   igmp: net => igmpLines(net.ip),
+  ip6_tables_matches: () => matchLines(false),
+  ip6_tables_names: net => tableLines(net, false),
+  ip6_tables_targets: () => targetLines(false),
+  ip_tables_matches: () => matchLines(true),
+  ip_tables_names: net => tableLines(net, true),
+  ip_tables_targets: () => targetLines(true),
   ipv6_route: net => ipv6RouteLines(net.ip),
   netlink: net => netlinkLines(net),
   netstat: net => netstatText(net.ip),
@@ -36,6 +50,8 @@ const FILES: Readonly<Record<string, Format>> = {
   tcp6: net => tcpLines(net, true),
   udp: net => datagramLines(net, select(net, SOCK_DGRAM, IPPROTO_UDP), false),
   udp6: net => datagramLines(net, select(net, SOCK_DGRAM, IPPROTO_UDP), true),
+  udplite: net => datagramLines(net, select(net, SOCK_DGRAM, IPPROTO_UDPLITE), false),
+  udplite6: net => datagramLines(net, select(net, SOCK_DGRAM, IPPROTO_UDPLITE), true),
 }
 
 /** Undefined: there is no such file. */

@@ -1,5 +1,12 @@
 /** /proc/net of counters: snmp, netstat, snmp6, sockstat. */
-import { IPPROTO_TCP, IPPROTO_UDP, SOCK_RAW, TCP_CLOSE, TCP_TIME_WAIT } from '../../abi/constants.ts'
+import {
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+  SOCK_RAW,
+  TCP_CLOSE,
+  TCP_TIME_WAIT,
+} from '../../abi/constants.ts'
 import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -71,7 +78,7 @@ export function sockstatText(net: InetNetwork): string {
     `sockets: used ${used}\n` +
     `TCP: inuse ${inUse(net, IPPROTO_TCP, false)} orphan ${tcp.orphans.size} tw ${tcp.timeWaits} alloc ${allocated} mem 0\n` +
     `UDP: inuse ${inUse(net, IPPROTO_UDP, false)} mem 0\n` +
-    'UDPLITE: inuse 0\n' +
+    `UDPLITE: inuse ${inUse(net, IPPROTO_UDPLITE, false)}\n` +
     `RAW: inuse ${rawInUse(net, false)}\n` +
     'FRAG: inuse 0 memory 0\n'
   )
@@ -81,7 +88,7 @@ export function sockstat6Text(net: InetNetwork): string {
   return (
     `TCP6: inuse ${inUse(net, IPPROTO_TCP, true)}\n` +
     `UDP6: inuse ${inUse(net, IPPROTO_UDP, true)}\n` +
-    'UDPLITE6: inuse 0\n' +
+    `UDPLITE6: inuse ${inUse(net, IPPROTO_UDPLITE, true)}\n` +
     `RAW6: inuse ${rawInUse(net, true)}\n` +
     'FRAG6: inuse 0 memory 0\n'
   )

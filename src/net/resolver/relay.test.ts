@@ -12,7 +12,7 @@ import { IPPROTO_TCP } from '../tcp/segment.ts'
 import { UDP_HEADER, UdpEndpoint } from '../udp/endpoint.ts'
 import { UdpProtocol } from '../udp/protocol.ts'
 import { withRoomFor } from './message.ts'
-import { ResolverRelay } from './relay.ts'
+import { type RelayGuard, ResolverRelay } from './relay.ts'
 
 const ADDRESS = IpAddress.of('127.0.0.11')
 const DNS = 53
@@ -55,9 +55,9 @@ class World {
   readonly tcp = new TcpProtocol(new StackNetwork(this.ip))
   readonly host = new FakeHost()
 
-  constructor() {
+  constructor(guard?: RelayGuard) {
     this.ip.protocols[IPPROTO_TCP] = this.tcp
-    assert.equal(new ResolverRelay(this, this.host, SOCKETS).start(ADDRESS), 0)
+    assert.equal(new ResolverRelay(this, this.host, SOCKETS, guard).start(ADDRESS), 0)
   }
 
   /** A socket of the guest's that has sent a query. */
@@ -100,6 +100,25 @@ test('resolver: each asker gets the answer to its own query, from the address an
   world.host.answer(answerTo(one, 'first'))
   assert.deepEqual(world.received(first), answerTo(query(7), 'first'))
   assert.deepEqual(world.received(second), answerTo(query(7), 'second'))
+})
+
+test('resolver: what a policy refuses is not asked for, and it hears the answers to the rest', () => {
+  const learnt: Uint8Array[] = []
+  let allows = false
+  const guard: RelayGuard = {
+    mayAsk: (_message, resolver) => resolver.equals(ADDRESS) && allows,
+    learn: answer => void learnt.push(answer.slice()),
+  }
+  const world = new World(guard)
+  const refused = world.received(world.asking(query(7)))
+  assert.deepEqual(world.host.sent, [])
+  assert.ok(typeof refused !== 'number' && (refused[3] & 0xf) !== 0, 'a failure')
+  allows = true
+  const socket = world.asking(query(8))
+  world.host.answer(answerTo(world.host.sent[0], 'good'))
+  assert.deepEqual(world.received(socket), answerTo(query(8), 'good'))
+  assert.equal(learnt.length, 1)
+  assert.ok(Buffer.from(learnt[0]).includes('good'))
 })
 
 test('resolver: an answer that nobody waits for, or that is no message, goes nowhere', () => {

@@ -45,6 +45,12 @@ interface Query {
   readonly message: Uint8Array
 }
 
+/** A policy that holds what is asked for, and hears what is answered (policy/guard.ts). */
+export interface RelayGuard {
+  mayAsk(message: Uint8Array, resolver: IpAddress): boolean
+  learn(answer: Uint8Array): void
+}
+
 /** The host's calls for the socket. */
 export type ResolverHost = Pick<Host, 'watch' | 'pread' | 'pwrite'>
 
@@ -58,6 +64,8 @@ export class ResolverRelay implements EndpointListener, Expiry {
   readonly #stack: IpStack
   readonly #host: ResolverHost
   readonly #fds: readonly number[]
+  readonly #guard: RelayGuard | undefined
+  #address: IpAddress | undefined = undefined
   /** The place of the one that is in use. */
   #current = 0
   readonly #datagrams: UdpEndpoint
@@ -68,10 +76,16 @@ export class ResolverRelay implements EndpointListener, Expiry {
   readonly #work = new Timer(this)
 
   /** `fds`: the host's sockets, the relay's from here on. */
-  constructor({ ip, udp, tcp }: ResolverNetwork, host: ResolverHost, fds: readonly number[]) {
+  constructor(
+    { ip, udp, tcp }: ResolverNetwork,
+    host: ResolverHost,
+    fds: readonly number[],
+    guard?: RelayGuard,
+  ) {
     this.#stack = ip
     this.#host = host
     this.#fds = fds
+    this.#guard = guard
     this.#datagrams = new UdpEndpoint(udp, false)
     this.#datagrams.listener = this
     this.#streams = new ResolverStreams(ip, new TcpEndpoint(tcp), (message, asker) =>
@@ -81,6 +95,7 @@ export class ResolverRelay implements EndpointListener, Expiry {
 
   /** An errno where the address or the descriptor can't be had. */
   start(address: IpAddress): Status {
+    this.#address = address
     let status = this.#datagrams.bind(address, 0)
     if (status < 0) return status
     status = this.#streams.listen(address)
@@ -116,6 +131,10 @@ export class ResolverRelay implements EndpointListener, Expiry {
 
   #ask(message: Uint8Array, asker: Asker): void {
     if (message.length < DNS_HEADER) return
+    if (this.#guard?.mayAsk(message, this.#address!) === false) {
+      asker.answer(failureOf(message))
+      return
+    }
     const view = new DataView(message.buffer)
     const query = { id: view.getUint16(0), asker, message }
     const [oldest] = this.#pending.keys()
@@ -147,6 +166,7 @@ export class ResolverRelay implements EndpointListener, Expiry {
       if (query === undefined) continue
       this.#pending.delete(id)
       view.setUint16(0, query.id)
+      this.#guard?.learn(answer)
       query.asker.answer(answer)
     }
   }

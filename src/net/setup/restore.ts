@@ -24,11 +24,12 @@ import {
   RTA_VIA,
   RTAX_LOCK,
   RTAX_MTU,
+  RTM_DELROUTE,
   RTM_NEWADDR,
   RTM_NEWROUTE,
   RTPROT_RA,
 } from '../../abi/constants.ts'
-import { EEXIST, EINVAL } from '../../abi/errno.ts'
+import { EEXIST, EINVAL, ESRCH } from '../../abi/errno.ts'
 import { IFADDRMSG, RTMSG, RTNEXTHOP } from '../../abi/layout.ts'
 import type { Status } from '../../base/result.ts'
 import { type IpAddress, parseAddress } from '../address.ts'
@@ -93,6 +94,15 @@ export function restoreRoutes(
     if (protocol === RTPROT_RA || hops.length === 0 || !hops.every(hop => restored(hop.link))) continue
     const status = query.change(RTM_NEWROUTE, writer => writeRoute(writer, route), NLM_F_CREATE)
     if (status < 0 && status !== -EEXIST) return status
+  }
+  return 0
+}
+
+/** The reverse, for routes of ours; one that is gone already is no failure. */
+export function withdrawRoutes(query: RouteQuery, routes: readonly RouteRecord[]): Status {
+  for (const route of routes) {
+    const status = query.change(RTM_DELROUTE, writer => writeRoute(writer, route))
+    if (status < 0 && status !== -ESRCH) return status
   }
   return 0
 }

@@ -53,8 +53,10 @@ function advance(conn: TcpConnection, seq: Seq): void {
 }
 
 function nothing(conn: TcpConnection): number {
+  // After the peer's end an error is for who writes.
+  if (conn.finReceived) return 0
   if (conn.error !== 0) return conn.takeError()
-  if (conn.finReceived || (conn.shutdown & RCV_SHUTDOWN) !== 0) return 0
+  if ((conn.shutdown & RCV_SHUTDOWN) !== 0) return 0
   if (conn.state === TCP_CLOSE) return -ENOTCONN
   dataRead(conn, 0)
   return -EAGAIN

@@ -144,8 +144,8 @@ export function duplicateSegment(conn: TcpConnection, segment: Segment): void {
 function hasMemoryFor(conn: TcpConnection, inOrder: boolean): boolean {
   const { protocol, queue, outOfOrder } = conn
   const limit = conn.settings.rcvbuf
+  if (conn.receiveCharge <= limit && !protocol.memory.exhausted) return true
   const isOver = (): boolean => conn.receiveCharge > limit || protocol.memory.exhausted
-  if (!isOver()) return true
   const ext = protocol.network.counters.tcpExt
   ext.PruneCalled++
   if (inOrder) {

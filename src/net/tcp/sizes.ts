@@ -15,7 +15,9 @@ export function advertisedMss(flow: Flow, route: TcpRoute, settings: TcpSettings
   let mss = route.mtu - ipHeader(flow) - TCP_HEADER
   if (route.advmss > 0) mss = Math.min(mss, route.advmss)
   if (settings.maxSegment > 0) mss = Math.min(mss, settings.maxSegment)
-  return Math.min(Math.max(mss, 88), MAX_PACKET - ipHeader(flow) - TCP_HEADER)
+  // IPv6's limit is the payload's, IPv4's the packet's.
+  const most = flow.destination.isV4 ? MAX_PACKET - ipHeader(flow) : MAX_PACKET
+  return Math.min(Math.max(mss, 88), most - TCP_HEADER)
 }
 
 /** Fits the segment size to the path, the peer's MSS and its window: RFC 9293 §3.7.1, RFC 1191. */

@@ -27,6 +27,7 @@ import {
   EAGAIN,
   EDESTADDRREQ,
   EINVAL,
+  EIO,
   EMSGSIZE,
   ENETUNREACH,
   ENODEV,
@@ -43,6 +44,7 @@ import { isAllHosts, type Membership } from '../ip/multicast.ts'
 import { IPV4_HEADER, IPV6_HEADER } from '../ip/numbers.ts'
 import { addressType4 } from '../ip/routing4.ts'
 import { CHECKSUM_NONE, CHECKSUM_PARTIAL, GSO_UDP, type Packet, PacketQueue } from '../packet.ts'
+import { Coverage, writeLite } from './lite.ts'
 import type { UdpProtocol } from './protocol.ts'
 
 export const UDP_HEADER = 8
@@ -97,6 +99,8 @@ export class UdpEndpoint {
   noChecksum = false
   /** UDP_SEGMENT. */
   segment = 0
+  /** Of UDP-Lite. */
+  readonly coverage = new Coverage()
   /** UDP_GRO: takes unsegmented packets as they are (packet.gsoSize tells). */
   gro = false
   /** IP_RECVERR, IPV6_RECVERR. */
@@ -130,7 +134,7 @@ export class UdpEndpoint {
     this.protocol = protocol
     this.isV6 = isV6
     this.local = this.remote = isV6 ? V6_ANY : V4_ANY
-    this.flow.protocol = IPPROTO_UDP
+    this.flow.protocol = protocol.number
     const { core } = protocol.stack.sysctls
     this.receiveBuffer = core.rmem_default
     this.sendBuffer = core.wmem_default
@@ -345,13 +349,16 @@ export class UdpEndpoint {
     const { length, start, view } = packet
     const { destination } = flow
     const headers = destination.isV4 ? IPV4_HEADER + (flow.options?.length ?? 0) : IPV6_HEADER
-    const { counters } = this.protocol.stack
     if (length + (destination.isV4 ? headers : 0) > MAX_DATAGRAM) {
       packet.release()
       return -EMSGSIZE
     }
     const data = length - UDP_HEADER
     if (segment > 0 && data > segment) {
+      if (this.protocol.isLite) {
+        packet.release()
+        return -EIO
+      }
       if (segment + UDP_HEADER + headers > route.mtu || data > segment * MAX_SEGMENTS) {
         packet.release()
         return -EINVAL
@@ -366,7 +373,9 @@ export class UdpEndpoint {
     view.setUint16(start, this.localPort)
     view.setUint16(start + 2, flow.destinationPort)
     view.setUint16(start + 4, length)
-    if (this.noChecksum && destination.isV4 && packet.gsoSize === 0) {
+    if (this.protocol.isLite) {
+      writeLite(packet, route.source, destination, this.coverage)
+    } else if (this.noChecksum && destination.isV4 && packet.gsoSize === 0) {
       view.setUint16(start + 6, 0)
       packet.checksum = CHECKSUM_NONE
     } else {
@@ -375,7 +384,7 @@ export class UdpEndpoint {
       packet.checksumStart = start
       packet.checksumOffset = 6
     }
-    const mib = destination.isV4 ? counters.udp : counters.udp6
+    const mib = this.protocol.mib(destination.isV4)
     mib.OutDatagrams++
     const status = this.protocol.stack.ip.send(packet, flow)
     if (status < 0) mib.SndbufErrors += status === -EAGAIN ? 1 : 0

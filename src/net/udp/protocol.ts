@@ -1,5 +1,5 @@
 /**
- * UDP: RFC 768, RFC 8200 §8.1. One UdpProtocol per stack finds the endpoint of each datagram: the most specific one of
+ * UDP: RFC 768, RFC 8200 §8.1; and UDP-Lite (lite.ts). One UdpProtocol per stack finds the endpoint of each datagram: the most specific one of
  * those that are bound to its port, one of a SO_REUSEPORT group by the flow's hash, or all that match for a broadcast or
  * multicast.
  */
@@ -13,22 +13,37 @@ import {
 } from '../../abi/constants.ts'
 import { type IpAddress, V4_LOOPBACK, V6_LOOPBACK } from '../address.ts'
 import { pseudoHeaderSum, sumView } from '../checksum.ts'
+import type { UdpCounters } from '../ip/counters.ts'
 import { quotedError } from '../ip/error-queue.ts'
 import type { IcmpError, TransportProtocol } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_NONE, CHECKSUM_VERIFIED, GSO_NONE, GSO_UDP, type Packet } from '../packet.ts'
 import { UDP_HEADER, UdpEndpoint } from './endpoint.ts'
+import { checkLite } from './lite.ts'
 import { choosePort, conflicts } from './ports.ts'
 
 export class UdpProtocol implements TransportProtocol {
   readonly stack: IpStack
+  /** IPPROTO_UDP or IPPROTO_UDPLITE. */
+  readonly number: number
   readonly #ports = new Map<number, UdpEndpoint[]>()
   readonly #secret: number
 
-  constructor(stack: IpStack) {
+  constructor(stack: IpStack, number = IPPROTO_UDP) {
     this.stack = stack
+    this.number = number
     this.#secret = stack.random.u32()
-    stack.protocols[IPPROTO_UDP] = this
+    stack.protocols[number] = this
+  }
+
+  get isLite(): boolean {
+    return this.number !== IPPROTO_UDP
+  }
+  /** What it counts. */
+  mib(isV4: boolean): UdpCounters {
+    const { udp, udp6, udpLite, udpLite6 } = this.stack.counters
+    if (this.isLite) return isV4 ? udpLite : udpLite6
+    return isV4 ? udp : udp6
   }
 
   endpoint(isV6: boolean): UdpEndpoint {
@@ -71,16 +86,17 @@ export class UdpProtocol implements TransportProtocol {
 
   receive(packet: Packet): void {
     const { view, start, source, destination } = packet
-    const mib = destination.isV4 ? this.stack.counters.udp : this.stack.counters.udp6
+    const mib = this.mib(destination.isV4)
     // RFC 2675's length of zero is for jumbograms, which nobody sends.
-    const length = packet.length < UDP_HEADER ? 0 : view.getUint16(start + 4)
+    const said = packet.length < UDP_HEADER ? 0 : view.getUint16(start + 4)
+    const length = this.isLite ? packet.length : said
     if (length < UDP_HEADER || length > packet.length) {
       mib.InErrors++
       packet.release()
       return
     }
     packet.trim(length)
-    if (!this.#checksumRight(packet, length)) {
+    if (this.isLite ? checkLite(packet) === 0 : !this.#checksumRight(packet, length)) {
       mib.InCsumErrors++
       mib.InErrors++
       packet.release()
@@ -151,8 +167,13 @@ export class UdpProtocol implements TransportProtocol {
   }
 
   #handOne(endpoint: UdpEndpoint, packet: Packet): void {
-    const { destination } = packet
-    const mib = destination.isV4 ? this.stack.counters.udp : this.stack.counters.udp6
+    const { destination, length } = packet
+    const mib = this.mib(destination.isV4)
+    if (this.isLite && !endpoint.coverage.takes(packet.view.getUint16(packet.start + 4) || length, length)) {
+      mib.InErrors++
+      packet.release()
+      return
+    }
     packet.pull(UDP_HEADER)
     if (endpoint.deliver(packet)) {
       mib.InDatagrams++
@@ -182,8 +203,7 @@ export class UdpProtocol implements TransportProtocol {
         (!isMulticast || endpoint.wantsMulticast(packet)),
     )
     if (takers.length === 0) {
-      const mib = destination.isV4 ? this.stack.counters.udp : this.stack.counters.udp6
-      mib.IgnoredMulti++
+      this.mib(destination.isV4).IgnoredMulti++
       packet.release()
       return
     }

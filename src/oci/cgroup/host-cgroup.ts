@@ -12,6 +12,7 @@
  */
 import { join, posix } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { monotonicMs } from '../../sandbox/monotonic.ts'
 import { UserError } from '../../sandbox/user-error.ts'
 import type { ResourcesConfig } from '../config.ts'
 import type { CgroupPlan } from '../plan.ts'
@@ -128,10 +129,17 @@ export class HostCgroup {
     return readText(unified, 'cgroup.freeze') === '1'
   }
 
+  /** The file that `frozen` looks at; undefined where there is none. */
+  get freezerFile(): string | undefined {
+    const { freezer, [UNIFIED]: unified } = this.#directories
+    if (freezer !== undefined) return join(freezer, 'freezer.state')
+    return unified === undefined ? undefined : join(unified, 'cgroup.freeze')
+  }
+
   /** Resolves when nothing in it runs any more. */
   async freeze(): Promise<void> {
     const { freezer, [UNIFIED]: unified } = this.#directories
-    const deadline = performance.now() + FREEZE_LIMIT_MS
+    const deadline = monotonicMs() + FREEZE_LIMIT_MS
     if (freezer === undefined && unified === undefined)
       throw new UserError('this host has no cgroups that freeze')
     for (;;) {
@@ -143,7 +151,7 @@ export class HostCgroup {
         writeText(unified, 'cgroup.freeze', '1', 'pause')
         if (readTable(unified, 'cgroup.events').get('frozen') === 1) return
       }
-      if (performance.now() > deadline) {
+      if (monotonicMs() > deadline) {
         this.thaw()
         throw new UserError('the container could not be paused: one of its processes can not be stopped')
       }
@@ -207,12 +215,12 @@ export class HostCgroup {
     }
     this.killAll()
     if (systemd !== undefined) await (await import('./systemd.ts')).stopUnit(systemd.unit)
-    const deadline = performance.now() + REMOVE_LIMIT_MS
+    const deadline = monotonicMs() + REMOVE_LIMIT_MS
     let left = this.directories
     for (let pause = 1; ; pause = Math.min(2 * pause, 50)) {
       left = left.filter(directory => !removeTree(directory))
       if (left.length === 0) return
-      if (performance.now() > deadline)
+      if (monotonicMs() > deadline)
         throw new UserError(`the cgroup ${left[0]} can't be removed: it is in use`)
       await sleep(pause)
       this.killAll()

@@ -7,6 +7,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { monotonicMs } from '../../sandbox/monotonic.ts'
 import { UserError } from '../../sandbox/user-error.ts'
 import type { SystemdUnit } from './systemd-path.ts'
 import type { Property } from './systemd-properties.ts'
@@ -96,10 +97,9 @@ function started(child: ChildProcess): Promise<void> {
 
 /** The answer to StartTransientUnit says that a job was queued; the directory, that it is done. */
 async function appears(directory: string, unit: string): Promise<void> {
-  const deadline = performance.now() + BUS_TIMEOUT_MS
+  const deadline = monotonicMs() + BUS_TIMEOUT_MS
   while (!existsSync(directory)) {
-    if (performance.now() > deadline)
-      throw new UserError(`systemd has not made ${directory} for ${unit} in time`)
+    if (monotonicMs() > deadline) throw new UserError(`systemd has not made ${directory} for ${unit} in time`)
     await new Promise(resolve => setTimeout(resolve, 2))
   }
 }

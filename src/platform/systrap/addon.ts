@@ -8,6 +8,8 @@ export interface SystrapStart {
   hwcap: number
   hwcap2: number
   minSignalStack: number
+  rseqFeatureSize: number
+  rseqAlign: number
 }
 
 export interface SystrapAddon {

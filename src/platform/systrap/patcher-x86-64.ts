@@ -20,9 +20,11 @@
  * Trampolines are written by the sentry into memfd pages that guests map read-execute; a page belongs to one
  * address space and the children that it forked.
  */
+
 import { MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
 import { OP_STORE8, OP_SYSCALL } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
+import { put64 } from '../../base/words.ts'
 import { REG_RIP } from '../platform.ts'
 import type { SystrapSpace } from './space.ts'
 import type { SystrapThread } from './thread.ts'
@@ -39,9 +41,10 @@ const COMPARE = 26
 const BACK = 32
 /** jmp rel32 reaches this far, less a page for good measure. */
 const REACH = 0x7fff0000
-const WORD = 4294967296
 /** Traps at a site before it is patched: a short program's sites are not worth it. */
 const WORTH = 3
+/** Sites that a space remembers; what a program makes beyond them traps. */
+const MOST_SITES = 65536
 /** How long another thread may take to stop for a patch, in ns. */
 const PATIENCE = 1_000_000
 /** The same for a tracer, who must not see patches. */
@@ -92,8 +95,9 @@ export class Patcher {
   /** A call came by SIGSYS; `rip` lies behind its syscall instruction. */
   trapped(thread: SystrapThread, rip: number): void {
     if (!this.#space.platform.patching || this.withdrawn || this.suspended) return
-    const times = (this.#seen.get(rip) ?? 0) + 1
-    if (times === 0) return
+    const seen = this.#seen.get(rip) ?? 0
+    if (seen === -1 || (seen === 0 && this.#seen.size >= MOST_SITES)) return
+    const times = seen + 1
     // Where others can't be stopped it is tried again, less and less often.
     const due = times === WORTH || (times > WORTH && (times & (times - 1)) === 0)
     this.#seen.set(rip, due && this.#patch(thread, rip) ? -1 : times)
@@ -144,7 +148,7 @@ export class Patcher {
       this.suspended = true
       return
     }
-    const still = this.#holdOthers(thread, PATIENCE_FOR_TRACER)
+    const still = this.holdOthers(thread, PATIENCE_FOR_TRACER)
     if (still === undefined) return
     for (const page of this.#pages) {
       for (let n = page.restored; n < page.sites.length; n++) this.#restore(page, n)
@@ -247,7 +251,7 @@ export class Patcher {
     // same; form B needs the others to stand still.
     const jump = formA ? at - 7 : at - 2
     const oneWord = Math.floor(jump / 8) === Math.floor((jump + (formA ? 4 : 7)) / 8)
-    const still = formA && oneWord ? [] : this.#holdOthers(thread)
+    const still = formA && oneWord ? [] : this.holdOthers(thread)
     if (still === undefined) return false
     const settled = this.#write(thread, rip, text, start, jump, formB ? immediate : 0, still)
     for (const other of still) other.native.release()
@@ -311,7 +315,7 @@ export class Patcher {
    * Has the other threads stand still: those that wait in the host's kernel are held there, and returned; the others are
    * stopped by a kick, which is served after this call. Undefined if one does not stop in time.
    */
-  #holdOthers(thread: SystrapThread, patience = PATIENCE): SystrapThread[] | undefined {
+  holdOthers(thread: SystrapThread, patience = PATIENCE): SystrapThread[] | undefined {
     const held: SystrapThread[] = []
     for (const other of this.#space.threads) {
       if (other === thread || other.stopped) continue
@@ -454,7 +458,6 @@ export class Trampolines {
     this.#put64(at + 6, target)
   }
   #put64(at: number, value: number): void {
-    this.#view.setUint32(at, value % WORD, true)
-    this.#view.setUint32(at + 4, Math.floor(value / WORD), true)
+    put64(this.#view, at, value)
   }
 }

@@ -20,7 +20,7 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../../abi/constants.ts'
-import { EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
+import { EAGAIN, EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
 import { PRCTL_MM_MAP, RUSAGE } from '../../abi/layout.ts'
 import {
   FD_RECEIVED,
@@ -310,8 +310,16 @@ export class SystrapSpace implements AddressSpace {
   advise(address: number, length: number, advice: number): Status {
     return this.#call(NR.madvise, address, length, advice)
   }
-  sync(address: number, length: number, flags: number): Status {
-    return this.#call(NR.msync, address, length, flags)
+  fill(address: number, bytes: Uint8Array, prot: number): Status {
+    const worker = this.#worker()
+    if (worker === undefined) return -ESRCH
+    const still = this.patcher.holdOthers(worker, PATIENCE_TO_FILL)
+    if (still === undefined) return -EAGAIN
+    worker.operate(OP_SYSCALL, NR.mprotect, address, bytes.length, PROT_READ | PROT_WRITE)
+    const written = this.platform.addon.vmWrite(this.pid, address, bytes)
+    const status = worker.operate(OP_SYSCALL, NR.mprotect, address, bytes.length, prot)
+    for (const other of still) other.native.release()
+    return written === bytes.length ? status : -EFAULT
   }
   incore(address: number, length: number, into: Uint8Array): Status {
     const worker = this.#worker()
@@ -435,6 +443,8 @@ export class SystrapSpace implements AddressSpace {
 const PROGRAM_PARTS = [PRCTL_MM_MAP.start_code, PRCTL_MM_MAP.start_data, PRCTL_MM_MAP.end_data]
 /** Calls whose success the vmas promise. */
 const PUT_OFF: ReadonlySet<number> = new Set([NR.mmap, NR.munmap, NR.mprotect])
+/** How long threads may take to stand still while a page is filled, in ns. */
+const PATIENCE_TO_FILL = 20_000_000
 const PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 const ONE_BYTE = new Uint8Array(1)
 const WORD = new Uint8Array(4)

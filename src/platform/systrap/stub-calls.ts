@@ -68,12 +68,13 @@ export const STUB_CALLS: readonly StubCall[] = [
   {
     nr: NR.write,
     name: 'write',
-    why: 'wake a sleeping sentry: eight bytes to the eventfd',
+    why: 'wake a sleeping sentry: eight bytes to the eventfd; a byte over the socket proves whose a new process is',
     when: [
       [
         { arg: 0, equals: FD_EVENT },
         { arg: 2, equals: 8 },
       ],
+      [socket, { arg: 2, equals: 1 }],
     ],
   },
   { nr: NR.rt_sigreturn, name: 'rt_sigreturn', why: 'leave the signal handler that SIGSYS entered' },
@@ -82,7 +83,6 @@ export const STUB_CALLS: readonly StubCall[] = [
   { nr: NR.mprotect, name: 'mprotect', why: 'guest memory' },
   { nr: NR.mremap, name: 'mremap', why: 'guest memory' },
   { nr: NR.madvise, name: 'madvise', why: 'guest memory' },
-  { nr: NR.msync, name: 'msync', why: 'write back shared file mappings' },
   { nr: NR.mincore, name: 'mincore', why: 'residency of guest memory' },
   { nr: NR.mlock2, name: 'mlock2', why: 'guest memory, within the host limit' },
   { nr: NR.munlock, name: 'munlock', why: 'undo mlock2' },
@@ -106,7 +106,6 @@ export const STUB_CALLS: readonly StubCall[] = [
     why: 'a forked child takes its own socket',
     when: [[{ arg: 1, equals: FD_SOCKET }]],
   },
-  { nr: NR.sendto, name: 'sendto', why: 'prove the pid of a new process to the sentry', when: [[socket]] },
   { nr: NR.sigaltstack, name: 'sigaltstack', why: 'the stack of a new thread for SIGSYS' },
   { nr: NR.rt_sigprocmask, name: 'rt_sigprocmask', why: 'a new thread unblocks the kick signal' },
   {
@@ -135,6 +134,11 @@ export const STUB_CALLS: readonly StubCall[] = [
         { arg: 4, equals: 0 },
       ],
     ],
+  },
+  {
+    nr: NR.rseq,
+    name: 'rseq',
+    why: 'the host keeps the guest’s area right: only it knows which CPU a thread is on',
   },
   { nr: NR.exit, name: 'exit', why: 'end a guest thread' },
 ]

@@ -14,10 +14,12 @@ import {
   OP_FORK,
   OP_RECEIVE_FD,
   OP_SYSCALL,
+  PREFETCH_BITS,
   PREFETCH_BUFFER,
   PREFETCH_MAX,
   PREFETCH_STRING,
   PREFETCH_STRUCT,
+  PREFETCH_VECTOR,
   SLOT,
   SLOT_COUNT,
   SLOT_SIZE,
@@ -50,13 +52,15 @@ const STUB_SPIN = 2500
 /** How long the sentry spins for the next request before it sleeps, in ns. */
 const SENTRY_SPIN = 150_000
 
-/** What the platform copies along with a call: per argument a kind and a size or the index of the length. */
+/** What the platform copies along with a call: per argument a kind and a size, or where the count is and of what size each is. */
 export interface PrefetchRule {
   readonly nr: number
   readonly args: readonly (
     | { kind: 'string' }
-    | { kind: 'buffer'; lengthArg: number }
+    | { kind: 'buffer'; lengthArg: number; unit: number }
+    | { kind: 'vector'; lengthArg: number; unit: number }
     | { kind: 'struct'; size: number }
+    | { kind: 'bits'; lengthArg: number }
     | undefined
   )[]
 }
@@ -89,6 +93,8 @@ export class Systrap implements Platform {
   readonly vvar: number
   readonly hwcap: number
   readonly hwcap2: number
+  readonly rseqFeatureSize: number
+  readonly rseqAlign: number
   readonly minSignalStack: number
   cpus: readonly number[] = [0]
   cpuCount = 1
@@ -139,6 +145,8 @@ export class Systrap implements Platform {
     // FSGSBASE is not announced: a guest that writes GS by itself would lose its slot.
     this.hwcap2 = start.hwcap2 & ~2
     this.minSignalStack = start.minSignalStack
+    this.rseqFeatureSize = start.rseqFeatureSize
+    this.rseqAlign = start.rseqAlign
     this.lookAtCpus()
     const info = new DataView(start.info)
     this.xstateSize = info.getUint32(16, true)
@@ -434,13 +442,19 @@ export class Systrap implements Platform {
   #dispatchReady(): void {
     const ready = this.#ready
     const count = ready[0]!
+    if (count === 1) {
+      this.#descriptorReady(ready[1]!, ready[2]!)
+      return
+    }
     // Copied first: a watcher may cause another wait.
     const pairs = ready.slice(1, 1 + count * 2)
-    for (let i = 0; i < pairs.length; i += 2) {
-      if (pairs[i] === TOKEN_LOOP) this.loopReady = true
-      else if (pairs[i] === TOKEN_QUIET) this.#quiet()
-      else this.host.hostReady(pairs[i]!, pairs[i + 1]!)
-    }
+    for (let i = 0; i < pairs.length; i += 2) this.#descriptorReady(pairs[i]!, pairs[i + 1]!)
+  }
+
+  #descriptorReady(token: number, events: number): void {
+    if (token === TOKEN_LOOP) this.loopReady = true
+    else if (token === TOKEN_QUIET) this.#quiet()
+    else this.host.hostReady(token, events)
   }
 
   #quiet(): void {
@@ -492,8 +506,12 @@ function writePrefetch(info: Uint8Array, rules: readonly PrefetchRule[]): void {
       const at = row + 1 + i * 3
       info[row] = 1
       if (argument.kind === 'string') info[at] = PREFETCH_STRING
-      else if (argument.kind === 'buffer') {
-        info[at] = PREFETCH_BUFFER
+      else if (argument.kind === 'buffer' || argument.kind === 'vector') {
+        info[at] = argument.kind === 'buffer' ? PREFETCH_BUFFER : PREFETCH_VECTOR
+        info[at + 1] = argument.lengthArg
+        info[at + 2] = argument.unit
+      } else if (argument.kind === 'bits') {
+        info[at] = PREFETCH_BITS
         info[at + 1] = argument.lengthArg
       } else {
         info[at] = PREFETCH_STRUCT

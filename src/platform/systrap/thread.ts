@@ -25,6 +25,7 @@ import {
   OP_SYSCALL,
   OP_XRSTOR,
   OP_XSAVE,
+  PREFETCH_PIECES,
   PREFETCHED,
   SLOT,
   SLOT_ALTSTACK,
@@ -67,8 +68,6 @@ import { buildFrameXstate, frameXstateSize, initialXstate, validXstate } from '.
 
 /** Where prefetched and outgoing bytes may lie in the bounce buffer; above it the extended state is saved. */
 const BOUNCE_LIMIT = SLOT_XSTATE - SLOT_BOUNCE
-/** Pieces that come along with a call, an argument each. */
-const MAX_PREFETCHED = 6
 /** What a CPU's fault can be: the zygote catches these. */
 const FAULT_SIGNALS: ReadonlySet<number> = new Set([SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP])
 /** Calls that may be found interrupted. */
@@ -205,7 +204,7 @@ export class SystrapThread implements PlatformThread {
 
   #prefetchedEnd(): number {
     let end = 0
-    if (this.#prefetched > MAX_PREFETCHED) this.#prefetched = MAX_PREFETCHED
+    if (this.#prefetched > PREFETCH_PIECES) this.#prefetched = PREFETCH_PIECES
     for (let i = 0; i < this.#prefetched; i++) {
       const at = this.platform.slots.at(this.slot, SLOT.prefetched + i * PREFETCHED.size)
       end = Math.max(end, this.platform.slots.u32[at + 3]! + this.platform.slots.u32[at + 2]!)
@@ -300,6 +299,9 @@ export class SystrapThread implements PlatformThread {
 
   hostCall(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): number {
     return this.operate(OP_SYSCALL, nr, a0, a1, a2, a3, a4, a5)
+  }
+  hostCallLater(nr: number, a0: number, a1: number, a2: number, a3: number): void {
+    this.queue(OP_ATTEMPT, nr, a0, a1, a2, a3)
   }
 
   /** Whether the stub looks at its slot right now, so that an exchange is cheap. */

@@ -42,6 +42,7 @@ import { EBADFD, EEXIST, EFAULT, EINTR, EINVAL, ENXIO, EPERM, ETIME } from '../.
 import { IO_URING_GETEVENTS_ARG, IO_URING_PARAMS } from '../../abi/layout.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
 import { failed } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import { IoUringFile } from '../../fs/io-uring/io-uring.ts'
 import { Rings, ringSizes } from '../../fs/io-uring/rings.ts'
 import { createSharedPages } from '../../fs/memfd/shared-pages.ts'
@@ -53,7 +54,6 @@ import { fileOf } from '../at.ts'
 import { installFile } from '../install.ts'
 import { useMask } from '../poll.ts'
 import { readTimespec } from '../time-args.ts'
-import { take64 } from '../words.ts'
 import { io_uring_register } from './register.ts'
 import { ringOf } from './ring-files.ts'
 import { submit } from './submit.ts'
@@ -239,7 +239,7 @@ export function io_uring_enter(
   const deferred = (ring.setupFlags & IORING_SETUP_DEFER_TASKRUN) !== 0
   if (deferred && ring.submitter !== task) return submitted > 0 ? submitted : -EEXIST
   ring.flushOverflow()
-  const deadline = readArgument(task, flags, argument, argumentSize)
+  const deadline = readArgument(task, ring, flags, argument, argumentSize)
   if (deadline < 0) return submitted > 0 ? submitted : deadline
   const progress = new EnterProgress(ring, submitted, deadline)
   task.progress = progress
@@ -247,7 +247,7 @@ export function io_uring_enter(
 }
 
 /** Sets the signal mask of the wait: its deadline (monotonic ns), or a negative errno. */
-function readArgument(task: Task, flags: number, at: GuestAddr, length: number): number {
+function readArgument(task: Task, ring: IoUringFile, flags: number, at: GuestAddr, length: number): number {
   if ((flags & IORING_ENTER_EXT_ARG) === 0) {
     const status = useMask(task, at, length)
     return status < 0 ? status : Number.POSITIVE_INFINITY
@@ -264,7 +264,9 @@ function readArgument(task: Task, flags: number, at: GuestAddr, length: number):
   if (timeAt !== 0) {
     const span = readTimespec(task, timeAt)
     if (span < 0) return span
-    deadline = (flags & IORING_ENTER_ABS_TIMER) !== 0 ? span : task.kernel.now() + span
+    const { clock } = task.kernel
+    const since = ring.waitsByBoottime ? clock.boottime() : clock.monotonic()
+    deadline = task.kernel.now() + ((flags & IORING_ENTER_ABS_TIMER) !== 0 ? span - since : span)
   }
   const status = useMask(task, maskAt, maskSize)
   return status < 0 ? status : deadline
@@ -304,8 +306,7 @@ export const ioUringCalls = {
     args: [uint, structInOut(IO_URING_PARAMS)],
     returns: 'fd',
     partial:
-      'IORING_SETUP_NO_MMAP is refused; with IORING_SETUP_SQPOLL the polling thread always sleeps; no operations on futexes ' +
-      'or on drivers (URING_CMD)',
+      'IORING_SETUP_NO_MMAP is refused; with IORING_SETUP_SQPOLL the polling thread always sleeps; no operations on futexes',
   },
   io_uring_enter: {
     nr: NR.io_uring_enter,

@@ -51,6 +51,7 @@ import {
   IORING_OP_TIMEOUT,
   IORING_OP_TIMEOUT_REMOVE,
   IORING_OP_UNLINKAT,
+  IORING_OP_URING_CMD,
   IORING_OP_WAITID,
   IORING_OP_WRITE,
   IORING_OP_WRITE_FIXED,
@@ -58,6 +59,7 @@ import {
 } from '../../abi/constants.ts'
 import type { UringOperation } from '../../fs/io-uring/request.ts'
 import { filesUpdate, messageRing, provideBuffers, removeBuffers } from './buffers.ts'
+import { command } from './command.ts'
 import * as files from './files.ts'
 import * as network from './network.ts'
 import { recvmsg } from './receive-message.ts'
@@ -113,6 +115,7 @@ const byOpcode: Readonly<Record<number, UringOperation>> = {
   [IORING_OP_SOCKET]: network.newSocket,
   [IORING_OP_SEND_ZC]: network.sendZeroCopy,
   [IORING_OP_SENDMSG_ZC]: network.sendZeroCopy,
+  [IORING_OP_URING_CMD]: command,
   [IORING_OP_READ_MULTISHOT]: transfer.readMultishot,
   [IORING_OP_WAITID]: files.waitid,
   [IORING_OP_FIXED_FD_INSTALL]: files.installFixed,

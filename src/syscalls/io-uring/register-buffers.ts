@@ -3,13 +3,13 @@ import { IOU_PBUF_RING_INC, IOU_PBUF_RING_MMAP } from '../../abi/constants.ts'
 import { EEXIST, EFAULT, EINVAL, ENOENT } from '../../abi/errno.ts'
 import { IO_URING_BUF, IO_URING_BUF_REG, IO_URING_BUF_STATUS } from '../../abi/layout.ts'
 import { failed } from '../../base/result.ts'
+import { take64 } from '../../base/words.ts'
 import { BufferList, BufferRing } from '../../fs/io-uring/buffer-group.ts'
 import type { IoUringFile } from '../../fs/io-uring/io-uring.ts'
 import { createSharedPages } from '../../fs/memfd/shared-pages.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { PAGE_SIZE, pageCeil } from '../../mm/vma.ts'
-import { take64 } from '../words.ts'
 
 const MAX_ENTRIES = 32768
 

@@ -7,12 +7,12 @@ import {
 } from '../../abi/constants.ts'
 import { EBADF, EBUSY, EFAULT, EINVAL, EMFILE, ENXIO, EOVERFLOW } from '../../abi/errno.ts'
 import { IO_URING_RSRC_REGISTER, IO_URING_RSRC_UPDATE, IOVEC } from '../../abi/layout.ts'
+import { take64 } from '../../base/words.ts'
 import type { GuestBuffer, IoUringFile, Tagged } from '../../fs/io-uring/io-uring.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { VM_MAYSHARE, VM_WRITE } from '../../mm/vma.ts'
 import type { File } from '../../vfs/file.ts'
-import { take64 } from '../words.ts'
 import { fileForTable, placeFile, removeFile } from './fixed-files.ts'
 
 const MAX_FILES = 1 << 20

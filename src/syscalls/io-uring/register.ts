@@ -1,9 +1,12 @@
 /** io_uring_register(2). Tables of files and buffers are in register-files.ts, rings of buffers in register-buffers.ts. */
 import {
+  CLOCK_BOOTTIME,
+  CLOCK_MONOTONIC,
   IO_URING_OP_SUPPORTED,
   IORING_REGISTER_BUFFERS,
   IORING_REGISTER_BUFFERS_UPDATE,
   IORING_REGISTER_BUFFERS2,
+  IORING_REGISTER_CLOCK,
   IORING_REGISTER_ENABLE_RINGS,
   IORING_REGISTER_EVENTFD,
   IORING_REGISTER_EVENTFD_ASYNC,
@@ -38,6 +41,7 @@ import {
 } from '../../abi/constants.ts'
 import { EACCES, EBADF, EBADFD, EBUSY, EEXIST, EFAULT, EINVAL, ENXIO, EOVERFLOW } from '../../abi/errno.ts'
 import {
+  IO_URING_CLOCK_REGISTER,
   IO_URING_FILE_RANGE,
   IO_URING_FILES_UPDATE,
   IO_URING_PROBE,
@@ -45,13 +49,13 @@ import {
   IO_URING_RESTRICTION,
   IO_URING_SYNC_CANCEL,
 } from '../../abi/layout.ts'
+import { take64 } from '../../base/words.ts'
 import { EventFdFile } from '../../fs/eventfd/eventfd.ts'
 import type { IoUringFile } from '../../fs/io-uring/io-uring.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
 import { fileOf } from '../at.ts'
-import { take64 } from '../words.ts'
 import { OPERATION_COUNT, operationOf } from './operations.ts'
 import { registerBufferRing, tellBufferRing, unregisterBufferRing } from './register-buffers.ts'
 import {
@@ -144,9 +148,23 @@ function registration(task: Task, ring: IoUringFile, opcode: number, at: GuestAd
       return at === 0 || count !== 1 ? -EINVAL : tellBufferRing(task, ring, at)
     case IORING_REGISTER_SYNC_CANCEL:
       return at === 0 || count !== 1 ? -EINVAL : syncCancel(task, ring, at)
+    case IORING_REGISTER_CLOCK:
+      return at === 0 || count !== 0 ? -EINVAL : chooseClock(task, ring, at)
     default:
       return -EINVAL
   }
+}
+
+function chooseClock(task: Task, ring: IoUringFile, at: GuestAddr): number {
+  const view = task.mm.view(at, IO_URING_CLOCK_REGISTER.size)
+  if (view === undefined) return -EFAULT
+  for (let i = IO_URING_CLOCK_REGISTER.__resv; i < IO_URING_CLOCK_REGISTER.size; i++) {
+    if (view.getUint8(i) !== 0) return -EINVAL
+  }
+  const clock = view.getUint32(IO_URING_CLOCK_REGISTER.clockid, true)
+  if (clock !== CLOCK_MONOTONIC && clock !== CLOCK_BOOTTIME) return -EINVAL
+  ring.waitsByBoottime = clock === CLOCK_BOOTTIME
+  return 0
 }
 
 function filesUpdate(task: Task, ring: IoUringFile, at: GuestAddr, count: number): number {

@@ -1,4 +1,5 @@
 /** Requests that wait, and what ends them: IORING_OP_POLL_ADD, TIMEOUT, LINK_TIMEOUT, ASYNC_CANCEL and their kin. */
+
 import {
   EPOLLET,
   EPOLLEXCLUSIVE,
@@ -31,11 +32,11 @@ import {
 import { EALREADY, EBADF, EFAULT, EINVAL, ENOENT, ETIME } from '../../abi/errno.ts'
 import { IO_URING_SQE, TIMESPEC } from '../../abi/layout.ts'
 import { NSEC_PER_SEC } from '../../base/clock.ts'
+import { takeSigned64 } from '../../base/words.ts'
 import type { IoUringFile } from '../../fs/io-uring/io-uring.ts'
 import type { UringOperation, UringRequest } from '../../fs/io-uring/request.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
-import { s64 } from '../time-args.ts'
 
 // Poll.
 
@@ -131,7 +132,7 @@ interface TimeoutState {
 function readTime(task: Task, at: number): { readonly sec: number; readonly nsec: number } | number {
   const view = task.mm.view(at, TIMESPEC.size)
   if (view === undefined) return -EFAULT
-  const time = { sec: s64(view, TIMESPEC.tv_sec), nsec: s64(view, TIMESPEC.tv_nsec) }
+  const time = { sec: takeSigned64(view, TIMESPEC.tv_sec), nsec: takeSigned64(view, TIMESPEC.tv_nsec) }
   return time.sec < 0 || time.nsec < 0 ? -EINVAL : time
 }
 

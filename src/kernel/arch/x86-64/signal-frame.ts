@@ -7,6 +7,7 @@
  *   struct rt_sigframe    pretcode (the restorer), ucontext, siginfo; rsp + 8 is 16-byte aligned
  *   new rsp               points to pretcode, as if the restorer had called the handler
  */
+
 import {
   SA_ONSTACK,
   SA_RESTORER,
@@ -18,6 +19,7 @@ import {
 import { EFAULT, EINVAL, ENOMEM, EPERM } from '../../../abi/errno.ts'
 import { FPSTATE, FPX_SW_BYTES, RT_SIGFRAME, UCONTEXT } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
+import { put64, take64 } from '../../../base/words.ts'
 import type { Mm } from '../../../mm/mm.ts'
 import {
   REG_COUNT,
@@ -173,7 +175,7 @@ export function popSignalFrame(task: Task): Status {
   regs.set(REG_EFLAGS, (eflags & ~EFLAGS_FIX) | restored, 0)
   if ((restored & EFLAGS_TF) !== 0) thread.setStepping?.(true)
 
-  const fpstate = get64(view, UCONTEXT.fpstate)
+  const fpstate = take64(view, UCONTEXT.fpstate)
   let state = bytes.subarray(STATE_OFFSET)
   if (fpstate === 0) state = NO_STATE
   else if (!whole || fpstate !== uc + STATE_OFFSET) {
@@ -185,9 +187,9 @@ export function popSignalFrame(task: Task): Status {
   setAltStack(
     signals,
     regs.get(REG_RSP),
-    get64(view, UCONTEXT.uc_stack_sp),
+    take64(view, UCONTEXT.uc_stack_sp),
     view.getInt32(UCONTEXT.uc_stack_flags, true),
-    get64(view, UCONTEXT.uc_stack_size),
+    take64(view, UCONTEXT.uc_stack_size),
   )
   return 0
 }
@@ -235,13 +237,4 @@ export function setAltStack(
 
 function alignDown(value: number, to: number): number {
   return value - (value % to)
-}
-
-function put64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true)
-  view.setUint32(at + 4, Math.floor(value / 0x100000000), true)
-}
-
-function get64(view: DataView, at: number): number {
-  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x100000000
 }

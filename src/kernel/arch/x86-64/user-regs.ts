@@ -2,10 +2,12 @@
  * The registers of a stopped task as ptrace(2) and core dumps have them: struct user_regs_struct, and the sets of NT_*.
  * Segments are those of 64-bit code and can't be others.
  */
+
 import { NT_PRFPREG, NT_PRSTATUS, NT_X86_XSTATE } from '../../../abi/constants.ts'
 import { EINVAL, EIO } from '../../../abi/errno.ts'
 import { FPSTATE, USER_REGS } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
+import { put64 } from '../../../base/words.ts'
 import {
   REG_EFLAGS,
   REG_R8,
@@ -177,9 +179,4 @@ const SETS: Readonly<Record<number, RegisterSet>> = {
 /** The set of an NT_* type, if there is one. */
 export function registerSet(type: number): RegisterSet | undefined {
   return SETS[type]
-}
-
-function put64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true)
-  view.setUint32(at + 4, Math.floor(value / 0x100000000), true)
 }

@@ -33,6 +33,8 @@ export interface Expression {
   targets?(): Iterable<Chain>
   /** Of one with a state of its own, such as elements of sets may have: another one that begins like this. */
   clone?(now: number): Expression
+  /** Of one that counts: from nothing again. */
+  reset?(): void
 }
 
 /** What an expression is made for. */
@@ -61,7 +63,7 @@ export function parseExpression(context: ExpressionContext, value: Uint8Array): 
   return type.parse(context, attributes.nested(NFTA_EXPR_DATA) ?? new Attributes(new Uint8Array(0)))
 }
 
-/** The same for an element of a set: nothing of it looks things up, decides where to go on, or would have to be let go. */
+/** The same for an element of a set: nothing of it looks things up, or decides where to go on. */
 export function parseStateful(context: ExpressionContext, value: Uint8Array): OrErrno<Expression> {
   const expression = parseExpression(context, value)
   return typeof expression === 'number' || expression.clone !== undefined ? expression : -EOPNOTSUPP

@@ -9,7 +9,9 @@ import { NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, NFT_TABLE_F_DORMANT } from '.
 import type { Netfilter } from '../netfilter.ts'
 import type { Chain } from './chain.ts'
 import type { Evaluation } from './evaluation.ts'
+import type { NfObject } from './object.ts'
 import type { NfSet } from './set.ts'
+import { SetNumbers } from './set-numbers.ts'
 
 export class Ruleset {
   readonly netfilter: Netfilter
@@ -55,6 +57,9 @@ export class Table {
   readonly userData: Uint8Array | undefined
   readonly chains = new Map<string, Chain>()
   readonly sets = new Map<string, NfSet>()
+  /** By `objectKey`. */
+  readonly objects = new Map<string, NfObject>()
+  readonly setNumbers = new SetNumbers()
   #handles = 0
 
   constructor(

@@ -19,6 +19,7 @@ import { fromBytes } from '../../../base/bytes.ts'
 import { Verdict } from './data.ts'
 import type { Evaluation } from './evaluation.ts'
 import type { Expression } from './expression.ts'
+import type { NfObject } from './object.ts'
 import type { Table } from './ruleset.ts'
 
 /** Behind a key of intervals, for their order. */
@@ -32,6 +33,8 @@ export interface SetElement {
   /** NFT_SET_ELEM_* */
   readonly flags: number
   readonly data: Uint8Array | Verdict | undefined
+  /** Of a map to objects. */
+  readonly object: NfObject | undefined
   readonly userData: Uint8Array | undefined
   /** Milliseconds; 0: it stays. */
   readonly timeout: number
@@ -60,6 +63,8 @@ export interface SetDescription {
   readonly keyLength: number
   readonly dataType: number
   readonly dataLength: number
+  /** NFT_OBJECT_*, of a map to objects. */
+  readonly objectType: number
   readonly policy: number | undefined
   /** How many elements it is for, 0 where nobody has said. */
   readonly size: number
@@ -76,6 +81,8 @@ export interface SetDescription {
 export class NfSet {
   readonly table: Table
   readonly description: SetDescription
+  /** Its name as it was asked for, where that has a `%d`. */
+  readonly pattern: string
   readonly handle: number
   /** How many elements it may have, 0 where nobody has said; then the first rule that adds to it says so. */
   limit: number
@@ -84,10 +91,13 @@ export class NfSet {
   /** Of intervals: in order of their keys, ends before beginnings. Made anew for the first who looks after a change. */
   #sorted: Sorted | undefined = undefined
   #catchAll: SetElement | undefined = undefined
+  /** An anonymous one whose rule is gone: what its elements name is free. A batch that fails may bring it back. */
+  #gone = false
 
-  constructor(table: Table, description: SetDescription) {
+  constructor(table: Table, description: SetDescription, pattern = description.name) {
     this.table = table
     this.description = description
+    this.pattern = pattern
     this.handle = table.nextHandle()
     this.limit = description.size
   }
@@ -119,10 +129,23 @@ export class NfSet {
   /** A rule that uses it has come, or gone. An anonymous set is there as long as its rule is. */
   bind(): void {
     this.bindings++
-    if (this.anonymous) this.table.sets.set(this.name, this)
+    if (!this.anonymous) return
+    this.table.sets.set(this.name, this)
+    if (!this.#gone) return
+    this.#gone = false
+    for (const element of this.#all()) attach(element)
   }
   unbind(): void {
-    if (--this.bindings === 0 && this.anonymous) this.table.sets.delete(this.name)
+    if (--this.bindings > 0 || !this.anonymous) return
+    this.table.sets.delete(this.name)
+    this.table.setNumbers.free(this)
+    this.#gone = true
+    for (const element of this.#all()) detach(element)
+  }
+
+  *#all(): IterableIterator<SetElement> {
+    yield* this.#byKey.values()
+    if (this.#catchAll !== undefined) yield this.#catchAll
   }
 
   /** Takes out those whose time is over. */
@@ -155,7 +178,7 @@ export class NfSet {
       this.#byKey.set(elementName(element.key, element.keyEnd, element.flags), element)
       this.#sorted = undefined
     }
-    if (element.data instanceof Verdict) element.data.attach()
+    if (!this.#gone) attach(element)
   }
   /** Does nothing for one that is gone already: its time may have been over. */
   remove(element: SetElement): void {
@@ -166,7 +189,7 @@ export class NfSet {
       this.#byKey.delete(name)
       this.#sorted = undefined
     }
-    if (element.data instanceof Verdict) element.data.detach()
+    if (!this.#gone) detach(element)
   }
 
   /** The element that the key at `at` of `bytes` belongs to. */
@@ -227,6 +250,18 @@ export class NfSet {
   #now(): number {
     return this.table.netfilter.stack.runtime.now()
   }
+}
+
+/** What an element names is in use from now on, or no more. */
+function attach({ data, object, expressions }: SetElement): void {
+  if (data instanceof Verdict) data.attach()
+  object?.attach()
+  for (const expression of expressions) expression.attach?.()
+}
+function detach({ data, object, expressions }: SetElement): void {
+  if (data instanceof Verdict) data.detach()
+  object?.detach()
+  for (const expression of expressions) expression.detach?.()
 }
 
 function elementName(key: Uint8Array, keyEnd: Uint8Array | undefined, flags: number): string {

@@ -119,12 +119,12 @@ test('rules: chains of one point are asked in order of their priorities, and eac
 
 const DESCRIPTION = {
   ...{ name: 's', keyType: 0, dataType: 0, dataLength: 0, policy: undefined, size: 0, timeout: 0 },
-  ...{ gcInterval: 0, userData: undefined, expressions: [] },
+  ...{ gcInterval: 0, objectType: 0, userData: undefined, expressions: [] },
 }
 function element(key: number[], more: Partial<SetElement> = {}): SetElement {
   return {
     ...{ key: Uint8Array.from(key), keyEnd: undefined, flags: 0, data: undefined, userData: undefined },
-    ...{ timeout: 0, expires: Number.POSITIVE_INFINITY, expressions: [] },
+    ...{ object: undefined, timeout: 0, expires: Number.POSITIVE_INFINITY, expressions: [] },
     ...more,
   }
 }

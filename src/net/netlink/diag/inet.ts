@@ -218,7 +218,7 @@ function writeExtensions(writer: MessageWriter, { extensions, protocol }: Asked,
     writer.set32(at + MEMINFO.idiag_wmem, entry.sendQueue)
   }
   if (asks(INET_DIAG_SKMEMINFO)) {
-    const info = socket.getOption(undefined as never, SOL_SOCKET, SO_MEMINFO, 64)
+    const info = socket.getOption(undefined as never, SOL_SOCKET, SO_MEMINFO, 64, 0)
     if (info instanceof Uint8Array) writer.bytes(INET_DIAG_SKMEMINFO, info)
   }
   if (protocol !== IPPROTO_TCP || !(socket instanceof TcpSocket)) return

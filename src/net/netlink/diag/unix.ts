@@ -81,7 +81,7 @@ function writeSocket(
     writer.set32(room + RQLEN.udiag_rqueue, 0)
     writer.set32(room + RQLEN.udiag_wqueue, 0)
   }
-  if ((show & UDIAG_SHOW_UID) !== 0) writer.u32(UNIX_DIAG_UID, socket.file?.cred.euid ?? 0)
   writer.u8(UNIX_DIAG_SHUTDOWN, socket.shutdownMask)
+  if ((show & UDIAG_SHOW_UID) !== 0) writer.u32(UNIX_DIAG_UID, socket.file?.cred.euid ?? 0)
   writer.end()
 }

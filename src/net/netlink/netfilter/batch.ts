@@ -11,11 +11,13 @@ import {
   NFNL_SUBSYS_NFTABLES,
   NFNLGRP_NFTABLES,
   NFT_MSG_DELCHAIN,
+  NFT_MSG_DELOBJ,
   NFT_MSG_DELRULE,
   NFT_MSG_DELSET,
   NFT_MSG_DELSETELEM,
   NFT_MSG_DELTABLE,
   NFT_MSG_NEWCHAIN,
+  NFT_MSG_NEWOBJ,
   NFT_MSG_NEWRULE,
   NFT_MSG_NEWSET,
   NFT_MSG_NEWSETELEM,
@@ -41,6 +43,7 @@ import { deleteChain, newChain } from './chains.ts'
 import { deleteElements, newElements } from './elements.ts'
 import { writeGeneration } from './generation.ts'
 import { type Asker, attributesOf } from './header.ts'
+import { deleteObject, newObject } from './objects.ts'
 import { deleteRule, newRule } from './rules.ts'
 import { deleteSet, newSet } from './sets.ts'
 import { deleteTable, newTable } from './tables.ts'
@@ -58,6 +61,8 @@ const CHANGES: ReadonlyMap<number, Change> = new Map<number, Change>([
   [NFT_MSG_DELSET, deleteSet],
   [NFT_MSG_NEWSETELEM, newElements],
   [NFT_MSG_DELSETELEM, deleteElements],
+  [NFT_MSG_NEWOBJ, newObject],
+  [NFT_MSG_DELOBJ, deleteObject],
 ])
 
 /** Writes one message about a change, with these flags. */

@@ -223,7 +223,7 @@ export function deleteChain(batch: Batch, request: NetlinkRequest): Status {
   if ((request.flags & NLM_F_NONREC) !== 0 && chain.use > 0) return -EBUSY
   removeRules(batch, request, chain)
   // Elements whose time is over lead nowhere any more.
-  for (const set of table.sets.values()) if (set.isVerdictMap) set.sweep()
+  if (chain.references > 0) for (const set of table.sets.values()) if (set.isVerdictMap) set.sweep()
   if (chain.references > 0) {
     blame(request, attributes.get(handle === undefined ? NFTA_CHAIN_NAME : NFTA_CHAIN_HANDLE))
     return -EBUSY

@@ -7,6 +7,7 @@ import {
   NFT_SET_ELEM_CATCHALL,
   NFT_SET_ELEM_INTERVAL_END,
   NFT_SET_INTERVAL,
+  NFT_SET_OBJECT,
   NFT_SET_TIMEOUT,
   NFT_USERDATA_MAXLEN,
   NFTA_DATA_VALUE,
@@ -22,6 +23,7 @@ import {
   NFTA_SET_ELEM_LIST_SET,
   NFTA_SET_ELEM_LIST_SET_ID,
   NFTA_SET_ELEM_LIST_TABLE,
+  NFTA_SET_ELEM_OBJREF,
   NFTA_SET_ELEM_TIMEOUT,
   NFTA_SET_ELEM_USERDATA,
   NLM_F_DUMP,
@@ -32,6 +34,7 @@ import { EBUSY, EEXIST, EINVAL, ENFILE, ENOENT } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
 import { readValue, readVerdict, Verdict, writeValue, writeVerdict } from '../../filter/tables/data.ts'
 import { type Expression, parseStateful, writeExpression } from '../../filter/tables/expression.ts'
+import { type NfObject, objectKey } from '../../filter/tables/object.ts'
 import type { Ruleset } from '../../filter/tables/ruleset.ts'
 import type { NfSet, SetElement } from '../../filter/tables/set.ts'
 import { Attributes, MessageWriter } from '../message.ts'
@@ -106,16 +109,18 @@ function addElement(batch: Batch, set: NfSet, request: NetlinkRequest, attribute
   const context = new BatchContext(batch, set.table, 0)
   const data = readData(set, context, attributes, key.flags)
   if (typeof data === 'number') return data
+  const object = readObject(set, attributes, key.flags)
+  if (typeof object === 'number') return object
   const expressions = readExpressions(set, context, attributes)
   if (typeof expressions === 'number') return expressions
   const found = set.find(key.key, key.keyEnd, key.flags)
   if (found !== undefined) {
-    if (!sameData(found.data, data)) return -EBUSY
-    return (request.flags & NLM_F_EXCL) !== 0 ? -EEXIST : 0
+    const same = sameData(found.data, data) && found.object === object
+    return !same || (request.flags & NLM_F_EXCL) !== 0 ? -EEXIST : 0
   }
   if (set.limit > 0 && set.size >= set.limit * (set.intervals ? 2 : 1)) return -ENFILE
   const userData = attributes.get(NFTA_SET_ELEM_USERDATA)?.slice(0, NFT_USERDATA_MAXLEN)
-  const element = { ...key, ...timeout, data, userData, expressions }
+  const element = { ...key, ...timeout, data, object, userData, expressions }
   set.add(element)
   batch.did(() => set.remove(element))
   tellElement(batch, request, set, element, NFT_MSG_NEWSETELEM)
@@ -152,6 +157,16 @@ function readData(
   const value = readValue(attributes, NFTA_SET_ELEM_DATA)
   if (typeof value === 'number') return value
   return value.length === set.description.dataLength ? value : -EINVAL
+}
+
+/** Which object a map has for the key; undefined where there is none to be. */
+function readObject(set: NfSet, attributes: Attributes, flags: number): OrErrno<NfObject> | undefined {
+  const name = attributes.string(NFTA_SET_ELEM_OBJREF)
+  const isEnd = (flags & NFT_SET_ELEM_INTERVAL_END) !== 0
+  if ((set.description.flags & NFT_SET_OBJECT) === 0) return name === undefined ? undefined : -EINVAL
+  if (name === undefined) return isEnd ? undefined : -EINVAL
+  if (isEnd) return -EINVAL
+  return set.table.objects.get(objectKey(set.description.objectType, name)) ?? -ENOENT
 }
 
 function sameData(a: SetElement['data'], b: SetElement['data']): boolean {
@@ -225,6 +240,7 @@ function writeElement(writer: MessageWriter, set: NfSet, element: SetElement): v
     for (const expression of element.expressions) writeExpression(writer, NFTA_LIST_ELEM, expression)
     writer.close(list)
   }
+  if (element.object !== undefined) writer.string(NFTA_SET_ELEM_OBJREF, element.object.name)
   if (element.flags !== 0) writer.be32(NFTA_SET_ELEM_FLAGS, element.flags)
   if (element.timeout > 0) {
     if (element.timeout !== set.description.timeout) writer.be64(NFTA_SET_ELEM_TIMEOUT, element.timeout)

@@ -7,15 +7,19 @@ import {
   NFNL_SUBSYS_CTNETLINK,
   NFNL_SUBSYS_NFT_COMPAT,
   NFNL_SUBSYS_NFTABLES,
+  NFNL_SUBSYS_ULOG,
   NFNLGRP_MAX,
 } from '../../../abi/constants.ts'
 import { EINVAL, EPERM } from '../../../abi/errno.ts'
 import { NFGENMSG } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
+import type { InetNetwork } from '../../inet/network.ts'
 import type { Acknowledgement, Dump, NetlinkProtocol, NetlinkRequest } from '../protocol.ts'
+import type { NetlinkSocket } from '../socket.ts'
 import { isBatch, receiveBatch } from './batch.ts'
 import { compatReceive } from './compat.ts'
 import { conntrackReceive } from './conntrack.ts'
+import { forgetListener, logReceive } from './log.ts'
 import { tablesReceive } from './receive.ts'
 
 type Receive = (request: NetlinkRequest) => Status | Dump
@@ -24,6 +28,7 @@ const SUBSYSTEMS: ReadonlyMap<number, Receive> = new Map<number, Receive>([
   [NFNL_SUBSYS_NFTABLES, tablesReceive],
   [NFNL_SUBSYS_NFT_COMPAT, compatReceive],
   [NFNL_SUBSYS_CTNETLINK, conntrackReceive],
+  [NFNL_SUBSYS_ULOG, logReceive],
 ])
 
 export const netfilterProtocol: NetlinkProtocol = {
@@ -36,6 +41,11 @@ export const netfilterProtocol: NetlinkProtocol = {
     if (request.body.length < NFGENMSG.size) return 0
     const subsystem = SUBSYSTEMS.get(request.type >> 8)
     return subsystem === undefined ? -EINVAL : subsystem(request)
+  },
+
+  released(socket: NetlinkSocket): void {
+    const { usedNetfilter } = socket.stack.own as InetNetwork
+    if (usedNetfilter !== undefined) forgetListener(usedNetfilter.log, socket)
   },
 
   batch(requests: readonly NetlinkRequest[]): readonly Acknowledgement[] | undefined {

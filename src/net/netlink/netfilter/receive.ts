@@ -22,6 +22,7 @@ import { getChains } from './chains.ts'
 import { getElements } from './elements.ts'
 import { writeGeneration } from './generation.ts'
 import { attributesOf } from './header.ts'
+import { getObjects } from './objects.ts'
 import { getRules } from './rules.ts'
 import { getSets } from './sets.ts'
 import { getTables, tableOf } from './tables.ts'
@@ -35,8 +36,8 @@ const QUESTIONS: ReadonlyMap<number, Question> = new Map<number, Question>([
   [NFT_MSG_GETSET, getSets],
   [NFT_MSG_GETSETELEM, getElements],
   [NFT_MSG_GETGEN, getGeneration],
-  [NFT_MSG_GETOBJ, noneOf],
-  [NFT_MSG_GETOBJ_RESET, noneOf],
+  [NFT_MSG_GETOBJ, getObjects],
+  [NFT_MSG_GETOBJ_RESET, getObjects],
   [NFT_MSG_GETFLOWTABLE, noneOf],
 ])
 
@@ -52,7 +53,7 @@ function getGeneration(ruleset: Ruleset, request: NetlinkRequest): Status {
   return request.answer(writer)
 }
 
-/** Named objects and flow tables: there are none. */
+/** Flow tables: there are none. */
 function noneOf(ruleset: Ruleset, request: NetlinkRequest): Status | Dump {
   if ((request.flags & NLM_F_DUMP) !== 0) return new ListDump([], () => {})
   const table = tableOf(ruleset, request, attributesOf(request), NFTA_OBJ_TABLE)

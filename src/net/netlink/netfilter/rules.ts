@@ -122,7 +122,8 @@ function addRule(batch: Batch, rule: Rule, at: number): void {
   rules.splice(at, 0, rule)
   rule.attach()
   batch.did(() => {
-    rules.splice(rules.indexOf(rule), 1)
+    // All that came after it is undone already.
+    rules.splice(at, 1)
     rule.detach()
   })
 }

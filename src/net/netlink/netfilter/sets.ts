@@ -6,6 +6,7 @@ import {
   NFT_DATA_VERDICT,
   NFT_MSG_DELSET,
   NFT_MSG_NEWSET,
+  NFT_OBJECT_MAX,
   NFT_SET_ANONYMOUS,
   NFT_SET_CONCAT,
   NFT_SET_CONSTANT,
@@ -14,6 +15,7 @@ import {
   NFT_SET_INTERVAL,
   NFT_SET_MAP,
   NFT_SET_MAXNAMELEN,
+  NFT_SET_OBJECT,
   NFT_SET_POL_PERFORMANCE,
   NFT_SET_TIMEOUT,
   NFT_USERDATA_MAXLEN,
@@ -33,6 +35,7 @@ import {
   NFTA_SET_KEY_LEN,
   NFTA_SET_KEY_TYPE,
   NFTA_SET_NAME,
+  NFTA_SET_OBJ_TYPE,
   NFTA_SET_POLICY,
   NFTA_SET_TABLE,
   NFTA_SET_TIMEOUT,
@@ -49,6 +52,7 @@ import type { OrErrno, Status } from '../../../base/result.ts'
 import { parseStateful } from '../../filter/tables/expression.ts'
 import type { Ruleset, Table } from '../../filter/tables/ruleset.ts'
 import { NfSet, type SetDescription } from '../../filter/tables/set.ts'
+import { numberedName } from '../../filter/tables/set-numbers.ts'
 import { Attributes, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import type { Batch } from './batch.ts'
@@ -56,7 +60,6 @@ import { BatchContext } from './context.ts'
 import { type Asker, attributesOf, blame, startMessage } from './header.ts'
 import { tableOf, tablesOf } from './tables.ts'
 
-/** Maps to objects there are none of. */
 const FLAGS =
   NFT_SET_ANONYMOUS |
   NFT_SET_CONSTANT |
@@ -65,11 +68,10 @@ const FLAGS =
   NFT_SET_TIMEOUT |
   NFT_SET_EVAL |
   NFT_SET_CONCAT |
-  NFT_SET_EXPR
+  NFT_SET_EXPR |
+  NFT_SET_OBJECT
 /** NFT_REG32_COUNT */
 const MAX_FIELDS = 16
-/** Sets of one table that are numbered: `%d` in a name. */
-const MAX_NUMBERED = 65536
 /** NFT_SET_EXPR_MAX */
 const MAX_EXPRESSIONS = 2
 
@@ -111,8 +113,9 @@ export function newSet(batch: Batch, request: NetlinkRequest): Status {
     const expression = parseStateful(context, value)
     if (typeof expression === 'number') return expression
   }
-  const set = new NfSet(table, { ...described, name })
+  const set = new NfSet(table, { ...described, name }, described.name)
   batch.put(table.sets, name, set)
+  batch.did(() => table.setNumbers.free(set))
   batch.sets.set(attributes.be32(NFTA_SET_ID) ?? 0, set)
   tellSet(batch, request, set, NFT_MSG_NEWSET)
   return 0
@@ -122,11 +125,8 @@ export function newSet(batch: Batch, request: NetlinkRequest): Status {
 function numbered(table: Table, name: string): OrErrno<string> {
   if (!name.includes('%')) return name
   if (!/^[^%]*%d[^%]*$/.test(name)) return -EINVAL
-  for (let i = 0; i < MAX_NUMBERED; i++) {
-    const candidate = name.replace('%d', String(i))
-    if (!table.sets.has(candidate)) return candidate
-  }
-  return -ENFILE
+  const number = table.setNumbers.take(name, candidate => table.sets.has(candidate))
+  return number === undefined ? -ENFILE : numberedName(name, number)
 }
 
 function sameKind(a: SetDescription, b: SetDescription): Status {
@@ -135,7 +135,8 @@ function sameKind(a: SetDescription, b: SetDescription): Status {
     a.keyType === b.keyType &&
     a.keyLength === b.keyLength &&
     a.dataType === b.dataType &&
-    a.dataLength === b.dataLength
+    a.dataLength === b.dataLength &&
+    a.objectType === b.objectType
   return same ? 0 : -EEXIST
 }
 
@@ -150,8 +151,12 @@ function describe(attributes: Attributes): OrErrno<SetDescription> {
   if (keyLength === 0 || keyLength > NFT_DATA_VALUE_MAXLEN) return -EINVAL
   const flags = attributes.be32(NFTA_SET_FLAGS) ?? 0
   if ((flags & ~FLAGS) !== 0) return -EOPNOTSUPP
+  // What is added by packets, or has data, has no object.
+  if ((flags & NFT_SET_OBJECT) !== 0 && (flags & (NFT_SET_MAP | NFT_SET_EVAL)) !== 0) return -EOPNOTSUPP
   const data = describeData(attributes, flags)
   if (typeof data === 'number') return data
+  const objectType = describeObjects(attributes, flags)
+  if (objectType < 0) return objectType
   if (
     (attributes.has(NFTA_SET_TIMEOUT) || attributes.has(NFTA_SET_GC_INTERVAL)) &&
     (flags & NFT_SET_TIMEOUT) === 0
@@ -162,7 +167,7 @@ function describe(attributes: Attributes): OrErrno<SetDescription> {
   const expressions = readExpressions(attributes)
   if (typeof expressions === 'number') return expressions
   return {
-    ...{ name, flags, keyType, keyLength, fields, expressions, ...data },
+    ...{ name, flags, keyType, keyLength, fields, expressions, objectType, ...data },
     policy: attributes.be32(NFTA_SET_POLICY),
     size: attributes.nested(NFTA_SET_DESC)?.be32(NFTA_SET_DESC_SIZE) ?? 0,
     timeout: attributes.be64(NFTA_SET_TIMEOUT) ?? 0,
@@ -183,6 +188,14 @@ function describeData(
   const dataLength = attributes.be32(NFTA_SET_DATA_LEN)
   if (dataLength === undefined || dataLength === 0 || dataLength > NFT_DATA_VALUE_MAXLEN) return -EINVAL
   return { dataType, dataLength }
+}
+
+/** NFT_OBJECT_*; 0: it is no map to objects. */
+function describeObjects(attributes: Attributes, flags: number): Status {
+  const type = attributes.be32(NFTA_SET_OBJ_TYPE)
+  if (type === undefined) return (flags & NFT_SET_OBJECT) !== 0 ? -EINVAL : 0
+  if ((flags & NFT_SET_OBJECT) === 0) return -EINVAL
+  return type === 0 || type > NFT_OBJECT_MAX ? -EOPNOTSUPP : type
 }
 
 /** Lengths of a concatenation's fields, which fill the key. */
@@ -236,6 +249,7 @@ export function removeSet(batch: Batch, request: NetlinkRequest, set: NfSet): vo
     batch.did(() => set.add(element))
   }
   batch.take(set.table.sets, set.name)
+  set.table.setNumbers.free(set)
   tellSet(batch, request, set, NFT_MSG_DELSET)
 }
 
@@ -263,6 +277,7 @@ function writeSet(
     writer.be32(NFTA_SET_DATA_TYPE, description.dataType)
     writer.be32(NFTA_SET_DATA_LEN, description.dataLength)
   }
+  if (description.objectType !== 0) writer.be32(NFTA_SET_OBJ_TYPE, description.objectType)
   if (description.timeout > 0) writer.be64(NFTA_SET_TIMEOUT, description.timeout)
   if (description.gcInterval > 0) writer.be32(NFTA_SET_GC_INTERVAL, description.gcInterval)
   if (description.policy !== undefined && description.policy !== NFT_SET_POL_PERFORMANCE)

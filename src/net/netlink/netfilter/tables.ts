@@ -27,6 +27,7 @@ import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import type { Batch } from './batch.ts'
 import { removeChain } from './chains.ts'
 import { type Asker, attributesOf, blame, startMessage } from './header.ts'
+import { removeObject } from './objects.ts'
 import { removeRules } from './rules.ts'
 import { removeSet } from './sets.ts'
 
@@ -119,6 +120,7 @@ export function deleteTable(batch: Batch, request: NetlinkRequest): Status {
 function removeTable(batch: Batch, request: NetlinkRequest, table: Table): void {
   for (const chain of table.chains.values()) removeRules(batch, request, chain)
   for (const set of [...table.sets.values()]) removeSet(batch, request, set)
+  for (const object of [...table.objects.values()]) removeObject(batch, request, object)
   for (const chain of [...table.chains.values()]) removeChain(batch, request, chain)
   batch.take(batch.ruleset.tables, tableKey(table.family, table.name))
   tellTable(batch, request, table, NFT_MSG_DELTABLE)
@@ -129,7 +131,7 @@ function tellTable(batch: Batch, request: NetlinkRequest, table: Table, type: nu
 }
 
 function useOf(table: Table): number {
-  return table.chains.size + table.sets.size
+  return table.chains.size + table.sets.size + table.objects.size
 }
 
 export function writeTable(

@@ -6,6 +6,12 @@ import {
   IF_OPER_LOWERLAYERDOWN,
   IF_OPER_UNKNOWN,
   IF_OPER_UP,
+  IFF_MULTI_QUEUE,
+  IFF_NO_PI,
+  IFF_PERSIST,
+  IFF_TAP,
+  IFF_TUN,
+  IFF_VNET_HDR,
   IFLA_ADDRESS,
   IFLA_AF_SPEC,
   IFLA_ALLMULTI,
@@ -22,6 +28,7 @@ import {
   IFLA_IFNAME,
   IFLA_INET6_ADDR_GEN_MODE,
   IFLA_INET6_FLAGS,
+  IFLA_INFO_DATA,
   IFLA_INFO_KIND,
   IFLA_INFO_SLAVE_KIND,
   IFLA_LINK,
@@ -42,11 +49,22 @@ import {
   IFLA_STATS64,
   IFLA_TSO_MAX_SEGS,
   IFLA_TSO_MAX_SIZE,
+  IFLA_TUN_GROUP,
+  IFLA_TUN_MULTI_QUEUE,
+  IFLA_TUN_NUM_DISABLED_QUEUES,
+  IFLA_TUN_NUM_QUEUES,
+  IFLA_TUN_OWNER,
+  IFLA_TUN_PERSIST,
+  IFLA_TUN_PI,
+  IFLA_TUN_TYPE,
+  IFLA_TUN_VNET_HDR,
   IFLA_TXQLEN,
 } from '../../../abi/constants.ts'
 import { IFINFOMSG, RTNL_LINK_IFMAP, RTNL_LINK_STATS, RTNL_LINK_STATS64 } from '../../../abi/layout.ts'
+import { INVALID_ID } from '../../../kernel/id-map.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
+import { TunDevice } from '../../link/tun-device.ts'
 import { VethDevice } from '../../link/veth.ts'
 import { type MessageWriter, NESTED } from '../message.ts'
 
@@ -54,6 +72,8 @@ const GSO_MAX_SEGS = 65535
 
 /** Operational states: RFC 2863. Drivers that tell of no carrier are 'unknown'. */
 export function operState(device: NetDevice): number {
+  if (device.kind === 'tun' && !device.carrier) return IF_OPER_DOWN
+  if (!device.carrierKnown && device.carrier) return device.up ? IF_OPER_UNKNOWN : IF_OPER_DOWN
   if (device.isLoopback || device.kind === 'dummy' || device.kind === 'tun') {
     return device.up ? IF_OPER_UNKNOWN : device.isLoopback ? IF_OPER_UNKNOWN : IF_OPER_DOWN
   }
@@ -63,7 +83,7 @@ export function operState(device: NetDevice): number {
 }
 
 export function queueing(device: NetDevice): string {
-  if (device.isLoopback || device.kind !== '') return 'noqueue'
+  if (device.isLoopback || (device.kind !== '' && device.kind !== 'tun')) return 'noqueue'
   return device.up ? 'pfifo_fast' : 'noop'
 }
 
@@ -122,6 +142,7 @@ export function writeLink(
   if (device.kind !== '' || device.master !== undefined) {
     const info = writer.nest(IFLA_LINKINFO)
     if (device.kind !== '') writer.string(IFLA_INFO_KIND, device.kind)
+    if (device instanceof TunDevice) writeTun(writer, device)
     if (device.master !== undefined) writer.string(IFLA_INFO_SLAVE_KIND, device.master.kind)
     writer.close(info)
   }
@@ -154,4 +175,23 @@ function writeStatistics(writer: MessageWriter, device: NetDevice): void {
   for (const [name, value] of values) writer.set64(wide + RTNL_LINK_STATS64[name], value)
   const narrow = writer.attribute(IFLA_STATS, RTNL_LINK_STATS.size)
   for (const [name, value] of values) writer.set32(narrow + RTNL_LINK_STATS[name], value)
+}
+
+/** Ids without a name in the first user namespace are left out, as those that were never set. */
+function writeTun(writer: MessageWriter, device: TunDevice): void {
+  const { mode, owner, ownerGroup } = device
+  const has = (bit: number) => ((mode & bit) !== 0 ? 1 : 0)
+  const data = writer.nest(IFLA_INFO_DATA)
+  writer.u8(IFLA_TUN_TYPE, mode & (IFF_TUN | IFF_TAP))
+  if (owner !== INVALID_ID) writer.u32(IFLA_TUN_OWNER, owner)
+  if (ownerGroup !== INVALID_ID) writer.u32(IFLA_TUN_GROUP, ownerGroup)
+  writer.u8(IFLA_TUN_PI, 1 - has(IFF_NO_PI))
+  writer.u8(IFLA_TUN_VNET_HDR, has(IFF_VNET_HDR))
+  writer.u8(IFLA_TUN_PERSIST, has(IFF_PERSIST))
+  writer.u8(IFLA_TUN_MULTI_QUEUE, has(IFF_MULTI_QUEUE))
+  if (device.multiQueue) {
+    writer.u32(IFLA_TUN_NUM_QUEUES, device.queues.length)
+    writer.u32(IFLA_TUN_NUM_DISABLED_QUEUES, device.detached.size)
+  }
+  writer.close(data)
 }

@@ -260,7 +260,7 @@ export function deleteLink(stack: IpStack, request: NetlinkRequest): Status {
   const device = findDevice(stack, request)
   if (typeof device === 'number') return device
   // What no `ip link add` has made can't be deleted: the loopback device, links of the host.
-  if (device.kind === '' || device.kind === 'tun') return -EOPNOTSUPP
+  if (device.kind === '') return -EOPNOTSUPP
   return removeDevice(stack, device)
 }
 

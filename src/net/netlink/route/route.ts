@@ -50,7 +50,7 @@ import {
   RTNH_F_LINKDOWN,
   RTNH_F_ONLINK,
 } from '../../../abi/constants.ts'
-import { EINVAL, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP, ESRCH } from '../../../abi/errno.ts'
+import { EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP, ESRCH } from '../../../abi/errno.ts'
 import { RTA_CACHEINFO as CACHEINFO, RTMSG, RTNEXTHOP } from '../../../abi/layout.ts'
 import { failed, type Status } from '../../../base/result.ts'
 import type { IpAddress } from '../../address.ts'
@@ -234,6 +234,8 @@ export function getRoute(stack: IpStack, request: NetlinkRequest, family: number
   if (failed(route)) return route
   const writer = new MessageWriter()
   if ((view.getUint32(RTMSG.rtm_flags, true) & RTM_F_FIB_MATCH) !== 0) {
+    // Where nothing was looked up (any address is this machine's) there is no entry.
+    if (flow.destination.isAny) return -EHOSTUNREACH
     const { route: entry } = stack.fibResult
     writeRoute(writer, entry, RTM_NEWROUTE, 0, request.sequence, request.port)
     return request.answer(writer)

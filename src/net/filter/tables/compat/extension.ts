@@ -1,14 +1,13 @@
 /**
  * Extension: a match or a target of x_tables, which iptables still gives rules made of: a name, a revision, and a C struct.
- * Expressions `match` and `target` (expressions/) carry them.
+ * Expressions `match` and `target` (expressions/) carry them, and entries of iptables-legacy's tables (../../xtables).
  */
 import { NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_UNSPEC } from '../../../../abi/constants.ts'
-import { ENOENT } from '../../../../abi/errno.ts'
-import type { OrErrno } from '../../../../base/result.ts'
+import { EINVAL, ENOENT } from '../../../../abi/errno.ts'
+import type { OrErrno, Status } from '../../../../base/result.ts'
 import type { Netfilter } from '../../netfilter.ts'
 import type { ChainType } from '../chain.ts'
 import type { Evaluation } from '../evaluation.ts'
-import type { ExpressionContext } from '../expression.ts'
 
 /** XT_ALIGN */
 const ALIGNMENT = 8
@@ -26,8 +25,20 @@ export interface Extension<T> {
   /** The only points, and the only type of chain. */
   readonly points?: readonly number[]
   readonly chainType?: ChainType
+  /** The only one of iptables-legacy's tables. */
+  readonly table?: string
   readonly usesConntrack?: boolean
-  parse(info: DataView, context: ExpressionContext): OrErrno<T>
+  parse(info: DataView, context: ExtensionContext): OrErrno<T>
+}
+
+/** What an extension is made for. */
+export interface ExtensionContext {
+  readonly netfilter: Netfilter
+  readonly family: number
+  /** The only one that its rule is for; 0: any. */
+  readonly protocol: number
+  /** In tables of iptables-legacy: whether the rule asks for SYNs. */
+  readonly asksForSyn?: boolean
 }
 
 export interface Match {
@@ -41,6 +52,16 @@ export interface Target {
 
 export function alignedSize(size: number): number {
   return (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1)
+}
+
+/** xt_check_match, xt_check_target: as far as it is the same for all. */
+export function checkInfo(
+  { size, protocol }: Extension<unknown>,
+  info: Uint8Array,
+  context: ExtensionContext,
+): Status {
+  if (info.length !== alignedSize(size)) return -EINVAL
+  return protocol !== undefined && protocol !== context.protocol ? -EINVAL : 0
 }
 
 /** The extension of this name and revision for the family; -ENOENT. */

@@ -2,9 +2,11 @@
 import { NFPROTO_UNSPEC } from '../../../../abi/constants.ts'
 import { XT_COMMENT_INFO, XT_MARK_MTINFO1 } from '../../../../abi/layout.ts'
 import { addrtypeMatch } from './addrtype.ts'
+import { connlimitMatch } from './connlimit.ts'
 import { connmarkMatch, conntrackMatch, stateMatch } from './conntrack.ts'
 import type { Extension, Match } from './extension.ts'
 import { limitMatch } from './limit.ts'
+import { macMatch } from './mac.ts'
 import { ownerMatch } from './owner.ts'
 import { iprangeMatch, lengthMatch, pkttypeMatch, statisticMatch } from './packet.ts'
 import { icmp6Match, icmpMatch, multiportMatch, tcpMatch, udpliteMatch, udpMatch } from './protocols.ts'
@@ -31,7 +33,16 @@ const markMatch: Extension<Match> = {
 }
 
 export const MATCHES: readonly Extension<Match>[] = [
-  ...[addrtypeMatch, commentMatch, conntrackMatch, stateMatch, connmarkMatch, markMatch, limitMatch],
+  ...[
+    addrtypeMatch,
+    commentMatch,
+    conntrackMatch,
+    stateMatch,
+    connmarkMatch,
+    connlimitMatch,
+    markMatch,
+    limitMatch,
+  ],
   ...[ownerMatch, tcpMatch, udpMatch, udpliteMatch, multiportMatch, icmpMatch, icmp6Match],
-  ...[iprangeMatch, lengthMatch, pkttypeMatch, statisticMatch],
+  ...[iprangeMatch, lengthMatch, macMatch, pkttypeMatch, statisticMatch],
 ]

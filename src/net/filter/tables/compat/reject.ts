@@ -42,8 +42,7 @@ import { EINVAL } from '../../../../abi/errno.ts'
 import { IP6T_REJECT_INFO, IPT_REJECT_INFO } from '../../../../abi/layout.ts'
 import type { OrErrno } from '../../../../base/result.ts'
 import { sendReset, sendUnreachable } from '../../reject.ts'
-import type { ExpressionContext } from '../expression.ts'
-import type { Extension, Target } from './extension.ts'
+import type { Extension, ExtensionContext, Target } from './extension.ts'
 
 const CODES: ReadonlyMap<number, number> = new Map([
   [IPT_ICMP_NET_UNREACHABLE, ICMP_NET_UNREACH],
@@ -70,7 +69,7 @@ function parse(
   how: number,
   codes: ReadonlyMap<number, number>,
   reset: number,
-  { protocol }: ExpressionContext,
+  { protocol }: ExtensionContext,
 ): OrErrno<Target> {
   if (how === reset) {
     if (protocol !== IPPROTO_TCP) return -EINVAL
@@ -96,6 +95,7 @@ export const rejectTarget: Extension<Target> = {
   revision: 0,
   family: NFPROTO_IPV4,
   size: IPT_REJECT_INFO.size,
+  table: 'filter',
   points: POINTS,
   parse: (info, context) => parse(info.getUint32(IPT_REJECT_INFO.with, true), CODES, IPT_TCP_RESET, context),
 }
@@ -105,6 +105,7 @@ export const reject6Target: Extension<Target> = {
   revision: 0,
   family: NFPROTO_IPV6,
   size: IP6T_REJECT_INFO.size,
+  table: 'filter',
   points: POINTS,
   parse: (info, context) =>
     parse(info.getUint32(IP6T_REJECT_INFO.with, true), CODES6, IP6T_TCP_RESET, context),

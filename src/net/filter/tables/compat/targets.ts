@@ -16,7 +16,6 @@ import {
   NF_NAT_RANGE,
   NF_NAT_RANGE2,
   XT_CONNMARK_TGINFO1,
-  XT_LOG_INFO,
   XT_MARK_TGINFO2,
 } from '../../../../abi/layout.ts'
 import type { OrErrno } from '../../../../base/result.ts'
@@ -26,6 +25,7 @@ import type { NatRange } from '../../nat/range.ts'
 import type { Netfilter } from '../../netfilter.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { Extension, Target } from './extension.ts'
+import { logTarget, nflogTarget } from './log.ts'
 import { readMultiRange, readRange } from './nat-range.ts'
 import { ctTargets, notrackTarget } from './notrack.ts'
 import { reject6Target, rejectTarget } from './reject.ts'
@@ -74,6 +74,7 @@ function natTarget(
   return {
     ...{ name, revision, family, size, points },
     chainType: 'nat',
+    table: 'nat',
     usesConntrack: true,
     parse(info, context) {
       const range = layout.read(info, context.family === NFPROTO_IPV4)
@@ -145,24 +146,11 @@ const connmarkTarget: Extension<Target> = {
   },
 }
 
-/** As the expression `log`: nothing is written. */
-const logTarget: Extension<Target> = {
-  name: 'LOG',
-  revision: 0,
-  family: NFPROTO_UNSPEC,
-  size: XT_LOG_INFO.size,
-  parse(info) {
-    const prefixEnd = XT_LOG_INFO.prefix + XT_LOG_INFO.size - XT_LOG_INFO.prefix - 1
-    if (info.getUint8(XT_LOG_INFO.level) >= 8 || info.getUint8(prefixEnd) !== 0) return -EINVAL
-    return { apply: () => NFT_CONTINUE }
-  },
-}
-
 export const TARGETS: readonly Extension<Target>[] = [
   ...[MULTI_RANGE, RANGE_V6].map(layout => natTarget('MASQUERADE', layout, LEAVING, toOutput)),
   ...[MULTI_RANGE, RANGE_V6].map(layout => natTarget('REDIRECT', layout, DESTINATION_POINTS, toInput)),
   ...[MULTI_RANGE, RANGE, RANGE2].map(layout => natTarget('SNAT', layout, SOURCE_POINTS, setUp(true))),
   ...[MULTI_RANGE, RANGE, RANGE2].map(layout => natTarget('DNAT', layout, DESTINATION_POINTS, setUp(false))),
-  ...[rejectTarget, reject6Target, markTarget, connmarkTarget, logTarget],
-  ...[notrackTarget, ...ctTargets, ...tcpmssTargets],
+  ...[rejectTarget, reject6Target, markTarget, connmarkTarget],
+  ...[logTarget, nflogTarget, notrackTarget, ...ctTargets, ...tcpmssTargets],
 ]

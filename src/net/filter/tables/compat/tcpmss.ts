@@ -12,6 +12,7 @@ import {
   TCPOPT_NOP,
   XT_TCPMSS_CLAMP_PMTU,
 } from '../../../../abi/constants.ts'
+import { EINVAL } from '../../../../abi/errno.ts'
 import { XT_TCPMSS_INFO } from '../../../../abi/layout.ts'
 import { type IpAddress, V4_ANY, V6_ANY } from '../../../address.ts'
 import { updateChecksum16 } from '../../../checksum.ts'
@@ -30,7 +31,9 @@ function tcpmss(family: number): Extension<Target> {
     size: XT_TCPMSS_INFO.size,
     protocol: IPPROTO_TCP,
     points: [NF_INET_FORWARD, NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING],
-    parse(info) {
+    parse(info, { asksForSyn }) {
+      // Other segments announce nothing.
+      if (asksForSyn === false) return -EINVAL
       const wanted = info.getUint16(XT_TCPMSS_INFO.mss, true)
       return {
         apply({ stack, packet }) {

@@ -24,6 +24,9 @@ export class Counter implements Expression {
     this.packets++
     this.bytes += packet.end - packet.network
   }
+  reset(): void {
+    this.packets = this.bytes = 0
+  }
   clone(): Counter {
     return new Counter(this.packets, this.bytes)
   }

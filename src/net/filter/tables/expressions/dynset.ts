@@ -148,7 +148,8 @@ class DynamicSet implements Expression {
     const limited = (description.flags & NFT_SET_TIMEOUT) !== 0
     const timeout = limited ? (own === NOTHING ? description.timeout : own) : 0
     const element: SetElement = {
-      ...{ key, keyEnd: undefined, flags: 0, data: undefined, userData: undefined, timeout, expressions },
+      ...{ key, keyEnd: undefined, flags: 0, data: undefined, object: undefined, timeout },
+      ...{ userData: undefined, expressions },
       expires: timeout === 0 ? Number.POSITIVE_INFINITY : now + timeout * NSEC_PER_MSEC,
     }
     set.add(element)

@@ -4,19 +4,9 @@ import type { Status } from '../../../../base/result.ts'
 import type { MessageWriter } from '../../../netlink/message.ts'
 import type { Netfilter } from '../../netfilter.ts'
 import type { BaseChain } from '../chain.ts'
-import { alignedSize, type Extension } from '../compat/extension.ts'
+import type { Extension } from '../compat/extension.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { Expression, ExpressionContext } from '../expression.ts'
-
-/** xt_check_match, xt_check_target: as far as it is the same for all. */
-export function checkInfo(
-  { size, protocol }: Extension<unknown>,
-  info: Uint8Array,
-  context: ExpressionContext,
-): Status {
-  if (info.length !== alignedSize(size)) return -EINVAL
-  return protocol !== undefined && protocol !== context.protocol ? -EINVAL : 0
-}
 
 export abstract class ExtensionExpression<T> implements Expression {
   abstract readonly name: string

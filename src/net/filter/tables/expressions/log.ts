@@ -1,7 +1,4 @@
-/**
- * log: writes of the packet to the kernel's log. As on Linux in every network namespace but the first (without
- * net.netfilter.nf_log_all_netns), nothing is written: a guest must not fill anybody's log. Rules are kept and shown.
- */
+/** log: tells of the packet, in the kernel's log or, with a group, over nfnetlink. */
 import {
   NF_LOG_MASK,
   NFT_LOGLEVEL_AUDIT,
@@ -15,55 +12,73 @@ import {
 } from '../../../../abi/constants.ts'
 import { EINVAL, EOPNOTSUPP } from '../../../../abi/errno.ts'
 import type { MessageWriter } from '../../../netlink/message.ts'
+import type { GroupOptions, PacketLog } from '../../log/packet-log.ts'
+import type { Evaluation } from '../evaluation.ts'
 import type { Expression, ExpressionType } from '../expression.ts'
 
 export const log: ExpressionType = {
   name: 'log',
-  parse(_context, attributes) {
+  parse({ netfilter }, attributes) {
     const prefix = attributes.string(NFTA_LOG_PREFIX) ?? ''
     const group = attributes.be16(NFTA_LOG_GROUP)
     const level = attributes.be32(NFTA_LOG_LEVEL)
     if (group !== undefined) {
       if (level !== undefined || attributes.has(NFTA_LOG_FLAGS)) return -EINVAL
-      return new Log(prefix, {
-        group,
-        snapshot: attributes.be32(NFTA_LOG_SNAPLEN) ?? 0,
-        threshold: attributes.be16(NFTA_LOG_QTHRESHOLD) ?? 0,
-      })
+      const snapshot = attributes.be32(NFTA_LOG_SNAPLEN)
+      const threshold = attributes.be16(NFTA_LOG_QTHRESHOLD) ?? 0
+      return new GroupLog(netfilter.log, prefix, { group, snapshot, threshold })
     }
     // Linux has audit where it has been built with it.
     if (level === NFT_LOGLEVEL_AUDIT) return -EOPNOTSUPP
     if (level !== undefined && level > NFT_LOGLEVEL_AUDIT) return -EINVAL
     const flags = attributes.be32(NFTA_LOG_FLAGS) ?? 0
     if ((flags & ~NF_LOG_MASK) !== 0) return -EINVAL
-    return new Log(prefix, { level: level ?? NFT_LOGLEVEL_WARNING, flags })
+    return new KernelLog(netfilter.log, prefix, level ?? NFT_LOGLEVEL_WARNING, flags)
   },
 }
 
-type Way =
-  | { readonly level: number; readonly flags: number }
-  | { readonly group: number; readonly snapshot: number; readonly threshold: number }
-
-class Log implements Expression {
+class KernelLog implements Expression {
   readonly name = 'log'
+  readonly #log: PacketLog
   readonly #prefix: string
-  readonly #way: Way
+  readonly #level: number
+  readonly #flags: number
 
-  constructor(prefix: string, way: Way) {
+  constructor(log: PacketLog, prefix: string, level: number, flags: number) {
+    this.#log = log
     this.#prefix = prefix
-    this.#way = way
+    this.#level = level
+    this.#flags = flags
   }
-  evaluate(): void {}
+  evaluate(run: Evaluation): void {
+    this.#log.toKernel(run, this.#level, this.#flags, this.#prefix)
+  }
   write(writer: MessageWriter): void {
     if (this.#prefix !== '') writer.string(NFTA_LOG_PREFIX, this.#prefix)
-    const way = this.#way
-    if ('group' in way) {
-      writer.be16(NFTA_LOG_GROUP, way.group)
-      if (way.snapshot !== 0) writer.be32(NFTA_LOG_SNAPLEN, way.snapshot)
-      if (way.threshold !== 0) writer.be16(NFTA_LOG_QTHRESHOLD, way.threshold)
-      return
-    }
-    writer.be32(NFTA_LOG_LEVEL, way.level)
-    if (way.flags !== 0) writer.be32(NFTA_LOG_FLAGS, way.flags)
+    writer.be32(NFTA_LOG_LEVEL, this.#level)
+    if (this.#flags !== 0) writer.be32(NFTA_LOG_FLAGS, this.#flags)
+  }
+}
+
+class GroupLog implements Expression {
+  readonly name = 'log'
+  readonly #log: PacketLog
+  readonly #prefix: string
+  readonly #options: GroupOptions
+
+  constructor(log: PacketLog, prefix: string, options: GroupOptions) {
+    this.#log = log
+    this.#prefix = prefix
+    this.#options = options
+  }
+  evaluate(run: Evaluation): void {
+    this.#log.toGroup(run, this.#prefix, this.#options)
+  }
+  write(writer: MessageWriter): void {
+    if (this.#prefix !== '') writer.string(NFTA_LOG_PREFIX, this.#prefix)
+    const { group, snapshot, threshold } = this.#options
+    writer.be16(NFTA_LOG_GROUP, group)
+    if (snapshot !== undefined && snapshot !== 0) writer.be32(NFTA_LOG_SNAPLEN, snapshot)
+    if (threshold !== 0) writer.be16(NFTA_LOG_QTHRESHOLD, threshold)
   }
 }

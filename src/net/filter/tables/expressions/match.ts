@@ -2,11 +2,11 @@
 import { NFT_BREAK, NFTA_MATCH_INFO, NFTA_MATCH_NAME, NFTA_MATCH_REV } from '../../../../abi/constants.ts'
 import { EINVAL } from '../../../../abi/errno.ts'
 import { viewOf } from '../../../netlink/message.ts'
-import { findExtension, type Match } from '../compat/extension.ts'
+import { checkInfo, findExtension, type Match } from '../compat/extension.ts'
 import { MATCHES } from '../compat/matches.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { ExpressionType } from '../expression.ts'
-import { checkInfo, ExtensionExpression } from './extension-expression.ts'
+import { ExtensionExpression } from './extension-expression.ts'
 
 const ATTRIBUTES = { name: NFTA_MATCH_NAME, revision: NFTA_MATCH_REV, info: NFTA_MATCH_INFO }
 

@@ -2,11 +2,11 @@
 import { NFTA_TARGET_INFO, NFTA_TARGET_NAME, NFTA_TARGET_REV } from '../../../../abi/constants.ts'
 import { EINVAL } from '../../../../abi/errno.ts'
 import { viewOf } from '../../../netlink/message.ts'
-import { findExtension, type Target } from '../compat/extension.ts'
+import { checkInfo, findExtension, type Target } from '../compat/extension.ts'
 import { TARGETS } from '../compat/targets.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { ExpressionType } from '../expression.ts'
-import { checkInfo, ExtensionExpression } from './extension-expression.ts'
+import { ExtensionExpression } from './extension-expression.ts'
 
 const ATTRIBUTES = { name: NFTA_TARGET_NAME, revision: NFTA_TARGET_REV, info: NFTA_TARGET_INFO }
 

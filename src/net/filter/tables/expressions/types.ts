@@ -3,6 +3,7 @@ import type { ExpressionType } from '../expression.ts'
 import { bitwise } from './bitwise.ts'
 import { byteorder } from './byteorder.ts'
 import { cmp, range } from './compare.ts'
+import { connlimit } from './connlimit.ts'
 import { counter } from './counter.ts'
 import { ct, notrack } from './ct.ts'
 import { dynset } from './dynset.ts'
@@ -15,14 +16,16 @@ import { match } from './match.ts'
 import { meta } from './meta.ts'
 import { masq, nat, redir } from './nat.ts'
 import { numgen } from './numgen.ts'
+import { objref } from './objref.ts'
 import { payload } from './payload.ts'
+import { quota } from './quota.ts'
 import { reject } from './reject.ts'
 import { target } from './target.ts'
 
 const TYPES: readonly ExpressionType[] = [
   ...[immediate, lookup, payload, meta, ct, fib, numgen],
   ...[cmp, range, bitwise, byteorder],
-  ...[counter, limit, log, dynset],
+  ...[counter, limit, quota, connlimit, objref, log, dynset],
   ...[nat, masq, redir, reject, notrack],
   ...[match, target],
 ]

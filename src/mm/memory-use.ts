@@ -1,6 +1,6 @@
 /** Sums over an address space, in pages: for stat, statm and status. */
-import type { Mm } from '../../mm/mm.ts'
-import { PAGE_SIZE, VM_EXEC, VM_GROWSDOWN, VM_LOCKED, VM_SHARED, VM_WRITE } from '../../mm/vma.ts'
+import type { Mm } from './mm.ts'
+import { PAGE_SIZE, VM_EXEC, VM_GROWSDOWN, VM_LOCKED, VM_SHARED, VM_WRITE } from './vma.ts'
 
 export interface MemoryUse {
   size: number

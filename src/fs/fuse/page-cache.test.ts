@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict'
+import { openSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import {
+  FUSE_BATCH_FORGET,
+  FUSE_FORGET,
+  FUSE_INIT,
+  FUSE_READ,
+  FUSE_WRITE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  O_RDWR,
+  PROT_READ,
+  PROT_WRITE,
+  S_IFREG,
+} from '../../abi/constants.ts'
+import { EIO } from '../../abi/errno.ts'
+import {
+  FUSE_ATTR,
+  FUSE_IN_HEADER,
+  FUSE_INIT_OUT,
+  FUSE_READ_IN,
+  FUSE_WRITE_IN,
+  FUSE_WRITE_OUT,
+} from '../../abi/layout.ts'
+import { BufferDst, BufferSrc } from '../../base/io.ts'
+import { PENDING } from '../../base/result.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import type { Task } from '../../kernel/task.ts'
+import { TestWorld } from '../../net/testing.ts'
+import { loadAddon } from '../../platform/addon.ts'
+import { LinuxHost } from '../../platform/linux-host.ts'
+import { filePut } from '../../vfs/file-ref.ts'
+import type { MountContext } from '../../vfs/fs-type.ts'
+import { FuseConnection } from './connection.ts'
+import { FuseFile } from './file.ts'
+import { FuseHandle } from './handle.ts'
+import { FuseInode } from './inode.ts'
+import { FuseSuper } from './super.ts'
+
+const host = new LinuxHost(loadAddon(join(import.meta.dirname, '../../../native/build/caisson.node')))
+host.ownFds = openSync('/proc/self/fd', 'r')
+const MIB = 1024 * 1024
+
+/** A mount with one file, whose server is the test: byte i is i % 251, or what was written. */
+class FuseWorld {
+  readonly world = new TestWorld()
+  readonly task: Task
+  readonly connection: FuseConnection
+  readonly node: FuseInode
+  readonly written = new Map<number, Uint8Array>()
+  /** Opcodes as they came. */
+  readonly asked: number[] = []
+  /** What READ and WRITE are answered, if not with data. */
+  error = 0
+  largestLog = 0
+
+  constructor(size: number) {
+    const { world } = this
+    this.task = world.task()
+    const kernel = Object.assign(world.kernel, { host, userNs: world.userNs }) as unknown as Kernel
+    this.connection = new FuseConnection(kernel, world.userNs, world.pidNs, Number.POSITIVE_INFINITY)
+    const options = { fd: 0, rootMode: 0o40755, userId: 0, groupId: 0, maxRead: 0, subtype: '' }
+    const context = { vfs: world.vfs } as MountContext
+    const all = { ...options, defaultPermissions: false, allowOther: false }
+    const sb = new FuseSuper(context, this.connection, all, new Set())
+    this.connection.begin()
+    this.serve()
+    this.node = new FuseInode(sb, { lo: 2, hi: 0 }, 0, S_IFREG | 0o644)
+    const attributes = new DataView(new ArrayBuffer(FUSE_ATTR.size))
+    attributes.setUint32(FUSE_ATTR.mode, S_IFREG | 0o644, true)
+    attributes.setUint32(FUSE_ATTR.size_, size, true)
+    this.node.learn(attributes, 0, 3600, 0, 0)
+  }
+
+  open(flags = O_RDWR): FuseFile {
+    const handle = new FuseHandle(this.connection, this.node.node, false, flags, undefined)
+    const path = this.world.anonFs.pathOf('file', this.node)
+    return new FuseFile(path, flags, this.world.cred, this.node, handle)
+  }
+
+  /** Tries a call until it is done, as the kernel's loop does. */
+  call(run: () => number): number {
+    for (;;) {
+      this.task.requests?.rewind()
+      const result = run()
+      this.largestLog = Math.max(this.largestLog, this.task.requests?.size ?? 0)
+      if (result !== PENDING) {
+        this.task.requests?.end()
+        this.task.requests = undefined
+        return result
+      }
+      this.serve()
+    }
+  }
+
+  /** Answers what was asked. */
+  serve(): void {
+    const { connection } = this
+    for (let next = connection.next(); next !== undefined; next = connection.next()) {
+      const { bytes, request } = next
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+      connection.taken([...connection.devices][0], request)
+      if (request === undefined) continue
+      this.asked.push(request.opcode)
+      connection.answered(request)
+      const reply = this.#reply(request.opcode, view)
+      request.complete(this.error !== 0 && request.opcode !== FUSE_INIT ? this.error : 0, reply)
+    }
+  }
+
+  #reply(opcode: number, message: DataView): DataView {
+    const body = FUSE_IN_HEADER.size
+    if (opcode === FUSE_INIT) {
+      const out = new DataView(new ArrayBuffer(FUSE_INIT_OUT.size))
+      out.setUint32(FUSE_INIT_OUT.major, 7, true)
+      out.setUint32(FUSE_INIT_OUT.minor, 31, true)
+      out.setUint32(FUSE_INIT_OUT.max_write, 4096, true)
+      return out
+    }
+    if (opcode === FUSE_READ) {
+      const offset = message.getUint32(body + FUSE_READ_IN.offset, true)
+      const size = message.getUint32(body + FUSE_READ_IN.size_, true)
+      const data = new Uint8Array(Math.max(0, Math.min(size, this.node.size - offset)))
+      for (let i = 0; i < data.length; i++) data[i] = (offset + i) % 251
+      return new DataView(data.buffer)
+    }
+    if (opcode === FUSE_WRITE) {
+      const offset = message.getUint32(body + FUSE_WRITE_IN.offset, true)
+      const size = message.getUint32(body + FUSE_WRITE_IN.size_, true)
+      this.written.set(offset, new Uint8Array(message.buffer.slice(body + FUSE_WRITE_IN.size)))
+      const out = new DataView(new ArrayBuffer(FUSE_WRITE_OUT.size))
+      out.setUint32(FUSE_WRITE_OUT.size_, size, true)
+      return out
+    }
+    if (opcode === FUSE_FORGET || opcode === FUSE_BATCH_FORGET) throw new Error('has no answer')
+    return new DataView(new ArrayBuffer(0))
+  }
+
+  count(opcode: number): number {
+    return this.asked.filter(each => each === opcode).length
+  }
+}
+
+function read(world: FuseWorld, file: FuseFile, offset: number, length: number): Uint8Array | number {
+  const into = new BufferDst(new Uint8Array(length))
+  const n = world.call(() => file.readAt(into, offset))
+  return n < 0 ? n : into.bytes.subarray(0, n)
+}
+
+test('fuse: a large file is mapped without its bytes passing through the log of the call', () => {
+  const size = 64 * MIB
+  const world = new FuseWorld(size)
+  const file = world.open()
+  const status = world.call(() => {
+    const source = file.mapping(0, size, PROT_READ, MAP_PRIVATE)
+    return typeof source === 'number' ? source : 0
+  })
+  assert.equal(status, 0)
+  assert.equal(world.count(FUSE_READ), size / (128 * 1024))
+  assert.ok(world.largestLog <= 1, `${world.largestLog} entries`)
+  const bytes = read(world, file, size - 3, 10)
+  assert.deepEqual(
+    bytes,
+    Uint8Array.from([size - 3, size - 2, size - 1], at => at % 251),
+  )
+  filePut(file)
+})
+
+test('fuse: a write of many pieces keeps one entry in the log of its call', () => {
+  const world = new FuseWorld(0)
+  const file = world.open()
+  const data = new Uint8Array(4 * MIB).fill(7)
+  assert.equal(
+    world.call(() => file.writeAt(new BufferSrc(data), 0)),
+    data.length,
+  )
+  assert.equal(world.count(FUSE_WRITE), data.length / 4096)
+  assert.ok(world.largestLog <= 2, `${world.largestLog} entries`)
+  assert.equal(world.node.size, data.length)
+  filePut(file)
+})
+
+test('fuse: what the server refuses ends a write at what it has taken before', () => {
+  const world = new FuseWorld(0)
+  const file = world.open()
+  const serve = world.serve.bind(world)
+  world.serve = () => {
+    serve()
+    if (world.count(FUSE_WRITE) === 2) world.error = -EIO
+  }
+  assert.equal(
+    world.call(() => file.writeAt(new BufferSrc(new Uint8Array(20000)), 0)),
+    8192,
+  )
+  assert.equal(
+    world.call(() => file.writeAt(new BufferSrc(new Uint8Array(10)), 0)),
+    -EIO,
+  )
+  filePut(file)
+})
+
+test('fuse: a file that is larger than what may be kept is read through it, and the kept pages have a bound', () => {
+  const size = 160 * MIB
+  const world = new FuseWorld(size)
+  const file = world.open()
+  for (let at = 0; at < size; at += 4 * MIB) {
+    const bytes = read(world, file, at, 8)
+    assert.ok(typeof bytes !== 'number')
+    assert.equal(bytes[3], (at + 3) % 251)
+    read(world, file, at + 8, 4 * MIB - 8)
+  }
+  assert.ok(world.node.pages.pages <= 24 * 1024, `${world.node.pages.pages} pages`)
+  filePut(file)
+})
+
+test('fuse: an error of READ reaches who asked, and the next one asks again', () => {
+  const world = new FuseWorld(10000)
+  const file = world.open()
+  world.error = -EIO
+  assert.equal(read(world, file, 0, 100), -EIO)
+  world.error = 0
+  const bytes = read(world, file, 0, 100)
+  assert.ok(typeof bytes !== 'number' && bytes.length === 100)
+  filePut(file)
+})
+
+test('fuse: what a shared mapping has written is sent page by page, once', () => {
+  const world = new FuseWorld(20000)
+  const file = world.open()
+  let fd = -1
+  world.call(() => {
+    const source = file.mapping(0, 20000, PROT_READ | PROT_WRITE, MAP_SHARED)
+    if (typeof source === 'number') return source
+    fd = source.hostFd!
+    return 0
+  })
+  assert.equal(
+    world.call(() => file.flushMapping()),
+    0,
+  )
+  assert.equal(world.written.size, 0)
+  // As the guest does by its mapping.
+  host.pwrite(fd, new Uint8Array([1]), 5000)
+  host.pwrite(fd, new Uint8Array([2]), 19999)
+  assert.equal(
+    world.call(() => file.flushMapping()),
+    0,
+  )
+  assert.deepEqual([...world.written.keys()], [4096, 16384])
+  assert.equal(world.written.get(4096)![5000 - 4096], 1)
+  assert.equal(world.written.get(16384)!.length, 20000 - 16384)
+  world.written.clear()
+  assert.equal(
+    world.call(() => file.flushMapping()),
+    0,
+  )
+  assert.equal(world.written.size, 0)
+  host.pwrite(fd, new Uint8Array([3]), 0)
+  filePut(file)
+  world.serve()
+  assert.deepEqual([...world.written.keys()], [0])
+  assert.ok(world.node.pages.isIdle)
+})

