@@ -585,7 +585,7 @@ const FAMILIES: Family[] = [
       'linux/netfilter_ipv6/ip6_tables.h',
     ],
     names: [
-      /^NF_(?!LOG_PREFIXLEN)/,
+      /^NF_/,
       /^NFPROTO_/,
       /^NFNL_/,
       /^NFNLGRP_/,

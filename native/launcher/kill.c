@@ -90,11 +90,15 @@ static bool receive_done(int fd)
 	static const char done[] = "{\"done\":true}\n";
 	char answer[sizeof done - 1];
 	struct pollfd polled = { .fd = fd, .events = POLLIN };
+	int64_t end = now_ms() + ANSWER_MS, left;
 	size_t length = 0;
 
 	while (length < sizeof answer) {
-		if (poll(&polled, 1, ANSWER_MS) == 0)
+		if ((left = end - now_ms()) <= 0)
 			give_up();
+		/* Nothing in time, or we were stopped meanwhile. */
+		if (poll(&polled, 1, (int)left) <= 0)
+			continue;
 		ssize_t count = recv(fd, answer + length, sizeof answer - length, 0);
 		if (count <= 0)
 			return false;

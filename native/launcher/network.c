@@ -77,7 +77,8 @@ static void refuse_claimed(void)
 {
 	int fd = claim_socket();
 
-	if (connect(fd, (const struct sockaddr *)&claim_name, CLAIM_SIZE) == 0)
+	/* EAGAIN: there is one, whom many ask. */
+	if (connect(fd, (const struct sockaddr *)&claim_name, CLAIM_SIZE) == 0 || errno == EAGAIN)
 		explain_claim();
 	close(fd);
 }

@@ -4985,6 +4985,7 @@ export const NF_NAT_RANGE_NETMAP = 64
 export const NF_IP6_PRI_NAT_SRC = 100
 export const NF_IP_PRI_NAT_SRC = 100
 export const NF_NAT_RANGE_MASK = 127
+export const NF_LOG_PREFIXLEN = 128
 export const NF_IP6_PRI_SELINUX_LAST = 225
 export const NF_IP_PRI_SELINUX_LAST = 225
 export const NF_VERDICT_MASK = 255

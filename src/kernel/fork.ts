@@ -32,9 +32,10 @@ import {
   RLIMIT_NPROC,
   SIGCHLD,
 } from '../abi/constants.ts'
-import { EAGAIN, EINVAL, ERESTARTNOINTR } from '../abi/errno.ts'
+import { EAGAIN, EINVAL, ENOMEM, ERESTARTNOINTR } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { mayCopyAreas } from '../mm/fault-area.ts'
 import { type PlatformThread, REG_RSP } from '../platform/platform.ts'
 import type { FsState } from '../vfs/path.ts'
 import { type Cgroup, joinCgroup } from './cgroup/cgroup.ts'
@@ -127,7 +128,8 @@ function processLimitReached(parent: Task): boolean {
 
 function copyThread(parent: Task, flags: number): OrErrno<PlatformThread> {
   const { platform } = parent.kernel
-  return (flags & CLONE_VM) !== 0 ? platform.cloneThread(parent.thread) : platform.fork(parent.thread)
+  if ((flags & CLONE_VM) !== 0) return platform.cloneThread(parent.thread)
+  return mayCopyAreas(parent.mm) ? platform.fork(parent.thread) : -ENOMEM
 }
 
 interface Parts {

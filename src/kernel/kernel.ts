@@ -51,6 +51,9 @@ import { Timers } from './timers.ts'
 import { UserAccounts } from './user-account.ts'
 import { kernelRelease } from './version.ts'
 
+/** Is shown memory: true ends the search. */
+export type MemoryLook = (start: number, length: number, writes: boolean) => boolean
+
 /** The system calls, compiled from the rows of the table (syscalls/dispatch.ts). */
 export interface SyscallTable {
   /** Fills task.args from the registers. */
@@ -58,7 +61,7 @@ export interface SyscallTable {
   /** One try: a result, a negative errno, BLOCK or NO_RESULT. */
   run(task: Task, nr: number): number
   /** Shows `look` the memory that the arguments point to, until it says true: whether it did. */
-  touches(task: Task, nr: number, look: (start: number, length: number, writes: boolean) => boolean): boolean
+  touches(task: Task, nr: number, look: MemoryLook): boolean
   name(nr: number): string
 }
 

@@ -2,7 +2,6 @@
  * What a thread that ends owes to user space: robust mutexes that it holds are marked and their waiters woken (get_robust_list(2),
  * Documentation/robust-futex-ABI), and its clear_child_tid word is cleared (set_tid_address(2)).
  */
-
 import { FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, ROBUST_LIST_LIMIT } from '../abi/constants.ts'
 import { ROBUST_LIST_HEAD } from '../abi/layout.ts'
 import { take64, takeSigned64 } from '../base/words.ts'

@@ -1,5 +1,4 @@
 /** siginfo_t: what a signal carries. Built by the sender, queued, and written to the guest by its layout. */
-
 import {
   SI_KERNEL,
   SI_SIGIO,

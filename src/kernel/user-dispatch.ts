@@ -61,10 +61,10 @@ export function passesDispatch(task: Task, { offset, length, selector }: UserDis
   const from = task.thread.regs.get(REG_RIP)
   if (from >= offset && from - offset < length) return true
   if (selector !== 0) {
-    const state = new Uint8Array(1)
-    if (task.mm.copyIn(selector, state) < 0) return end(task, SIGSEGV)
-    if (state[0] === SYSCALL_DISPATCH_FILTER_ALLOW) return true
-    if (state[0] !== SYSCALL_DISPATCH_FILTER_BLOCK) return end(task, SIGSYS)
+    const state = task.mm.view(selector, 1)?.getUint8(0)
+    if (state === undefined) return end(task, SIGSEGV)
+    if (state === SYSCALL_DISPATCH_FILTER_ALLOW) return true
+    if (state !== SYSCALL_DISPATCH_FILTER_BLOCK) return end(task, SIGSYS)
   }
   const info = new SigInfo(SIGSYS, SYS_USER_DISPATCH)
   info.addr = from

@@ -1,5 +1,4 @@
 /** argv and envp: reading them from the caller's memory, and how large they may be (E2BIG). */
-
 import { E2BIG, EFAULT, ENAMETOOLONG } from '../abi/errno.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { take64 } from '../base/words.ts'

@@ -1,5 +1,4 @@
 /** ELF headers: reading and checking them. Nothing of a file is believed beyond what is checked here. */
-
 import {
   EM_X86_64,
   ET_DYN,

@@ -3,7 +3,6 @@
  * (a random gap), the platform's name, 16 random bytes; then, at a 16-byte border, what the program starts
  * with: argc, argv pointers, NULL, envp pointers, NULL, auxiliary vector.
  */
-
 import {
   ADDR_NO_RANDOMIZE,
   AT_BASE,

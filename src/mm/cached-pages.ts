@@ -1,8 +1,8 @@
 /**
  * How much of a file is in the host's page cache: cachestat(2). The host tells by mincore(2) of a mapping, so a process that
- * is in a call maps the file for a moment, where the guest has nothing.
+ * is in a call maps the file for a moment, where the guest has nothing and without any rights.
  */
-import { MAP_PRIVATE, PROT_READ } from '../abi/constants.ts'
+import { MAP_PRIVATE, PROT_NONE } from '../abi/constants.ts'
 import type { MapSource } from '../vfs/file.ts'
 import { getUnmappedArea } from './layout.ts'
 import type { Mm } from './mm.ts'
@@ -14,7 +14,7 @@ export function cachedPages(mm: Mm, source: MapSource, offset: number, length: n
   if (source.hostFd === undefined) return 0
   const at = getUnmappedArea(mm, 0, length, 0)
   if (at < 0) return at
-  const mapped = space.map(at, length, PROT_READ, MAP_PRIVATE, source.hostFd, source.offset + offset)
+  const mapped = space.map(at, length, PROT_NONE, MAP_PRIVATE, source.hostFd, source.offset + offset)
   if (mapped < 0) return mapped
   const resident = new Uint8Array(length / PAGE_SIZE)
   const status = space.incore(at, length, resident)

@@ -12,6 +12,8 @@ export class MmContext {
   /** Where its data pages begin, below it. */
   readonly vvar: number
   readonly access: UserAccess
+  /** Pages whose faults guests serve (fault-area.ts), of all address spaces. */
+  faultPages = 0
   readonly #random: (into: Uint8Array) => void
   readonly #words = new Uint32Array(64)
   #word = 64

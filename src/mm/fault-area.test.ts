@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  MADV_DONTFORK,
   MADV_DONTNEED,
   MAP_ANONYMOUS,
   MAP_PRIVATE,
@@ -12,12 +13,14 @@ import {
   UFFDIO_REGISTER_MODE_MISSING,
   UFFDIO_REGISTER_MODE_WP,
 } from '../abi/constants.ts'
+import { ENOMEM } from '../abi/errno.ts'
 import { MmContext } from './context.ts'
 import { FakeSpace } from './fake-space.ts'
 import {
   addArea,
   type FaultServer,
   fillPages,
+  mayCopyAreas,
   PAGE_PROTECTED,
   removeAreas,
   restoreRights,
@@ -41,7 +44,8 @@ const server: FaultServer = {
   unmapped: (start, end) => told.push(`unmapped ${(end - start) / P}`),
   removed: (start, end) => told.push(`removed ${(end - start) / P}`),
   moved: () => {},
-  inherited: () => undefined,
+  inherits: false,
+  inherited: () => server,
 }
 
 /** Four pages of which the second was touched, registered. */
@@ -112,4 +116,40 @@ test('fault areas: memory that nobody serves any more has all its rights', () =>
   assert.equal(removeAreas(mm, at, at + 4 * P, server), 0)
   assert.deepEqual(rights(space, at), [RW, RW, RW, RW])
   assert.equal(mm.faultAreas, undefined)
+})
+
+test('fault areas: a forked child inherits those that it has a copy of', () => {
+  const { mm, at } = registered()
+  const followed: FaultServer = { ...server, inherits: true, inherited: () => followed }
+  assert.equal(removeAreas(mm, at, at + 4 * P, server), 0)
+  assert.equal(addArea(mm, at, at + 4 * P, UFFDIO_REGISTER_MODE_WP, followed), 0)
+  assert.equal(madvise(mm, at + P, P, MADV_DONTFORK, false), 0)
+  const child = mm.fork(new FakeSpace())
+  assert.deepEqual(
+    child.faultAreas!.within(0, at + 4 * P).map(area => [(area.start - at) / P, (area.end - at) / P]),
+    [
+      [0, 1],
+      [2, 4],
+    ],
+  )
+  assert.equal(mm.context.faultPages, 7)
+  child.put()
+  assert.equal(mm.context.faultPages, 4)
+})
+
+test('fault areas: all that a kernel has are bounded, and what goes makes room', () => {
+  const { mm, at } = registered()
+  const inheriting: FaultServer = { ...server, inherits: true }
+  mm.context.faultPages += 2 ** 26 - 8
+  assert.equal(addArea(mm, at - 5 * P, at, UFFDIO_REGISTER_MODE_WP, inheriting), -ENOMEM)
+  assert.equal(munmap(mm, at, P), 0)
+  assert.equal(mmap(mm, at - 5 * P, 5 * P, RW, ANON, undefined, 0), at - 5 * P)
+  assert.equal(addArea(mm, at - 5 * P, at, UFFDIO_REGISTER_MODE_WP, inheriting), 0)
+  assert.equal(mayCopyAreas(mm), false)
+})
+
+test('fault areas: what is left of one does not hold the states of all its pages', () => {
+  const { mm, at } = registered()
+  assert.equal(munmap(mm, at + P, 3 * P), 0)
+  assert.equal(mm.faultAreas!.at(at)!.pages.buffer.byteLength, 1)
 })

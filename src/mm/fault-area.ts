@@ -18,6 +18,7 @@ import {
 } from '../abi/constants.ts'
 import { ENOMEM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
+import type { MmContext } from './context.ts'
 import type { Mm } from './mm.ts'
 import { PAGE_SIZE, VM_ACCESS, type Vma } from './vma.ts'
 
@@ -25,7 +26,7 @@ import { PAGE_SIZE, VM_ACCESS, type Vma } from './vma.ts'
 export const PAGE_ABSENT = 1
 export const PAGE_PROTECTED = 2
 
-/** An area has a byte a page: this many in one. */
+/** An area has a byte a page: this many in all of a kernel's. */
 const MAX_PAGES = 2 ** 26
 
 /** Who hears of the faults. */
@@ -38,8 +39,9 @@ export interface FaultServer {
   unmapped(start: number, end: number): void
   removed(start: number, end: number): void
   moved(from: number, to: number, length: number): void
-  /** Who serves a forked child's copy of them. */
-  inherited(child: Mm): FaultServer | undefined
+  /** Whether somebody serves a forked child's copy of them, and who. */
+  readonly inherits: boolean
+  inherited(child: Mm): FaultServer
 }
 
 export class FaultArea {
@@ -69,13 +71,20 @@ export class FaultArea {
   part(start: number, end: number): FaultArea {
     const from = (start - this.start) / PAGE_SIZE
     const pages = this.pages.subarray(from, from + (end - start) / PAGE_SIZE)
-    return new FaultArea(start, end, this.modes, this.server, pages)
+    // What is left of an array must not hold much more than itself.
+    const kept = pages.length * 2 < pages.buffer.byteLength ? pages.slice() : pages
+    return new FaultArea(start, end, this.modes, this.server, kept)
   }
 }
 
 /** All areas of an mm, in order; none overlap. */
 export class FaultAreas {
+  readonly #context: MmContext
   #areas: FaultArea[] = []
+
+  constructor(context: MmContext) {
+    this.#context = context
+  }
 
   get empty(): boolean {
     return this.#areas.length === 0
@@ -90,6 +99,7 @@ export class FaultAreas {
     return this.#areas.filter(area => area.server === server)
   }
   add(area: FaultArea): void {
+    this.#context.faultPages += area.pages.length
     this.#areas.push(area)
     this.#areas.sort((left, right) => left.start - right.start)
   }
@@ -102,6 +112,7 @@ export class FaultAreas {
         kept.push(area)
         continue
       }
+      this.#context.faultPages -= (Math.min(area.end, end) - Math.max(area.start, start)) / PAGE_SIZE
       if (area.start < start) kept.push(area.part(area.start, start))
       if (area.end > end) kept.push(area.part(end, area.end))
     }
@@ -144,18 +155,22 @@ export function restoreRights(mm: Mm, start: number, end: number): Status {
 
 /** Registers what is mapped in [start, end): with UFFDIO_REGISTER_MODE_MISSING pages that are not there now are absent. */
 export function addArea(mm: Mm, start: number, end: number, modes: number, server: FaultServer): Status {
-  if ((end - start) / PAGE_SIZE > MAX_PAGES) return -ENOMEM
+  if (!hasRoom(mm, (end - start) / PAGE_SIZE)) return -ENOMEM
   return eachMapping(mm, start, end, (vma, from, to) => {
     const pages = new Uint8Array((to - from) / PAGE_SIZE)
     const missing = (modes & UFFDIO_REGISTER_MODE_MISSING) !== 0
     const looked = missing ? findAbsent(mm, from, to, pages) : 0
-    mm.faultAreas ??= new FaultAreas()
+    mm.faultAreas ??= new FaultAreas(mm.context)
     mm.faultAreas.cut(from, to)
     mm.faultAreas.add(new FaultArea(from, to, modes, server, pages))
     const status = looked < 0 ? looked : protectOnHost(mm, from, to, vma.flags & VM_ACCESS)
     if (status < 0) removeAreas(mm, from, to, server)
     return status
   })
+}
+
+function hasRoom({ context }: Mm, pages: number): boolean {
+  return context.faultPages + pages <= MAX_PAGES
 }
 
 /** Which of the pages are not there. They have no rights then: nothing may come while it is looked. */
@@ -251,16 +266,31 @@ function dropPages(mm: Mm, start: number, end: number): Status {
   return 0
 }
 
+/** Whether a forked child can have what it inherits. */
+export function mayCopyAreas(mm: Mm): boolean {
+  const areas = mm.faultAreas?.within(0, Number.POSITIVE_INFINITY) ?? []
+  return hasRoom(
+    mm,
+    areas.reduce((sum, { server, pages }) => sum + (server.inherits ? pages.length : 0), 0),
+  )
+}
+
 /** A forked child's memory has its own server, or none: then it has the rights that its vmas say. */
 export function copyAreas(parent: Mm, child: Mm): void {
   const heirs = new Map<FaultServer, FaultServer | undefined>()
   for (const area of parent.faultAreas?.within(0, Number.POSITIVE_INFINITY) ?? []) {
     const { start, end, modes, server, pages } = area
-    if (!heirs.has(server)) heirs.set(server, server.closed ? undefined : server.inherited(child))
+    if (!heirs.has(server)) heirs.set(server, server.inherits ? server.inherited(child) : undefined)
     const heir = heirs.get(server)
     if (heir !== undefined) {
-      child.faultAreas ??= new FaultAreas()
-      child.faultAreas.add(new FaultArea(start, end, modes, heir, pages.slice()))
+      const areas = child.faultAreas ?? new FaultAreas(child.context)
+      child.faultAreas = areas
+      // Not all of it may have been copied.
+      eachMapping(child, start, end, (_vma, from, to) => {
+        const copy = pages.slice((from - start) / PAGE_SIZE, (to - start) / PAGE_SIZE)
+        areas.add(new FaultArea(from, to, modes, heir, copy))
+        return 0
+      })
     }
     restoreRights(child, start, end)
   }

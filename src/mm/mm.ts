@@ -12,7 +12,6 @@
  *
  * The calls are in files of their own: mmap.ts, munmap.ts, mprotect.ts, mremap.ts, madvise.ts, mlock.ts, brk.ts.
  */
-
 import { IOV_MAX, PATH_MAX, RLIM_INFINITY } from '../abi/constants.ts'
 import { EFAULT, EINVAL, ENAMETOOLONG } from '../abi/errno.ts'
 import { IOVEC } from '../abi/layout.ts'
@@ -134,6 +133,7 @@ export class Mm implements SpaceOwner {
     }
     // A zombie keeps its mm.
     this.vmas.clear()
+    this.faultAreas?.cut(0, Number.POSITIVE_INFINITY)
     this.faultAreas = undefined
     this.setExeFile(undefined)
     this.space.destroy()

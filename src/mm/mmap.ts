@@ -260,6 +260,7 @@ function mapRegion(mm: Mm, start: number, length: number, region: Region): numbe
     if (replaced > 0 && mm.space.incore(start, PAGE_SIZE, new Uint8Array(1)) === -ENOMEM) {
       mm.space.unmap(start, length)
       carve(mm.vmas, start, end)
+      unmapAreas(mm, start, end)
     }
     return status
   }

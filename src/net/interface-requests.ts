@@ -29,6 +29,9 @@ import {
   SIOCSIFNETMASK,
   SIOCSIFTXQLEN,
 } from '../abi/constants.ts'
+import { fromBytes } from '../base/bytes.ts'
+
+export const IFNAMSIZ = 16
 
 /** Those that look something up in a struct ifreq. */
 export const INTERFACE_REQUESTS: readonly number[] = [
@@ -45,6 +48,11 @@ export const INTERFACE_REQUESTS: readonly number[] = [
   SIOCGIFMAP,
   SIOCGIFTXQLEN,
 ]
+
+/** An interface's name in what a program gives, at `at`: its last byte is taken for its end. */
+export function interfaceName(bytes: Uint8Array, at = 0): string {
+  return fromBytes(bytes, at, at + IFNAMSIZ - 1).split('\0', 1)[0]
+}
 
 /** Those that change something. */
 export const INTERFACE_CHANGES: ReadonlySet<number> = new Set([

@@ -146,11 +146,13 @@ export class Packet {
   /** Puts the whole checksum where only the pseudo header's sum was. */
   completeChecksum(): void {
     if (this.checksum !== CHECKSUM_PARTIAL) return
+    this.checksum = CHECKSUM_NONE
     const { checksumStart, view } = this
+    // A link may have said it of padding, which IP has cut off since.
+    if (checksumStart + this.checksumOffset + 2 > this.end) return
     const sum = checksumOf(sumView(view, checksumStart, this.end - checksumStart))
     // A UDP checksum of zero means that there is none; in the other protocols 0xffff is as good as zero.
     view.setUint16(checksumStart + this.checksumOffset, sum || 0xffff)
-    this.checksum = CHECKSUM_NONE
   }
 
   /** A copy with its own bytes: of what start..end holds and of the headers already pulled. */
@@ -310,6 +312,8 @@ export class PacketQueue {
   length = 0
   /** Sum of the packets' lengths as they were when pushed in. */
   bytes = 0
+  /** Bytes of their buffers, which may be far larger than what they hold. */
+  memory = 0
 
   push(packet: Packet): void {
     packet.next = undefined
@@ -318,6 +322,7 @@ export class PacketQueue {
     this.#last = packet
     this.length++
     this.bytes += packet.length
+    this.memory += packet.bytes.length
   }
 
   shift(): Packet | undefined {
@@ -328,6 +333,7 @@ export class PacketQueue {
     packet.next = undefined
     this.length--
     this.bytes -= packet.length
+    this.memory -= packet.bytes.length
     return packet
   }
 

@@ -132,7 +132,7 @@ class Creation {
           this.#state.sandbox === this.#state.id ? await this.#alone(io) : await this.#inPod(io)
         if (this.#request.pidFile !== undefined) writePidFile(this.#request.pidFile, standing.pid)
         const brief = briefOf(this.#state)
-        if (brief !== undefined) this.#context.store.saveBrief(this.#state.id, brief)
+        if (brief !== undefined) this.#context.store.put(this.#state.id, 'brief', brief)
         this.#save({ phase: 'created' })
         return standing
       } finally {

@@ -1,8 +1,8 @@
 /**
  * Interfaces that come and go while a sandbox's first container runs, as with `docker network connect` and `disconnect`. The
- * launcher starts this when something changes in the network namespace (native/launcher/follow.c); nobody waits for its outcome, so what goes wrong is told to the sandbox's log.
+ * launcher starts this when something changes in the network namespace (native/launcher/follow.c); nobody waits for its
+ * outcome, so what goes wrong is told to the sandbox's log.
  */
-
 import { LinuxSockets } from '../platform/linux-sockets.ts'
 import { awaitQuiet, openNetworkEvents, watchNetwork } from '../sandbox/network-watch.ts'
 import type { NetworkUpdate } from '../sandbox/protocol.ts'
@@ -26,7 +26,7 @@ export async function followNetwork(context: Context, id: string): Promise<void>
   awaitQuiet(addon, sockets, events)
   sockets.close(events)
   try {
-    await context.store.locked(id, () => follow(context, context.store.load(id)))
+    await store.locked(id, () => follow(context, store.load(id)))
   } catch (error) {
     // It ended meanwhile.
     if (!(error instanceof NoContainerError)) throw error

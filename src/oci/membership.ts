@@ -3,10 +3,10 @@
  * that which has taken over the network namespace it is to live in (`docker run --network=container:NAME`, podman's pods), as
  * two containers that share localhost share a network stack.
  */
-import { statSync } from 'node:fs'
 import type { Config } from './config.ts'
 import type { Context } from './context.ts'
 import { type Members, OF_PROCESS } from './namespaces.ts'
+import { networkNamespaceId } from './network-namespace.ts'
 import { podRole } from './pod.ts'
 import { isAlive } from './process-identity.ts'
 
@@ -45,15 +45,12 @@ function allContainers({ store }: Context): Members {
 
 /** The sandbox whose stack the namespace's interfaces belong to. */
 function networkOwner({ store }: Context, path: string, members: Members): string | undefined {
-  const namespace = inode(path)
+  const namespace = networkNamespaceId(path)
+  if (namespace === undefined) return undefined
   for (const [pid, { id, sandbox }] of members) {
-    if (id !== sandbox || namespace === undefined || inode(`/proc/${pid}/ns/net`) !== namespace) continue
+    if (id !== sandbox || networkNamespaceId(pid) !== namespace) continue
     const state = store.tryFind(id)
     if (state?.ownStack === true && state.process !== undefined && isAlive(state.process)) return id
   }
   return undefined
-}
-
-function inode(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino
 }

@@ -1,4 +1,5 @@
 /** The network namespace of a process, for what is started in it. */
+import { statSync } from 'node:fs'
 import { CLONE_NEWNET, O_CLOEXEC } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
@@ -15,7 +16,7 @@ export function inNetworkNamespace<T>(
   work: () => T,
   mayStay = false,
 ): T {
-  const path = typeof where === 'number' ? `/proc/${where}/ns/net` : where
+  const path = pathOf(where)
   const own = addon.syscall(NR.open, '/proc/thread-self/ns/net', O_CLOEXEC)
   const other = addon.syscall(NR.open, path, O_CLOEXEC)
   try {
@@ -29,6 +30,19 @@ export function inNetworkNamespace<T>(
     if (own >= 0) addon.close(own)
     if (other >= 0) addon.close(other)
   }
+}
+
+/** What tells it from others; undefined for one that can't be seen from here: nobody could join it, either. */
+export function networkNamespaceId(where: number | string): number | undefined {
+  try {
+    return statSync(pathOf(where)).ino
+  } catch {
+    return undefined
+  }
+}
+
+function pathOf(where: number | string): string {
+  return typeof where === 'number' ? `/proc/${where}/ns/net` : where
 }
 
 /** `perhaps`: or not. */

@@ -2,7 +2,7 @@
  * What a sandbox with a network stack of its own gets with the start of its first container (take-network.ts), what of that
  * is remembered, and what becomes of it in the end. Changes meanwhile are follow-network.ts's.
  */
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { NetworkRecord } from '../net/setup/record.ts'
 import { watchNetwork } from '../sandbox/network-watch.ts'
@@ -12,11 +12,11 @@ import { returnNetwork, takeNetwork } from '../sandbox/take-network.ts'
 import { UserError } from '../sandbox/user-error.ts'
 import { type Context, warn } from './context.ts'
 import { deafen, hasEngineResolver, openEngineResolver } from './engine-resolver.ts'
-import { inNetworkNamespace } from './network-namespace.ts'
+import { inNetworkNamespace, networkNamespaceId } from './network-namespace.ts'
 import { openCapture, planPolicies, planRates, trustedResolvers } from './network-policy.ts'
 import type { SavedState } from './state.ts'
 
-/** network.json of the container's state. */
+/** RECORD of the container's state. */
 export interface SavedNetwork {
   /** What the sandbox has. */
   readonly record: NetworkRecord
@@ -25,6 +25,8 @@ export interface SavedNetwork {
   /** The sandbox reaches the engine's name server. */
   readonly resolver: boolean
 }
+
+const RECORD = 'network.json'
 
 export interface SandboxNetwork {
   readonly spec: NetworkSpec
@@ -83,8 +85,9 @@ async function takeInterfaces(context: Context, state: SavedState) {
 }
 
 function refuseOwnNamespace(pid: number): void {
-  const namespace = namespaceOf(pid)
-  if (namespace >= 0 && [namespaceOf('self'), namespaceOf(1)].includes(namespace)) {
+  const namespace = networkNamespaceId(pid)
+  if (namespace === undefined) return
+  if ([networkNamespaceId('/proc/self/ns/net'), networkNamespaceId(1)].includes(namespace)) {
     throw new UserError(
       "the container's network namespace is the host's own, whose interfaces no sandbox gets",
     )
@@ -100,29 +103,14 @@ export function returnSandboxNetwork(context: Context, id: string, path: string)
 }
 
 /** Undefined: nothing was taken. */
-export function savedNetwork(context: Context, id: string): SavedNetwork | undefined {
+export function savedNetwork({ store }: Context, id: string): SavedNetwork | undefined {
   try {
-    return JSON.parse(readFileSync(recordPath(context, id), 'utf8'))
+    return JSON.parse(readFileSync(join(store.directory(id), RECORD), 'utf8'))
   } catch {
     return undefined
   }
 }
 
-export function saveNetwork(context: Context, id: string, network: SavedNetwork): void {
-  const path = recordPath(context, id)
-  writeFileSync(`${path}.new`, JSON.stringify(network), { mode: 0o600 })
-  renameSync(`${path}.new`, path)
-}
-
-function recordPath({ store }: Context, id: string): string {
-  return join(store.directory(id), 'network.json')
-}
-
-/** -1 for one that can't be seen from here: nobody could join it, either. */
-function namespaceOf(pid: number | 'self'): number {
-  try {
-    return statSync(`/proc/${pid}/ns/net`).ino
-  } catch {
-    return -1
-  }
+export function saveNetwork({ store }: Context, id: string, network: SavedNetwork): void {
+  store.put(id, RECORD, JSON.stringify(network))
 }

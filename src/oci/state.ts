@@ -140,15 +140,11 @@ export class StateStore {
   }
 
   save(state: SavedState): void {
-    this.#put(state.id, 'state.json', JSON.stringify(state))
+    this.put(state.id, 'state.json', JSON.stringify(state))
   }
 
-  /** See brief.ts. */
-  saveBrief(id: string, text: string): void {
-    this.#put(id, 'brief', text)
-  }
-
-  #put(id: string, name: string, text: string): void {
+  /** Replaces a file of the container's directory as a whole. */
+  put(id: string, name: string, text: string): void {
     const path = join(this.directory(id), name)
     try {
       writeFileSync(`${path}.new`, text, { mode: 0o600 })

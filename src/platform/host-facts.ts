@@ -1,16 +1,8 @@
 /**
  * Facts of the host that /proc and /sys show to the guest: host files that are opened while the host's tree can still
- * be reached, and read when somebody asks.
+ * be reached, and read when somebody asks. Never their directory: `..` leads from there to all of the host's tree.
  */
-import {
-  O_CLOEXEC,
-  O_DIRECTORY,
-  O_PATH,
-  O_RDONLY,
-  RESOLVE_BENEATH,
-  RESOLVE_NO_MAGICLINKS,
-  RESOLVE_NO_SYMLINKS,
-} from '../abi/constants.ts'
+import { O_CLOEXEC, O_RDONLY } from '../abi/constants.ts'
 import { fromBytes } from '../base/bytes.ts'
 import type { HostAddon } from './addon.ts'
 
@@ -25,47 +17,37 @@ export const CPU_VULNERABILITIES = [
 /** Never change while the host is up: read once. */
 const CONSTANT = [
   'proc/cpuinfo',
-  'proc/version',
   'proc/sys/kernel/osrelease',
   'sys/devices/system/cpu/online',
-  'sys/devices/system/cpu/possible',
-  'sys/devices/system/cpu/present',
   'sys/devices/system/cpu/kernel_max',
   'sys/devices/system/cpu/smt/active',
   'sys/devices/system/cpu/smt/control',
-  'sys/devices/system/node/online',
   'sys/kernel/mm/transparent_hugepage/enabled',
   'sys/kernel/mm/transparent_hugepage/hpage_pmd_size',
+  ...CPU_VULNERABILITIES.map(name => `sys/devices/system/cpu/vulnerabilities/${name}`),
 ]
 
-/**
- * The caches of the first CPU; the others have the same. Read at once: a descriptor each would be many, and beside them there are
- * files that their owner can write to, so that their directory is nothing to hold.
- */
+/** The caches of the first CPU; the others have the same. Read at once, since a descriptor each would be many. */
 const CACHES = [0, 1, 2, 3].flatMap(i =>
   ['level', 'type', 'size', 'ways_of_associativity', 'shared_cpu_list'].map(
     file => `sys/devices/system/cpu/cpu0/cache/index${i}/${file}`,
   ),
 )
 
-/** A directory of nothing but files that never change and that nobody can write to. */
-const VULNERABILITIES = 'sys/devices/system/cpu/vulnerabilities/'
-
 /** Read again each time. */
 const CHANGING = [
-  ...['proc/meminfo', 'proc/stat', 'proc/loadavg', 'proc/uptime', 'proc/vmstat'],
+  ...['proc/meminfo', 'proc/stat', 'proc/loadavg', 'proc/vmstat'],
   ...['proc/pressure/cpu', 'proc/pressure/io', 'proc/pressure/memory'],
 ]
 
 /** No fact is longer. /proc/cpuinfo has about 1.5 KiB per CPU. */
 const MAX_FACT = 4 << 20
-
-const BELOW = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+/** A file of /sys is not longer, and comes whole with one read. */
+const SYSFS_FILE = 4096
 
 export class HostFacts {
   readonly #addon: HostAddon
   readonly #open = new Map<string, number>()
-  readonly #vulnerabilities: number
   readonly #known = new Map<string, string>()
 
   /** Must be made before the jail closes. */
@@ -75,22 +57,22 @@ export class HostFacts {
       const fd = addon.openat2(-1, `/${name}`, O_RDONLY | O_CLOEXEC, 0, 0)
       if (fd >= 0) this.#open.set(name, fd)
     }
+    const whole = new Uint8Array(SYSFS_FILE)
     for (const name of CACHES) {
       const fd = addon.openat2(-1, `/${name}`, O_RDONLY | O_CLOEXEC, 0, 0)
       // Those behind the last.
       if (fd < 0) break
-      this.#known.set(name, this.#read(fd))
+      this.#known.set(name, fromBytes(whole, 0, Math.max(addon.pread(fd, whole, 0), 0)))
       addon.close(fd)
     }
-    this.#vulnerabilities = addon.openat2(-1, `/${VULNERABILITIES}`, O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0)
   }
 
   /** The text of the host's file, '' where the host has none or it is not listed here. */
   get(name: string): string {
     const known = this.#known.get(name)
     if (known !== undefined) return known
-    const fd = this.#open.get(name) ?? this.#openBelow(name)
-    if (fd < 0) return ''
+    const fd = this.#open.get(name)
+    if (fd === undefined) return ''
     const text = this.#read(fd)
     if (!CHANGING.includes(name)) {
       this.#known.set(name, text)
@@ -98,12 +80,6 @@ export class HostFacts {
       this.#addon.close(fd)
     }
     return text
-  }
-
-  #openBelow(name: string): number {
-    if (this.#vulnerabilities < 0 || !name.startsWith(VULNERABILITIES)) return -1
-    const below = name.slice(VULNERABILITIES.length)
-    return this.#addon.openat2(this.#vulnerabilities, below, O_RDONLY | O_CLOEXEC, 0, BELOW)
   }
 
   #read(fd: number): string {

@@ -1,5 +1,4 @@
 /** The requests of io_submit(2): one iocb each. Made when it is accepted; over when its event is in the ring. */
-
 import {
   IOCB_CMD_FDSYNC,
   IOCB_CMD_FSYNC,

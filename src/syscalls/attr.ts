@@ -1,5 +1,4 @@
 /** Attributes: chmod, chown, utimes, truncate, access and their families; umask(2). */
-
 import {
   AT_EACCESS,
   AT_EMPTY_PATH,

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Task } from '../kernel/task.ts'
 import { testKernel } from '../kernel/testing.ts'
+import { MAX_RW_COUNT } from '../mm/mm.ts'
 import { call } from '../platform/fake.ts'
 import { compileRows } from './dispatch.ts'
 import { syscallRows } from './table.ts'
@@ -64,6 +65,11 @@ test('the memory that a call touches is known by the kinds of its arguments', ()
   ])
   assert.deepEqual(touched(NR.readv, [0, 4096, 1], [8192, 3]), ['read 16 at 4096', 'write 3 at 8192'])
   assert.deepEqual(touched(5000, [1, 2, 3]), [])
+  assert.deepEqual(
+    touched(NR.read, [0, 4096, 2 ** 40]),
+    [`write ${MAX_RW_COUNT} at 4096`],
+    'no call goes further',
+  )
 })
 
 test('a look that has found what it wanted ends the search', () => {

@@ -4,8 +4,9 @@
  */
 import { ENOSYS } from '../abi/errno.ts'
 import { SYSCALL_NAMES } from '../abi/syscall-numbers.ts'
-import type { SyscallTable } from '../kernel/kernel.ts'
+import type { MemoryLook, SyscallTable } from '../kernel/kernel.ts'
 import type { Task } from '../kernel/task.ts'
+import { MAX_RW_COUNT } from '../mm/mm.ts'
 import { REG_R8, REG_R9, REG_R10, REG_RDI, REG_RDX, REG_RSI, type Registers } from '../platform/platform.ts'
 import type { ArgKind, SyscallRow, SyscallRows } from './args.ts'
 
@@ -82,15 +83,12 @@ class Dispatch implements SyscallTable {
     }
   }
 
-  touches(
-    task: Task,
-    nr: number,
-    look: (start: number, length: number, writes: boolean) => boolean,
-  ): boolean {
+  touches(task: Task, nr: number, look: MemoryLook): boolean {
     const { args } = (nr < MAX_NUMBER ? this.#compiled[nr] : undefined) ?? NOTHING
     return args.some((kind, i) => {
       if (kind.direction === undefined || task.args[i] === 0) return false
-      const length = lengthOf(kind, task.args)
+      // No call goes further, whatever its argument says.
+      const length = Math.min(lengthOf(kind, task.args), MAX_RW_COUNT)
       if (length > 0 && look(task.args[i], length, kind.direction !== 'in')) return true
       return kind.segments !== undefined && touchesSegments(task, i, kind, look)
     })
@@ -109,11 +107,9 @@ class Dispatch implements SyscallTable {
   }
 }
 
-type Look = (start: number, length: number, writes: boolean) => boolean
-
 const NOTHING = { args: [] }
 
-function touchesSegments(task: Task, argument: number, kind: ArgKind, look: Look): boolean {
+function touchesSegments(task: Task, argument: number, kind: ArgKind, look: MemoryLook): boolean {
   const segments = task.mm.importIovec(task.args[argument], task.args[kind.lengthArg!])
   if (typeof segments === 'number') return false
   for (let i = 0; i < segments.length; i += 2) {

@@ -1,5 +1,4 @@
 /** eventfd(2), signalfd(2), timerfd_create(2) and their kin. */
-
 import {
   CAP_WAKE_ALARM,
   CLOCK_BOOTTIME,

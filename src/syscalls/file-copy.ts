@@ -1,5 +1,4 @@
 /** Bytes between two files, and what tells the host about a file's bytes: sendfile, copy_file_range, fallocate, fsync, … */
-
 import {
   FALLOC_FL_COLLAPSE_RANGE,
   FALLOC_FL_INSERT_RANGE,

@@ -1,5 +1,4 @@
 /** futex(2), futex_waitv(2): the arguments. Queues and locks are in kernel/futex.ts. */
-
 import {
   CLOCK_MONOTONIC,
   CLOCK_REALTIME,

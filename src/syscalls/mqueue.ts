@@ -1,5 +1,4 @@
 /** POSIX message queues: mq_open(2), mq_timedsend(2) and the others. Queues are files: fs/mqueue. */
-
 import {
   CLOCK_REALTIME,
   MQ_PRIO_MAX,

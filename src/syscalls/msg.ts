@@ -1,5 +1,4 @@
 /** System V message queues: msgget(2), msgsnd(2), msgrcv(2), msgctl(2). The queue is in kernel/ipc/msg.ts. */
-
 import {
   CAP_SYS_RESOURCE,
   IPC_CREAT,

@@ -1,5 +1,4 @@
 /** pipe(2), splice(2), tee(2), vmsplice(2). */
-
 import {
   O_APPEND,
   O_CLOEXEC,

@@ -5,7 +5,6 @@
  * was read from the guest is kept between tries. A call with a signal mask of its own sets it at the first try; the
  * kernel puts the old one back behind the handler of the signal that ended the call.
  */
-
 import {
   POLLERR,
   POLLHUP,

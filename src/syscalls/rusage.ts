@@ -1,5 +1,4 @@
 /** struct rusage for getrusage, wait4 and waitid. */
-
 import { RUSAGE } from '../abi/layout.ts'
 import { NSEC_PER_SEC } from '../base/clock.ts'
 import type { Status } from '../base/result.ts'

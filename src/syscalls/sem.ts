@@ -1,5 +1,4 @@
 /** System V semaphores: semget(2), semop(2), semctl(2). What they do is in kernel/ipc/sem.ts. */
-
 import {
   GETALL,
   GETNCNT,

@@ -1,5 +1,4 @@
 /** System V shared memory: shmget(2), shmat(2), shmdt(2), shmctl(2). Segments are in kernel/ipc/shm.ts. */
-
 import {
   CAP_IPC_LOCK,
   IPC_CREAT,

@@ -1,5 +1,4 @@
 /** Signals: actions, masks, queues, waiting, alternate stacks. Sending by kill and its kin is in kill.ts. */
-
 import {
   SA_EXPOSE_TAGBITS,
   SA_NOCLDSTOP,

@@ -1,5 +1,4 @@
 /** The system as a whole: uname(2), sysinfo(2), getrandom(2), membarrier(2), kcmp(2), setns(2) and what is refused. */
-
 import {
   CAP_SYS_ADMIN,
   CAP_SYS_BOOT,

@@ -1,5 +1,4 @@
 /** struct timespec and struct timeval in guest memory, as spans and deadlines. */
-
 import { EFAULT, EINVAL } from '../abi/errno.ts'
 import { TIMESPEC, TIMEVAL } from '../abi/layout.ts'
 import { NSEC_PER_SEC } from '../base/clock.ts'

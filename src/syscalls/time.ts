@@ -1,5 +1,4 @@
 /** Clocks and sleeping: clock_gettime(2), nanosleep(2) and their kin. Timers are in timer.ts. */
-
 import {
   CLOCK_MONOTONIC,
   CLOCK_MONOTONIC_RAW,

@@ -1,5 +1,4 @@
 /** Timers that send signals: setitimer(2), alarm(2), timer_create(2) and its kin. */
-
 import {
   CAP_WAKE_ALARM,
   CLOCK_BOOTTIME_ALARM,

@@ -1,5 +1,4 @@
 /** struct timespec in arguments where a point in time is meant: seconds since the epoch need more than ns in a double. */
-
 import { EFAULT, EINVAL } from '../abi/errno.ts'
 import { TIMESPEC } from '../abi/layout.ts'
 import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'

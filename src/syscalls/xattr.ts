@@ -1,5 +1,4 @@
 /** Extended attributes: xattr(7). What a name means to the file system is the inode's. */
-
 import {
   ACL_USER,
   AT_EMPTY_PATH,

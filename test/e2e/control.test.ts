@@ -1,7 +1,7 @@
 /** Running sandboxes as `caisson ps` and `caisson strace` reach them. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
@@ -74,6 +74,24 @@ test('jail: every process of a sandbox has its root and its working directory in
       for (const link of ['root', 'cwd']) {
         const names = readdirSync(`/proc/${pid}/${link}/`).sort()
         assert.deepEqual(names, ['fd', 'mount0', 'proc'], `${link} of process ${pid}`)
+      }
+    }
+  } finally {
+    child.kill('SIGKILL')
+  }
+})
+
+test('jail: no process of a sandbox holds a directory from which `..` leads into the host’s tree', async () => {
+  const child = await startLoop()
+  try {
+    for (const pid of descendants(child.pid!)) {
+      const mounts = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n')
+      const own = new Set(mounts.map(line => line.split(' ')[0]))
+      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+        if (statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false })?.isDirectory() !== true) continue
+        const [, mount] = /^mnt_id:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))!
+        // pivot_root leaves the host's mounts together, and out of this list.
+        assert.ok(own.has(mount), `descriptor ${fd} of process ${pid}`)
       }
     }
   } finally {

@@ -3,10 +3,13 @@
  * none, so that what it leaves to Node.js fails and says so.
  */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { identifyProcess } from '../../src/oci/process-identity.ts'
 import { until } from './leftovers.ts'
 import { OciWorld, type Outcome } from './oci-bundle.ts'
 
@@ -30,8 +33,12 @@ function launcherAlone(name: string, body: () => Promise<void> | void): void {
   )
 }
 
+function wordsOf(args: readonly string[]): string[] {
+  return ['--root', world.root, '--log', join(world.directory, 'log'), '--log-format', 'json', ...args]
+}
+
 function alone(...args: string[]): Outcome {
-  const words = ['--root', world.root, '--log', join(world.directory, 'log'), '--log-format', 'json', ...args]
+  const words = wordsOf(args)
   const { status, stdout, stderr } = spawnSync(launcher, words, { encoding: 'utf8' })
   return { status, stdout, stderr }
 }
@@ -124,6 +131,38 @@ launcherAlone('a process that has the number of a container by now is not touche
   writeFileSync(path, text)
   assert.equal(world.state('old').status, 'running')
 })
+
+launcherAlone(
+  'a sandbox that answers a byte at a time is not waited for any longer than a silent one',
+  async () => {
+    const directory = join(world.root, 'slow')
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(
+      join(directory, 'brief'),
+      `process ${process.pid} ${identifyProcess(process.pid)!.startTime}\n`,
+    )
+    const sentry = createServer(socket => {
+      const bytes = [...'{"done":true}\n']
+      // It would take 26 s.
+      const timer = setInterval(() => socket.write(bytes.shift() ?? ''), 2000)
+      socket.on('error', () => {}).on('close', () => clearInterval(timer))
+    }).listen(join(directory, 'control.sock'))
+    await once(sentry, 'listening')
+    try {
+      const kill = spawn(launcher, wordsOf(['kill', 'slow', '10']), { stdio: ['ignore', 'ignore', 'pipe'] })
+      let said = ''
+      kill.stderr.on('data', piece => {
+        said += piece
+      })
+      const [status] = await once(kill, 'close')
+      assert.equal(status, 1)
+      assert.match(said, /the sandbox did not answer 'signal' within 10 s/)
+    } finally {
+      sentry.close()
+      rmSync(directory, { recursive: true })
+    }
+  },
+)
 
 launcherAlone('what has hooks at its end, or was left half removed, is removed by Node.js', async () => {
   const mark = join(world.directory, 'mark')

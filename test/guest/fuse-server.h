@@ -527,7 +527,7 @@ static void serve(void)
 		if (n < 0 && (errno == EINTR || errno == ENOENT))
 			continue;
 		if (n != in->len)
-			_exit(96);
+			_exit(n < 0 ? 100 + errno : 96);
 		if (in->opcode < LENGTH(shared->count))
 			shared->count[in->opcode]++;
 		if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET && in->opcode != FUSE_RELEASE) {

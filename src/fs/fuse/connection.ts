@@ -202,7 +202,8 @@ export class FuseConnection {
 
   /**
    * Asks the server in the name of the task whose call is served: the answered request, a negative errno (the server's), or
-   * PENDING. `key` tells requests of one opcode and node apart; `make` is called for a new one only.
+   * PENDING. `key` tells requests of one opcode and node apart; `make` is called for a new one only. `completion` hears of the
+   * answer also when the call is over by then.
    */
   call(
     opcode: number,
@@ -210,6 +211,7 @@ export class FuseConnection {
     key: string | number,
     shape: AnswerShape,
     make: () => Message | number,
+    completion?: Completion,
   ): OrErrno<FuseRequest> {
     const { log } = this
     if (log === undefined) return -EIO
@@ -228,7 +230,8 @@ export class FuseConnection {
     }
     const message = make()
     if (typeof message === 'number') return message
-    const request = new FuseRequest(this, opcode, node, key, shape, this.#newUnique(), message)
+    const unique = this.#newUnique()
+    const request = new FuseRequest(this, opcode, node, key, shape, unique, message, completion)
     log.add(request)
     this.#queue(request, node, true)
     return PENDING

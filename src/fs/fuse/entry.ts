@@ -18,7 +18,7 @@ import { FuseDir } from './directory.ts'
 import { FuseInode, nodeIdOf } from './inode.ts'
 import type { AnswerShape } from './request.ts'
 import type { FuseSuper } from './super.ts'
-import { readU64 } from './wire.ts'
+import { readU64, SIZE_LIMIT } from './wire.ts'
 
 const { nodeid, generation, entry_valid, entry_valid_nsec, attr_valid, attr_valid_nsec, attr } =
   FUSE_ENTRY_OUT
@@ -46,7 +46,7 @@ export function takeEntry(
   const node = readU64(reply, nodeid)
   const mode = reply.getUint32(attr + FUSE_ATTR.mode, true)
   const age = take64(reply, generation)
-  if (!TYPES.includes(mode & S_IFMT)) {
+  if (!TYPES.includes(mode & S_IFMT) || take64(reply, attr + FUSE_ATTR.size_) >= SIZE_LIMIT) {
     connection.forget(node, 1)
     return -EIO
   }

@@ -52,7 +52,7 @@ import type { FuseHandle } from './handle.ts'
 import { FuseInode } from './inode.ts'
 import { deviceControl } from './ioctl.ts'
 import { FuseLocks } from './locks.ts'
-import { type AnswerShape, NO_ANSWER } from './request.ts'
+import { type AnswerShape, type Completion, NO_ANSWER } from './request.ts'
 import { Message } from './wire.ts'
 
 /** What a sequential reader is given ahead. */
@@ -65,22 +65,40 @@ const WRITE_ANSWER: AnswerShape = { min: FUSE_WRITE_OUT.size, max: FUSE_WRITE_OU
 const LSEEK_ANSWER: AnswerShape = { min: FUSE_LSEEK_OUT.size, max: FUSE_LSEEK_OUT.size }
 
 /** A write, in the log of its call: how far it has come. What was answered needs no request any more. */
-class Transfer implements LoggedRequest {
+class Transfer implements LoggedRequest, Completion {
   readonly file: FuseFile
   readonly offset: number
   bytes = 0
+  /** Where in the file the WRITE ends that has no answer yet. */
+  sentTo = 0
   /** Why it goes no further. */
   error = 0
   readonly done = true
   readonly queue = new WaitQueue()
   usedIn = 0
+  #over = false
 
   constructor(file: FuseFile, offset: number) {
     this.file = file
     this.offset = offset
   }
   interrupt(): void {}
-  end(): void {}
+  /** The writer may have been killed before the answer: the pages have bytes then that the server may never have. */
+  end(): void {
+    this.#over = true
+    this.#disown()
+  }
+  completed(): void {
+    if (this.#over) this.#disown()
+  }
+
+  #disown(): void {
+    const { node } = this.file
+    const start = this.offset + this.bytes
+    if (this.sentTo <= start) return
+    node.cache?.invalidate(start, this.sentTo)
+    node.invalidate(false)
+  }
 }
 
 export class FuseFile extends File {
@@ -258,9 +276,9 @@ export class FuseFile extends File {
     while (transfer.bytes < total && transfer.error === 0) {
       const at = transfer.offset + transfer.bytes
       const size = Math.min(total - transfer.bytes, connection.writeSize)
-      const answer = connection.call(FUSE_WRITE, node, `${at}+${size}`, WRITE_ANSWER, () =>
-        this.#writeMessage(from, at, size),
-      )
+      transfer.sentTo = at + size
+      const message = (): Message | number => this.#writeMessage(from, at, size)
+      const answer = connection.call(FUSE_WRITE, node, `${at}+${size}`, WRITE_ANSWER, message, transfer)
       if (answer === PENDING) return PENDING
       let taken = 0
       if (failed(answer)) transfer.error = answer
@@ -272,6 +290,7 @@ export class FuseFile extends File {
         if (taken > size) taken = 0
       }
       transfer.bytes += taken
+      transfer.sentTo = at + taken
       from.consume(taken)
       if (taken < size && !this.#direct) cache?.invalidate(at, at + size)
     }

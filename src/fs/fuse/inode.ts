@@ -60,7 +60,7 @@ import { FuseHandle } from './handle.ts'
 import { PageCache } from './page-cache.ts'
 import type { AnswerShape, Held } from './request.ts'
 import type { FuseSuper } from './super.ts'
-import { Message, type U64 } from './wire.ts'
+import { Message, SIZE_LIMIT, type U64 } from './wire.ts'
 import * as xattr from './xattr.ts'
 
 const NSEC = 1e9
@@ -133,10 +133,10 @@ export class FuseInode extends Inode implements Held, HeldLock {
    */
   learn(reply: DataView, at: number, seconds: number, nanoseconds: number, version: number): Status {
     const mode = reply.getUint32(at + FUSE_ATTR.mode, true)
-    if ((mode & S_IFMT) !== (this.mode & S_IFMT)) return -EIO
+    const size = take64(reply, at + FUSE_ATTR.size_)
+    if ((mode & S_IFMT) !== (this.mode & S_IFMT) || size >= SIZE_LIMIT) return -EIO
     if (this.attrVersion > version) return 0
     const { userNs } = this.connection
-    const size = take64(reply, at + FUSE_ATTR.size_)
     const mtime = take64(reply, at + FUSE_ATTR.mtime)
     const mtimensec = reply.getUint32(at + FUSE_ATTR.mtimensec, true)
     const resized = size !== this.size

@@ -26,6 +26,7 @@ import {
 } from '../../abi/layout.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import { PENDING } from '../../base/result.ts'
+import { put64, take64 } from '../../base/words.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Task } from '../../kernel/task.ts'
 import { TestWorld } from '../../net/testing.ts'
@@ -37,6 +38,7 @@ import { FuseConnection } from './connection.ts'
 import { FuseFile } from './file.ts'
 import { FuseHandle } from './handle.ts'
 import { FuseInode } from './inode.ts'
+import type { FuseRequest } from './request.ts'
 import { FuseSuper } from './super.ts'
 
 const host = new LinuxHost(loadAddon(join(import.meta.dirname, '../../../native/build/caisson.node')))
@@ -54,7 +56,12 @@ class FuseWorld {
   readonly asked: number[] = []
   /** What READ and WRITE are answered, if not with data. */
   error = 0
+  /** Opcodes that are read, and answered later. */
+  readonly unanswered = new Set<number>()
+  readonly #open: { request: FuseRequest; view: DataView }[] = []
   largestLog = 0
+  /** What the kernel says of the size. */
+  readonly learned: number
 
   constructor(size: number) {
     const { world } = this
@@ -70,8 +77,8 @@ class FuseWorld {
     this.node = new FuseInode(sb, { lo: 2, hi: 0 }, 0, S_IFREG | 0o644)
     const attributes = new DataView(new ArrayBuffer(FUSE_ATTR.size))
     attributes.setUint32(FUSE_ATTR.mode, S_IFREG | 0o644, true)
-    attributes.setUint32(FUSE_ATTR.size_, size, true)
-    this.node.learn(attributes, 0, 3600, 0, 0)
+    put64(attributes, FUSE_ATTR.size_, size)
+    this.learned = this.node.learn(attributes, 0, 3600, 0, 0)
   }
 
   open(flags = O_RDWR): FuseFile {
@@ -104,10 +111,20 @@ class FuseWorld {
       connection.taken([...connection.devices][0], request)
       if (request === undefined) continue
       this.asked.push(request.opcode)
-      connection.answered(request)
-      const reply = this.#reply(request.opcode, view)
-      request.complete(this.error !== 0 && request.opcode !== FUSE_INIT ? this.error : 0, reply)
+      if (this.unanswered.has(request.opcode)) this.#open.push({ request, view })
+      else this.#answer(request, view)
     }
+  }
+
+  /** Answers what it has left unanswered. */
+  answer(): void {
+    for (const { request, view } of this.#open.splice(0)) this.#answer(request, view)
+  }
+
+  #answer(request: FuseRequest, message: DataView): void {
+    this.connection.answered(request)
+    const reply = this.#reply(request.opcode, message)
+    request.complete(this.error !== 0 && request.opcode !== FUSE_INIT ? this.error : 0, reply)
   }
 
   #reply(opcode: number, message: DataView): DataView {
@@ -120,14 +137,14 @@ class FuseWorld {
       return out
     }
     if (opcode === FUSE_READ) {
-      const offset = message.getUint32(body + FUSE_READ_IN.offset, true)
+      const offset = take64(message, body + FUSE_READ_IN.offset)
       const size = message.getUint32(body + FUSE_READ_IN.size_, true)
       const data = new Uint8Array(Math.max(0, Math.min(size, this.node.size - offset)))
       for (let i = 0; i < data.length; i++) data[i] = (offset + i) % 251
       return new DataView(data.buffer)
     }
     if (opcode === FUSE_WRITE) {
-      const offset = message.getUint32(body + FUSE_WRITE_IN.offset, true)
+      const offset = take64(message, body + FUSE_WRITE_IN.offset)
       const size = message.getUint32(body + FUSE_WRITE_IN.size_, true)
       this.written.set(offset, new Uint8Array(message.buffer.slice(body + FUSE_WRITE_IN.size)))
       const out = new DataView(new ArrayBuffer(FUSE_WRITE_OUT.size))
@@ -147,6 +164,18 @@ function read(world: FuseWorld, file: FuseFile, offset: number, length: number):
   const into = new BufferDst(new Uint8Array(length))
   const n = world.call(() => file.readAt(into, offset))
   return n < 0 ? n : into.bytes.subarray(0, n)
+}
+
+/** The descriptor by which a guest's mapping writes. */
+function mapShared(world: FuseWorld, file: FuseFile, length: number): number {
+  let fd = -1
+  world.call(() => {
+    const source = file.mapping(0, length, PROT_READ | PROT_WRITE, MAP_SHARED)
+    if (typeof source === 'number') return source
+    fd = source.hostFd!
+    return 0
+  })
+  return fd
 }
 
 test('fuse: a large file is mapped without its bytes passing through the log of the call', () => {
@@ -215,6 +244,87 @@ test('fuse: a file that is larger than what may be kept is read through it, and 
   filePut(file)
 })
 
+test('fuse: however long the server says that a file is, as many pages are noted as there are', () => {
+  assert.equal(new FuseWorld(2 ** 63).learned, -EIO)
+  const world = new FuseWorld(2 ** 50)
+  const file = world.open()
+  for (let at = 2 ** 50 - 4096 * 4096; at >= 2 ** 20; at /= 2) {
+    const bytes = read(world, file, Math.floor(at / 4096) * 4096, 8)
+    assert.ok(typeof bytes !== 'number' && bytes.length === 8)
+  }
+  const data = new Uint8Array(8192).fill(7)
+  assert.equal(
+    world.call(() => file.writeAt(new BufferSrc(data), 2 ** 49)),
+    8192,
+  )
+  assert.deepEqual(read(world, file, 2 ** 49 + 4096, 2), new Uint8Array([7, 7]))
+  filePut(file)
+})
+
+test('fuse: a write far behind the end of a mapped file leaves no list of its hole, and what is mapped is written back', () => {
+  const world = new FuseWorld(20000)
+  const file = world.open()
+  const fd = mapShared(world, file, 20000)
+  // The hole is too long to be read in a test.
+  world.unanswered.add(FUSE_READ)
+  assert.equal(
+    world.call(() => file.writeAt(new BufferSrc(new Uint8Array(1)), 2 ** 50)),
+    1,
+  )
+  world.written.clear()
+  host.pwrite(fd, new Uint8Array([1]), 5000)
+  assert.equal(
+    world.call(() => file.flushMapping()),
+    0,
+  )
+  assert.deepEqual([...world.written.keys()], [4096])
+  filePut(file)
+})
+
+test('fuse: what a killed writer has sent is not what others read', () => {
+  const world = new FuseWorld(10000)
+  const file = world.open()
+  const data = new Uint8Array(4096).fill(7)
+  const first = () => (read(world, file, 0, 1) as Uint8Array)[0]
+  const kill = () => {
+    world.task.requests?.end()
+    world.task.requests = undefined
+  }
+  assert.equal(first(), 0)
+  assert.equal(file.writeAt(new BufferSrc(data), 0), PENDING)
+  kill()
+  assert.equal(first(), 0)
+  assert.equal(world.count(FUSE_WRITE), 0)
+  // The server has begun with it.
+  world.unanswered.add(FUSE_WRITE)
+  assert.equal(file.writeAt(new BufferSrc(data), 0), PENDING)
+  world.serve()
+  kill()
+  assert.equal(first(), 0)
+  const asked = world.count(FUSE_READ)
+  world.unanswered.clear()
+  world.answer()
+  assert.equal(first(), 0)
+  assert.equal(world.count(FUSE_READ), asked + 1)
+  filePut(file)
+})
+
+test('fuse: readers that go away leave no more READs than there may be', () => {
+  const world = new FuseWorld(64 * MIB)
+  const file = world.open()
+  world.unanswered.add(FUSE_READ)
+  for (let at = 0; at < 64; at++) {
+    assert.equal(file.readAt(new BufferDst(new Uint8Array(1)), at * MIB), PENDING)
+    world.task.requests = undefined
+    world.serve()
+  }
+  assert.ok(world.count(FUSE_READ) <= 12, `${world.count(FUSE_READ)} requests`)
+  world.unanswered.clear()
+  world.answer()
+  assert.equal((read(world, file, 63 * MIB, 1) as Uint8Array)[0], (63 * MIB) % 251)
+  filePut(file)
+})
+
 test('fuse: an error of READ reaches who asked, and the next one asks again', () => {
   const world = new FuseWorld(10000)
   const file = world.open()
@@ -229,13 +339,7 @@ test('fuse: an error of READ reaches who asked, and the next one asks again', ()
 test('fuse: what a shared mapping has written is sent page by page, once', () => {
   const world = new FuseWorld(20000)
   const file = world.open()
-  let fd = -1
-  world.call(() => {
-    const source = file.mapping(0, 20000, PROT_READ | PROT_WRITE, MAP_SHARED)
-    if (typeof source === 'number') return source
-    fd = source.hostFd!
-    return 0
-  })
+  const fd = mapShared(world, file, 20000)
   assert.equal(
     world.call(() => file.flushMapping()),
     0,

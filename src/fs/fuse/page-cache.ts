@@ -24,6 +24,7 @@ import type { TmpfsRegular } from '../tmpfs/regular.ts'
 import type { FuseFile } from './file.ts'
 import type { FuseHandle } from './handle.ts'
 import type { FuseInode } from './inode.ts'
+import { PageSet } from './page-set.ts'
 import type { Completion, FuseRequest } from './request.ts'
 import { Message } from './wire.ts'
 import { WriteBack } from './write-back.ts'
@@ -64,8 +65,7 @@ export class PageCache {
   readonly queue = new WaitQueue()
   readonly writeBack: WriteBack
   #memory: File | undefined = undefined
-  /** A byte for each page: 1 when it is there. */
-  #present = new Uint8Array(0)
+  readonly #present = new PageSet()
   #count = 0
   readonly #reads = new Set<PageRead>()
   /** What the server said of a page, for the one who asked. */
@@ -90,18 +90,19 @@ export class PageCache {
     if (this.#count > MAX_CACHED && this.isIdle) this.#keepOnly(start, end)
     const last = pagesOf(end)
     let waits = false
-    for (let page = this.#missing(Math.floor(start / PAGE_SIZE), last); page < last; ) {
+    for (let page = this.#present.missing(Math.floor(start / PAGE_SIZE), last); page < last; ) {
       const failure = this.#failures.get(page)
       if (failure !== undefined && !waits) {
         this.#failures.delete(page)
         return failure
       }
+      waits = true
       const read = this.#readOf(page)
+      // Also those of calls that are over: their answers wake who waits.
+      if (read === undefined && this.#reads.size >= MAX_READS) break
       const next = read === undefined ? this.#ask(file.handle, page, pagesOf(end + ahead)) : read.end
       if (next < 0) return next
-      waits = true
-      if (this.#reads.size >= MAX_READS) break
-      page = this.#missing(next, last)
+      page = this.#present.missing(next, last)
     }
     if (!waits) return 0
     const { log } = this.node.connection
@@ -112,7 +113,7 @@ export class PageCache {
 
   /** How far from `start` on the bytes are there, up to `end`. */
   presentUntil(start: number, end: number): number {
-    return Math.min(end, this.#missing(Math.floor(start / PAGE_SIZE), pagesOf(end)) * PAGE_SIZE)
+    return Math.min(end, this.#present.missing(Math.floor(start / PAGE_SIZE), pagesOf(end)) * PAGE_SIZE)
   }
 
   /** What `fill` has found to be there. */
@@ -132,7 +133,7 @@ export class PageCache {
     const most = Math.max(1, Math.floor(connection.readSize / PAGE_SIZE))
     const limit = Math.min(page + most, Math.max(wanted, page + 1), pagesOf(this.node.size))
     let end = page + 1
-    while (end < limit && this.#present[end] === 0 && this.#readOf(end) === undefined) end++
+    while (end < limit && !this.#present.has(end) && this.#readOf(end) === undefined) end++
     const size = (end - page) * PAGE_SIZE
     const message = new Message(FUSE_READ_IN.size)
       .u64(FUSE_READ_IN.fh, handle.fh)
@@ -220,12 +221,11 @@ export class PageCache {
   wrote(bytes: Uint8Array, offset: number): void {
     if (this.#memory === undefined) return
     const end = offset + bytes.length
-    this.#grow(end)
     for (let page = Math.floor(offset / PAGE_SIZE); page < pagesOf(end); page++) {
       const start = page * PAGE_SIZE
       const whole =
         (start >= offset && start + PAGE_SIZE <= end) || (this.#mappers.size > 0 && start >= this.node.size)
-      if (!whole && this.#present[page] === 0) continue
+      if (!whole && !this.#present.has(page)) continue
       const piece = bytes.subarray(Math.max(0, start - offset), start + PAGE_SIZE - offset)
       this.writeBack.willWrite(page, piece, Math.max(0, offset - start))
       if (this.#put(piece, Math.max(start, offset)) < 0) this.#forget(page, page + 1)
@@ -236,7 +236,7 @@ export class PageCache {
   /** What the file has in [start, end) is to be asked for again. */
   invalidate(start = 0, end = Number.POSITIVE_INFINITY): void {
     const first = Math.floor(start / PAGE_SIZE)
-    const last = Math.min(pagesOf(end), this.#present.length)
+    const last = pagesOf(end)
     for (const read of this.#reads) if (read.first < last && read.end > first) read.spoiled = true
     this.#failures.clear()
     if (this.#memory === undefined) return
@@ -251,19 +251,22 @@ export class PageCache {
     const { size } = this.node
     if (data === undefined || data.size === size) return
     for (const read of this.#reads) if (read.end * PAGE_SIZE > Math.min(size, data.size)) read.spoiled = true
-    this.#forget(pagesOf(size), this.#present.length)
+    this.#forget(pagesOf(size))
     if (size < data.size) this.writeBack.cutting(size, () => data.truncate(size))
     else data.truncate(size)
-    this.#grow(size)
     if (this.#mappers.size > 0) this.#refresh()
   }
 
-  /** A write has made the file longer: what of it no page was known of from `start` on is a hole, which mappings show at once. */
+  /**
+   * A write has made the file longer: what of it no page was known of from `start` on is a hole, which mappings show at once.
+   * Of one that is larger than what can be mapped at all, the server is asked.
+   */
   hasHole(start: number): void {
-    if (this.#mappers.size === 0) return
-    const first = pagesOf(start)
-    for (let page = first; page < pagesOf(this.node.size); page++) {
-      if (this.#present[page] === 1) continue
+    const { size } = this.node
+    if (this.#mappers.size === 0 || size - start > MAX_MAPPED) return
+    const last = pagesOf(size)
+    for (let page = pagesOf(start); page < last; page++) {
+      if (this.#present.has(page)) continue
       this.writeBack.knows(page, new Uint8Array(0))
       this.#setPresent(page, page + 1)
     }
@@ -334,9 +337,7 @@ export class PageCache {
       this.#memory = memory
     }
     const data = this.#data!
-    const status = data.size < size ? data.truncate(size) : 0
-    this.#grow(size)
-    return status
+    return data.size < size ? data.truncate(size) : 0
   }
 
   #put(bytes: Uint8Array, offset: number): Status {
@@ -345,38 +346,19 @@ export class PageCache {
     return n === bytes.length ? 0 : -ENOMEM
   }
 
-  /** The next page of [page, last) that is not there; `last` if all are. */
-  #missing(page: number, last: number): number {
-    if (page >= last) return last
-    const found = this.#present.indexOf(0, page)
-    return found < 0 || found > last ? last : found
-  }
-
   #readOf(page: number): PageRead | undefined {
     for (const read of this.#reads) if (!read.spoiled && read.first <= page && read.end > page) return read
     return undefined
   }
 
-  #grow(size: number): void {
-    const pages = pagesOf(size)
-    if (pages <= this.#present.length) return
-    const grown = new Uint8Array(Math.max(pages, this.#present.length * 2))
-    grown.set(this.#present)
-    this.#present = grown
-  }
-
   #setPresent(first: number, end: number): void {
-    let added = 0
-    for (let page = first; page < end; page++) added += 1 - this.#present[page]
-    this.#present.fill(1, first, end)
+    const added = this.#present.add(first, end)
     this.#count += added
     this.node.connection.cached(added)
   }
 
-  #forget(first: number, end: number): void {
-    let gone = 0
-    for (let page = first; page < end; page++) gone += this.#present[page]
-    this.#present.fill(0, first, end)
+  #forget(first: number, end?: number): void {
+    const gone = this.#present.delete(first, end)
     this.#count -= gone
     this.node.connection.cached(-gone)
   }
@@ -384,9 +366,9 @@ export class PageCache {
   /** A file that is larger than what may be kept is read through it piece by piece. */
   #keepOnly(start: number, end: number): void {
     const first = Math.floor(start / PAGE_SIZE)
-    const last = Math.min(pagesOf(end), this.#present.length)
+    const last = pagesOf(end)
     this.#forget(0, first)
-    this.#forget(last, this.#present.length)
+    this.#forget(last)
     if (first > 0) this.#data!.punchHole(0, first * PAGE_SIZE)
     const rest = this.#data!.size - last * PAGE_SIZE
     if (rest > 0) this.#data!.punchHole(last * PAGE_SIZE, rest)
@@ -396,19 +378,18 @@ export class PageCache {
   #refresh(): void {
     const [mapper] = this.#mappers
     const last = pagesOf(this.node.size)
-    for (let page = this.#missing(0, last); page < last && this.#reads.size < MAX_READS; ) {
+    for (let page = this.#present.missing(0, last); page < last && this.#reads.size < MAX_READS; ) {
       const read = this.#readOf(page)
       // Nobody waits: where the server has failed it is not asked over and over.
       if (read === undefined && this.#failures.has(page)) return
       const next = read === undefined ? this.#ask(mapper.handle, page, last) : read.end
       if (next < 0) return
-      page = this.#missing(next, last)
+      page = this.#present.missing(next, last)
     }
   }
 
   #clear(): void {
-    this.#forget(0, this.#present.length)
-    this.#present = new Uint8Array(0)
+    this.#forget(0)
     this.#failures.clear()
     this.node.connection.gone(this)
     if (this.#memory !== undefined) filePut(this.#memory)

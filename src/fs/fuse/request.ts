@@ -26,7 +26,7 @@ export interface AnswerShape {
   readonly take?: (connection: FuseConnection, reply: DataView, version: number) => Held[] | number
 }
 
-/** Who is told of the answer to a request of the kernel's own, for which no call waits: pages read, pages written back. */
+/** Who is told of an answer, whether a call waits for it or not: pages read, pages written. */
 export interface Completion {
   completed(request: FuseRequest): void
 }

@@ -11,6 +11,9 @@ export interface U64 {
 
 export const ZERO: U64 = { lo: 0, hi: 0 }
 
+/** No file is so large (fuse_valid_size). */
+export const SIZE_LIMIT = 2 ** 63
+
 export function readU64(view: DataView, at: number): U64 {
   return { lo: view.getUint32(at, true), hi: view.getUint32(at + 4, true) }
 }

@@ -19,12 +19,15 @@ import { type Expiry, Timer } from '../../kernel/timers.ts'
 import type { FuseFile } from './file.ts'
 import type { FuseHandle } from './handle.ts'
 import { PAGE_SIZE, type PageCache, pagesOf } from './page-cache.ts'
+import { PageSet } from './page-set.ts'
 import type { AnswerShape, Completion, FuseRequest } from './request.ts'
 import { Message } from './wire.ts'
 
 const WRITE_ANSWER: AnswerShape = { min: FUSE_WRITE_OUT.size, max: FUSE_WRITE_OUT.size }
 /** WRITEs of one round under way. */
 const MAX_WRITES = 12
+/** Pages whose sums are kept in one piece. */
+const PIECE = 512
 /** Pages that are dirty for longer are written: vm.dirty_expire_centisecs. */
 const EXPIRE = 30e9
 
@@ -133,6 +136,7 @@ export class WriteBack implements Expiry {
       }
       round = this.#begin(this.#anyHandle(), start, end)
       if (round === undefined) return this.#takeError()
+      // Also one that is done: the call's next try does not go through the pages again.
       log.add(round)
     }
     if (round.done) return this.#takeError()
@@ -155,14 +159,13 @@ export class WriteBack implements Expiry {
     return this.#round?.queue
   }
 
-  /** The round, if it did not end at once. */
   #begin(handle: FuseHandle | undefined, start: number, end: number): Round | undefined {
     if (handle === undefined) return undefined
     const { size } = this.#cache.node
     const round = new Round(this, handle, Math.floor(start / PAGE_SIZE), pagesOf(Math.min(end, size)))
     this.#round = round
     this.advance(round)
-    return round.done ? undefined : round
+    return round
   }
 
   #anyHandle(): FuseHandle | undefined {
@@ -174,7 +177,7 @@ export class WriteBack implements Expiry {
   advance(round: Round): void {
     while (round.page < round.limit && round.open < MAX_WRITES) {
       if (this.isDirty(round.page)) this.#send(round)
-      else round.page++
+      else round.page = this.#sums?.next(round.page + 1, round.limit) ?? round.limit
     }
     if (round.open > 0 || round.page < round.limit) return
     round.finish()
@@ -270,13 +273,13 @@ class Round implements LoggedRequest, Completion {
   end(): void {}
 }
 
-/** A sum of each page's bytes. */
+/** Sums of pages' bytes. */
 class PageSums {
   readonly #keyA: number
   readonly #keyB: number
-  /** Two words for each page, and whether they are known. */
-  #words = new Int32Array(0)
-  #known = new Uint8Array(0)
+  readonly #known = new PageSet()
+  /** Two words for each page of a piece. */
+  readonly #words = new Map<number, Int32Array>()
   #a = 0
   #b = 0
 
@@ -286,34 +289,38 @@ class PageSums {
   }
 
   has(page: number): boolean {
-    return this.#known[page] === 1
+    return this.#known.has(page)
+  }
+  /** The next page of [page, last) that has one; `last` if none has. */
+  next(page: number, last: number): number {
+    return this.#known.next(page, last)
   }
   /** `bytes`: a whole page. */
   is(page: number, bytes: Uint8Array): boolean {
+    const words = this.#words.get(Math.floor(page / PIECE))
+    if (words === undefined) return false
     this.#sum(bytes)
-    return this.#words[2 * page] === this.#a && this.#words[2 * page + 1] === this.#b
+    const at = 2 * (page % PIECE)
+    return words[at] === this.#a && words[at + 1] === this.#b
   }
   set(page: number, bytes: Uint8Array): void {
-    if (page >= this.#known.length) this.#grow(page + 1)
+    const index = Math.floor(page / PIECE)
+    let words = this.#words.get(index)
+    if (words === undefined) {
+      words = new Int32Array(2 * PIECE)
+      this.#words.set(index, words)
+    }
     this.#sum(bytes)
-    this.#words[2 * page] = this.#a
-    this.#words[2 * page + 1] = this.#b
-    this.#known[page] = 1
+    const at = 2 * (page % PIECE)
+    words[at] = this.#a
+    words[at + 1] = this.#b
+    this.#known.add(page, page + 1)
   }
 
   /** From `page` on. */
   forget(page: number): void {
-    this.#known.fill(0, page)
-  }
-
-  #grow(pages: number): void {
-    const length = Math.max(pages, this.#known.length * 2)
-    const words = new Int32Array(2 * length)
-    const known = new Uint8Array(length)
-    words.set(this.#words)
-    known.set(this.#known)
-    this.#words = words
-    this.#known = known
+    this.#known.delete(page)
+    for (const index of this.#words.keys()) if (index * PIECE >= page) this.#words.delete(index)
   }
 
   #sum(bytes: Uint8Array): void {

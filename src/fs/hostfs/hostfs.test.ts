@@ -4,6 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, beforeEach, test } from 'node:test'
 import {
+  ACL_GROUP_OBJ,
+  ACL_MASK,
+  ACL_OTHER,
+  ACL_USER,
+  ACL_USER_OBJ,
   AT_FDCWD,
   O_APPEND,
   O_CREAT,
@@ -15,12 +20,13 @@ import {
   O_WRONLY,
   SEEK_HOLE,
 } from '../../abi/constants.ts'
-import { ELOOP, ENOENT, ENOTEMPTY, ENXIO } from '../../abi/errno.ts'
+import { EACCES, ELOOP, ENOENT, ENOTEMPTY, ENXIO, EOPNOTSUPP } from '../../abi/errno.ts'
 import { toBytes } from '../../base/bytes.ts'
 import { CapabilitySet, Credentials, UserNamespace } from '../../base/credentials.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import { loadAddon } from '../../platform/addon.ts'
 import { LinuxHost } from '../../platform/linux-host.ts'
+import { ACL_ACCESS, encodeAcl } from '../../vfs/acl.ts'
 import { rootDentry } from '../../vfs/dentry.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
@@ -29,6 +35,7 @@ import { lookup } from '../../vfs/namei.ts'
 import { openAt } from '../../vfs/open.ts'
 import { mkdir, rmdir, unlink } from '../../vfs/operations.ts'
 import { holdPath } from '../../vfs/path.ts'
+import { MAY_WRITE, modePermission } from '../../vfs/permission.ts'
 import { rename } from '../../vfs/rename.ts'
 import { Vfs } from '../../vfs/vfs.ts'
 import type { WalkContext } from '../../vfs/walk.ts'
@@ -49,9 +56,13 @@ class TestHost extends LinuxHost {
     return ++this.#turns
   }
   #turns = 0
+  /** Its file system's times don't move. */
+  coarse = false
   override statx(...args: Parameters<LinuxHost['statx']>): number {
     this.calls++
-    return super.statx(...args)
+    const status = super.statx(...args)
+    if (this.coarse) args[3].ctimeSec = args[3].ctimeNsec = 0
+    return status
   }
 }
 
@@ -303,4 +314,37 @@ test('hostfs: one file can be the whole tree', () => {
   filePut(file)
   assert.equal(sb.root.setattr({ mode: 0o644, size: 0 }), 0)
   assert.equal(sb.root.mode & 0o777, 0o644)
+})
+
+test('hostfs: chmod changes the access control list that is obeyed, also when the time of change stays', t => {
+  fs.writeFileSync(join(top, 'f'), '', { mode: 0o640 })
+  const { ctx } = mount(false)
+  const file = open(ctx, 'f')
+  const { inode } = file
+  const other = Object.assign(new Credentials(userNs), { fsuid: 12345, fsgid: 12345 })
+  const none = 0xffffffff
+  const list = [
+    { tag: ACL_USER_OBJ, perm: 6, id: none },
+    { tag: ACL_USER, perm: 6, id: 12345 },
+    { tag: ACL_GROUP_OBJ, perm: 4, id: none },
+    { tag: ACL_MASK, perm: 6, id: none },
+    { tag: ACL_OTHER, perm: 0, id: none },
+  ]
+  const set = inode.setxattr(
+    ACL_ACCESS,
+    encodeAcl(list, (_tag, id) => id),
+    0,
+  )
+  if (set === -EOPNOTSUPP) {
+    filePut(file)
+    return t.skip('the file system of the temporary directory has no access control lists')
+  }
+  assert.equal(set, 0)
+  host.coarse = true
+  assert.equal(inode.setattr({ mode: 0o660 }), 0)
+  assert.equal(modePermission(other, inode, MAY_WRITE), 0)
+  assert.equal(inode.setattr({ mode: 0o640 }), 0)
+  assert.equal(modePermission(other, inode, MAY_WRITE), -EACCES)
+  host.coarse = false
+  filePut(file)
 })

@@ -191,7 +191,11 @@ export abstract class HostInode extends Inode {
     if (status === 0 && (change.uid !== undefined || change.gid !== undefined)) {
       status = this.#setOwner(change.uid ?? -1, change.gid ?? -1)
     }
-    if (status === 0 && change.mode !== undefined) status = this.setMode(change.mode & 0o7777)
+    if (status === 0 && change.mode !== undefined) {
+      status = this.setMode(change.mode & 0o7777)
+      // The time of change may be the same still.
+      this.acls = undefined
+    }
     if (status === 0 && (change.atime !== undefined || change.mtime !== undefined))
       status = this.#setTimes(change)
     if (status < 0) return status

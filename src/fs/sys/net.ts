@@ -91,6 +91,7 @@ const LOOPBACK: NetDeviceFiles = {
   name_assign_type: '2',
   netdev_group: '0',
   operstate: 'unknown',
+  testing: '0',
   tx_queue_len: '1000',
   type: '772',
   uevent: 'INTERFACE=lo\nIFINDEX=1',

@@ -34,6 +34,7 @@ import { UFFD_MSG } from '../../abi/layout.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst } from '../../base/io.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
+import { put64 } from '../../base/words.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { PageNotice, PageServer, PageWait } from '../../kernel/page-wait.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -83,10 +84,7 @@ class Notice implements PageNotice {
 function newMessage(event: number, words: Readonly<Record<number, number>>): DataView {
   const view = new DataView(new ArrayBuffer(UFFD_MSG.size))
   view.setUint8(UFFD_MSG.event, event)
-  for (const [at, value] of Object.entries(words)) {
-    view.setUint32(Number(at), value % 2 ** 32, true)
-    view.setUint32(Number(at) + 4, Math.floor(value / 2 ** 32), true)
-  }
+  for (const [at, value] of Object.entries(words)) put64(view, Number(at), value)
   return view
 }
 
@@ -218,8 +216,10 @@ export class UserfaultFile extends File implements PageServer {
     const words = { [UFFD_MSG.from]: from, [UFFD_MSG.to]: to, [UFFD_MSG.len]: length }
     this.#tell(UFFD_FEATURE_EVENT_REMAP, UFFD_EVENT_REMAP, words)
   }
-  inherited(child: Mm): FaultServer | undefined {
-    if (!this.has(UFFD_FEATURE_EVENT_FORK)) return undefined
+  get inherits(): boolean {
+    return !this.closed && this.has(UFFD_FEATURE_EVENT_FORK)
+  }
+  inherited(child: Mm): FaultServer {
     const file = new UserfaultFile(this.#kernel, this.#flags, this.cred, child)
     file.features = this.features
     this.#post(new Notice(UFFD_EVENT_FORK, {}, file))

@@ -3,7 +3,6 @@
  * page on what of the mappings is dumped. Notes are in Linux's order: debuggers take the first thread for the one that
  * got the signal.
  */
-
 import {
   ELFCLASS64,
   ELFDATA2LSB,

@@ -7,7 +7,6 @@
  * it leaves with the answer, or with a signal, after which the call begins anew and is asked about again. Closing the listener
  * answers all with ENOSYS, and so will be what comes after.
  */
-
 import {
   O_CLOEXEC,
   O_RDWR,

@@ -2,16 +2,14 @@
 import { SIOCBRADDBR, SIOCBRADDIF, SIOCBRDELBR, SIOCBRDELIF } from '../../abi/constants.ts'
 import { EBUSY, EEXIST, EFAULT, EINVAL, ENODEV, ENXIO, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
 import { IFREQ } from '../../abi/layout.ts'
-import { fromBytes } from '../../base/bytes.ts'
 import type { Status } from '../../base/result.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
+import { IFNAMSIZ, interfaceName } from '../interface-requests.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { BridgeDevice } from '../link/bridge.ts'
 import { randomMac } from '../link/veth.ts'
 import { enslave } from '../netlink/route/kinds.ts'
 import { removeDevice } from '../netlink/route/link.ts'
-
-const IFNAMSIZ = 16
 
 export function isBridgeRequest(request: number): boolean {
   return (
@@ -29,8 +27,7 @@ export function bridgeIoctl(
   const ofPort = request === SIOCBRADDIF || request === SIOCBRDELIF
   const record = new Uint8Array(ofPort ? IFREQ.size : IFNAMSIZ)
   if (context.copyIn(argument, record) < 0) return -EFAULT
-  const end = record.subarray(0, IFNAMSIZ).indexOf(0)
-  const name = fromBytes(record, 0, end < 0 ? IFNAMSIZ - 1 : end)
+  const name = interfaceName(record)
   if (request === SIOCBRADDBR) return addBridge(stack, name)
   if (request === SIOCBRDELBR) return deleteBridge(stack, name)
   const port = new DataView(record.buffer).getInt32(IFREQ.ifr_ifindex, true)

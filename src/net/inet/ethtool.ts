@@ -2,9 +2,10 @@
 
 import { EFAULT, ENODEV, EOPNOTSUPP } from '../../abi/errno.ts'
 import { IFREQ } from '../../abi/layout.ts'
-import { fromBytes, toBytes } from '../../base/bytes.ts'
+import { toBytes } from '../../base/bytes.ts'
 import { take64 } from '../../base/words.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
+import { interfaceName } from '../interface-requests.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 
@@ -27,7 +28,7 @@ const SOFTWARE_STAMPS = 0x18
 export function ethtool(stack: IpStack, context: IoctlContext, argument: number): number {
   const record = new Uint8Array(IFREQ.size)
   if (context.copyIn(argument, record) < 0) return -EFAULT
-  const device = stack.devices.byName(fromBytes(record, 0, 15).split('\0')[0])
+  const device = stack.devices.byName(interfaceName(record))
   if (device === undefined) return -ENODEV
   const view = new DataView(record.buffer)
   const at = take64(view, IFREQ.ifr_data)

@@ -9,13 +9,15 @@ const OVERHEAD = 256
 
 export class Inbox {
   readonly #queue = new PacketQueue()
-  /** Bytes that the packets cost. */
-  memory = 0
   /** Packets that found no room. */
   drops = 0
 
   get length(): number {
     return this.#queue.length
+  }
+  /** Bytes that the packets cost. */
+  get memory(): number {
+    return this.#queue.memory + this.#queue.length * OVERHEAD
   }
   get first(): Packet | undefined {
     return this.#queue.first
@@ -29,7 +31,6 @@ export class Inbox {
   }
   /** Owns the packet from now on. */
   push(packet: Packet): void {
-    this.memory += packet.bytes.length + OVERHEAD
     this.#queue.push(packet)
   }
 
@@ -43,14 +44,10 @@ export class Inbox {
   }
   /** The first packet has been read. */
   shift(): void {
-    const packet = this.#queue.shift()
-    if (packet === undefined) return
-    this.memory -= packet.bytes.length + OVERHEAD
-    packet.release()
+    this.#queue.shift()?.release()
   }
 
   clear(): void {
     this.#queue.clear()
-    this.memory = 0
   }
 }

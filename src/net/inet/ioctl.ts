@@ -51,13 +51,12 @@ import {
   ESRCH,
 } from '../../abi/errno.ts'
 import { ARPREQ, IFCONF, IFREQ, RTENTRY, SOCKADDR_IN } from '../../abi/layout.ts'
-import { fromBytes } from '../../base/bytes.ts'
 import { failed, type Status } from '../../base/result.ts'
 import { take64 } from '../../base/words.ts'
 import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import { IpAddress, maskWord } from '../address.ts'
-import { INTERFACE_CHANGES, INTERFACE_REQUESTS } from '../interface-requests.ts'
+import { IFNAMSIZ, INTERFACE_CHANGES, INTERFACE_REQUESTS, interfaceName } from '../interface-requests.ts'
 import { FibRoute } from '../ip/fib.ts'
 import { Flow } from '../ip/flow.ts'
 import { InterfaceAddress } from '../ip/interface-address.ts'
@@ -68,7 +67,6 @@ import { socketAddress } from './address.ts'
 import { bridgeIoctl, isBridgeRequest } from './bridge-ioctl.ts'
 import { ethtool } from './ethtool.ts'
 
-const IFNAMSIZ = 16
 /** More than all of the interfaces that there can be. */
 const MAX_LIST = 1 << 20
 const RTF_UP = 1
@@ -106,7 +104,7 @@ export function stackIoctl(
   if (!changes && !INTERFACE_REQUESTS.includes(request)) return -ENOTTY
   const record = new Uint8Array(IFREQ.size)
   if (context.copyIn(argument, record) < 0) return -EFAULT
-  const label = nameIn(record)
+  const label = interfaceName(record)
   const device = stack.devices.byName(label.split(':')[0])
   if (changes && !mayChange) return -EPERM
   if (device === undefined) return -ENODEV
@@ -114,11 +112,6 @@ export function stackIoctl(
   if (changes) return change(stack, device, label, request, record, view)
   const status = read(stack, device, label, request, record, view)
   return status < 0 ? status : context.copyOut(argument, record)
-}
-
-function nameIn(record: Uint8Array): string {
-  const end = record.subarray(0, IFNAMSIZ).indexOf(0)
-  return fromBytes(record, 0, end < 0 ? IFNAMSIZ - 1 : end)
 }
 
 function read(
@@ -204,10 +197,8 @@ function change(
       if (view.getInt32(at, true) < 0) return -EINVAL
       device.txQueueLength = view.getInt32(at, true)
       return 0
-    case SIOCSIFNAME: {
-      const end = record.subarray(at, at + IFNAMSIZ).indexOf(0)
-      return stack.devices.rename(device, fromBytes(record, at, at + (end < 0 ? IFNAMSIZ - 1 : end)))
-    }
+    case SIOCSIFNAME:
+      return stack.devices.rename(device, interfaceName(record, at))
     case SIOCSIFHWADDR:
       if (view.getUint16(at, true) !== device.type) return -EINVAL
       return stack.devices.setAddress(device, record.subarray(at + 2, at + 8))
@@ -373,7 +364,7 @@ function deviceNamed(stack: IpStack, context: IoctlContext, view: DataView): Net
   if (at === 0) return undefined
   const name = new Uint8Array(IFNAMSIZ)
   if (context.copyIn(at, name) < 0) return -EFAULT
-  return stack.devices.byName(nameIn(name).split(':')[0]) ?? -ENODEV
+  return stack.devices.byName(interfaceName(name).split(':')[0]) ?? -ENODEV
 }
 
 /** struct arpreq: arp(7). */
@@ -383,7 +374,7 @@ function arpRequest(stack: IpStack, context: IoctlContext, request: number, argu
   const view = new DataView(record.buffer)
   if (view.getUint16(ARPREQ.arp_pa, true) !== AF_INET) return -EPFNOSUPPORT
   const address = IpAddress.v4(view.getUint32(ARPREQ.arp_pa + SOCKADDR_IN.sin_addr))
-  const name = fromBytes(record, ARPREQ.arp_dev, ARPREQ.arp_dev + IFNAMSIZ).split('\0')[0]
+  const name = interfaceName(record, ARPREQ.arp_dev)
   const device = name === '' ? neighbourDevice(stack, address) : stack.devices.byName(name)
   if (device === undefined) return name === '' ? -ENXIO : -ENODEV
   const entry = stack.neighbours4.find(device, address)

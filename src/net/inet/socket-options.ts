@@ -48,14 +48,14 @@ import {
 } from '../../abi/constants.ts'
 import { EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
 import { UCRED } from '../../abi/layout.ts'
-import { fromBytes, toBytes } from '../../base/bytes.ts'
+import { toBytes } from '../../base/bytes.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
+import { IFNAMSIZ, interfaceName } from '../interface-requests.ts'
 import { setSocketFilter } from './filter.ts'
 import { intBytes, readInt } from './option-bytes.ts'
 import type { InetSocket } from './socket.ts'
 
-const IFNAMSIZ = 16
 const MIN_SNDBUF = 4608
 const MIN_RCVBUF = 2304
 const MAX_FORCED = 0x3fffffff
@@ -250,8 +250,7 @@ export function getInetOption(
 }
 
 function bindToDevice(socket: InetSocket, task: Task, value: Uint8Array): Status {
-  const end = value.subarray(0, IFNAMSIZ - 1).indexOf(0)
-  const name = fromBytes(value, 0, end < 0 ? Math.min(value.length, IFNAMSIZ - 1) : end)
+  const name = interfaceName(value)
   if (name === '') return bindTo(socket, task, 0)
   const device = socket.net.ip.devices.byName(name)
   return device === undefined ? -ENODEV : bindTo(socket, task, device.index)

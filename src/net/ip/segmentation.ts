@@ -10,6 +10,8 @@ import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { CHECKSUM_PARTIAL, GSO_NONE, GSO_UDP, HEADROOM, type Packet } from '../packet.ts'
 
+const UDP_HEADER = 8
+const TCP_HEADER = 20
 const TCP_FIN = 0x01
 const TCP_PSH = 0x08
 const TCP_CWR = 0x80
@@ -30,11 +32,12 @@ export function segment(stack: IpStack, device: NetDevice, packet: Packet): Stat
 export function* segments(stack: IpStack, packet: Packet): IterableIterator<Packet> {
   const { transport, network, start, gsoSize, view } = packet
   const isUdp = packet.gsoType === GSO_UDP
-  if (transport < network || gsoSize <= 0 || packet.end < transport + (isUdp ? 8 : 20)) return
-  const headerEnd = transport + (isUdp ? 8 : (view.getUint8(transport + 12) >>> 4) * 4)
+  const least = isUdp ? UDP_HEADER : TCP_HEADER
+  if (transport < network || gsoSize <= 0 || packet.end < transport + least) return
+  const headerEnd = transport + (isUdp ? UDP_HEADER : (view.getUint8(transport + 12) >>> 4) * 4)
   const headers = headerEnd - start
   const total = packet.end - headerEnd
-  if (total < 0 || headerEnd < transport + 8) return
+  if (total < 0 || headerEnd < transport + least) return
   const isV4 = packet.networkProtocol === ETH_P_IP
   const id = isV4 ? view.getUint16(network + 4) : 0
   const source = IpAddress.read(view, network + (isV4 ? 12 : 8), isV4)
@@ -51,7 +54,7 @@ export function* segments(stack: IpStack, packet: Packet): IterableIterator<Pack
     piece.gsoType = GSO_NONE
     piece.gsoSize = 0
     fixNetwork(piece, isV4, id + i)
-    if (isUdp) piece.view.setUint16(piece.transport + 4, 8 + length)
+    if (isUdp) piece.view.setUint16(piece.transport + 4, UDP_HEADER + length)
     else fixTcp(piece, offset, i === 0, offset + length >= total)
     const transportLength = piece.end - piece.transport
     const sum = pseudoHeaderSum(source, destination, isUdp ? 17 : 6, transportLength)

@@ -20,7 +20,7 @@ import type { HostLinks } from '../../platform/host-links.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { GSO_NONE, HEADROOM, type Packet, PacketQueue } from '../packet.ts'
 import { NetDevice } from './device.ts'
-import { OFFLOAD_HEADER, readOffloads, writeOffloads } from './offload-header.ts'
+import { OFFLOAD_HEADER, readOffloads, withHeaderRoom, writeOffloads } from './offload-header.ts'
 import { type LinkRates, Policer, Shaper } from './rate.ts'
 
 /** Frames that are read before the stack sees them. */
@@ -33,7 +33,7 @@ const MAX_ERRORS = 64
 const MAX_FRAME = 65536 + 18
 /** Frames up to this length are copied: what fits into the pool's last class but the largest. */
 const COPY_BREAK = 16384 - HEADROOM
-/** Bytes of frames that wait for a busy link; there are at most txQueueLength of them, too. */
+/** Bytes of buffers of frames that wait for a busy link; there are at most txQueueLength of them, too. */
 const QUEUE_BYTES = 4 << 20
 /** Where txQueueLength is 0, as of the veths that Docker makes: those need no queue, but a packet socket can be busy. */
 const DEFAULT_QUEUE = 1000
@@ -104,8 +104,7 @@ export class HostLink extends NetDevice implements Expiry {
     if (packet.gsoType === GSO_NONE && packet.length > this.mtu + this.headerLength) {
       return this.#lost(packet, -EMSGSIZE)
     }
-    // Forwarded packets of another link may have no room left in front.
-    if (packet.start < OFFLOAD_HEADER) packet = roomy(packet)
+    packet = withHeaderRoom(packet)
     writeOffloads(packet)
     if (this.#queue.length > 0) return this.#enqueue(packet)
     const sent = this.#send(packet)
@@ -128,7 +127,7 @@ export class HostLink extends NetDevice implements Expiry {
   #enqueue(packet: Packet): Status {
     const queue = this.#queue
     const limit = this.txQueueLength || DEFAULT_QUEUE
-    if (queue.length >= limit || queue.bytes + packet.length > QUEUE_BYTES)
+    if (queue.length >= limit || queue.memory + packet.bytes.length > QUEUE_BYTES)
       return this.#lost(packet, -ENOBUFS)
     queue.push(packet)
     return this.#watch(POLLIN | POLLOUT)
@@ -247,11 +246,4 @@ export class HostLink extends NetDevice implements Expiry {
     this.#watched = status < 0 ? 0 : events
     return Math.min(status, 0)
   }
-}
-
-/** The packet with all the headroom there can be. */
-function roomy(packet: Packet): Packet {
-  const copy = packet.clone()
-  packet.release()
-  return copy
 }

@@ -24,6 +24,7 @@ const NEEDS_CHECKSUM = 1
 const DATA_VALID = 2
 
 const UDP_HEADER = 8
+const TCP_HEADER = 20
 const TCP_LENGTH = 12
 
 /** Reads the header that stands in front of packet.start. False: it asks for what we don't know. */
@@ -47,6 +48,14 @@ export function readOffloads(packet: Packet): boolean {
   return kind === GSO_TCPV4 || kind === GSO_TCPV6 || kind === GSO_UDP
 }
 
+/** The packet, or a copy, with room for the header in front: what another link has brought may have none left. */
+export function withHeaderRoom(packet: Packet): Packet {
+  if (packet.start >= OFFLOAD_HEADER) return packet
+  const copy = packet.clone()
+  packet.release()
+  return copy
+}
+
 /** Writes the header in front of packet.start, where there must be room. */
 export function writeOffloads(packet: Packet): void {
   const { view, start } = packet
@@ -65,8 +74,10 @@ export function writeOffloads(packet: Packet): void {
  * passed on with its checksum complete).
  */
 function headersLength(packet: Packet): number {
-  const { view, start, checksumStart } = packet
+  const { view, start, end, checksumStart } = packet
   if (packet.gsoType === GSO_NONE || packet.checksum !== CHECKSUM_PARTIAL) return 0
   if ((packet.gsoType & ~GSO_ECN) === GSO_UDP) return checksumStart - start + UDP_HEADER
+  // What a bridge passes on nobody has looked into.
+  if (checksumStart + TCP_HEADER > end) return 0
   return checksumStart - start + (view.getUint8(checksumStart + TCP_LENGTH) >>> 4) * 4
 }

@@ -17,7 +17,7 @@ test('rates are bits a second, with a unit or without', () => {
   }
 })
 
-function shaped(rate: number): { net: TestNet; device: RecorderDevice; send(): number } {
+function shaped(rate: number): { net: TestNet; device: RecorderDevice; send(length?: number): number } {
   const net = new TestNet()
   const stack = net.stack()
   stack.sysctls.ipv6Conf.all.disable_ipv6 = 1
@@ -25,9 +25,9 @@ function shaped(rate: number): { net: TestNet; device: RecorderDevice; send(): n
   net.run(1)
   device.take()
   device.shaper = new Shaper(device, rate)
-  const send = (): number => {
-    const packet = stack.packets.allocate(FRAME)
-    packet.append(FRAME)
+  const send = (length = FRAME): number => {
+    const packet = stack.packets.allocate(length)
+    packet.append(length)
     return stack.transmit(device, packet)
   }
   return { net, device, send }
@@ -47,6 +47,16 @@ test('what is sent beyond a rate waits for its turn, in order, and what does not
   assert.ok(Math.abs(later - 20) <= 1, `${later} in 200 ms`)
   net.run(10)
   assert.equal(burst + later + device.take().length, 100 - refused)
+})
+
+test('small packets that wait take no more memory than large ones', () => {
+  const { net, device, send } = shaped(MBIT)
+  let waiting = -device.stack!.packets.outstanding
+  while (send(14) === 0);
+  waiting += device.stack!.packets.outstanding
+  assert.ok(waiting > 100 && waiting * 512 <= 256 << 10, `${waiting} wait`)
+  net.run(10)
+  assert.equal(device.stack!.packets.outstanding, 0)
 })
 
 test('packets that wait for a device that is set down are gone', () => {

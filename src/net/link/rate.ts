@@ -29,6 +29,8 @@ const POLICED_BURST = 0.1
 const LEAST_POLICED_BURST = 128 << 10
 const QUEUE = 0.1
 const LEAST_QUEUE = 64 << 10
+/** Small packets lie in larger buffers: how much more those may take. */
+const BUFFERS = 4
 
 /** '10mbit', '10M', '500kbit', '1000000': bits a second, or what is wrong with the text. */
 export function parseRate(text: string): number | string {
@@ -82,7 +84,8 @@ export class Shaper implements Expiry {
     const wait = this.#queue.length > 0 ? 1 : this.#credit.wait(now)
     if (wait === 0) return this.#pass(packet)
     const device = this.#device
-    if (this.#queue.bytes + packet.length > this.#room) {
+    const { bytes, memory } = this.#queue
+    if (bytes + packet.length > this.#room || memory + packet.bytes.length > BUFFERS * this.#room) {
       device.statistics.txDropped++
       packet.release()
       return -ENOBUFS

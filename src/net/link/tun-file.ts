@@ -28,7 +28,7 @@ import { File, type IoctlContext } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_PARTIAL, GSO_NONE, HEADROOM, type Packet, PacketQueue } from '../packet.ts'
-import { OFFLOAD_HEADER, readOffloads, writeOffloads } from './offload-header.ts'
+import { OFFLOAD_HEADER, readOffloads, withHeaderRoom, writeOffloads } from './offload-header.ts'
 import type { TunDevice, TunQueue } from './tun-device.ts'
 import { tunIoctl } from './tun-requests.ts'
 
@@ -36,7 +36,7 @@ import { tunIoctl } from './tun-requests.ts'
 const PI = { size: 4, flags: 0, proto: 2 }
 /** The longest that a write may bring, headers apart: 64 KiB of IP packet and a link header with a tag. */
 const MAX_FRAME = 65536 + 18
-/** Bytes of packets that wait to be read; their number is the device's txQueueLength. */
+/** Bytes of buffers of packets that wait to be read; the guest says how many there may be: the device's txQueueLength. */
 const QUEUE_BYTES = 4 << 20
 /** virtio_net_hdr: where it says how long the headers are. */
 const HEADER_LENGTH_AT = 2
@@ -78,9 +78,9 @@ export class TunFile extends File implements TunQueue {
   enqueue(packet: Packet): boolean {
     const queue = this.#packets
     const limit = this.device?.txQueueLength ?? 0
-    if (queue.length >= limit || queue.bytes + packet.length > QUEUE_BYTES) return false
+    if (queue.length >= limit || queue.memory + packet.bytes.length > QUEUE_BYTES) return false
     packet.scrubAll()
-    queue.push(packet.start < OFFLOAD_HEADER ? roomy(packet) : packet)
+    queue.push(withHeaderRoom(packet))
     this.#queue.wake(POLLIN | POLLRDNORM)
     return true
   }
@@ -200,13 +200,6 @@ export class TunFile extends File implements TunQueue {
     this.ns.holders--
     this.ns.runtime?.released()
   }
-}
-
-/** The packet with room for a header in front. */
-function roomy(packet: Packet): Packet {
-  const copy = packet.clone()
-  packet.release()
-  return copy
 }
 
 /** What the virtio-net header says of the length of all headers, at least up to the checksum; 0 without. */

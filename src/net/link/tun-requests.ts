@@ -45,15 +45,15 @@ import {
 } from '../../abi/constants.ts'
 import { E2BIG, EBADFD, EBUSY, EEXIST, EFAULT, EINVAL, EPERM } from '../../abi/errno.ts'
 import { IFREQ } from '../../abi/layout.ts'
-import { fromBytes, toBytes } from '../../base/bytes.ts'
+import { toBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { Status } from '../../base/result.ts'
 import { INVALID_ID, toKernelId } from '../../kernel/id-map.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
+import { IFNAMSIZ, interfaceName } from '../interface-requests.ts'
 import { makeTun, TunDevice } from './tun-device.ts'
 import type { TunFile } from './tun-file.ts'
 
-const IFNAMSIZ = 16
 const SOCKADDR_DATA = 2
 const ETH_ALEN = 6
 const MAX_QUEUES = 256
@@ -87,7 +87,7 @@ function setInterface(file: TunFile, context: IoctlContext, argument: number): n
   if (context.copyIn(argument, record) < 0) return -EFAULT
   if (file.device !== undefined) return -EEXIST
   const view = new DataView(record.buffer)
-  const name = fromBytes(record, 0, IFNAMSIZ - 1).split('\0')[0]
+  const name = interfaceName(record)
   const flags = view.getUint16(IFREQ.ifr_flags, true)
   const device = attach(file, name, flags, context.cred)
   if (typeof device === 'number') return device

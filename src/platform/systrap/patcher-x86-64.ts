@@ -20,7 +20,6 @@
  * Trampolines are written by the sentry into memfd pages that guests map read-execute; a page belongs to one
  * address space and the children that it forked.
  */
-
 import { MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/constants.ts'
 import { OP_STORE8, OP_SYSCALL } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'

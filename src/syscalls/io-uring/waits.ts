@@ -1,5 +1,4 @@
 /** Requests that wait, and what ends them: IORING_OP_POLL_ADD, TIMEOUT, LINK_TIMEOUT, ASYNC_CANCEL and their kin. */
-
 import {
   EPOLLET,
   EPOLLEXCLUSIVE,

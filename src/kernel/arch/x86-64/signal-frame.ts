@@ -7,7 +7,6 @@
  *   struct rt_sigframe    pretcode (the restorer), ucontext, siginfo; rsp + 8 is 16-byte aligned
  *   new rsp               points to pretcode, as if the restorer had called the handler
  */
-
 import {
   SA_ONSTACK,
   SA_RESTORER,

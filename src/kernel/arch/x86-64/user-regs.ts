@@ -2,7 +2,6 @@
  * The registers of a stopped task as ptrace(2) and core dumps have them: struct user_regs_struct, and the sets of NT_*.
  * Segments are those of 64-bit code and can't be others.
  */
-
 import { NT_PRFPREG, NT_PRSTATUS, NT_X86_XSTATE } from '../../../abi/constants.ts'
 import { EINVAL, EIO } from '../../../abi/errno.ts'
 import { FPSTATE, USER_REGS } from '../../../abi/layout.ts'

@@ -13,11 +13,9 @@ import {
   NFPROTO_IPV6,
 } from '../../../abi/constants.ts'
 import type { NetfilterHook } from '../../ip/hooks.ts'
-import type { IpStack } from '../../ip-stack.ts'
-import type { NetDevice } from '../../link/device.ts'
-import type { Packet } from '../../packet.ts'
-import { Evaluation } from './evaluation.ts'
+import type { Evaluation } from './evaluation.ts'
 import type { Expression } from './expression.ts'
+import { RulesHook } from './rules-hook.ts'
 import type { Table } from './ruleset.ts'
 
 export type ChainType = 'filter' | 'nat' | 'route'
@@ -125,31 +123,15 @@ export class BaseChain {
   }
 }
 
-class ChainHook implements NetfilterHook {
-  readonly priority: number
+class ChainHook extends RulesHook {
   readonly #base: BaseChain
-  readonly #isV4: boolean
 
   constructor(base: BaseChain, isV4: boolean) {
-    this.priority = base.priority
+    super(base.chain.table.ruleset, isV4, base.priority)
     this.#base = base
-    this.#isV4 = isV4
   }
-
-  filter(
-    stack: IpStack,
-    point: number,
-    packet: Packet,
-    input: NetDevice | undefined,
-    output: NetDevice | undefined,
-  ): number {
-    const { evaluations } = this.#base.chain.table.ruleset
-    const run = evaluations.pop() ?? new Evaluation()
-    run.begin(stack, this.#isV4, point, packet, input, output)
-    const verdict = run.run(this.#base)
-    run.end()
-    evaluations.push(run)
-    return verdict
+  protected override run(evaluation: Evaluation): number {
+    return evaluation.run(this.#base)
   }
 }
 

@@ -63,6 +63,9 @@ export function parseExpression(context: ExpressionContext, value: Uint8Array): 
   return type.parse(context, attributes.nested(NFTA_EXPR_DATA) ?? new Attributes(new Uint8Array(0)))
 }
 
+/** NFT_SET_EXPR_MAX: what an element of a set may have. */
+export const MAX_STATEFUL = 2
+
 /** The same for an element of a set: nothing of it looks things up, or decides where to go on. */
 export function parseStateful(context: ExpressionContext, value: Uint8Array): OrErrno<Expression> {
   const expression = parseExpression(context, value)

@@ -96,4 +96,9 @@ export class Table {
     for (const set of this.sets.values()) if (set.handle === handle) return set
     return undefined
   }
+  objectByHandle(type: number, handle: number): NfObject | undefined {
+    for (const object of this.objects.values())
+      if (object.type === type && object.handle === handle) return object
+    return undefined
+  }
 }

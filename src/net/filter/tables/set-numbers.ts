@@ -6,6 +6,8 @@ import type { NfSet } from './set.ts'
 
 /** As many as Linux gives. */
 const MAX_NUMBERED = 65536
+/** Patterns that are remembered: nft uses a handful. */
+const MAX_PATTERNS = 64
 
 export class SetNumbers {
   /** By pattern: below it all are taken. */
@@ -15,6 +17,7 @@ export class SetNumbers {
   take(pattern: string, isTaken: (name: string) => boolean): number | undefined {
     for (let number = this.#lowest.get(pattern) ?? 0; number < MAX_NUMBERED; number++) {
       if (isTaken(numberedName(pattern, number))) continue
+      if (this.#lowest.size >= MAX_PATTERNS && !this.#lowest.has(pattern)) this.#lowest.clear()
       this.#lowest.set(pattern, number)
       return number
     }

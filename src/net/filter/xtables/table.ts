@@ -6,12 +6,9 @@
  * Linux does it: entry by entry, with a stack of where jumps have come from.
  */
 import { NF_ACCEPT, NF_DROP, NFT_CONTINUE } from '../../../abi/constants.ts'
-import type { NetfilterHook } from '../../ip/hooks.ts'
-import type { IpStack } from '../../ip-stack.ts'
-import type { NetDevice } from '../../link/device.ts'
-import type { Packet } from '../../packet.ts'
 import type { Netfilter } from '../netfilter.ts'
-import { Evaluation } from '../tables/evaluation.ts'
+import type { Evaluation } from '../tables/evaluation.ts'
+import { RulesHook } from '../tables/rules-hook.ts'
 import type { XtEntry } from './entry.ts'
 import { XT_RETURN } from './read.ts'
 import type { TableInfo } from './table-info.ts'
@@ -101,32 +98,14 @@ function matchesAll({ matches }: XtEntry, run: Evaluation): boolean {
   return true
 }
 
-class TableHook implements NetfilterHook {
-  readonly priority: number
+class TableHook extends RulesHook {
   readonly #table: XtTable
-  readonly #netfilter: Netfilter
-  readonly #isV4: boolean
 
-  constructor(table: XtTable, netfilter: Netfilter, isV4: boolean, priority: number) {
+  constructor(table: XtTable, { ruleset }: Netfilter, isV4: boolean, priority: number) {
+    super(ruleset, isV4, priority)
     this.#table = table
-    this.#netfilter = netfilter
-    this.#isV4 = isV4
-    this.priority = priority
   }
-
-  filter(
-    stack: IpStack,
-    point: number,
-    packet: Packet,
-    input: NetDevice | undefined,
-    output: NetDevice | undefined,
-  ): number {
-    const { evaluations } = this.#netfilter.ruleset
-    const run = evaluations.pop() ?? new Evaluation()
-    run.begin(stack, this.#isV4, point, packet, input, output)
-    const verdict = this.#table.walk(run)
-    run.end()
-    evaluations.push(run)
-    return verdict
+  protected override run(evaluation: Evaluation): number {
+    return this.#table.walk(evaluation)
   }
 }

@@ -30,10 +30,15 @@ import {
   NLM_F_EXCL,
   NLM_F_MULTI,
 } from '../../../abi/constants.ts'
-import { EBUSY, EEXIST, EINVAL, ENFILE, ENOENT } from '../../../abi/errno.ts'
+import { E2BIG, EBUSY, EEXIST, EINVAL, ENFILE, ENOENT } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
 import { readValue, readVerdict, Verdict, writeValue, writeVerdict } from '../../filter/tables/data.ts'
-import { type Expression, parseStateful, writeExpression } from '../../filter/tables/expression.ts'
+import {
+  type Expression,
+  MAX_STATEFUL,
+  parseStateful,
+  writeExpression,
+} from '../../filter/tables/expression.ts'
 import { type NfObject, objectKey } from '../../filter/tables/object.ts'
 import type { Ruleset } from '../../filter/tables/ruleset.ts'
 import type { NfSet, SetElement } from '../../filter/tables/set.ts'
@@ -180,6 +185,7 @@ function readExpressions(set: NfSet, context: BatchContext, attributes: Attribut
   const own = attributes.get(NFTA_SET_ELEM_EXPR)
   const list = own === undefined ? attributes.nested(NFTA_SET_ELEM_EXPRESSIONS)?.list : [{ value: own }]
   const values = list?.map(({ value }) => value) ?? set.description.expressions
+  if (values.length > MAX_STATEFUL) return -E2BIG
   const expressions: Expression[] = []
   for (const value of values) {
     const expression = parseStateful(context, value)

@@ -73,6 +73,8 @@ const DEFAULT_TIMEOUT = 100
 const NSEC_PER_HUNDREDTH = 1e7
 /** More is not collected: messages would not fit into anybody's buffer. */
 const MAX_COLLECTED = 1 << 17
+/** What all groups of a namespace may have collected: of many each has less. */
+const MAX_OF_ALL = 8 << 20
 /** Nobody asked for it: to no request of the listener's. */
 const UNASKED = { sequence: 0, port: 0 }
 
@@ -133,7 +135,7 @@ class NetlinkLogGroup implements LogGroup, Expiry {
   #mode = NFULNL_COPY_PACKET
   #range = MAX_RANGE
   #sequence = 0
-  readonly #writer = new MessageWriter()
+  #writer = new MessageWriter()
   #collected = 0
   readonly #timer = new Timer(this)
 
@@ -153,6 +155,7 @@ class NetlinkLogGroup implements LogGroup, Expiry {
   }
 
   logged(logged: LoggedPacket, prefix: string, { snapshot, threshold }: GroupOptions): void {
+    const { log } = this.#network.netfilter
     const whole = logged.packet.end - logged.packet.network
     const copied = this.#mode === NFULNL_COPY_PACKET ? Math.min(whole, this.#range, snapshot ?? whole) : 0
     if (this.#collected > 0 && this.#writer.length + copied > this.size) this.#flush()
@@ -160,7 +163,7 @@ class NetlinkLogGroup implements LogGroup, Expiry {
     this.#collected++
     const enough = threshold === 0 ? this.threshold : Math.min(threshold, this.threshold)
     const { timers } = this.#network.runtime
-    if (this.#collected >= enough) this.#flush()
+    if (this.#collected >= enough || this.#writer.length > MAX_OF_ALL / log.groups.size) this.#flush()
     else if (!this.#timer.armed)
       timers.add(this.#timer, this.#network.runtime.now() + this.timeout * NSEC_PER_HUNDREDTH)
   }
@@ -181,6 +184,8 @@ class NetlinkLogGroup implements LogGroup, Expiry {
       writer.end()
     }
     this.#collected = 0
+    // It has grown with what was written.
+    this.#writer = new MessageWriter()
     this.socket.deliver(writer.take(), 0, 0)
   }
 

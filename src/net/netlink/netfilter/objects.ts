@@ -74,10 +74,9 @@ function objectOf(table: Table, request: NetlinkRequest, attributes: Attributes)
   const name = attributes.string(NFTA_OBJ_NAME)
   const handle = attributes.be64(NFTA_OBJ_HANDLE)
   if (type === undefined || (name === undefined && handle === undefined)) return -EINVAL
-  for (const object of table.objects.values()) {
-    if (handle === undefined ? object.type === type && object.name === name : object.handle === handle)
-      return object
-  }
+  const object =
+    handle === undefined ? table.objects.get(objectKey(type, name!)) : table.objectByHandle(type, handle)
+  if (object !== undefined) return object
   blame(request, attributes.get(handle === undefined ? NFTA_OBJ_NAME : NFTA_OBJ_HANDLE))
   return -ENOENT
 }

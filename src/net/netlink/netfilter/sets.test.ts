@@ -4,15 +4,20 @@ import {
   IPPROTO_UDP,
   NF_ACCEPT,
   NF_INET_LOCAL_OUT,
+  NF_LOG_PREFIXLEN,
   NFT_DATA_VERDICT,
   NFT_DYNSET_OP_UPDATE,
   NFT_JUMP,
   NFT_LIMIT_F_INV,
   NFT_MSG_DELCHAIN,
+  NFT_MSG_DELOBJ,
   NFT_MSG_DELSET,
   NFT_MSG_DELSETELEM,
+  NFT_MSG_NEWOBJ,
   NFT_MSG_NEWSET,
   NFT_MSG_NEWSETELEM,
+  NFT_OBJECT_COUNTER,
+  NFT_OBJECT_QUOTA,
   NFT_REG_VERDICT,
   NFT_REG32_00,
   NFT_SET_EVAL,
@@ -32,12 +37,19 @@ import {
   NFTA_LIMIT_RATE,
   NFTA_LIMIT_UNIT,
   NFTA_LIST_ELEM,
+  NFTA_LOG_PREFIX,
   NFTA_LOOKUP_DREG,
   NFTA_LOOKUP_SET,
   NFTA_LOOKUP_SREG,
+  NFTA_OBJ_DATA,
+  NFTA_OBJ_HANDLE,
+  NFTA_OBJ_NAME,
+  NFTA_OBJ_TABLE,
+  NFTA_OBJ_TYPE,
   NFTA_SET_DATA_TYPE,
   NFTA_SET_ELEM_DATA,
   NFTA_SET_ELEM_EXPR,
+  NFTA_SET_ELEM_EXPRESSIONS,
   NFTA_SET_ELEM_KEY,
   NFTA_SET_ELEM_LIST_ELEMENTS,
   NFTA_SET_ELEM_LIST_SET,
@@ -52,7 +64,7 @@ import {
   NFTA_VERDICT_CHAIN,
   NFTA_VERDICT_CODE,
 } from '../../../abi/constants.ts'
-import { EOPNOTSUPP, EPERM } from '../../../abi/errno.ts'
+import { E2BIG, ENOENT, EOPNOTSUPP, EPERM, ERANGE } from '../../../abi/errno.ts'
 import { V4_LOOPBACK } from '../../address.ts'
 import { plainFlow } from '../../ip/ipv4-output.ts'
 import type { MessageWriter } from '../message.ts'
@@ -146,6 +158,52 @@ test('sets: an element may have a counter or a limit of its own, and nothing tha
   space.apply(element(within(NFTA_SET_ELEM_EXPR, 'counter', () => {})))
   space.apply(rule('t', 'out', expression('dynset', addsToItself)))
   assert.equal(send(space), 0)
+})
+
+test('sets: an element has two counters or limits at most', () => {
+  const space = new FilterWorld().namespace()
+  space.apply(table('t'), set(0))
+  const withCounters = (count: number): Uint8Array =>
+    element(writer =>
+      nested(writer, NFTA_SET_ELEM_EXPRESSIONS, () => {
+        for (let i = 0; i < count; i++) within(NFTA_LIST_ELEM, 'counter', () => {})(writer)
+      }),
+    )
+  assert.deepEqual(space.batch(withCounters(3)), [-E2BIG])
+  space.apply(withCounters(2))
+})
+
+test('objects: a handle finds an object only with its type', () => {
+  const space = new FilterWorld().namespace()
+  const object = (type: number, messageType: number, more: Fill): Uint8Array =>
+    message(messageType, writer => {
+      writer.string(NFTA_OBJ_TABLE, 't')
+      writer.be32(NFTA_OBJ_TYPE, type)
+      more(writer)
+    })
+  const byHandle: Fill = writer => writer.be64(NFTA_OBJ_HANDLE, 1)
+  space.apply(
+    table('t'),
+    object(NFT_OBJECT_COUNTER, NFT_MSG_NEWOBJ, writer => {
+      writer.string(NFTA_OBJ_NAME, 'c')
+      nested(writer, NFTA_OBJ_DATA, () => {})
+    }),
+  )
+  assert.deepEqual(space.batch(object(NFT_OBJECT_QUOTA, NFT_MSG_DELOBJ, byHandle)), [-ENOENT])
+  space.apply(object(NFT_OBJECT_COUNTER, NFT_MSG_DELOBJ, byHandle))
+})
+
+test('log: a prefix is no longer than Linux has room for', () => {
+  const space = new FilterWorld().namespace()
+  space.apply(table('t'), chain('t', 'out', NF_INET_LOCAL_OUT))
+  const logs = (length: number): Uint8Array =>
+    rule(
+      't',
+      'out',
+      expression('log', writer => writer.string(NFTA_LOG_PREFIX, 'x'.repeat(length))),
+    )
+  assert.deepEqual(space.batch(logs(NF_LOG_PREFIXLEN)), [-ERANGE])
+  space.apply(logs(NF_LOG_PREFIXLEN - 1))
 })
 
 test('sets: each element that a packet adds has a limit of its own, which begins full', () => {

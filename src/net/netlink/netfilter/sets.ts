@@ -49,7 +49,7 @@ import {
 } from '../../../abi/constants.ts'
 import { E2BIG, EBUSY, EEXIST, EINVAL, ENAMETOOLONG, ENFILE, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
-import { parseStateful } from '../../filter/tables/expression.ts'
+import { MAX_STATEFUL, parseStateful } from '../../filter/tables/expression.ts'
 import type { Ruleset, Table } from '../../filter/tables/ruleset.ts'
 import { NfSet, type SetDescription } from '../../filter/tables/set.ts'
 import { numberedName } from '../../filter/tables/set-numbers.ts'
@@ -72,8 +72,6 @@ const FLAGS =
   NFT_SET_OBJECT
 /** NFT_REG32_COUNT */
 const MAX_FIELDS = 16
-/** NFT_SET_EXPR_MAX */
-const MAX_EXPRESSIONS = 2
 
 /** The set that an attribute names, or that this batch has numbered; -EINVAL, -ENOENT. */
 export function setOf(
@@ -219,7 +217,7 @@ function readExpressions(attributes: Attributes): OrErrno<Uint8Array[]> {
   const one = attributes.get(NFTA_SET_EXPR)
   if (one !== undefined) return [one.slice()]
   const list = attributes.nested(NFTA_SET_EXPRESSIONS)?.list ?? []
-  if (list.length > MAX_EXPRESSIONS) return -E2BIG
+  if (list.length > MAX_STATEFUL) return -E2BIG
   return list.map(({ value }) => value.slice())
 }
 

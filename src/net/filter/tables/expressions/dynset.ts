@@ -31,6 +31,7 @@ import {
   type Expression,
   type ExpressionContext,
   type ExpressionType,
+  MAX_STATEFUL,
   parseStateful,
   writeExpression,
 } from '../expression.ts'
@@ -40,8 +41,6 @@ import { type NfSet, type SetElement, seePacket } from '../set.ts'
 const NSEC_PER_MSEC = 1e6
 /** Of a set that has not said how large it may grow. */
 const DEFAULT_SIZE = 0xffff
-/** NFT_SET_EXPR_MAX */
-const MAX_EXPRESSIONS = 2
 const NOTHING = -1
 
 export const dynset: ExpressionType = {
@@ -78,7 +77,7 @@ function readOwn(context: ExpressionContext, attributes: Attributes): OrErrno<Ex
   const list = attributes.nested(NFTA_DYNSET_EXPRESSIONS)?.list
   if (one !== undefined && list !== undefined) return -EINVAL
   const values = one === undefined ? (list ?? []).map(({ value }) => value) : [one]
-  return values.length > MAX_EXPRESSIONS ? -EINVAL : parseAll(context, values)
+  return values.length > MAX_STATEFUL ? -EINVAL : parseAll(context, values)
 }
 
 function parseAll(context: ExpressionContext, values: readonly Uint8Array[]): OrErrno<Expression[]> {

@@ -1,6 +1,7 @@
 /** log: tells of the packet, in the kernel's log or, with a group, over nfnetlink. */
 import {
   NF_LOG_MASK,
+  NF_LOG_PREFIXLEN,
   NFT_LOGLEVEL_AUDIT,
   NFT_LOGLEVEL_WARNING,
   NFTA_LOG_FLAGS,
@@ -10,7 +11,7 @@ import {
   NFTA_LOG_QTHRESHOLD,
   NFTA_LOG_SNAPLEN,
 } from '../../../../abi/constants.ts'
-import { EINVAL, EOPNOTSUPP } from '../../../../abi/errno.ts'
+import { EINVAL, EOPNOTSUPP, ERANGE } from '../../../../abi/errno.ts'
 import type { MessageWriter } from '../../../netlink/message.ts'
 import type { GroupOptions, PacketLog } from '../../log/packet-log.ts'
 import type { Evaluation } from '../evaluation.ts'
@@ -20,6 +21,7 @@ export const log: ExpressionType = {
   name: 'log',
   parse({ netfilter }, attributes) {
     const prefix = attributes.string(NFTA_LOG_PREFIX) ?? ''
+    if (prefix.length >= NF_LOG_PREFIXLEN) return -ERANGE
     const group = attributes.be16(NFTA_LOG_GROUP)
     const level = attributes.be32(NFTA_LOG_LEVEL)
     if (group !== undefined) {
