@@ -1,6 +1,6 @@
 /**
- * Facts of the host that /proc and /sys show to the guest: host files that are opened while the host's tree can still
- * be reached, and read when somebody asks. Never their directory: `..` leads from there to all of the host's tree.
+ * Facts of the host that /proc and /sys show to the guest: host files that are read, or opened for a later reading, while the
+ * host's tree can still be reached. Never their directory: `..` leads from there to all of the host's tree.
  */
 import { O_CLOEXEC, O_RDONLY } from '../abi/constants.ts'
 import { fromBytes } from '../base/bytes.ts'
@@ -14,25 +14,24 @@ export const CPU_VULNERABILITIES = [
   ...['tsx_async_abort', 'vmscape'],
 ] as const
 
-/** Never change while the host is up: read once. */
+/**
+ * Never change while the host is up, and cost as little to read as to open: read at once, since a descriptor each would be
+ * many. Of the caches those of the first CPU; the others have the same.
+ */
 const CONSTANT = [
-  'proc/cpuinfo',
   'proc/sys/kernel/osrelease',
-  'sys/devices/system/cpu/online',
-  'sys/devices/system/cpu/kernel_max',
-  'sys/devices/system/cpu/smt/active',
-  'sys/devices/system/cpu/smt/control',
-  'sys/kernel/mm/transparent_hugepage/enabled',
-  'sys/kernel/mm/transparent_hugepage/hpage_pmd_size',
+  ...['online', 'kernel_max', 'smt/active', 'smt/control'].map(name => `sys/devices/system/cpu/${name}`),
+  ...['enabled', 'hpage_pmd_size'].map(name => `sys/kernel/mm/transparent_hugepage/${name}`),
   ...CPU_VULNERABILITIES.map(name => `sys/devices/system/cpu/vulnerabilities/${name}`),
+  ...[0, 1, 2, 3].flatMap(i =>
+    ['level', 'type', 'size', 'ways_of_associativity', 'shared_cpu_list'].map(
+      file => `sys/devices/system/cpu/cpu0/cache/index${i}/${file}`,
+    ),
+  ),
 ]
 
-/** The caches of the first CPU; the others have the same. Read at once, since a descriptor each would be many. */
-const CACHES = [0, 1, 2, 3].flatMap(i =>
-  ['level', 'type', 'size', 'ways_of_associativity', 'shared_cpu_list'].map(
-    file => `sys/devices/system/cpu/cpu0/cache/index${i}/${file}`,
-  ),
-)
+/** The host makes this one anew for each reader, at some cost: read once, when somebody asks. */
+const COSTLY = 'proc/cpuinfo'
 
 /** Read again each time. */
 const CHANGING = [
@@ -42,8 +41,8 @@ const CHANGING = [
 
 /** No fact is longer. /proc/cpuinfo has about 1.5 KiB per CPU. */
 const MAX_FACT = 4 << 20
-/** A file of /sys is not longer, and comes whole with one read. */
-const SYSFS_FILE = 4096
+/** None of the files that are read at once is longer, and each comes whole with one read. */
+const SMALL_FILE = 4096
 
 export class HostFacts {
   readonly #addon: HostAddon
@@ -53,18 +52,21 @@ export class HostFacts {
   /** Must be made before the jail closes. */
   constructor(addon: HostAddon) {
     this.#addon = addon
-    for (const name of [...CONSTANT, ...CHANGING]) {
-      const fd = addon.openat2(-1, `/${name}`, O_RDONLY | O_CLOEXEC, 0, 0)
-      if (fd >= 0) this.#open.set(name, fd)
-    }
-    const whole = new Uint8Array(SYSFS_FILE)
-    for (const name of CACHES) {
-      const fd = addon.openat2(-1, `/${name}`, O_RDONLY | O_CLOEXEC, 0, 0)
-      // Those behind the last.
-      if (fd < 0) break
+    const whole = new Uint8Array(SMALL_FILE)
+    for (const name of CONSTANT) {
+      const fd = this.#openFact(name)
+      if (fd < 0) continue
       this.#known.set(name, fromBytes(whole, 0, Math.max(addon.pread(fd, whole, 0), 0)))
       addon.close(fd)
     }
+    for (const name of [COSTLY, ...CHANGING]) {
+      const fd = this.#openFact(name)
+      if (fd >= 0) this.#open.set(name, fd)
+    }
+  }
+
+  #openFact(name: string): number {
+    return this.#addon.openat2(-1, `/${name}`, O_RDONLY | O_CLOEXEC, 0, 0)
   }
 
   /** The text of the host's file, '' where the host has none or it is not listed here. */
@@ -74,7 +76,7 @@ export class HostFacts {
     const fd = this.#open.get(name)
     if (fd === undefined) return ''
     const text = this.#read(fd)
-    if (!CHANGING.includes(name)) {
+    if (name === COSTLY) {
       this.#known.set(name, text)
       this.#open.delete(name)
       this.#addon.close(fd)

@@ -195,7 +195,8 @@ consume(Args) ->
       start() { $lib/sbin/rabbitmq-server >out 2>&1 & server=$!; until listening; do kill -0 $server || { cat out; exit 1; }; sleep 0.1; done; }
       erlc client.erl; epmd & epmd=$!
       start; erl -noshell -s client publish $PORT; $lib/sbin/rabbitmqctl -q list_queues name messages durable
-      kill -9 $(cat pid); wait $server 2>/dev/null
+      # What it knows of queues it writes a little later.
+      $lib/sbin/rabbitmqctl -q eval 'mnesia:sync_log().'; kill -9 $(cat pid); wait $server 2>/dev/null
       start; erl -noshell -s client consume $PORT; kill $(cat pid); wait $server; echo $?; kill $epmd; wait`,
   },
   {
