@@ -522,7 +522,8 @@ static void serve(void)
 		ssize_t n = read(device, buffer, sizeof buffer);
 		struct fuse_in_header *in = (void *)buffer;
 
-		if (n < 0 && errno == ENODEV)
+		/* Unmounted; ECONNABORTED where a request, such as a RELEASE, was just being taken. */
+		if (n < 0 && (errno == ENODEV || errno == ECONNABORTED))
 			_exit(0);
 		if (n < 0 && (errno == EINTR || errno == ENOENT))
 			continue;
