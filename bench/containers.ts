@@ -119,6 +119,6 @@ async function tenAtOnce(runtime: string): Promise<number> {
 function containerMemory(id: string): number {
   const pid = Number(docker(['inspect', '-f', '{{.State.Pid}}', id]))
   const shim = Number(statFields(pid)[1])
-  spawnSync('sleep', ['1.5'])
+  spawnSync('sleep', ['5'])
   return memoryOf(treeOf(shim).filter(each => each !== shim))
 }

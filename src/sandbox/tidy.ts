@@ -10,12 +10,15 @@ import type { Addon } from '../platform/addon.ts'
 const WORTH = 4 << 20
 /** Collections take at most one part in so many of the time. */
 const TIME_SHARE = 25
+/** Between `create` and `start` of a container a collection would only be in the way of other starts. ns */
+const START_PATIENCE = 5e9
 
 export class Tidier implements Expiry {
   readonly #kernel: Kernel
   readonly #addon: Addon
   readonly #timer = new Timer(this)
   #leastHeap = Number.POSITIVE_INFINITY
+  #hasWaited = false
   /** Monotonic ns. */
   #notBefore = 0
 
@@ -28,6 +31,12 @@ export class Tidier implements Expiry {
   tidy(): void {
     this.#kernel.host.changes?.quiet()
     const start = this.#kernel.now()
+    if (this.#kernel.liveTasks === 0 && !this.#hasWaited) {
+      this.#hasWaited = true
+      this.#kernel.timers.add(this.#timer, start + START_PATIENCE)
+      return
+    }
+    for (const release of this.#kernel.whenQuiet) release()
     const heap = heapSize()
     if (this.#leastHeap === Number.POSITIVE_INFINITY || heap > this.#leastHeap + WORTH) {
       if (start < this.#notBefore) {
@@ -50,7 +59,8 @@ export class Tidier implements Expiry {
 
 function heapSize(): number {
   // Here, since a start that is over before it is quiet has no use for the module.
-  return process.getBuiltinModule('node:v8').getHeapStatistics().used_heap_size
+  const { used_heap_size, external_memory } = process.getBuiltinModule('node:v8').getHeapStatistics()
+  return used_heap_size + external_memory
 }
 
 /** Of the kinds that --expose-gc gives, the one that also shrinks V8's young generation. */
