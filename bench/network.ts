@@ -3,9 +3,12 @@
  * --network=sandbox, and where it is installed in one of gVisor's, each behind a veth pair of its own, whose clients are in
  * another network namespace. All meet in each round, one after the other; the ratios are to native, above 1 where a rate is
  * higher or a time longer. Needs root.
+ *
+ * Servers and clients are in a cgroup each, whatever the system, as those of two containers are. A cgroup has as much of a
+ * CPU as one process outside of all: with eight clients there, a server in a container would get a ninth.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -24,6 +27,10 @@ const echo = join(directory, 'echo')
 const INSIDE = `cbench-in-${process.pid}`
 const OUTSIDE = `cbench-out-${process.pid}`
 const SERVER = '10.98.0.2'
+/** Of the controller cpu: version 1, or 2. */
+const CGROUPS = ['/sys/fs/cgroup/cpu', '/sys/fs/cgroup'].find(path => existsSync(join(path, 'cgroup.procs')))
+const SERVERS_CGROUP = `caisson-bench-${process.pid}-servers`
+const CLIENTS_CGROUP = `caisson-bench-${process.pid}-clients`
 const PORTS = { iperf: 5201, redis: 6379, http: 8080, echo: 7 }
 
 interface Measurement {
@@ -103,16 +110,36 @@ interface System {
 const SERVERS = join(directory, 'servers.sh')
 const quiet: { stdio: 'ignore' } = { stdio: 'ignore' }
 
+function start([program, ...words]: readonly string[]): ChildProcess {
+  return spawn(program, words, { ...quiet, detached: true })
+}
+
+function inCgroup(name: string, command: readonly string[]): readonly string[] {
+  if (CGROUPS === undefined) return command
+  const path = join(CGROUPS, name)
+  mkdirSync(path, { recursive: true })
+  return ['sh', '-c', 'echo $$ > "$0/cgroup.procs" && exec "$@"', path, ...command]
+}
+/** Killed processes take a moment. */
+async function removeCgroups(): Promise<void> {
+  if (CGROUPS === undefined) return
+  for (const name of [SERVERS_CGROUP, CLIENTS_CGROUP]) {
+    const path = join(CGROUPS, name)
+    for (let tries = 0; tries < 100 && existsSync(path); tries++) {
+      if (spawnSync('rmdir', [path], quiet).status !== 0) await sleep(50)
+    }
+  }
+}
+
 const NATIVE: System = {
   name: 'native',
-  start: () => spawn('ip', ['netns', 'exec', INSIDE, 'sh', SERVERS], { ...quiet, detached: true }),
+  start: () => start(inCgroup(SERVERS_CGROUP, ['ip', 'netns', 'exec', INSIDE, 'sh', SERVERS])),
   end: () => {},
 }
 
 const CAISSON: System = {
   name: 'caisson',
-  start: () =>
-    spawn(caisson, [...caissonFlags(), 'run', '--bundle', bundle(), 'bench'], { ...quiet, detached: true }),
+  start: () => start([caisson, ...caissonFlags(), 'run', '--bundle', bundle(), 'bench']),
   end: () => void spawnSync(caisson, [...caissonFlags(), 'delete', '--force', 'bench'], quiet),
 }
 function caissonFlags(): string[] {
@@ -126,7 +153,7 @@ const RUNSC: System = {
       exec "$@"`
     const command = ['runsc', ...runscFlags(), 'run', '-bundle', bundle(), 'bench']
     // Of a setting there it concludes on newer kernels that each network namespace is the machine's own, and refuses it.
-    return spawn('unshare', ['-m', 'sh', '-c', run, 'sh', ...command], { ...quiet, detached: true })
+    return start(inCgroup(SERVERS_CGROUP, ['unshare', '-m', 'sh', '-c', run, 'sh', ...command]))
   },
   end: () => void spawnSync('runsc', [...runscFlags(), 'delete', '-force', 'bench'], quiet),
 }
@@ -159,7 +186,7 @@ function bundle(): string {
     ],
     linux: {
       namespaces: [...kinds, { type: 'network', path: `/run/netns/${INSIDE}` }],
-      cgroupsPath: `/caisson-bench-${process.pid}`,
+      cgroupsPath: `/${SERVERS_CGROUP}`,
     },
   }
   writeFileSync(join(path, 'config.json'), JSON.stringify(config))
@@ -204,7 +231,8 @@ function removeNamespaces(): void {
 }
 
 function client(command: readonly string[]): string | undefined {
-  const run = spawnSync('ip', ['netns', 'exec', OUTSIDE, ...command], { encoding: 'utf8', timeout: 120_000 })
+  const [program, ...words] = inCgroup(CLIENTS_CGROUP, ['ip', 'netns', 'exec', OUTSIDE, ...command])
+  const run = spawnSync(program, words, { encoding: 'utf8', timeout: 120_000 })
   if (run.status === 0) return run.stdout
   process.stderr.write(`${command.join(' ')}: ${run.stdout}${run.stderr}\n`)
   return undefined
@@ -340,5 +368,6 @@ try {
   print(wanted, systems, rounds)
   save(wanted, systems, rounds)
 } finally {
+  await removeCgroups()
   rmSync(directory, { recursive: true, force: true })
 }

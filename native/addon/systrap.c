@@ -47,7 +47,8 @@ extern int uv_backend_fd(const struct uv_loop_s *loop);
 
 /*
  * After much work, some stops, nothing to do for a moment is a good time to tidy up; after any work, a longer time is: what
- * that touched would stay resident for ever. Who wakes up every second does not pay for it each time. ns.
+ * that touched would stay resident for ever. Who wakes up every second does not pay for it each time, and who only waits for
+ * a guest that computes, or for a CPU, not soon. ns.
  */
 #define QUIET 250000000ll
 #define QUIET_STOPS 500
@@ -86,6 +87,8 @@ struct slot_list {
 static struct slot_list running, dozing, bells;
 /* The first slot of a slot's process, and how many of the process doze. */
 static int32_t *home, *dozers;
+/* When a slot's thread was let go, by the TSC. */
+static uint64_t *resumed;
 /* At the start there is always something; -1 once it is tidy, since the wait that follows is no work. */
 static int stops_since_quiet = QUIET_STOPS;
 /* Tokens and events of the last wait, for JavaScript: pairs after a count. */
@@ -273,6 +276,27 @@ static void publish(struct caisson_slot *slot, uint32_t what)
 		leave_cpu(asleep);
 }
 
+static void run(int32_t index)
+{
+	list_add(&running, index);
+	resumed[index] = __rdtsc();
+}
+
+/*
+ * Until when it is worth spinning for requests: `ticks` after the last thread was let go that still runs. One that has
+ * computed for longer will hardly ask just now; and whoever waits for this CPU in another cgroup, as clients of a
+ * container do, gets it by no sched_yield(2).
+ */
+static uint64_t spin_end(uint64_t ticks)
+{
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < running.count; i++)
+		if (resumed[running.slots[i]] > last)
+			last = resumed[running.slots[i]];
+	return last + ticks;
+}
+
 /* A slot with a request, taken from the watched ones. Each search begins behind the last find, so that none starves. */
 static int32_t scan(void)
 {
@@ -359,7 +383,7 @@ static napi_value systrap_resume(napi_env env, napi_callback_info info)
 	struct caisson_slot *slot = slot_at(index);
 
 	if ((what & 0xff) == CAISSON_COMMAND_RESUME || (what & 0xff) == CAISSON_COMMAND_WAIT) {
-		list_add(&running, (int32_t)index);
+		run((int32_t)index);
 		set_spin(slot);
 	}
 	publish(slot, what);
@@ -370,7 +394,7 @@ static napi_value systrap_resume(napi_env env, napi_callback_info info)
 static napi_value systrap_watch_slot(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(1);
-	list_add(&running, (int32_t)NUMBER(0));
+	run((int32_t)NUMBER(0));
 	return NULL;
 }
 
@@ -473,8 +497,8 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 	if (timeout == 0)
 		return make_number(env, collect(0) ? NEXT_READY : NEXT_TIMEOUT);
 	if (spin > 0 && running.count > 0) {
-		uint64_t now = __rdtsc(), end = now + (uint64_t)spin * ticks_per_us / 1000;
-		uint64_t look = now + LOOK_US * ticks_per_us;
+		uint64_t now, end = spin_end((uint64_t)spin * ticks_per_us / 1000);
+		uint64_t look = __rdtsc() + LOOK_US * ticks_per_us;
 
 		for (unsigned round = 1; (now = __rdtsc()) < end; round++) {
 			/* Where the guest is to run on this very CPU, only giving it up brings its request. */
@@ -495,7 +519,7 @@ static napi_value systrap_next(napi_env env, napi_callback_info info)
 			look = __rdtsc() + LOOK_US * ticks_per_us;
 		}
 	}
-	until_quiet = stops_since_quiet >= QUIET_STOPS ? QUIET : LONG_QUIET;
+	until_quiet = stops_since_quiet >= QUIET_STOPS && running.count == 0 ? QUIET : LONG_QUIET;
 	quiet = stops_since_quiet > 0 && (timeout < 0 || timeout > until_quiet);
 	if (quiet)
 		timeout = until_quiet;
@@ -646,6 +670,23 @@ static napi_value systrap_kick(napi_env env, napi_callback_info info)
 	return make_result(env, syscall(SYS_tgkill, (pid_t)NUMBER(1), (pid_t)NUMBER(2), CAISSON_KICK_SIGNAL));
 }
 
+/*
+ * setCpus(pid, tid, mask): where a host thread may run. The thread's id comes from its slot, into which the guest can
+ * write: signal 0 asks whether it is that process's. (Ids of threads that ended are not given to others before all the rest
+ * were used.)
+ */
+static napi_value systrap_set_cpus(napi_env env, napi_callback_info info)
+{
+	ARGUMENTS(3);
+	pid_t pid = (pid_t)NUMBER(0), tid = (pid_t)NUMBER(1);
+	size_t length;
+	void *mask = get_bytes(env, argv[2], &length);
+
+	if (syscall(SYS_tgkill, pid, tid, 0))
+		return make_result(env, -1);
+	return make_result(env, syscall(SYS_sched_setaffinity, tid, length, mask));
+}
+
 /* awaitStop(slot, ns): whether a thread that was kicked stops within that time. Its request stays where it is. */
 static napi_value systrap_await_stop(napi_env env, napi_callback_info info)
 {
@@ -772,9 +813,10 @@ static napi_value systrap_start(napi_env env, napi_callback_info info)
 	slot_limit = length / CAISSON_SLOT_SIZE;
 	home = calloc(slot_limit, sizeof *home);
 	dozers = calloc(slot_limit, sizeof *dozers);
+	resumed = calloc(slot_limit, sizeof *resumed);
 	info_fd = memfd_create("caisson-info", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!arena || (uintptr_t)arena % 4096 || !home || !dozers || !list_init(&running) ||
+	if (!arena || (uintptr_t)arena % 4096 || !home || !dozers || !resumed || !list_init(&running) ||
 	    !list_init(&dozing) || !list_init(&bells) || info_fd < 0 || event_fd < 0 ||
 	    ftruncate(info_fd, CAISSON_INFO_SIZE))
 		return make_result(env, -1);
@@ -873,6 +915,7 @@ napi_value systrap_init(napi_env env, napi_value exports)
 		{ "pidfdOpen", systrap_pidfd_open },
 		{ "pidfdKill", systrap_pidfd_kill },
 		{ "kick", systrap_kick },
+		{ "setCpus", systrap_set_cpus },
 		{ "awaitStop", systrap_await_stop },
 		{ "slotTid", systrap_slot_tid },
 		{ "vmRead", systrap_vm_read },

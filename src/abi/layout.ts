@@ -706,6 +706,24 @@ export const IN6_ADDR = { size: 16, s6_addr: 0 } as const
 
 export const IP_MREQ = { size: 8, imr_multiaddr: 0, imr_interface: 4 } as const
 
+export const IP_MSFILTER_HEAD = {
+  size: 20,
+  imsf_multiaddr: 0,
+  imsf_interface: 4,
+  imsf_fmode: 8,
+  imsf_numsrc: 12,
+  imsf_slist_flex: 16,
+} as const
+
+export const GROUP_FILTER = {
+  size: 272,
+  gf_interface: 0,
+  gf_group: 8,
+  gf_fmode: 136,
+  gf_numsrc: 140,
+  gf_slist_flex: 144,
+} as const
+
 export const IP_MREQN = { size: 12, imr_multiaddr: 0, imr_address: 4, imr_ifindex: 8 } as const
 
 export const IPV6_MREQ = { size: 20, ipv6mr_multiaddr: 0, ipv6mr_ifindex: 16 } as const
@@ -1040,6 +1058,263 @@ export const XT_NFLOG_INFO = {
 } as const
 
 export const XT_CONNLIMIT_INFO = { size: 32, mask: 0, limit: 16, flags: 20, data: 24 } as const
+
+export const XT_RECENT_MTINFO = {
+  size: 212,
+  seconds: 0,
+  hit_count: 4,
+  check_set: 8,
+  invert: 9,
+  name: 10,
+  side: 210,
+} as const
+
+export const XT_RECENT_MTINFO_V1 = {
+  size: 228,
+  seconds: 0,
+  hit_count: 4,
+  check_set: 8,
+  invert: 9,
+  name: 10,
+  side: 210,
+  mask: 212,
+} as const
+
+export const XT_HASHLIMIT_MTINFO1 = { size: 56, name: 0, cfg: 16, hinfo: 48 } as const
+
+export const XT_HASHLIMIT_MTINFO2 = { size: 304, name: 0, cfg: 256, hinfo: 296 } as const
+
+export const XT_HASHLIMIT_MTINFO3 = { size: 312, name: 0, cfg: 256, hinfo: 304 } as const
+
+export const HASHLIMIT_CFG1 = {
+  size: 32,
+  mode: 0,
+  avg: 4,
+  burst: 8,
+  size_: 12,
+  max: 16,
+  gc_interval: 20,
+  expire: 24,
+  srcmask: 28,
+  dstmask: 29,
+} as const
+
+export const HASHLIMIT_CFG2 = {
+  size: 40,
+  avg: 0,
+  burst: 8,
+  mode: 16,
+  size_: 20,
+  max: 24,
+  gc_interval: 28,
+  expire: 32,
+  srcmask: 36,
+  dstmask: 37,
+} as const
+
+export const HASHLIMIT_CFG3 = {
+  size: 48,
+  avg: 0,
+  burst: 8,
+  mode: 16,
+  size_: 20,
+  max: 24,
+  gc_interval: 28,
+  expire: 32,
+  interval: 36,
+  srcmask: 40,
+  dstmask: 41,
+} as const
+
+export const XT_STRING_INFO = {
+  size: 160,
+  from_offset: 0,
+  to_offset: 2,
+  algo: 4,
+  pattern: 20,
+  patlen: 148,
+  flags: 149,
+  config: 152,
+} as const
+
+export const XT_SOCKET_MTINFO1 = { size: 1, flags: 0 } as const
+
+export const XT_CONNBYTES_INFO = { size: 24, from: 0, to: 8, what: 16, direction: 17 } as const
+
+export const XT_QUOTA_INFO = { size: 24, flags: 0, pad: 4, quota: 8, master: 16 } as const
+
+export const XT_TIME_INFO = {
+  size: 24,
+  date_start: 0,
+  date_stop: 4,
+  daytime_start: 8,
+  daytime_stop: 12,
+  monthdays_match: 16,
+  weekdays_match: 20,
+  flags: 21,
+} as const
+
+export const XT_U32 = { size: 1984, tests: 0, ntests: 1980, invert: 1981 } as const
+
+export const XT_U32_TEST = { size: 180, location: 0, value: 88, nnums: 176, nvalues: 177 } as const
+
+export const XT_U32_LOCATION_ELEMENT = { size: 8, number: 0, nextop: 4 } as const
+
+export const XT_U32_VALUE_ELEMENT = { size: 8, min: 0, max: 4 } as const
+
+export const XT_CPU_INFO = { size: 8, cpu: 0, invert: 4 } as const
+
+export const XT_DEVGROUP_INFO = {
+  size: 20,
+  flags: 0,
+  src_group: 4,
+  src_mask: 8,
+  dst_group: 12,
+  dst_mask: 16,
+} as const
+
+export const XT_CONNLABEL_MTINFO = { size: 4, bit: 0, options: 2 } as const
+
+export const XT_HELPER_INFO = { size: 36, invert: 0, name: 4 } as const
+
+export const XT_TCPMSS_MATCH_INFO = { size: 6, mss_min: 0, mss_max: 2, invert: 4 } as const
+
+export const XT_PHYSDEV_INFO = {
+  size: 66,
+  physindev: 0,
+  in_mask: 16,
+  physoutdev: 32,
+  out_mask: 48,
+  invert: 64,
+  bitmask: 65,
+} as const
+
+export const XT_POLICY_INFO = { size: 308, pol: 0, flags: 304, len: 306 } as const
+
+export const XT_REALM_INFO = { size: 12, id: 0, mask: 4, invert: 8 } as const
+
+export const XT_RPFILTER_INFO = { size: 1, flags: 0 } as const
+
+export const XT_ESP = { size: 12, spis: 0, invflags: 8 } as const
+
+export const XT_SCTP_INFO = {
+  size: 292,
+  dpts: 0,
+  spts: 4,
+  chunkmap: 8,
+  chunk_match_type: 264,
+  flag_info: 268,
+  flag_count: 280,
+  flags: 284,
+  invflags: 288,
+} as const
+
+export const XT_ECN_INFO = { size: 4, operation: 0, invert: 1, ip_ect: 2, ect: 3 } as const
+
+export const XT_DSCP_INFO = { size: 2, dscp: 0, invert: 1 } as const
+
+export const XT_TOS_MATCH_INFO = { size: 3, tos_mask: 0, tos_value: 1, invert: 2 } as const
+
+export const XT_TOS_TARGET_INFO = { size: 2, tos_value: 0, tos_mask: 1 } as const
+
+export const XT_DSCP_TARGET_INFO = { size: 1, dscp: 0 } as const
+
+export const XT_CLASSIFY_TARGET_INFO = { size: 4, priority: 0 } as const
+
+export const XT_CHECKSUM_INFO = { size: 1, operation: 0 } as const
+
+export const XT_NFQ_INFO_V3 = { size: 6, queuenum: 0, queues_total: 2, flags: 4 } as const
+
+export const XT_TEE_TGINFO = { size: 40, gw: 0, oif: 16, priv: 32 } as const
+
+export const XT_CONNMARK_TGINFO2 = {
+  size: 16,
+  ctmark: 0,
+  ctmask: 4,
+  nfmask: 8,
+  shift_dir: 12,
+  shift_bits: 13,
+  mode: 14,
+} as const
+
+export const XT_TCPOPTSTRIP_TARGET_INFO = { size: 32, strip_bmap: 0 } as const
+
+export const XT_TPROXY_TARGET_INFO = { size: 16, mark_mask: 0, mark_value: 4, laddr: 8, lport: 12 } as const
+
+export const XT_TPROXY_TARGET_INFO_V1 = {
+  size: 28,
+  mark_mask: 0,
+  mark_value: 4,
+  laddr: 8,
+  lport: 24,
+} as const
+
+export const XT_SET_INFO = { size: 4, index: 0, dim: 2, flags: 3 } as const
+
+export const XT_SET_INFO_MATCH_V1 = { size: 4, match_set: 0 } as const
+
+export const XT_SET_INFO_MATCH_V3 = { size: 48, match_set: 0, packets: 8, bytes: 24, flags: 40 } as const
+
+export const XT_SET_INFO_MATCH_V4 = { size: 48, match_set: 0, packets: 8, bytes: 24, flags: 40 } as const
+
+export const XT_SET_INFO_TARGET_V1 = { size: 8, add_set: 0, del_set: 4 } as const
+
+export const XT_SET_INFO_TARGET_V2 = { size: 16, add_set: 0, del_set: 4, flags: 8, timeout: 12 } as const
+
+export const XT_SET_INFO_TARGET_V3 = {
+  size: 20,
+  add_set: 0,
+  del_set: 4,
+  map_set: 8,
+  flags: 12,
+  timeout: 16,
+} as const
+
+export const IP_SET_COUNTER_MATCH = { size: 16, value: 0, op: 8 } as const
+
+export const IP_SET_COUNTER_MATCH0 = { size: 16, op: 0, value: 8 } as const
+
+export const IP_SET_REQ_GET_SET = { size: 40, op: 0, version: 4, set: 8 } as const
+
+export const IP_SET_REQ_GET_SET_FAMILY = { size: 44, op: 0, version: 4, family: 8, set: 12 } as const
+
+export const IP_SET_REQ_VERSION = { size: 8, op: 0, version: 4 } as const
+
+export const IPT_TTL_INFO = { size: 2, mode: 0, ttl: 1 } as const
+
+export const IPT_AH = { size: 12, spis: 0, invflags: 8 } as const
+
+export const IP6T_AH = { size: 16, spis: 0, hdrlen: 8, hdrres: 12, invflags: 13 } as const
+
+export const IP6T_FRAG = { size: 16, ids: 0, hdrlen: 8, flags: 12, invflags: 13 } as const
+
+export const IP6T_IPV6HEADER_INFO = { size: 3, matchflags: 0, invflags: 1, modeflag: 2 } as const
+
+export const IP6T_OPTS = { size: 40, hdrlen: 0, flags: 4, invflags: 5, opts: 6, optsnr: 38 } as const
+
+export const IP6T_RT = {
+  size: 280,
+  rt_type: 0,
+  segsleft: 4,
+  hdrlen: 12,
+  flags: 16,
+  invflags: 17,
+  addrs: 20,
+  addrnr: 276,
+} as const
+
+export const IPT_ECN_INFO = { size: 3, operation: 0, ip_ect: 1, proto: 2 } as const
+
+export const XT_CGROUP_INFO_V2 = {
+  size: 528,
+  has_path: 0,
+  has_classid: 1,
+  invert_path: 2,
+  invert_classid: 3,
+  path: 4,
+  classid: 4,
+  priv: 520,
+} as const
 
 export const XT_COUNTERS = { size: 16, pcnt: 0, bcnt: 8 } as const
 
@@ -1389,6 +1664,46 @@ export const TPACKET_AUXDATA = {
   tp_vlan_tci: 16,
   tp_vlan_tpid: 18,
 } as const
+
+export const TPACKET_REQ3 = {
+  size: 28,
+  tp_block_size: 0,
+  tp_block_nr: 4,
+  tp_frame_size: 8,
+  tp_frame_nr: 12,
+  tp_retire_blk_tov: 16,
+  tp_sizeof_priv: 20,
+  tp_feature_req_word: 24,
+} as const
+
+export const TPACKET3_HDR = {
+  size: 48,
+  tp_next_offset: 0,
+  tp_sec: 4,
+  tp_nsec: 8,
+  tp_snaplen: 12,
+  tp_len: 16,
+  tp_status: 20,
+  tp_mac: 24,
+  tp_net: 26,
+} as const
+
+export const TPACKET_BLOCK_DESC = { size: 48, version: 0, offset_to_priv: 4, hdr: 8 } as const
+
+export const TPACKET_HDR_V1 = {
+  size: 40,
+  block_status: 0,
+  num_pkts: 4,
+  offset_to_first_pkt: 8,
+  blk_len: 12,
+  seq_num: 16,
+  ts_first_pkt: 24,
+  ts_last_pkt: 32,
+} as const
+
+export const TPACKET_STATS_V3 = { size: 12, tp_packets: 0, tp_drops: 4, tp_freeze_q_cnt: 8 } as const
+
+export const FANOUT_ARGS = { size: 8, id: 0, type_flags: 2, max_num_members: 4 } as const
 
 export const SIGINFO = {
   size: 128,
@@ -1881,6 +2196,8 @@ export const PTRACE_SYSCALL_INFO = {
   is_error: 32,
   ret_data: 80,
 } as const
+
+export const KCMP_EPOLL_SLOT = { size: 12, efd: 0, tfd: 4, toff: 8 } as const
 
 export const PTRACE_PEEKSIGINFO_ARGS = { size: 16, off: 0, flags: 8, nr: 12 } as const
 

@@ -85,6 +85,19 @@ export class UserNamespace {
   }
 }
 
+/** in_userns: whether `ns` is `outer` or comes from it. */
+export function isWithin(ns: UserNamespace, outer: UserNamespace): boolean {
+  for (let at: UserNamespace | undefined = ns; at !== undefined; at = at.parent) if (at === outer) return true
+  return false
+}
+
+/** The one that all others come from. */
+export function firstUserNs(ns: UserNamespace): UserNamespace {
+  let at = ns
+  while (at.parent !== undefined) at = at.parent
+  return at
+}
+
 /** All ids are kernel-wide ids (those of the first user namespace). */
 export class Credentials {
   uid = 0

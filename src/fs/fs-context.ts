@@ -6,13 +6,16 @@
  * attached nowhere yet; if it still isn't when the descriptor goes, the mount goes too.
  */
 import { MS_DIRSYNC, MS_LAZYTIME, MS_RDONLY, MS_SYNCHRONOUS, O_PATH, O_RDWR } from '../abi/constants.ts'
-import { EBUSY, EINVAL, ENODATA, EPERM } from '../abi/errno.ts'
+import { EBUSY, EINVAL, EMSGSIZE, ENODATA, ENOMEM, EPERM } from '../abi/errno.ts'
+import { toBytes } from '../base/bytes.ts'
 import type { Credentials } from '../base/credentials.ts'
+import type { IoDst } from '../base/io.ts'
 import { failed, type Status } from '../base/result.ts'
 import type { AnonFs } from '../vfs/anon.ts'
 import { File, PathFile } from '../vfs/file.ts'
-import { FS_USERNS_MOUNT, type FsType, type MountContext } from '../vfs/fs-type.ts'
+import type { FsType, MountContext } from '../vfs/fs-type.ts'
 import { Mount } from '../vfs/mount.ts'
+import { makeSuper, mayReconfigure } from '../vfs/mount-operations.ts'
 import type { SuperBlock } from '../vfs/super-block.ts'
 
 /** Parameters that are flags of the super block, as the generic part of the kernel knows them: set or cleared. */
@@ -26,11 +29,19 @@ const SUPER_FLAGS: Readonly<Record<string, readonly [set: number, clear: number]
   nolazytime: [0, MS_LAZYTIME],
 }
 
+/** Messages that are kept: the log of Linux has as many. */
+const MAX_MESSAGES = 8
+/** More parameters than any file system has, and an overlay layers. */
+const MAX_OPTIONS = 1024
+
 export class FsContextFile extends File {
   readonly #type: FsType
   #source = ''
   #flags = 0
   readonly #options: string[] = []
+  readonly #messages: string[] = []
+  /** FSCONFIG_CMD_CREATE failed. */
+  #broken = false
   /** Made, not mounted yet: this mount holds it, attached nowhere. */
   #made: Mount | undefined = undefined
   /** What parameters and FSCONFIG_CMD_RECONFIGURE are for, after the mount. */
@@ -43,45 +54,65 @@ export class FsContextFile extends File {
     if (picked !== undefined) this.#flags = picked.flags
   }
 
-  /** Messages of the file system: there are none. */
-  override read(): number {
-    return -ENODATA
+  /** A message for each read(2): why something was refused. */
+  override read(into: IoDst): number {
+    const message = this.#messages.shift()
+    if (message === undefined) return -ENODATA
+    return message.length > into.remaining ? -EMSGSIZE : into.put(toBytes(message))
+  }
+  /** Says why; what nobody reads is forgotten, the oldest first. */
+  #refuse(reason: string, status = -EINVAL): Status {
+    if (this.#messages.length === MAX_MESSAGES) this.#messages.shift()
+    this.#messages.push(`e ${this.#type.name}: ${reason}\n`)
+    return status
   }
 
   /** FSCONFIG_SET_FLAG (`value` undefined) and FSCONFIG_SET_STRING. */
   setParameter(key: string, value: string | undefined): Status {
-    if (this.#made !== undefined) return -EBUSY
+    if (this.#made !== undefined || this.#broken) return -EBUSY
     const flag = SUPER_FLAGS[key]
     if (flag !== undefined && value === undefined) {
       this.#flags = (this.#flags | flag[0]) & ~flag[1]
       return 0
     }
     if (key === 'source') {
-      if (value === undefined || this.#source !== '') return -EINVAL
+      if (value === undefined) return this.#refuse('Non-string source')
+      if (this.#source !== '') return this.#refuse('Multiple sources')
       this.#source = value
       return 0
     }
-    this.#options.push(value === undefined ? key : `${key}=${value}`)
+    const refused = this.#type.refuses?.(key, value)
+    if (refused !== undefined) return this.#refuse(refused)
+    if (this.#options.length === MAX_OPTIONS) return -ENOMEM
+    this.#options.push(this.#type.quotes?.(key, value) ?? (value === undefined ? key : `${key}=${value}`))
     return 0
   }
 
-  /** FSCONFIG_CMD_CREATE. */
-  create(context: MountContext): Status {
-    if (this.#made !== undefined || this.#super !== undefined) return -EBUSY
-    const { mountNs, vfs } = context
-    if (mountNs.userNs.level > 0 && (this.#type.flags & FS_USERNS_MOUNT) === 0) return -EPERM
+  /** FSCONFIG_CMD_CREATE, and (`exclusive`) FSCONFIG_CMD_CREATE_EXCL: not one that is mounted already. */
+  create(context: MountContext, exclusive: boolean): Status {
+    if (this.#made !== undefined || this.#super !== undefined || this.#broken) return -EBUSY
+    const { vfs } = context
     const source = this.#source === '' ? 'none' : this.#source
-    const sb = this.#type.mount(source, this.#flags, this.#options.join(','), context)
-    if (failed(sb)) return sb
+    const sb = makeSuper(this.#type, source, this.#flags, this.#options.join(','), context)
+    if (failed(sb)) {
+      // Nothing more can be done with it.
+      this.#broken = true
+      return sb
+    }
+    if (exclusive && sb.mounts > 0) {
+      this.#broken = true
+      return this.#refuse('reusing existing filesystem not allowed', -EBUSY)
+    }
     this.#made = new Mount(vfs, sb, this.#type.rootOf?.(sb, context), 0)
     this.#options.length = 0
     return 0
   }
 
   /** FSCONFIG_CMD_RECONFIGURE. */
-  reconfigure(): Status {
+  reconfigure(cred: Credentials): Status {
     const sb = this.#super
     if (sb === undefined) return -EBUSY
+    if (!mayReconfigure(cred, sb)) return -EPERM
     const status = sb.remount(this.#flags, this.#options.join(','))
     this.#options.length = 0
     if (status === 0) sb.flags = this.#flags

@@ -1,11 +1,12 @@
 /**
  * CPU time and rusage. The platform counts CPU time, of a whole address space and of stopped threads. Of a process it is shown
- * as user and system time in the proportion that the host gives (as cputime_adjust does), of a thread all as user time; the time
- * that the sentry works for a task is not measured per task.
+ * as user and system time in the proportion that the host gives (as cputime_adjust does), and so of a thread that asks about itself; of
+ * other threads all is user time. The time that the sentry works for a task is not measured per task.
  *
  * A process that has its address space to itself (`ownsSpace`) has used what its space has, plus what it used before its
  * last exec. One that shares its parent's (vfork) is the sum of its threads.
  */
+import type { SpaceUsage } from '../platform/platform.ts'
 import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 
@@ -74,9 +75,15 @@ function spaceCpuTime(group: ThreadGroup): number | undefined {
 /** RUSAGE_THREAD. */
 export function taskTotals(task: Task): CpuTotals {
   const totals = newCpuTotals()
-  totals.user = taskCpuTime(task)
+  const time = taskCpuTime(task)
+  // Another thread would have to be woken for it.
+  const usage = task.kernel.current === task ? task.thread.usage?.() : undefined
+  if (usage !== undefined) addUsage(totals, task, time, usage)
+  else {
+    totals.user = time
+    totals.maxRss = peakKiB(task)
+  }
   totals.voluntarySwitches = task.voluntarySwitches
-  totals.maxRss = peakKiB(task)
   return totals
 }
 
@@ -100,13 +107,23 @@ function addSpace(totals: CpuTotals, group: ThreadGroup, time: number): void {
     totals.maxRss = Math.max(totals.maxRss, peakKiB(group.representative))
     return
   }
+  addUsage(totals, group, time, usage)
+}
+
+/** What of the times has been shown. */
+interface ShownTimes {
+  shownUser: number
+  shownSystem: number
+}
+
+function addUsage(totals: CpuTotals, shown: ShownTimes, time: number, usage: SpaceUsage): void {
   const counted = usage.user + usage.system
   const share = counted === 0 ? 0 : (time * usage.system) / counted
   // Neither of the two is ever seen to go back.
-  let system = Math.max(group.shownSystem, share)
-  if (time - system < group.shownUser) system = time - group.shownUser
-  group.shownSystem = system
-  group.shownUser = time - system
+  let system = Math.max(shown.shownSystem, share)
+  if (time - system < shown.shownUser) system = time - shown.shownUser
+  shown.shownSystem = system
+  shown.shownUser = time - system
   totals.system += system
   totals.user += time - system
   totals.minorFaults += usage.minorFaults

@@ -16,7 +16,7 @@ import {
   VFS_CAP_REVISION_MASK,
 } from '../abi/constants.ts'
 import { EINVAL, EPERM } from '../abi/errno.ts'
-import { CapabilitySet, type Credentials, type UserNamespace } from '../base/credentials.ts'
+import { CapabilitySet, type Credentials, isWithin, type UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { File } from '../vfs/file.ts'
 import { isMapped, toKernelId } from './id-map.ts'
@@ -36,10 +36,17 @@ interface FileCapabilities {
   readonly effective: boolean
 }
 
+/** mnt_may_suid: what a user namespace mounts gives nothing to those outside of it. */
+function mayGainFrom({ path }: File, cred: Credentials): boolean {
+  if ((path.mount.flags & MS_NOSUID) !== 0) return false
+  const { userNs } = path.mount.sb
+  return userNs === undefined || isWithin(cred.userNs, userNs)
+}
+
 /** `unsafe`: somebody outside the process could abuse privileges that it gains, so that it must not. */
 export function execCredentials(old: Credentials, file: File, unsafe: boolean): OrErrno<ExecCredentials> {
   const cred = old.clone()
-  const mayGain = (file.path.mount.flags & MS_NOSUID) === 0
+  const mayGain = mayGainFrom(file, cred)
   if (mayGain && !old.noNewPrivs) takeSetIdBits(cred, file)
 
   const caps = mayGain ? fileCapabilities(file, cred.userNs) : undefined

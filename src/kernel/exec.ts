@@ -44,6 +44,7 @@ import { unlink } from './ptrace/tracee.ts'
 import type { Rlimits } from './rlimits.ts'
 import { releaseFutexes } from './robust-list.ts'
 import { leaveRseq } from './rseq.ts'
+import { applyScheduling } from './scheduling.ts'
 import { killTask } from './signal.ts'
 import type { Task } from './task.ts'
 
@@ -265,5 +266,6 @@ function switchSpace(task: Task, next: PendingExec): void {
   task.thread = next.thread
   next.thread.owner = task
   task.mm = next.mm
+  applyScheduling(task)
   oldMm.put()
 }

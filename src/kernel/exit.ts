@@ -23,7 +23,7 @@ import { leaveUndoList } from './ipc/sem.ts'
 import { childSignal, leaveStopCount } from './job-control.ts'
 import { dropKeyrings } from './keys/task-keyrings.ts'
 import { domainOf } from './landlock/domain.ts'
-import { forgetRings } from './operation.ts'
+import { leaveOperations } from './operation.ts'
 import { leavePageWait } from './page-wait.ts'
 import { finishPerfEvents } from './perf/perf-event.ts'
 import type { PidNamespace } from './pid.ts'
@@ -69,7 +69,7 @@ export function endTask(task: Task, status: number): void {
   releaseFutexes(task)
   completeVfork(task)
 
-  forgetRings(task)
+  leaveOperations(task)
   task.exitStatus = status
   task.state = ENDED
   task.dropProgress()

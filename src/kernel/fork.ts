@@ -51,6 +51,7 @@ import type { Pid } from './pid.ts'
 import { wants } from './ptrace/stop.ts'
 import { followChild, unlink } from './ptrace/tracee.ts'
 import { returnToGuest } from './return-to-guest.ts'
+import { applyScheduling } from './scheduling.ts'
 import { moveToProcessGroup } from './session.ts'
 import { TaskSignals } from './signal-state.ts'
 import { Task } from './task.ts'
@@ -194,6 +195,7 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
     discard(child)
     return status
   }
+  applyScheduling(child)
   returnToGuest(child, 0)
   return child
 }

@@ -20,6 +20,7 @@ import type { SuperBlock } from '../vfs/super-block.ts'
 import { Vfs } from '../vfs/vfs.ts'
 import type { CgroupProgram } from './bpf/cgroup-program.ts'
 import { Cgroup } from './cgroup/cgroup.ts'
+import { CpuShares } from './cgroup/cpu-shares.ts'
 import { mayUseDevice } from './cgroup/device-guard.ts'
 import type { MemoryController } from './cgroup/memory.ts'
 import { type MemoryMeter, NO_METER } from './cgroup/memory-meter.ts'
@@ -118,6 +119,9 @@ export class Kernel {
   /** The top of the hierarchy, in which nobody is: containers' cgroups are its children. */
   readonly cgroups: Cgroup
   readonly memoryWatch: MemoryWatch
+  readonly cpuShares: CpuShares
+  /** Those that look at what tasks use, and have found nobody who runs: the loop wakes them when somebody does again. */
+  readonly dormant = new Set<{ wake(): void }>()
   /** /proc/sys/kernel/core_pattern and core_uses_pid. */
   readonly core: CoreSettings = { pattern: 'core', usesPid: false }
   /** Whose memory is what is made now. */
@@ -144,8 +148,8 @@ export class Kernel {
   /** kernel.io_uring_disabled, kernel.io_uring_group. */
   ioUringDisabled = 0
   ioUringGroup = -1
-  /** Buffers in the lists of all io_urings: IORING_OP_PROVIDE_BUFFERS. */
-  listedBuffers = 0
+  /** What all io_urings hold together: requests, waiting completions, places in tables, buffers in lists. */
+  readonly uring = { requests: 0, overflow: 0, places: 0, listedBuffers: 0 }
 
   /** /proc/sys/fs/fanotify. */
   readonly fanotifyLimits = { maxQueuedEvents: 16384, maxUserGroups: 128, maxUserMarks: 192536 }
@@ -161,6 +165,8 @@ export class Kernel {
   shm: SuperBlock | undefined = undefined
 
   // Hooks.
+  /** Called when there has been nothing to do for a while: give back memory that is kept only to be used again. */
+  readonly whenQuiet: (() => void)[] = []
   trace: Trace | undefined = undefined
   /** A process ended; its status is group.exitStatus. */
   processEnded: ((group: ThreadGroup) => void) | undefined = undefined
@@ -192,6 +198,7 @@ export class Kernel {
     this.ipc = new IpcNamespace(this.userNs, INIT_INUM.ipc)
     this.net = new NetNamespace(this.userNs, INIT_INUM.net)
     this.memoryWatch = new MemoryWatch(this)
+    this.cpuShares = new CpuShares(this)
     this.cgroups = new Cgroup(this, undefined, '')
     // No container can be called so.
     const first = this.cgroups.makeChild(':first') as Cgroup

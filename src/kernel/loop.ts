@@ -68,6 +68,7 @@ function runQueue(kernel: Kernel): void {
   const { runnable } = kernel
   const count = runnable.length
   if (count === 0) return
+  if (kernel.dormant.size > 0) wakeDormant(kernel)
   for (let i = 0; i < count; i++) {
     const task = runnable[i]
     task.queued = false
@@ -87,6 +88,10 @@ function runQueue(kernel: Kernel): void {
     else if (task.state === DUMPING) stepDump(task)
   }
   runnable.splice(0, count)
+}
+
+function wakeDormant({ dormant }: Kernel): void {
+  for (const each of dormant) each.wake()
 }
 
 /** The next piece of a core dump. */
@@ -114,7 +119,7 @@ function runOperations(kernel: Kernel): void {
 function serve(thread: PlatformThread, reason: number): void {
   const task = thread.owner as Task | undefined
   if (task === undefined || task.ended) return
-  if (task.kernel.memoryWatch.dormant) task.kernel.memoryWatch.wake()
+  if (task.kernel.dormant.size > 0) wakeDormant(task.kernel)
   if (reason === STOP_DEAD) {
     spaceDied(task)
     return

@@ -63,6 +63,11 @@ export abstract class Operation implements Waiter, Expiry {
     return true
   }
 
+  /** What it works on would otherwise keep alive what it was submitted to, and so itself: a ring that waits for a ring. */
+  get endsAtExit(): boolean {
+    return this.file?.passable === false
+  }
+
   get done(): boolean {
     return this.#state === DONE
   }
@@ -80,7 +85,7 @@ export abstract class Operation implements Waiter, Expiry {
     this.#state = BUSY
     if (task.ended && this.endsWithTask) this.#decided = -ECANCELED
     if (this.#decided !== undefined) {
-      this.#end(this.#decided)
+      this.end(this.#decided)
       return
     }
     const { progress, requests, cred, operation } = task
@@ -110,14 +115,14 @@ export abstract class Operation implements Waiter, Expiry {
       space.active = active
     }
     if (result === BLOCK) this.#fallAsleep()
-    else this.#end(result)
+    else this.end(result)
   }
 
   /** Ends it before its time, if it waits. */
   cancel(result = -ECANCELED): boolean {
     if (!this.waiting) return false
     this.#stopWaiting()
-    this.#end(result)
+    this.end(result)
     return true
   }
 
@@ -139,7 +144,7 @@ export abstract class Operation implements Waiter, Expiry {
   tryLater(decided?: number): void {
     this.#decided = decided
     this.#queue()
-    this.#track()
+    this.track()
   }
 
   block(queue: WaitQueue, events = 0, exclusive = false): number {
@@ -175,8 +180,8 @@ export abstract class Operation implements Waiter, Expiry {
     this.task.kernel.operations.push(this)
   }
 
-  #track(): void {
-    if (!this.endsWithTask) return
+  /** An exec of its task will end it. */
+  protected track(): void {
     this.task.operations ??= new Set()
     this.task.operations.add(this)
   }
@@ -184,7 +189,7 @@ export abstract class Operation implements Waiter, Expiry {
   #fallAsleep(): void {
     const { task } = this
     this.#state = WAITING
-    this.#track()
+    this.track()
     if (this.#deadline === Number.POSITIVE_INFINITY) return
     this.#timer ??= new Timer(this)
     task.kernel.timers.add(this.#timer, this.#deadline)
@@ -199,7 +204,7 @@ export abstract class Operation implements Waiter, Expiry {
     if (this.#timer !== undefined) this.task.kernel.timers.cancel(this.#timer)
   }
 
-  #end(result: number): void {
+  protected end(result: number): void {
     this.#state = DONE
     this.task.operations?.delete(this)
     if (this.progress instanceof HeldProgress) this.progress.end()
@@ -213,11 +218,23 @@ export abstract class Operation implements Waiter, Expiry {
 /** The task becomes another program: its operations end with its memory. */
 export function cancelOperations(task: Task): void {
   forgetRings(task)
-  if (task.operations !== undefined) for (const operation of [...task.operations]) operation.abandon()
+  abandonUnstarted(task)
+  for (const operation of task.operations ?? []) operation.abandon()
 }
 
-/** The task ends. Its operations stay until something wakes them, or what they were submitted to goes. */
-export function forgetRings(task: Task): void {
+/** The task ends. Most of its operations stay until something wakes them, or what they were submitted to goes. */
+export function leaveOperations(task: Task): void {
+  forgetRings(task)
+  abandonUnstarted(task)
+  for (const operation of task.operations ?? []) if (operation.endsAtExit) operation.abandon()
+}
+
+/** Before those that hold them up: the end of one of these would start them. */
+function abandonUnstarted(task: Task): void {
+  for (const operation of task.operations ?? []) if (!operation.waiting) operation.abandon()
+}
+
+function forgetRings(task: Task): void {
   const { ringFiles } = task
   task.ringFiles = undefined
   if (ringFiles !== undefined) for (const file of ringFiles) if (file !== undefined) filePut(file)

@@ -4,7 +4,8 @@
  * A fault of guest code stops its thread. The task waits until the page is there, or a signal comes, and then goes on with the
  * instruction, which faults anew if it has to. A system call must not find half-way that a page is absent, since what it
  * has done by then can't be undone: so before each try the memory that its arguments point to is looked at, and the task
- * waits for the pages one after the other. What only the call itself finds (by a pointer in a structure) fails with EFAULT.
+ * waits for the pages one after the other, messages and vectors included. What only the call itself finds, by a pointer in
+ * another structure, fails with EFAULT.
  */
 import { BUS_ADRERR, SIGBUS, UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../abi/constants.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'

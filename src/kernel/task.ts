@@ -131,7 +131,7 @@ export class Task implements Waiter, WalkContext, Expiry {
 
   /** The operation that is tried now in this task's name: what it would sleep on, it waits for by itself. */
   operation: Operation | undefined = undefined
-  /** Those that end with the task. Made on first use. */
+  /** All that are not over. Made on first use. */
   operations: Set<Operation> | undefined = undefined
   /** io_uring: IORING_REGISTER_RING_FDS. Made on first use; each holds a reference. */
   ringFiles: (File | undefined)[] | undefined = undefined
@@ -215,6 +215,9 @@ export class Task implements Waiter, WalkContext, Expiry {
   readonly io = new IoCounts()
   /** CPU time in ns of host threads that it had before an exec, and what is known of it in all. */
   cpuTimeBefore = 0
+  /** The most that getrusage(RUSAGE_THREAD) has said of both. */
+  shownUser = 0
+  shownSystem = 0
   cpuTime = 0
   /** What perf_event_open(2) counts of it. Made on first use. */
   perfEvents: Set<PerfEvent> | undefined = undefined

@@ -147,7 +147,9 @@ export class Mm implements SpaceOwner {
       if ((vma.flags & VM_DONTCOPY) !== 0) continue
       if (vma.file !== undefined) fileGet(vma.file)
       const flags = vma.flags & ~(VM_LOCKED | VM_LOCKONFAULT)
-      child.vmas.insert(new Vma(vma.start, vma.end, flags, vma.file, vma.offset, vma.shared, vma.label))
+      const copy = new Vma(vma.start, vma.end, flags, vma.file, vma.offset, vma.shared, vma.label)
+      copy.name = vma.name
+      child.vmas.insert(copy)
     }
     child.topDown = this.topDown
     child.mmapBase = this.mmapBase
@@ -206,10 +208,11 @@ export class Mm implements SpaceOwner {
   vmaLabel(vma: Vma): string | undefined {
     if (vma.label !== undefined) return vma.label
     if (vma.file !== undefined) return undefined
-    if (vma.shared !== undefined) return '/dev/zero (deleted)'
+    if (vma.shared !== undefined)
+      return vma.name === undefined ? '/dev/zero (deleted)' : `[anon_shmem:${vma.name}]`
     if (vma.start <= this.brk && vma.end >= this.startBrk && this.brk > this.startBrk) return '[heap]'
     if (vma.start <= this.startStack && vma.end >= this.startStack) return '[stack]'
-    return undefined
+    return vma.name === undefined ? undefined : `[anon:${vma.name}]`
   }
 
   residentPages(): number {

@@ -183,7 +183,7 @@ function moveVma(
   flags: number,
 ): number {
   const keep = (flags & MREMAP_DONTUNMAP) !== 0
-  const { flags: vmFlags, file, shared } = vma
+  const { flags: vmFlags, file, shared, name } = vma
   const offset = vma.offset + (address - vma.start)
   if (oldSize > 0) releaseStackReserve(mm, address, address + oldSize)
   const hostFlags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep ? MREMAP_DONTUNMAP : 0)
@@ -202,7 +202,9 @@ function moveVma(
     modifyVma(mm.vmas, vma, address, address + oldSize, vmFlags & ~(VM_LOCKED | VM_LOCKONFAULT))
   }
   if (file !== undefined) fileGet(file)
-  addVma(mm.vmas, new Vma(target, target + newSize, vmFlags, file, offset, shared))
+  const moved = new Vma(target, target + newSize, vmFlags, file, offset, shared)
+  moved.name = name
+  addVma(mm.vmas, moved)
   if (served) moveAreas(mm, address, target, oldSize, newSize, keep)
   if ((vmFlags & VM_LOCKED) !== 0) lockPages(mm, target + oldSize, newSize - oldSize, vmFlags)
   return target

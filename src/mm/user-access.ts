@@ -171,6 +171,25 @@ export class GuestDst extends IoDst {
     this.#cursor.advance(n)
   }
 
+  /** Without the window, which would be one copy more. */
+  override put(bytes: Uint8Array): number {
+    const cursor = this.#cursor
+    let done = 0
+    while (done < bytes.length && cursor.remaining > 0) {
+      const part = Math.min(bytes.length - done, cursor.left)
+      const written = this.#mm.write(
+        cursor.address,
+        part === bytes.length ? bytes : bytes.subarray(done, done + part),
+      )
+      if (written > 0) {
+        cursor.advance(written)
+        done += written
+      }
+      if (written < part) return done > 0 ? done : -EFAULT
+    }
+    return done
+  }
+
   override get direct(): number {
     return directBytes(this.#mm, this.#cursor)
   }

@@ -17,6 +17,7 @@ export function splitVma(tree: VmaTree, vma: Vma, at: number): Vma {
     vma.shared,
     vma.label,
   )
+  upper.name = vma.name
   if (vma.file !== undefined) fileGet(vma.file)
   tree.resize(vma, vma.start, at)
   tree.insert(upper)
@@ -53,6 +54,15 @@ export function modifyVma(tree: VmaTree, vma: Vma, start: number, end: number, f
   if (vma.end > end) splitVma(tree, vma, end)
   tree.setFlags(vma, flags)
   return mergeVma(tree, vma)
+}
+
+/** The same with a name; undefined takes it away. */
+export function nameVma(tree: VmaTree, vma: Vma, start: number, end: number, name: string | undefined): void {
+  if (vma.name === name) return
+  if (vma.start < start) vma = splitVma(tree, vma, start)
+  if (vma.end > end) splitVma(tree, vma, end)
+  vma.name = name
+  mergeVma(tree, vma)
 }
 
 /** Forgets all mappings in [start, end). */

@@ -66,6 +66,8 @@ export class Vma {
   readonly shared: SharedMemory | undefined
   /** '[vdso]' and the like; undefined for what is named by its file or place. */
   readonly label: string | undefined
+  /** PR_SET_VMA_ANON_NAME: what its owner calls it. */
+  name: string | undefined = undefined
   next: Vma | undefined = undefined
   prev: Vma | undefined = undefined
   /** The tree's own. */
@@ -111,6 +113,7 @@ export function mergeable(left: Vma, right: Vma): boolean {
     left.shared === right.shared &&
     left.label === undefined &&
     right.label === undefined &&
+    left.name === right.name &&
     left.offset + (left.end - left.start) === right.offset
   )
 }

@@ -139,6 +139,20 @@ export class IpAddress {
     )
   }
 
+  /** The bits that are in the mask, which is of the same family. */
+  and({ w0, w1, w2, w3 }: IpAddress): IpAddress {
+    return new IpAddress(this.w0 & w0, this.w1 & w1, this.w2 & w2, this.w3 & w3)
+  }
+  /** With the bits of `low` where that is equal to `high`: in the place of a network that they are the ends of. */
+  withNetwork(low: IpAddress, high: IpAddress): IpAddress {
+    const put = (word: number, from: number, to: number) => (word & (from ^ to)) | (from & ~(from ^ to))
+    return new IpAddress(
+      put(this.w0, low.w0, high.w0),
+      put(this.w1, low.w1, high.w1),
+      put(this.w2, low.w2, high.w2),
+      put(this.w3, low.w3, high.w3),
+    )
+  }
   /** The first `length` bits, the rest zero. */
   masked(length: number): IpAddress {
     if (length >= this.bits) return this

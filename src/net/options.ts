@@ -1,19 +1,20 @@
-/** Socket options of level SOL_SOCKET, as far as they are the same for all families: socket(7). */
+/** Socket options of level SOL_SOCKET, as far as many look at them; the others are in common-options.ts: socket(7). */
 
 import {
+  AF_INET,
+  AF_INET6,
   AF_NETLINK,
   AF_UNIX,
   CAP_NET_ADMIN,
+  CAP_NET_RAW,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
   SO_ACCEPTCONN,
   SO_ATTACH_REUSEPORT_CBPF,
-  SO_ATTACH_REUSEPORT_EBPF,
   SO_BPF_EXTENSIONS,
   SO_BROADCAST,
   SO_BSDCOMPAT,
-  SO_BUSY_POLL,
-  SO_BUSY_POLL_BUDGET,
   SO_CNX_ADVICE,
-  SO_COOKIE,
   SO_DEBUG,
   SO_DETACH_REUSEPORT_BPF,
   SO_DOMAIN,
@@ -27,6 +28,7 @@ import {
   SO_OOBINLINE,
   SO_PASSCRED,
   SO_PASSPIDFD,
+  SO_PASSRIGHTS,
   SO_PASSSEC,
   SO_PEEK_OFF,
   SO_PEERGROUPS,
@@ -47,64 +49,53 @@ import {
   SO_SNDLOWAT,
   SO_SNDTIMEO,
   SO_SNDTIMEO_NEW,
-  SO_TIMESTAMP,
-  SO_TIMESTAMPNS,
   SO_TYPE,
+  SOCK_DGRAM,
+  SOCK_STREAM,
   SOL_SOCKET,
 } from '../abi/constants.ts'
-import { EDOM, EINVAL, ENODATA, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
+import {
+  EACCES,
+  EDOM,
+  EINVAL,
+  ENODATA,
+  ENOENT,
+  ENOPROTOOPT,
+  ENOTCONN,
+  EOPNOTSUPP,
+  EPERM,
+} from '../abi/errno.ts'
 import { LINGER, TIMEVAL } from '../abi/layout.ts'
 import { NSEC_PER_SEC } from '../base/clock.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { takeSigned64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import { capable, getCommonOption, setCommonOption, stackOf } from './common-options.ts'
+import { readSocketFilter } from './inet/filter.ts'
+import { intBytes } from './inet/option-bytes.ts'
 import type { Socket } from './socket.ts'
+import type { SocketOptions } from './socket-options.ts'
 
-/** net.core.wmem_default and rmem_default. */
-const BUFFER_DEFAULT = 212992
-/** net.core.wmem_max and rmem_max: what SO_SNDBUF and SO_RCVBUF may ask for; they get the double. */
+/** SKF_AD_MAX: as many extensions does the machine of socket filters have. */
+const BPF_EXTENSIONS = 64
+/** net.core.wmem_max and rmem_max where there is no network: what SO_SNDBUF and SO_RCVBUF may ask for; they get the double. */
 const BUFFER_MAX = 4 << 20
+const MAX_FORCED = 0x3fffffff
 const MIN_SNDBUF = 4608
 const MIN_RCVBUF = 2304
 const USEC_PER_SEC = 1e6
 
-export class SocketOptions {
-  sndbuf = BUFFER_DEFAULT
-  rcvbuf = BUFFER_DEFAULT
-  /** ns, Infinity for none. */
-  rcvTimeout = Number.POSITIVE_INFINITY
-  sndTimeout = Number.POSITIVE_INFINITY
-  rcvLowat = 1
-  lingerOn = false
-  /** Seconds. */
-  lingerTime = 0
-  passCred = false
-  /** SO_PEEK_OFF; -1: off. */
-  peekOff = -1
-  /** Options that are one number, by name, where not 0. */
-  readonly values = new Map<number, number>()
-
-  /** What a connection has of its listener. */
-  inherit(from: SocketOptions): void {
-    this.rcvTimeout = from.rcvTimeout
-    this.sndTimeout = from.sndTimeout
-    this.rcvLowat = from.rcvLowat
-    this.lingerOn = from.lingerOn
-    this.lingerTime = from.lingerTime
-  }
-
-  flag(name: number): boolean {
-    return (this.values.get(name) ?? 0) !== 0
-  }
-}
-
-/** SKF_AD_MAX: as many extensions does the machine of socket filters have. */
-const BPF_EXTENSIONS = 64
-
 /** Those whose messages can have their sender's credentials with them: sk_may_scm_recv. */
 function mayPassCredentials({ family }: Socket): boolean {
   return family === AF_UNIX || family === AF_NETLINK
+}
+/** Those that have set_peek_off. */
+function mayPeekFrom({ family, type, protocol }: Socket): boolean {
+  if (family === AF_UNIX) return true
+  if (family !== AF_INET && family !== AF_INET6) return false
+  if (type !== SOCK_DGRAM) return type === SOCK_STREAM
+  return protocol === IPPROTO_UDP || protocol === IPPROTO_UDPLITE
 }
 
 /** Options that are switches: what is set is 1. */
@@ -117,12 +108,15 @@ const SWITCHES: ReadonlySet<number> = new Set([
   SO_OOBINLINE,
   SO_DONTROUTE,
   SO_NO_CHECK,
-  SO_TIMESTAMP,
-  SO_TIMESTAMPNS,
   SO_RXQ_OVFL,
 ])
 /** Options that hold a number as it was given. */
-const NUMBERS: ReadonlySet<number> = new Set([SO_PRIORITY, SO_MARK, SO_BUSY_POLL, SO_INCOMING_CPU])
+const NUMBERS: ReadonlySet<number> = new Set([SO_PRIORITY, SO_MARK, SO_INCOMING_CPU])
+/** Those that say what others do, for whom they are told of by their first name. */
+const SAME_AS: ReadonlyMap<number, number> = new Map([
+  [SO_SNDBUFFORCE, SO_SNDBUF],
+  [SO_RCVBUFFORCE, SO_RCVBUF],
+])
 
 /** getsockopt(2): the value's bytes, of which the caller gets as many as it has room for. */
 export function getSocketOption(
@@ -136,33 +130,36 @@ export function getSocketOption(
   const own = socket.getOption(task, level, name, length, at)
   if (own !== undefined) return own
   if (level !== SOL_SOCKET) return socket.family === AF_UNIX ? -EOPNOTSUPP : -ENOPROTOOPT
-  const options = socket.options
+  const { options } = socket
   switch (name) {
     case SO_TYPE:
-      return int(socket.type)
+      return intBytes(socket.type)
     case SO_DOMAIN:
-      return int(socket.family)
+      return intBytes(socket.family)
     case SO_PROTOCOL:
-      return int(socket.protocol)
+      return intBytes(socket.protocol)
     case SO_ACCEPTCONN:
-      return int(socket.listening ? 1 : 0)
+      return intBytes(socket.listening ? 1 : 0)
     case SO_ERROR:
-      return int(-socket.takeError())
+      return intBytes(-socket.takeError())
     case SO_SNDBUF:
-      return int(options.sndbuf)
+      return intBytes(options.sndbuf)
     case SO_RCVBUF:
-      return int(options.rcvbuf)
+      return intBytes(options.rcvbuf)
     case SO_RCVLOWAT:
-      return int(options.rcvLowat)
+      return intBytes(options.rcvLowat)
     case SO_SNDLOWAT:
-      return int(1)
+      return intBytes(1)
     case SO_PASSCRED:
+      return mayPassCredentials(socket) ? intBytes(options.passCred ? 1 : 0) : -EOPNOTSUPP
     case SO_PASSSEC:
+      return mayPassCredentials(socket) ? intBytes(options.values.get(name) ?? 0) : -EOPNOTSUPP
     case SO_PASSPIDFD:
-      if (!mayPassCredentials(socket)) return -EOPNOTSUPP
-      return name === SO_PASSCRED ? int(options.passCred ? 1 : 0) : -ENOPROTOOPT
+    case SO_PASSRIGHTS:
+      if (socket.family !== AF_UNIX) return -EOPNOTSUPP
+      return intBytes(options.values.get(name) ?? (name === SO_PASSRIGHTS ? 1 : 0))
     case SO_PEEK_OFF:
-      return int(options.peekOff)
+      return mayPeekFrom(socket) ? intBytes(options.peekOff) : -EOPNOTSUPP
     case SO_PEERNAME: {
       const peer = socket.name(true)
       if (failed(peer)) return -ENOTCONN
@@ -170,13 +167,13 @@ export function getSocketOption(
     }
     case SO_PEERGROUPS:
     case SO_PEERPIDFD:
-      return socket.family === AF_UNIX ? -ENOPROTOOPT : -ENODATA
+      return -ENODATA
     case SO_BPF_EXTENSIONS:
-      return int(BPF_EXTENSIONS)
+      return intBytes(BPF_EXTENSIONS)
     case SO_INCOMING_CPU:
-      return int(options.values.get(name) ?? -1)
+      return intBytes(options.values.get(name) ?? -1)
     case SO_BSDCOMPAT:
-      return int(0)
+      return intBytes(0)
     case SO_LINGER: {
       const view = new DataView(new ArrayBuffer(LINGER.size))
       view.setInt32(LINGER.l_onoff, options.lingerOn ? 1 : 0, true)
@@ -189,15 +186,9 @@ export function getSocketOption(
     case SO_SNDTIMEO:
     case SO_SNDTIMEO_NEW:
       return timeval(options.sndTimeout)
-    case SO_COOKIE: {
-      if (length < 8) return -EINVAL
-      const view = new DataView(new ArrayBuffer(8))
-      view.setUint32(0, socket.file?.inode.ino ?? 0, true)
-      return new Uint8Array(view.buffer)
-    }
   }
-  if (SWITCHES.has(name) || NUMBERS.has(name)) return int(options.values.get(name) ?? 0)
-  return -ENOPROTOOPT
+  if (SWITCHES.has(name) || NUMBERS.has(name)) return intBytes(options.values.get(name) ?? 0)
+  return getCommonOption(socket, task, name, length) ?? -ENOPROTOOPT
 }
 
 /** setsockopt(2). */
@@ -211,53 +202,61 @@ export function setSocketOption(
   const own = socket.setOption(task, level, name, value)
   if (own !== undefined) return own
   if (level !== SOL_SOCKET) return socket.family === AF_UNIX ? -EOPNOTSUPP : -ENOPROTOOPT
-  if (value.length < 4) return -EINVAL
+  const status = setCommonOption(socket, task, name, value) ?? setPlainOption(socket, task, name, value)
+  if (status === 0) socket.optionChanged(SAME_AS.get(name) ?? name)
+  return status
+}
+
+/** The value has four bytes at least. */
+function setPlainOption(socket: Socket, task: Task, name: number, value: Uint8Array): Status {
   const view = new DataView(value.buffer, value.byteOffset, value.length)
   const number = view.getInt32(0, true)
-  const options = socket.options
+  const { options } = socket
   switch (name) {
-    case SO_TYPE:
-    case SO_DOMAIN:
-    case SO_PROTOCOL:
-    case SO_ERROR:
-    case SO_ACCEPTCONN:
-    case SO_SNDLOWAT:
-      return -ENOPROTOOPT
     case SO_SNDBUF:
-      options.sndbuf = Math.max(Math.min(number >>> 0, BUFFER_MAX) * 2, MIN_SNDBUF)
-      return 0
-    case SO_RCVBUF:
-      options.rcvbuf = Math.max(Math.min(number >>> 0, BUFFER_MAX) * 2, MIN_RCVBUF)
-      return 0
-    case SO_SNDBUFFORCE:
-    case SO_RCVBUFFORCE: {
-      if (!task.cred.capable(CAP_NET_ADMIN, task.ns.net.userNs)) return -EPERM
-      const size = Math.min(Math.max(number, 0), 0x3fffffff) * 2
-      if (name === SO_SNDBUFFORCE) options.sndbuf = Math.max(size, MIN_SNDBUF)
-      else options.rcvbuf = Math.max(size, MIN_RCVBUF)
+    case SO_RCVBUF: {
+      const core = stackOf(socket, task)?.sysctls.core
+      const most = (name === SO_SNDBUF ? core?.wmem_max : core?.rmem_max) ?? BUFFER_MAX
+      setBuffer(options, name, Math.min(number >>> 0, most))
       return 0
     }
+    case SO_SNDBUFFORCE:
+    case SO_RCVBUFFORCE:
+      if (!capable(socket, task, CAP_NET_ADMIN)) return -EPERM
+      setBuffer(options, SAME_AS.get(name)!, Math.min(Math.max(number, 0), MAX_FORCED))
+      return 0
     case SO_RCVLOWAT:
-      options.rcvLowat = number < 0 ? 0x7fffffff : number || 1
+      options.rcvLowat = socket.limitLowWater(number < 0 ? 0x7fffffff : number || 1)
       return 0
     case SO_PASSCRED:
-    case SO_PASSSEC:
-    case SO_PASSPIDFD:
       if (!mayPassCredentials(socket)) return -EOPNOTSUPP
-      if (name !== SO_PASSCRED) return -ENOPROTOOPT
       options.passCred = number !== 0
+      return 0
+    case SO_PASSSEC:
+      // No security labels come with anything: there is no LSM that has them.
+      if (!mayPassCredentials(socket)) return -EOPNOTSUPP
+      options.values.set(name, number !== 0 ? 1 : 0)
+      return 0
+    case SO_PASSPIDFD:
+    case SO_PASSRIGHTS:
+      if (socket.family !== AF_UNIX) return -EOPNOTSUPP
+      options.values.set(name, number !== 0 ? 1 : 0)
       return 0
     case SO_CNX_ADVICE:
       // About neighbours, which are asked anyway when they have to be.
       return 0
-    case SO_BUSY_POLL_BUDGET:
-      return number < 0 || number > 0xffff ? -EINVAL : 0
-    case SO_ATTACH_REUSEPORT_CBPF:
-    case SO_ATTACH_REUSEPORT_EBPF:
+    case SO_ATTACH_REUSEPORT_CBPF: {
+      const program = readSocketFilter(socket, task, value)
+      if (typeof program === 'number') return program
+      if (!options.flag(SO_REUSEPORT)) return -EINVAL
+      socket.steer(program)
+      return 0
+    }
     case SO_DETACH_REUSEPORT_BPF:
-      return -EINVAL
+      if (!options.flag(SO_REUSEPORT)) return -EINVAL
+      return socket.steer(undefined) ? 0 : -ENOENT
     case SO_PEEK_OFF:
-      if (socket.family !== AF_UNIX) return -EOPNOTSUPP
+      if (!mayPeekFrom(socket)) return -EOPNOTSUPP
       options.peekOff = number
       return 0
     case SO_BSDCOMPAT:
@@ -277,25 +276,32 @@ export function setSocketOption(
       else options.sndTimeout = timeout
       return 0
     }
+    case SO_DEBUG:
+      if (number !== 0 && !capable(socket, task, CAP_NET_ADMIN)) return -EACCES
+      break
+    case SO_REUSEPORT:
+      if (number !== 0 && socket.family !== AF_INET && socket.family !== AF_INET6) return -EOPNOTSUPP
+      break
+    case SO_PRIORITY:
+      if ((number < 0 || number > 6) && !mayMark(socket, task)) return -EPERM
+      break
+    case SO_MARK:
+      if (!mayMark(socket, task)) return -EPERM
+      break
   }
-  if (SWITCHES.has(name)) {
-    if (name === SO_REUSEPORT && number !== 0 && socket.family === AF_UNIX) return -EOPNOTSUPP
-    options.values.set(name, number !== 0 ? 1 : 0)
-    return 0
-  }
-  if (NUMBERS.has(name)) {
-    const privileged = name === SO_MARK || (name === SO_PRIORITY && (number < 0 || number > 6))
-    if (privileged && !task.cred.capable(CAP_NET_ADMIN, task.ns.net.userNs)) return -EPERM
-    options.values.set(name, number)
-    return 0
-  }
-  return -ENOPROTOOPT
+  if (!SWITCHES.has(name) && !NUMBERS.has(name)) return -ENOPROTOOPT
+  options.values.set(name, NUMBERS.has(name) ? number : number !== 0 ? 1 : 0)
+  return 0
 }
 
-function int(value: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(4))
-  view.setInt32(0, value, true)
-  return new Uint8Array(view.buffer)
+function mayMark(socket: Socket, task: Task): boolean {
+  return capable(socket, task, CAP_NET_ADMIN) || capable(socket, task, CAP_NET_RAW)
+}
+
+/** The double is for what keeping the bytes costs. */
+function setBuffer(options: SocketOptions, name: number, size: number): void {
+  if (name === SO_SNDBUF) options.sndbuf = Math.max(size * 2, MIN_SNDBUF)
+  else options.rcvbuf = Math.max(size * 2, MIN_RCVBUF)
 }
 
 /** struct timeval, {0, 0} for no timeout. */

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { segments } from './ip/segmentation.ts'
 import { TestNet } from './ip/testing.ts'
 import { OFFLOAD_HEADER, writeOffloads } from './link/offload-header.ts'
-import { CHECKSUM_NONE, CHECKSUM_PARTIAL, GSO_TCPV4, type Packet } from './packet.ts'
+import { CHECKSUM_NONE, CHECKSUM_PARTIAL, GSO_TCPV4, type Packet, PacketPool } from './packet.ts'
 
 /** A frame whose link has said these of it. */
 function offloaded(length: number, checksumStart: number, gsoSize = 0): Packet {
@@ -38,4 +38,26 @@ test('a frame whose TCP header says that it is shorter than one is not split', (
   packet.transport = packet.checksumStart
   packet.view.setUint8(packet.transport + 12, 2 << 4)
   assert.deepEqual([...segments(new TestNet().stack(), packet)], [])
+})
+
+test('packet pool: buffers in use are kept, those go that nobody has needed for a while, and in quiet times all', () => {
+  const pool = new PacketPool()
+  /** How many of so many packets had a buffer that was there already. */
+  const known = new Set<Uint8Array>()
+  const use = (count: number): number => {
+    const packets = Array.from({ length: count }, () => pool.allocate(65536))
+    const again = packets.filter(packet => known.has(packet.bytes)).length
+    for (const packet of packets) {
+      known.add(packet.bytes)
+      packet.release()
+    }
+    return again
+  }
+  use(500)
+  assert.equal(use(500), 500)
+  // A whole period that sees no more than a few in use.
+  for (let i = 0; i < 2000; i++) use(10)
+  assert.equal(use(500), 10)
+  pool.trim()
+  assert.equal(use(500), 0)
 })

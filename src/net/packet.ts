@@ -261,17 +261,54 @@ export class Packet {
   }
 }
 
-/** Sizes of buffers and how many of each are kept: acknowledgements, full frames, unsegmented packets. */
-const CLASSES: readonly { size: number; keep: number }[] = [
-  { size: 512, keep: 1024 },
-  { size: 2048, keep: 1024 },
-  { size: 16384, keep: 64 },
-  { size: 65536 + 512, keep: 128 },
-]
+/** Sizes of buffers: acknowledgements, full frames, unsegmented packets. */
+const SIZES: readonly number[] = [512, 2048, 16384, 65536 + 512]
+/** Of each size at most so many bytes are kept. */
+const KEPT_BYTES = 64 << 20
+/** After so many packets have come back, those go that nobody has asked for meanwhile. */
+const PERIOD = 8192
 
-/** Where packets come from and go back to: one for all stacks of a kernel, since veth pairs join them. */
+/** Buffers of one size that wait for their next use, the last one first. */
+class FreePackets {
+  readonly size: number
+  readonly #packets: Packet[] = []
+  /** The fewest of this period: more than what was needed by so many. */
+  #least = 0
+  #left = PERIOD
+
+  constructor(size: number) {
+    this.size = size
+  }
+
+  take(): Packet | undefined {
+    const packet = this.#packets.pop()
+    if (this.#packets.length < this.#least) this.#least = this.#packets.length
+    return packet
+  }
+
+  put(packet: Packet): void {
+    const packets = this.#packets
+    if ((packets.length + 1) * this.size <= KEPT_BYTES) packets.push(packet)
+    if (--this.#left > 0) return
+    // The oldest, which are the coldest too.
+    packets.splice(0, this.#least)
+    this.#least = packets.length
+    this.#left = PERIOD
+  }
+
+  clear(): void {
+    this.#packets.length = 0
+    this.#least = 0
+    this.#left = PERIOD
+  }
+}
+
+/**
+ * Where packets come from and go back to: one for all stacks of a kernel, since veth pairs join them. What is kept follows
+ * what is used: a new buffer costs as much as copying it full, so receive queues of megabytes must find theirs again.
+ */
 export class PacketPool {
-  readonly #free: Packet[][] = CLASSES.map(() => [])
+  readonly #free: readonly FreePackets[] = SIZES.map(size => new FreePackets(size))
   /** Packets that somebody has: for tests, which find with it those that were forgotten. */
   outstanding = 0
 
@@ -279,15 +316,20 @@ export class PacketPool {
   allocate(size: number, headroom = HEADROOM): Packet {
     const total = size + headroom
     this.outstanding++
-    for (let i = 0; i < CLASSES.length; i++) {
-      if (total > CLASSES[i].size) continue
-      const packet = this.#free[i].pop() ?? new Packet(new Uint8Array(CLASSES[i].size), this)
+    for (let i = 0; i < SIZES.length; i++) {
+      if (total > SIZES[i]) continue
+      const packet = this.#free[i].take() ?? new Packet(new Uint8Array(SIZES[i]), this)
       packet.reset(headroom)
       return packet
     }
     const packet = new Packet(new Uint8Array(total), this)
     packet.reset(headroom)
     return packet
+  }
+
+  /** Keeps nothing. */
+  trim(): void {
+    for (const free of this.#free) free.clear()
   }
 
   put(packet: Packet): void {
@@ -297,9 +339,9 @@ export class PacketPool {
     packet.connection = undefined
     packet.owner = undefined
     packet.next = undefined
-    for (let i = 0; i < CLASSES.length; i++) {
-      if (packet.bytes.length !== CLASSES[i].size) continue
-      if (this.#free[i].length < CLASSES[i].keep) this.#free[i].push(packet)
+    for (let i = 0; i < SIZES.length; i++) {
+      if (packet.bytes.length !== SIZES[i]) continue
+      this.#free[i].put(packet)
       return
     }
   }

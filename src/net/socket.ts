@@ -11,10 +11,12 @@ import { ENODEV, ENOTTY, EOPNOTSUPP } from '../abi/errno.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { OrErrno, Status } from '../base/result.ts'
 import { WaitQueue } from '../base/wait-queue.ts'
+import type { NetNamespace } from '../kernel/namespaces.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File, IoctlContext, Lingering, MapSource } from '../vfs/file.ts'
-import { SocketOptions } from './options.ts'
+import type { SocketFilter } from './inet/filter.ts'
+import { SocketOptions } from './socket-options.ts'
 
 /** Bits of `shutdownMask`. */
 export const RCV_SHUTDOWN = 1
@@ -73,6 +75,8 @@ export abstract class Socket {
   /** A pending error (sk_err), a positive errno: reported once, by the next call or SO_ERROR. */
   error = 0
   shutdownMask = 0
+  /** SO_ATTACH_FILTER. */
+  filter: SocketFilter | undefined = undefined
 
   constructor(family: number, type: number, protocol: number) {
     this.family = family
@@ -163,6 +167,36 @@ export abstract class Socket {
   /** How many bytes of an option's value `setOption` is given, of longer ones: no common one is longer than a page. */
   optionLimit(_task: Task, _level: number, _name: number): number {
     return 4096
+  }
+  /** An option of SOL_SOCKET has been set. */
+  optionChanged(_name: number): void {}
+  /** SO_ATTACH_REUSEPORT_CBPF, or its end; whether there has been a program. */
+  steer(_program: SocketFilter | undefined): boolean {
+    return false
+  }
+  /** SO_RCVLOWAT, as far as it can be reached. */
+  limitLowWater(bytes: number): number {
+    return bytes
+  }
+  /** The one that it was made in; of families that don't tell, the caller's. */
+  namespace(task: Task): NetNamespace {
+    return task.ns.net
+  }
+  /** SO_COOKIE: a number that no other socket has. */
+  cookie(_task: Task): number {
+    return this.file?.inode.ino ?? 0
+  }
+  /** What waits to be read, with what it costs to keep. */
+  get receiveMemory(): number {
+    return 0
+  }
+  /** The same of what was sent. */
+  get sendMemory(): number {
+    return 0
+  }
+  /** What was lost for want of room: SO_RXQ_OVFL. */
+  get drops(): number {
+    return 0
   }
   ioctl(_context: IoctlContext, _request: number, _argument: number): number {
     return -ENOTTY

@@ -153,8 +153,18 @@ export interface PlatformThread {
   /** Ends the host thread of a stopped guest thread; the object is dead after. */
   exit(): void
 
+  /**
+   * Where the host may run the thread, which need not be stopped; undefined: on all CPUs that the platform has. A child begins with its
+   * parent's. Absent where the host decides alone.
+   */
+  setCpus?(cpus: readonly number[] | undefined): Status
+  /** The CPU on which it runs, or was last; undefined where the host does not tell. */
+  lastCpu?(): number | undefined
+
   /** CPU time that the host thread has used, in ns. */
   cpuTime?(): number
+  /** What the host counted for this thread, which is stopped; of memory the whole process's. */
+  usage?(): SpaceUsage | undefined
 
   /** A host system call from the stopped thread, in its process; only those of the stub's list work. Raw result. */
   hostCall(nr: number, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): number
@@ -248,7 +258,7 @@ export interface AddressSpace {
   destroy(): void
 }
 
-/** Of a host process, from its beginning. */
+/** Of a host process or thread, from its beginning. */
 export interface SpaceUsage {
   peakPages: number
   minorFaults: number

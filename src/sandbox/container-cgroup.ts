@@ -47,8 +47,8 @@ export function setContainerLimits(cgroup: Cgroup, limits: LimitsSpec, alone: bo
   memory.swapMax = limitOf(limits.swap, memory.swapMax)
   memory.limitsChanged()
   pids.max = limitOf(limits.pids, pids.max)
-  if (limits.cpus !== undefined) cpuset.cpus = parseCpuList(limits.cpus)
-  cpu.weight = limits.cpuWeight ?? cpu.weight
+  if (limits.cpus !== undefined) cpuset.setCpus(parseCpuList(limits.cpus))
+  if (limits.cpuWeight !== undefined) cpu.setShare(limits.cpuWeight, cpu.idle)
   cpu.setMax(limitOf(limits.cpuQuota, cpu.quota), limits.cpuPeriod ?? cpu.period, !alone)
 }
 

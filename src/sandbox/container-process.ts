@@ -14,6 +14,7 @@ import { runHeld } from '../kernel/init.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NsProxy } from '../kernel/namespaces.ts'
 import { defaultRlimits, type Rlimits } from '../kernel/rlimits.ts'
+import { applyScheduling } from '../kernel/scheduling.ts'
 import { BpfProgram } from '../kernel/seccomp/bpf.ts'
 import { addFilter } from '../kernel/seccomp/seccomp.ts'
 import { killGroup, sendToGroup } from '../kernel/signal.ts'
@@ -278,6 +279,8 @@ function setAttributes(task: Task, spec: ProcessSpec): void {
   if (spec.cpuAffinity !== undefined && spec.cpuAffinity.length > 0) {
     scheduling.affinity = [...spec.cpuAffinity].sort((a, b) => a - b)
   }
+  applyScheduling(task)
+  task.kernel.cpuShares.priorityChanged(task)
 }
 
 interface Filter {

@@ -177,6 +177,7 @@ class Builder {
     if (failed(sb)) {
       throw new UserError(`mounting ${spec.type} at ${spec.target} (${spec.options}): ${reasonOf(sb)}`)
     }
+    if (sb.mounts === 0) sb.ownedBy(this.#walk.cred.userNs)
     return new Mount(this.#kernel.vfs, sb, type.rootOf?.(sb, this.#walk), mountFlags(flags))
   }
 
@@ -199,7 +200,7 @@ class Builder {
     const kind = change & ~MS_REC
     if (kind === 0) return
     const changed = (change & MS_REC) !== 0 ? mountTree(mount) : [mount]
-    for (const each of changed) setPropagation(this.#kernel.vfs, each, kind)
+    for (const each of changed) setPropagation(each, kind)
   }
 
   /** readonlyPaths: a bind of the place onto itself. Paths that are not there are passed over. */

@@ -153,7 +153,7 @@ const SENTRY_CALLS: readonly HostCall[] = [
   { nr: NR.madvise, why: "V8's heap gives memory back" },
   { nr: NR.brk, why: "the C library's malloc" },
   { nr: NR.rt_sigreturn, why: 'end of a signal handler' },
-  { nr: NR.sched_setaffinity, why: 'the sentry leaves a CPU that a guest thread needs', when: [[is(0, 0)]] },
+  { nr: NR.sched_setaffinity, why: 'affinities of guest threads; the sentry leaves a CPU that one needs' },
   { nr: NR.gettid, why: "owners of V8's locks" },
   { nr: NR.getrandom, why: 'Host.random, hash seeds' },
   { nr: NR.clock_gettime, why: 'process CPU time, which the vDSO leaves to the kernel' },

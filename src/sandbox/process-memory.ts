@@ -31,15 +31,15 @@ export class ProcessMemory implements MemoryMeter {
 
   /** As getrusage(2) would tell of it; times in clock ticks. */
   usage(pid: number): SpaceUsage | undefined {
-    const text = this.#read(`${pid}/stat`)
-    // The name may have spaces and parentheses in it.
-    const fields = text
-      .slice(text.lastIndexOf(')') + 2)
-      .split(' ')
-      .map(Number)
+    const fields = fieldsOf(this.#read(`${pid}/stat`))
     if (fields.length < 13) return undefined
     const [, , , , , , , minorFaults, , majorFaults, , user, system] = fields
     return { peakPages: this.peak(pid), minorFaults, majorFaults, user, system }
+  }
+
+  /** The CPU on which one of its threads was last. */
+  lastCpu(pid: number, tid: number): number | undefined {
+    return fieldsOf(this.#read(`${pid}/task/${tid}/stat`))[PROCESSOR]
   }
 
   /** MemoryMeter. A space without a process of its own uses nothing. */
@@ -58,6 +58,16 @@ export class ProcessMemory implements MemoryMeter {
     return n > 0 ? fromBytes(this.#text, 0, n) : ''
   }
 }
+
+/** Of /proc/PID/stat, from the third one on. The name may have spaces and parentheses in it. */
+function fieldsOf(stat: string): number[] {
+  return stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .map(Number)
+}
+/** The 39th. */
+const PROCESSOR = 36
 
 /** The number of KiB behind `label`, in pages. */
 function pagesIn(text: string, label: string): number {

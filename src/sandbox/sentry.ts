@@ -97,6 +97,7 @@ export class Sentry {
     this.platform.residentPages = pid => memory.resident(pid)
     this.platform.peakPages = pid => memory.peak(pid)
     this.platform.usage = pid => memory.usage(pid)
+    this.platform.lastCpu = (pid, tid) => memory.lastCpu(pid, tid)
     return memory
   }
 

@@ -4,8 +4,17 @@
  *
  * Every kind decodes to one JavaScript number.
  */
-import { IOVEC } from '../abi/layout.ts'
+import { IOVEC, MSGHDR } from '../abi/layout.ts'
+import type { MemoryLook } from '../kernel/kernel.ts'
 import type { Task } from '../kernel/task.ts'
+import type { GuestAddr } from '../mm/mm.ts'
+import {
+  touchesMessage,
+  touchesMessages,
+  touchesSegments,
+  touchesString,
+  touchesStrings,
+} from './touched-memory.ts'
 
 /** How the 64-bit register becomes a number. */
 export type Decode =
@@ -46,6 +55,8 @@ export interface ArgKind {
   readonly segments?: 'in' | 'out'
   /** 'bytes': which argument (index) holds the length; 'bits': which the count; 'struct': the same, if it is an array. */
   readonly lengthArg?: number
+  /** What it leads to further on (touched-memory.ts); `count`: of what it points to, if `lengthArg` says it. */
+  readonly inner?: (task: Task, at: GuestAddr, count: number, look: MemoryLook) => boolean
 }
 
 export const fd: ArgKind = { decode: 'i32', show: 'fd' }
@@ -64,9 +75,18 @@ export const pid: ArgKind = { decode: 'i32', show: 'int' }
 export const id: ArgKind = { decode: 'u32', show: 'uint' }
 export const signal: ArgKind = { decode: 'i32', show: 'signal' }
 /** A guest address of a NUL-terminated path. The handler reads it with `task.mm.readPath`. */
-export const path: ArgKind = { decode: 'u64', show: 'path', direction: 'in' }
-export const string: ArgKind = { decode: 'u64', show: 'string', direction: 'in' }
-export const argv: ArgKind = { decode: 'u64', show: 'argv', direction: 'in' }
+export const path: ArgKind = { decode: 'u64', show: 'path', direction: 'in', inner: innerString }
+export const string: ArgKind = { decode: 'u64', show: 'string', direction: 'in', inner: innerString }
+export const argv: ArgKind = {
+  decode: 'u64',
+  show: 'argv',
+  direction: 'in',
+  inner: (task, at, _count, look) => touchesStrings(task, at, look),
+}
+
+function innerString(task: Task, at: GuestAddr, _count: number, look: MemoryLook): boolean {
+  return touchesString(task, at, look)
+}
 
 export function flags(names: Readonly<Record<string, number>>): ArgKind {
   return { decode: 'u32', show: 'flags', names }
@@ -91,7 +111,26 @@ export function structInOut(layout: { readonly size: number }, lengthArg?: numbe
 }
 /** iovecs of a call that reads into them ('out': to the guest's memory) or writes from them ('in'). */
 export function vector(segments: 'in' | 'out', countArg: number): ArgKind {
-  return { ...structIn(IOVEC, countArg), segments }
+  return {
+    ...structIn(IOVEC, countArg),
+    segments,
+    inner: (task, at, count, look) => touchesSegments(task, at, count, segments === 'out', look),
+  }
+}
+/** struct msghdr. */
+export function message(moves: 'in' | 'out'): ArgKind {
+  return {
+    ...structIn(MSGHDR),
+    inner: (task, at, _count, look) => touchesMessage(task, at, moves === 'out', look),
+  }
+}
+/** An array of struct mmsghdr. */
+export function messages(moves: 'in' | 'out', countArg: number): ArgKind {
+  return {
+    ...addr,
+    lengthArg: countArg,
+    inner: (task, at, count, look) => touchesMessages(task, at, count, moves === 'out', look),
+  }
 }
 /** fd_sets of select(2): a bit each of `countArg`, in words of 64. */
 export function bitsInOut(countArg: number): ArgKind {

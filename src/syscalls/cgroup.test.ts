@@ -9,7 +9,9 @@ import { Credentials } from '../base/credentials.ts'
 import { BufferDst, BufferSrc } from '../base/io.ts'
 import { Cgroup2Super, cgroup2Type } from '../fs/cgroup/super.ts'
 import { Cgroup, moveToCgroup } from '../kernel/cgroup/cgroup.ts'
+import { updateHolds } from '../kernel/cgroup/freezer.ts'
 import type { SpaceMemory } from '../kernel/cgroup/memory-meter.ts'
+import { PressureTrigger } from '../kernel/cgroup/pressure.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { CgroupNamespace } from '../kernel/namespaces.ts'
 import type { Task } from '../kernel/task.ts'
@@ -125,7 +127,7 @@ test('cgroup: a directory with processes or directories in it stays', () => {
   assert.equal(write(walk, '/a/b/cgroup.procs', '0'), 0)
   assert.equal(rmdir(walk, undefined, '/a/b'), -EBUSY)
   assert.equal(init.group.cgroup.pathFrom(kernel.cgroup.root), '/a/b')
-  assert.equal(read(walk, '/cgroup.stat'), 'nr_descendants 2\nnr_dying_descendants 0\n')
+  assert.match(read(walk, '/cgroup.stat'), /^nr_descendants 2\n[\s\S]*^nr_dying_descendants 0\n/m)
   assert.equal(write(walk, '/cgroup.procs', '1'), 0)
   const events = openReadOnly(walk, '/a/b/cgroup.events')
   assert.equal(rmdir(walk, undefined, '/a/b'), 0)
@@ -485,4 +487,89 @@ test('cgroup2: there is one file system of it, whoever mounts it', () => {
   assert.ok(sb instanceof Cgroup2Super)
   assert.equal(type.mount('b', 0, 'nsdelegate', context), sb)
   assert.equal(type.mount('b', 0, 'nonsense', context), -EINVAL)
+})
+
+test('pressure: time for which a quota holds processes is told, and a trigger tells of it', () => {
+  const { kernel, start, run: serve } = testKernel()
+  const a = kernel.cgroup.root.makeChild('a') as Cgroup
+  const { cpu, memory } = a.pressure
+  const trigger = new PressureTrigger(kernel, cpu, false, 100 * MS, 500 * MS)
+  const unlikely = new PressureTrigger(kernel, cpu, false, 490 * MS, 500 * MS)
+  start(function* () {
+    a.cpu.setMax(10_000, 50_000, true)
+    const pid = yield fork(function* (thread) {
+      goTo(thread, a)
+      yield call(NR.getpid)
+      yield run(100 * MS)
+    })
+    yield call(NR.wait4, [pid, 0, 0, 0])
+  })
+  serve()
+  assert.ok(
+    cpu.total(false) > 300 * MS && cpu.total(false) === cpu.total(true),
+    `${cpu.total(false) / MS} ms`,
+  )
+  assert.match(cpu.format(), /^some avg10=\d+\.\d\d avg60=.* total=[1-9]\d{5}\nfull avg10/)
+  assert.match(memory.format(), /^some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull/)
+  assert.deepEqual([trigger.take(), trigger.take(), unlikely.take()], [true, false, false])
+})
+
+test('pressure: a cgroup above counts who waits below, and a process that is moved away waits there no more', () => {
+  const { kernel, platform, start } = testKernel()
+  const top = kernel.cgroup.root.makeChild('top') as Cgroup
+  const a = top.makeChild('a') as Cgroup
+  const b = kernel.cgroup.root.makeChild('b') as Cgroup
+  const { group } = start(idle)
+  moveToCgroup(group, a)
+  a.memory.slowed = true
+  updateHolds(a)
+  platform.now += 10 * MS
+  assert.equal(top.pressure.memory.total(false), 10 * MS)
+  assert.equal(moveToCgroup(group, b), 0)
+  assert.equal(group.holds, 0)
+  platform.now += 10 * MS
+  assert.equal(top.pressure.memory.total(false), 10 * MS)
+  assert.equal(b.pressure.memory.total(false), 0)
+})
+
+test('cpu.max.burst: what a period leaves over may be used later', () => {
+  const { kernel, start, run: serve } = testKernel()
+  const a = kernel.cgroup.root.makeChild('a') as Cgroup
+  a.cpu.burst = 30_000
+  let took = 0
+  start(function* () {
+    a.cpu.setMax(30_000, 50_000, true)
+    const pid = yield fork(function* (thread) {
+      goTo(thread, a)
+      yield* sleep(thread, 200)
+      const before = kernel.now()
+      yield run(50 * MS)
+      took = kernel.now() - before
+    })
+    yield call(NR.wait4, [pid, 0, 0, 0])
+  })
+  serve()
+  assert.ok(took < 60 * MS, `${took / MS} ms`)
+})
+
+test('memory.peak: who writes to an open one sees the most since then', () => {
+  const { kernel, walk } = setUp()
+  const sizes = new Map<unknown, SpaceMemory>()
+  meter(kernel, sizes)
+  const { space } = kernel.init!.leader.mm
+  const size = (pages: number) => sizes.set(space, { anonymous: pages, shared: 0 })
+  const shown = (file: File) => {
+    const into = new BufferDst(new Uint8Array(64))
+    return Buffer.from(into.bytes.subarray(0, file.readAt(into, 0))).toString()
+  }
+  const open = () => openAt(walk, undefined, '/memory.peak', 2, 0) as File
+  const [own, other] = [open(), open()]
+  size(100)
+  assert.equal(shown(own), `${100 * 4096}\n`)
+  size(10)
+  assert.equal(own.writeAt(new BufferSrc(toBytes('reset\n')), 0), 6)
+  assert.equal(shown(own), `${10 * 4096}\n`)
+  size(20)
+  assert.equal(shown(own), `${20 * 4096}\n`)
+  assert.equal(shown(other), `${100 * 4096}\n`)
 })

@@ -86,11 +86,13 @@ class Dispatch implements SyscallTable {
   touches(task: Task, nr: number, look: MemoryLook): boolean {
     const { args } = (nr < MAX_NUMBER ? this.#compiled[nr] : undefined) ?? NOTHING
     return args.some((kind, i) => {
-      if (kind.direction === undefined || task.args[i] === 0) return false
+      const at = task.args[i]
+      if (at === 0) return false
       // No call goes further, whatever its argument says.
-      const length = Math.min(lengthOf(kind, task.args), MAX_RW_COUNT)
-      if (length > 0 && look(task.args[i], length, kind.direction !== 'in')) return true
-      return kind.segments !== undefined && touchesSegments(task, i, kind, look)
+      const length = kind.direction === undefined ? 0 : Math.min(lengthOf(kind, task.args), MAX_RW_COUNT)
+      if (length > 0 && look(at, length, kind.direction !== 'in')) return true
+      const count = kind.lengthArg === undefined ? 1 : task.args[kind.lengthArg]
+      return kind.inner?.(task, at, count, look) ?? false
     })
   }
 
@@ -109,16 +111,7 @@ class Dispatch implements SyscallTable {
 
 const NOTHING = { args: [] }
 
-function touchesSegments(task: Task, argument: number, kind: ArgKind, look: MemoryLook): boolean {
-  const segments = task.mm.importIovec(task.args[argument], task.args[kind.lengthArg!])
-  if (typeof segments === 'number') return false
-  for (let i = 0; i < segments.length; i += 2) {
-    if (segments[i + 1] > 0 && look(segments[i], segments[i + 1], kind.segments === 'out')) return true
-  }
-  return false
-}
-
-/** How much an argument points to. Of a string no more is known than that it begins. */
+/** How much an argument points to; of a string that it begins. */
 function lengthOf(kind: ArgKind, args: readonly number[]): number {
   const count = kind.lengthArg === undefined ? 1 : args[kind.lengthArg]
   if (kind.show === 'bytes') return count

@@ -14,7 +14,7 @@ import { failed, type OrErrno } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { dropDentry, holdDentry } from '../vfs/dentry.ts'
-import { encodeHandle, HANDLE_BYTES, HANDLE_TYPE } from '../vfs/handles.ts'
+import { encodeHandle, HANDLE_BYTES, HANDLE_TYPE, handleOf } from '../vfs/handles.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
 import { addr, fd as fdArg, flags as flagsArg, path, type SyscallRows } from './args.ts'
@@ -51,7 +51,7 @@ export function name_to_handle_at(
   const out = task.mm.out(FILE_HANDLE.size + (fits ? HANDLE_BYTES : 0))
   out.setUint32(FILE_HANDLE.handle_bytes, HANDLE_BYTES, true)
   out.setInt32(FILE_HANDLE.handle_type, fits ? HANDLE_TYPE : HANDLE_INVALID, true)
-  if (fits) encodeHandle(out, FILE_HANDLE.size, place.dentry.inode!, place.dentry)
+  if (fits) encodeHandle(out, FILE_HANDLE.size, handleOf(place.dentry.inode!, place.dentry))
   const written = task.mm.commit(handleAt)
   if (written < 0) return written
   return fits ? 0 : -EOVERFLOW

@@ -144,6 +144,7 @@ export function setpriority(task: Task, which: number, who: number, nice: number
     }
     if (result === -ESRCH) result = 0
     target.scheduling.nice = wanted
+    target.kernel.cpuShares.priorityChanged(target)
   }
   return result
 }
@@ -164,14 +165,13 @@ export const limitCalls = {
     nr: NR.getrusage,
     run: getrusage,
     args: [who, structOut(RUSAGE)],
-    partial:
-      'block transfers are not counted; of one thread (RUSAGE_THREAD) no faults, and all time is user time',
+    partial: 'block transfers are not counted',
   },
   getpriority: { nr: NR.getpriority, run: getpriority, args: [which, int] },
   setpriority: {
     nr: NR.setpriority,
     run: setpriority,
     args: [which, int, int],
-    partial: 'kept and reported; the host schedules all alike',
+    partial: 'the threads of a process share what their nice values bring it',
   },
 } satisfies SyscallRows

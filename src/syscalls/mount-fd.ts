@@ -64,7 +64,7 @@ import { filePut } from '../vfs/file-ref.ts'
 import { type Mount, mayHaveFlags, mountTree } from '../vfs/mount.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
-import type { Path } from '../vfs/path.ts'
+import { type Path, whileHeld } from '../vfs/path.ts'
 import { mayChangeMounts } from '../vfs/restriction.ts'
 import {
   addr,
@@ -163,13 +163,12 @@ export function fsconfig(
   const file = fileOf(task, fd)
   if (file === undefined) return -EBADF
   if (!(file instanceof FsContextFile)) return -EINVAL
-  if (command === FSCONFIG_CMD_RECONFIGURE) {
-    return task.cred.capable(CAP_SYS_ADMIN, task.kernel.userNs) ? file.reconfigure() : -EPERM
-  }
+  if (command === FSCONFIG_CMD_RECONFIGURE) return file.reconfigure(task.cred)
   if (command === FSCONFIG_CMD_CREATE || command === FSCONFIG_CMD_CREATE_EXCL) {
     const { fs, cred, mountNs } = task
     if (!mayMount(task)) return -EPERM
-    return file.create({ fs, cred, mountNs, vfs: mountNs.vfs, ns: task.ns })
+    const exclusive = command === FSCONFIG_CMD_CREATE_EXCL
+    return file.create({ fs, cred, mountNs, vfs: mountNs.vfs, ns: task.ns }, exclusive)
   }
   const key = task.mm.readString(keyAt, MAX_KEY)
   if (failed(key)) return key === -EFAULT ? key : -EINVAL
@@ -266,7 +265,9 @@ export function move_mount(
     ((flags & follow) !== 0 ? LOOKUP_FOLLOW : 0) | ((flags & empty) !== 0 ? LOOKUP_EMPTY : 0)
   const to = lookupAt(task, toFd, toAt, how(MOVE_MOUNT_T_SYMLINKS, MOVE_MOUNT_T_EMPTY_PATH))
   if (failed(to)) return to
-  const from = lookupAt(task, fromFd, fromAt, how(MOVE_MOUNT_F_SYMLINKS, MOVE_MOUNT_F_EMPTY_PATH))
+  const from = whileHeld(to, () =>
+    lookupAt(task, fromFd, fromAt, how(MOVE_MOUNT_F_SYMLINKS, MOVE_MOUNT_F_EMPTY_PATH)),
+  )
   if (failed(from)) return from
   if ((flags & MOVE_MOUNT_SET_GROUP) !== 0) return -EINVAL
   const ns = task.mountNs
@@ -343,7 +344,7 @@ function changeMounts(task: Task, at: Path, recursive: boolean, change: Attribut
     return -EBUSY
   for (const each of mounts) {
     each.flags = changedFlags(each, change)
-    if (change.propagation !== 0) operations.setPropagation(ns.vfs, each, change.propagation)
+    if (change.propagation !== 0) operations.setPropagation(each, change.propagation)
   }
   ns.changes.changed()
   return 0
@@ -365,7 +366,8 @@ export const mountFdCalls = {
     nr: NR.fsconfig,
     run: fsconfig,
     args: [fdArg, uint, string, addr, int],
-    partial: 'parameters are looked at by FSCONFIG_CMD_CREATE, all at once',
+    partial:
+      'parameters are looked at as they come by overlay, by other file systems at FSCONFIG_CMD_CREATE; layers of overlays are given by name, not by descriptor',
   },
   fsmount: { nr: NR.fsmount, run: fsmount, args: [fdArg, hex, hex], returns: 'fd' },
   open_tree: { nr: NR.open_tree, run: open_tree, args: [fdArg, path, treeFlags], returns: 'fd' },

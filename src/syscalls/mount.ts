@@ -47,7 +47,7 @@ import type { HostStatfs } from '../platform/host.ts'
 import { FS_HAS_SUBTYPE, type MountContext } from '../vfs/fs-type.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
-import { type Path, samePath } from '../vfs/path.ts'
+import { type Path, samePath, whileHeld } from '../vfs/path.ts'
 import { mayChangeMounts } from '../vfs/restriction.ts'
 import { encodeDev } from '../vfs/vfs.ts'
 import {
@@ -94,9 +94,9 @@ export function mount(
   if (!mayMount(task)) return -EPERM
   if ((flags & (MS_REMOUNT | MS_BIND)) === (MS_REMOUNT | MS_BIND))
     return operations.remountBind(ns, at, flags)
-  if ((flags & MS_REMOUNT) !== 0) return operations.remount(ns, at, flags, data)
+  if ((flags & MS_REMOUNT) !== 0) return operations.remount(ns, task.cred, at, flags, data)
   if ((flags & MS_BIND) !== 0) {
-    const from = sourcePath(task, source)
+    const from = whileHeld(at, () => sourcePath(task, source))
     return failed(from) ? from : operations.bind(ns, at, from, (flags & MS_REC) !== 0)
   }
   if ((flags & PROPAGATION) !== 0) {
@@ -105,7 +105,7 @@ export function mount(
     return operations.changePropagation(ns, at, kind, (flags & MS_REC) !== 0)
   }
   if ((flags & MS_MOVE) !== 0) {
-    const from = sourcePath(task, source)
+    const from = whileHeld(at, () => sourcePath(task, source))
     return failed(from) ? from : operations.moveMount(ns, at, from)
   }
   if (type === '') return -EINVAL
@@ -148,7 +148,7 @@ export function umount2(task: Task, nameAt: GuestAddr, flags: number): number {
   if (failed(at)) return at
   const ns = task.mountNs
   if (!mayMount(task)) return -EPERM
-  return operations.umount(ns, task.fs, at, flags)
+  return operations.umount(ns, task.fs, task.cred, at, flags)
 }
 
 export function pivot_root(task: Task, newRootAt: GuestAddr, putOldAt: GuestAddr): number {
@@ -156,7 +156,9 @@ export function pivot_root(task: Task, newRootAt: GuestAddr, putOldAt: GuestAddr
   if (!mayMount(task)) return -EPERM
   const newRoot = lookupAt(task, AT_FDCWD, newRootAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
   if (failed(newRoot)) return newRoot
-  const putOld = lookupAt(task, AT_FDCWD, putOldAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
+  const putOld = whileHeld(newRoot, () =>
+    lookupAt(task, AT_FDCWD, putOldAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY),
+  )
   if (failed(putOld)) return putOld
   const oldRoot = task.fs.root
   const status = operations.pivotRoot(ns, oldRoot, newRoot, putOld)

@@ -42,6 +42,7 @@ import {
   PR_SET_TIMERSLACK,
   PR_SET_TIMING,
   PR_SET_VMA,
+  PR_SET_VMA_ANON_NAME,
   PR_TIMING_STATISTICAL,
   PR_TSC_ENABLE,
   SECBIT_KEEP_CAPS,
@@ -53,14 +54,16 @@ import {
   SECCOMP_SET_MODE_FILTER,
   SECCOMP_SET_MODE_STRICT,
 } from '../abi/constants.ts'
-import { EAGAIN, EFAULT, EINVAL, EPERM } from '../abi/errno.ts'
+import { EAGAIN, EFAULT, EINVAL, ENAMETOOLONG, EPERM } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
 import { CapabilitySet, type Credentials } from '../base/credentials.ts'
+import { failed } from '../base/result.ts'
 import { commitCredentials } from '../kernel/credentials.ts'
 import { NSIG } from '../kernel/signal-state.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
 import { setUserDispatch } from '../kernel/user-dispatch.ts'
+import { ANON_NAME_SIZE, setAnonName } from '../mm/anon-name.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { REG_RAX, REG_RIP } from '../platform/platform.ts'
 import { addr, hex, int, type SyscallRows, size } from './args.ts'
@@ -134,9 +137,8 @@ export function prctl(task: Task, option: number, a2: number, a3: number, a4: nu
     case PR_SET_SECCOMP:
       if (a2 === SECCOMP_MODE_STRICT) return seccomp(task, SECCOMP_SET_MODE_STRICT, 0, 0)
       return a2 === SECCOMP_MODE_FILTER ? seccomp(task, SECCOMP_SET_MODE_FILTER, 0, a3) : -EINVAL
-    // Naming anonymous memory is for those who look at maps; a kernel without it says EINVAL.
     case PR_SET_VMA:
-      return -EINVAL
+      return a2 === PR_SET_VMA_ANON_NAME ? nameMemory(task, a3, a4, a5) : -EINVAL
   }
   return credentialOption(task, option, a2, a3, a4, a5)
 }
@@ -152,6 +154,13 @@ function setName(task: Task, at: GuestAddr): number {
   if (task.mm.copyIn(at, bytes) < 0) return -EFAULT
   task.setComm(String.fromCharCode(...bytes))
   return 0
+}
+
+function nameMemory(task: Task, start: number, length: number, nameAt: GuestAddr): number {
+  if (nameAt === 0) return setAnonName(task.mm, start, length, undefined)
+  const name = task.mm.readString(nameAt, ANON_NAME_SIZE)
+  if (failed(name)) return name === -ENAMETOOLONG ? -EINVAL : name
+  return setAnonName(task.mm, start, length, name)
 }
 
 function getAuxv(task: Task, at: GuestAddr, length: number, a4: number, a5: number): number {
@@ -281,7 +290,7 @@ export const prctlCalls = {
     nr: NR.prctl,
     run: prctl,
     args: [int, size, size, size, size],
-    partial: 'PR_SET_MM, PR_SET_VMA, speculation and memory tagging are refused with EINVAL',
+    partial: 'PR_SET_MM, speculation and memory tagging are refused with EINVAL',
   },
   arch_prctl: {
     nr: NR.arch_prctl,

@@ -1,11 +1,8 @@
 /** Requests of ptrace(2) about a stop and the tracee's signals and filters, which leave its registers and its course alone. */
 import {
-  AUDIT_ARCH_X86_64,
   CAP_SYS_ADMIN,
   PR_SYS_DISPATCH_OFF,
   PR_SYS_DISPATCH_ON,
-  PTRACE_EVENT_SECCOMP,
-  PTRACE_EVENTMSG_SYSCALL_ENTRY,
   PTRACE_GET_RSEQ_CONFIGURATION,
   PTRACE_GET_SYSCALL_INFO,
   PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
@@ -16,22 +13,18 @@ import {
   PTRACE_PEEKSIGINFO_SHARED,
   PTRACE_SECCOMP_GET_FILTER,
   PTRACE_SECCOMP_GET_METADATA,
+  PTRACE_SET_SYSCALL_INFO,
   PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
   PTRACE_SETSIGINFO,
   PTRACE_SETSIGMASK,
-  PTRACE_SYSCALL_INFO_ENTRY,
-  PTRACE_SYSCALL_INFO_EXIT,
-  PTRACE_SYSCALL_INFO_SECCOMP,
   SECCOMP_FILTER_FLAG_LOG,
   SECCOMP_MODE_FILTER,
-  SIGTRAP,
 } from '../abi/constants.ts'
 import { EACCES, EFAULT, EINVAL, ENOENT } from '../abi/errno.ts'
 import {
   PTRACE_PEEKSIGINFO_ARGS,
   PTRACE_RSEQ_CONFIGURATION,
   PTRACE_SUD_CONFIG,
-  PTRACE_SYSCALL_INFO,
   SECCOMP_METADATA,
   SIGINFO,
 } from '../abi/layout.ts'
@@ -43,21 +36,8 @@ import { setBlocked } from '../kernel/signal-state.ts'
 import type { Task } from '../kernel/task.ts'
 import { setUserDispatch } from '../kernel/user-dispatch.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import {
-  REG_R8,
-  REG_R9,
-  REG_R10,
-  REG_RAX,
-  REG_RDI,
-  REG_RDX,
-  REG_RIP,
-  REG_RSI,
-  REG_RSP,
-} from '../platform/platform.ts'
+import { getSyscallInfo, setSyscallInfo } from './ptrace-syscall-info.ts'
 import { readSigset, SIGSET_SIZE, writeSigset } from './signal.ts'
-
-const ARGUMENTS = [REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9]
-const MAX_ERRNO = 4095
 
 /** The request's result, or undefined for one that is not about this. */
 export function stopInfo(
@@ -92,6 +72,8 @@ export function stopInfo(
     }
     case PTRACE_GET_SYSCALL_INFO:
       return getSyscallInfo(task, target, address, data)
+    case PTRACE_SET_SYSCALL_INFO:
+      return setSyscallInfo(task, target, address, data)
     case PTRACE_SECCOMP_GET_FILTER:
       return getFilter(task, target, address, data)
     case PTRACE_SECCOMP_GET_METADATA:
@@ -184,46 +166,6 @@ function peekSigInfo(task: Task, target: Task, address: GuestAddr, data: GuestAd
     if (task.mm.commit(data + i * SIGINFO.size) < 0) return i > 0 ? i : -EFAULT
   }
   return count
-}
-
-/** What the tracee's stop has to do with a call: as much as fits into `room` bytes, and how much there is. */
-function getSyscallInfo(task: Task, target: Task, room: number, data: GuestAddr): number {
-  const { regs } = target.thread
-  const out = task.mm.out(PTRACE_SYSCALL_INFO.size)
-  const copy = (at: number, reg: number): void => {
-    out.setInt32(at, regs.lo(reg), true)
-    out.setInt32(at + 4, regs.hi(reg), true)
-  }
-  out.setUint32(PTRACE_SYSCALL_INFO.arch, AUDIT_ARCH_X86_64, true)
-  copy(PTRACE_SYSCALL_INFO.instruction_pointer, REG_RIP)
-  copy(PTRACE_SYSCALL_INFO.stack_pointer, REG_RSP)
-  let length: number = PTRACE_SYSCALL_INFO.nr
-  const code = target.halt!.info?.code ?? 0
-  const { message } = target.ptrace!
-  const filtered = code === (SIGTRAP | (PTRACE_EVENT_SECCOMP << 8))
-  if (filtered || (code === (SIGTRAP | 0x80) && message === PTRACE_EVENTMSG_SYSCALL_ENTRY)) {
-    out.setUint8(PTRACE_SYSCALL_INFO.op, filtered ? PTRACE_SYSCALL_INFO_SECCOMP : PTRACE_SYSCALL_INFO_ENTRY)
-    out.setInt32(PTRACE_SYSCALL_INFO.nr, target.callNumber, true)
-    out.setInt32(PTRACE_SYSCALL_INFO.nr + 4, target.callNumber < 0 ? -1 : 0, true)
-    ARGUMENTS.forEach((reg, i) => {
-      copy(PTRACE_SYSCALL_INFO.args + 8 * i, reg)
-    })
-    length = PTRACE_SYSCALL_INFO.args + 8 * ARGUMENTS.length
-    if (filtered) {
-      out.setUint32(PTRACE_SYSCALL_INFO.ret_data, message, true)
-      length = PTRACE_SYSCALL_INFO.ret_data + 4
-    }
-  } else if (code === (SIGTRAP | 0x80)) {
-    out.setUint8(PTRACE_SYSCALL_INFO.op, PTRACE_SYSCALL_INFO_EXIT)
-    copy(PTRACE_SYSCALL_INFO.rval, REG_RAX)
-    const value = regs.lo(REG_RAX) | 0
-    const isError = (regs.hi(REG_RAX) | 0) === -1 && value < 0 && value >= -MAX_ERRNO
-    out.setUint8(PTRACE_SYSCALL_INFO.is_error, isError ? 1 : 0)
-    length = PTRACE_SYSCALL_INFO.is_error + 1
-  }
-  const { access } = task.mm.context
-  access.outLength = Math.min(length, room)
-  return task.mm.commit(data) < 0 ? -EFAULT : length
 }
 
 /** Filters are counted from the oldest; only who is free of them may look. */

@@ -3,6 +3,7 @@
  * what is told about its stop in ptrace-info.ts.
  */
 import {
+  CAP_SYS_ADMIN,
   PTRACE_ATTACH,
   PTRACE_CONT,
   PTRACE_DETACH,
@@ -50,6 +51,7 @@ import {
   CALLS_STOP,
   detach,
   link,
+  suspendsSeccomp,
   type Tracee,
 } from '../kernel/ptrace/tracee.ts'
 import { sendToTask, userSignal, wakeForSignal } from '../kernel/signal.ts'
@@ -85,7 +87,7 @@ export function ptrace(task: Task, request: number, pid: number, address: number
       return poke(task, target, address)
     case PTRACE_OLDSETOPTIONS:
     case PTRACE_SETOPTIONS:
-      return setOptions(tracee, data)
+      return setOptions(task, tracee, data)
     case PTRACE_LISTEN:
       return listen(target, tracee)
     case PTRACE_DETACH:
@@ -122,8 +124,8 @@ function traceMe(task: Task): Status {
 function seize(task: Task, target: Task, address: number, data: number): Status {
   if (address !== 0) return -EIO
   if (data > PTRACE_O_MASK || (data & ~PTRACE_O_MASK) !== 0) return -EIO
-  if ((data & PTRACE_O_SUSPEND_SECCOMP) !== 0) return -EINVAL
-  return attachTo(task, target, true, data)
+  const status = mayAsk(task, data)
+  return status < 0 ? status : attachTo(task, target, true, data)
 }
 
 function attachTo(task: Task, target: Task, seized: boolean, options: number): Status {
@@ -134,10 +136,17 @@ function attachTo(task: Task, target: Task, seized: boolean, options: number): S
   return 0
 }
 
-/** A bit that a kernel without checkpoint and restore does not know is refused as any other. */
-function setOptions(tracee: Tracee, options: number): Status {
+/** check_ptrace_options: who puts another's filters out of force must be free of them. */
+function mayAsk(task: Task, options: number): Status {
+  if ((options & PTRACE_O_SUSPEND_SECCOMP) === 0) return 0
+  if (!task.cred.capable(CAP_SYS_ADMIN, task.kernel.userNs) || task.seccomp !== undefined) return -EPERM
+  return task.ptrace !== undefined && suspendsSeccomp(task.ptrace) ? -EPERM : 0
+}
+
+function setOptions(task: Task, tracee: Tracee, options: number): Status {
   if (options > PTRACE_O_MASK || (options & ~PTRACE_O_MASK) !== 0) return -EINVAL
-  if ((options & PTRACE_O_SUSPEND_SECCOMP) !== 0) return -EINVAL
+  const status = mayAsk(task, options)
+  if (status < 0) return status
   tracee.options = options
   return 0
 }
@@ -217,6 +226,6 @@ export const ptraceCalls = {
     nr: NR.ptrace,
     run: ptrace,
     args: [requestName, pidArg, addr, addr],
-    partial: 'PTRACE_SINGLEBLOCK, PTRACE_SET_SYSCALL_INFO and PTRACE_O_SUSPEND_SECCOMP are refused',
+    partial: 'PTRACE_SINGLEBLOCK is refused',
   },
 } satisfies SyscallRows

@@ -1,4 +1,4 @@
-/** Scheduling: sched(7), ioprio_set(2). Attributes are checked, kept and reported; the host schedules all threads alike. */
+/** Scheduling: sched(7), ioprio_set(2). What becomes of the attributes: kernel/scheduling.ts. */
 import {
   CAP_SYS_ADMIN,
   CAP_SYS_NICE,
@@ -24,12 +24,12 @@ import {
   SCHED_RR,
 } from '../abi/constants.ts'
 import { E2BIG, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
-import { RSEQ, SCHED_ATTR, SCHED_PARAM, TIMESPEC } from '../abi/layout.ts'
+import { SCHED_ATTR, SCHED_PARAM, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
 import { cpusOfMask, maskOfCpus } from '../base/cpu-list.ts'
 import { toKernelId } from '../kernel/id-map.ts'
-import { allowedCpus, Scheduling } from '../kernel/scheduling.ts'
+import { allowedCpus, applyScheduling, lastCpu, Scheduling } from '../kernel/scheduling.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import {
@@ -117,6 +117,7 @@ function apply(task: Task, target: Task, wanted: Scheduling): number {
   // Deadline tasks are admitted by bandwidth, of which the host gives no account.
   if (policy === SCHED_DEADLINE) return -EPERM
   target.scheduling = wanted
+  target.kernel.cpuShares.priorityChanged(target)
   return 0
 }
 
@@ -221,20 +222,16 @@ export function sched_setaffinity(task: Task, pid: number, length: number, at: G
   const { effective } = target.group.cgroup.cpuset
   const wanted = cpusOfMask(mask)
   if (!wanted.some(cpu => effective.includes(cpu))) return -EINVAL
+  const before = target.scheduling.affinity
   target.scheduling.affinity = wanted
-  return 0
-}
-
-/** The host tells by the thread's rseq(2) area on which CPU it was last; else it is the first one of the task's mask. */
-function currentCpu(task: Task): number {
-  const allowed = allowedCpus(task)
-  const seen = task.rseq === undefined ? undefined : task.mm.u32(task.rseq.address + RSEQ.cpu_id)
-  return seen !== undefined && allowed.includes(seen) ? seen : allowed[0]
+  const status = applyScheduling(target)
+  if (status < 0) target.scheduling.affinity = before
+  return status
 }
 
 export function getcpu(task: Task, cpuAt: GuestAddr, nodeAt: GuestAddr, _cache: GuestAddr): number {
   if (cpuAt !== 0) {
-    const status = task.mm.putU32(cpuAt, currentCpu(task))
+    const status = task.mm.putU32(cpuAt, lastCpu(task))
     if (status < 0) return status
   }
   return nodeAt === 0 ? 0 : task.mm.putU32(nodeAt, 0)
@@ -297,7 +294,7 @@ export function ioprio_get(task: Task, which: number, who: number): number {
 
 const policy = enumOf({ SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE, SCHED_DEADLINE })
 const ioWho = enumOf({ IOPRIO_WHO_PROCESS, IOPRIO_WHO_PGRP, IOPRIO_WHO_USER })
-const kept = 'kept and reported; the host schedules all alike'
+const shares = 'sets the part of a process that competes with others; a real-time task has that of nice -20'
 
 export const schedulerCalls = {
   sched_yield: { nr: NR.sched_yield, run: sched_yield, args: [] },
@@ -306,14 +303,14 @@ export const schedulerCalls = {
     nr: NR.sched_setscheduler,
     run: sched_setscheduler,
     args: [pidArg, policy, structIn(SCHED_PARAM)],
-    partial: kept,
+    partial: shares,
   },
   sched_getparam: { nr: NR.sched_getparam, run: sched_getparam, args: [pidArg, structOut(SCHED_PARAM)] },
   sched_setparam: {
     nr: NR.sched_setparam,
     run: sched_setparam,
     args: [pidArg, structIn(SCHED_PARAM)],
-    partial: kept,
+    partial: shares,
   },
   sched_get_priority_max: { nr: NR.sched_get_priority_max, run: sched_get_priority_max, args: [policy] },
   sched_get_priority_min: { nr: NR.sched_get_priority_min, run: sched_get_priority_min, args: [policy] },
@@ -326,7 +323,7 @@ export const schedulerCalls = {
     nr: NR.sched_setattr,
     run: sched_setattr,
     args: [pidArg, structInOut(SCHED_ATTR), uint],
-    partial: kept,
+    partial: shares,
   },
   sched_getattr: {
     nr: NR.sched_getattr,
@@ -338,14 +335,17 @@ export const schedulerCalls = {
     nr: NR.sched_setaffinity,
     run: sched_setaffinity,
     args: [pidArg, uint, addr],
-    partial: kept,
   },
   getcpu: {
     nr: NR.getcpu,
     run: getcpu,
     args: [addr, addr, addr],
-    partial: 'the first CPU of the mask, if it is not known by rseq(2) or not in the mask',
   },
-  ioprio_set: { nr: NR.ioprio_set, run: ioprio_set, args: [ioWho, int, int], partial: kept },
+  ioprio_set: {
+    nr: NR.ioprio_set,
+    run: ioprio_set,
+    args: [ioWho, int, int],
+    partial: 'kept and reported; the host’s files know no priorities',
+  },
   ioprio_get: { nr: NR.ioprio_get, run: ioprio_get, args: [ioWho, int] },
 } satisfies SyscallRows

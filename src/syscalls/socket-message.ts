@@ -12,6 +12,7 @@ import {
   MSG_PEEK,
   MSG_WAITALL,
   MSG_ZEROCOPY,
+  SCM_PIDFD,
   SOCK_STREAM,
   UIO_MAXIOV,
 } from '../abi/constants.ts'
@@ -169,7 +170,7 @@ function writeFiles(
   room: number,
 ): number {
   const files = control.files!
-  const cloexec = (request.flags & MSG_CMSG_CLOEXEC) !== 0
+  const cloexec = (request.flags & MSG_CMSG_CLOEXEC) !== 0 || control.type === SCM_PIDFD
   const max = Math.min(room > CMSGHDR.size ? Math.floor((room - CMSGHDR.size) / 4) : 0, files.length)
   const fds = new DataView(new ArrayBuffer(max * 4))
   let count = 0

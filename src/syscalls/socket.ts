@@ -41,7 +41,7 @@ import {
   EMFILE,
   EOPNOTSUPP,
 } from '../abi/errno.ts'
-import { MSGHDR, TIMESPEC } from '../abi/layout.ts'
+import { TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { domainOf } from '../kernel/landlock/domain.ts'
@@ -59,6 +59,8 @@ import {
   flags as flagsArg,
   int,
   lengthInOut,
+  message,
+  messages,
   type SyscallRows,
   size,
   structIn,
@@ -299,13 +301,17 @@ export const socketCalls = {
   setsockopt: { nr: NR.setsockopt, run: setsockopt, args: [fdArg, level, int, bufferIn(4), int] },
   getsockopt: { nr: NR.getsockopt, run: getsockopt, args: [fdArg, level, int, addr, lengthInOut] },
   sendto: { nr: NR.sendto, run: sendto, args: [fdArg, bufferIn(2), size, msgFlags, bufferIn(5), int] },
-  sendmsg: { nr: NR.sendmsg, run: sendmsg, args: [fdArg, structIn(MSGHDR), msgFlags] },
-  sendmmsg: { nr: NR.sendmmsg, run: sendmmsg, args: [fdArg, addr, uint, msgFlags] },
+  sendmsg: { nr: NR.sendmsg, run: sendmsg, args: [fdArg, message('in'), msgFlags] },
+  sendmmsg: { nr: NR.sendmmsg, run: sendmmsg, args: [fdArg, messages('in', 2), uint, msgFlags] },
   recvfrom: {
     nr: NR.recvfrom,
     run: recvfrom,
     args: [fdArg, bufferOut(2), size, msgFlags, addr, lengthInOut],
   },
-  recvmsg: { nr: NR.recvmsg, run: recvmsg, args: [fdArg, structIn(MSGHDR), msgFlags] },
-  recvmmsg: { nr: NR.recvmmsg, run: recvmmsg, args: [fdArg, addr, uint, msgFlags, structIn(TIMESPEC)] },
+  recvmsg: { nr: NR.recvmsg, run: recvmsg, args: [fdArg, message('out'), msgFlags] },
+  recvmmsg: {
+    nr: NR.recvmmsg,
+    run: recvmmsg,
+    args: [fdArg, messages('out', 2), uint, msgFlags, structIn(TIMESPEC)],
+  },
 } satisfies SyscallRows

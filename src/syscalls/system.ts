@@ -13,6 +13,7 @@ import {
   GRND_INSECURE,
   GRND_NONBLOCK,
   GRND_RANDOM,
+  KCMP_EPOLL_TFD,
   KCMP_FILE,
   KCMP_FILES,
   KCMP_FS,
@@ -32,10 +33,11 @@ import {
   SIGHUP,
   SIGINT,
 } from '../abi/constants.ts'
-import { EBADF, EFAULT, EINVAL, EPERM, ESRCH } from '../abi/errno.ts'
-import { SYSINFO, UTSNAME } from '../abi/layout.ts'
+import { EBADF, EFAULT, EINVAL, ENOENT, EPERM, ESRCH } from '../abi/errno.ts'
+import { KCMP_EPOLL_SLOT, SYSINFO, UTSNAME } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { put64 } from '../base/words.ts'
+import { EpollFile } from '../fs/epoll/epoll.ts'
 import { PidFdFile } from '../fs/pidfd/pidfd.ts'
 import { NS_KINDS, NsFile } from '../fs/proc/ns-file.ts'
 import { mayInspect } from '../kernel/credentials.ts'
@@ -44,6 +46,7 @@ import { killGroup } from '../kernel/signal.ts'
 import type { Task } from '../kernel/task.ts'
 import { KERNEL_VERSION, kernelRelease } from '../kernel/version.ts'
 import { type GuestAddr, MAX_RW_COUNT } from '../mm/mm.ts'
+import type { File } from '../vfs/file.ts'
 import {
   addr,
   bufferOut,
@@ -185,6 +188,8 @@ export function kcmp(
       const file2 = b.fds.get(index2)
       return file1 === undefined || file2 === undefined ? -EBADF : compare(task, file1, file2)
     }
+    case KCMP_EPOLL_TFD:
+      return compareWatched(task, a.fds.get(index1), b, index2)
     case KCMP_VM:
       return compare(task, a.mm, b.mm)
     case KCMP_FILES:
@@ -200,6 +205,20 @@ export function kcmp(
       return a.semUndo === b.semUndo ? 0 : compare(task, a.semUndo ?? a, b.semUndo ?? b)
   }
   return -EINVAL
+}
+
+/** A file, and the one that an epoll of the other task watches: struct kcmp_epoll_slot. */
+function compareWatched(task: Task, file: File | undefined, other: Task, slotAt: GuestAddr): number {
+  const slot = task.mm.view(slotAt, KCMP_EPOLL_SLOT.size)
+  if (slot === undefined) return -EFAULT
+  const epollFd = slot.getUint32(KCMP_EPOLL_SLOT.efd, true)
+  const fd = slot.getUint32(KCMP_EPOLL_SLOT.tfd, true)
+  const nth = slot.getUint32(KCMP_EPOLL_SLOT.toff, true)
+  const epoll = other.fds.get(epollFd)
+  if (file === undefined || epoll === undefined) return -EBADF
+  if (!(epoll instanceof EpollFile)) return -EINVAL
+  const watched = epoll.watched(fd, nth)
+  return watched === undefined ? -ENOENT : compare(task, file, watched)
 }
 
 function compare(task: Task, a: object, b: object): number {
@@ -255,7 +274,16 @@ const nsFlags = flagsArg({
   CLONE_NEWCGROUP,
   CLONE_NEWTIME,
 })
-const kcmpType = enumOf({ KCMP_FILE, KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_IO, KCMP_SYSVSEM })
+const kcmpType = enumOf({
+  KCMP_FILE,
+  KCMP_VM,
+  KCMP_FILES,
+  KCMP_FS,
+  KCMP_SIGHAND,
+  KCMP_IO,
+  KCMP_SYSVSEM,
+  KCMP_EPOLL_TFD,
+})
 
 export const systemCalls = {
   uname: { nr: NR.uname, run: uname, args: [structOut(UTSNAME)] },
@@ -273,8 +301,7 @@ export const systemCalls = {
   kcmp: {
     nr: NR.kcmp,
     run: kcmp,
-    args: [pidArg, pidArg, kcmpType, uint, uint],
-    partial: 'KCMP_EPOLL_TFD is refused with EINVAL',
+    args: [pidArg, pidArg, kcmpType, uint, addr],
   },
   setns: { nr: NR.setns, run: setns, args: [fdArg, nsFlags] },
 } satisfies SyscallRows

@@ -24,6 +24,6 @@ export const userfaultfdCalls = {
     returns: 'fd',
     partial:
       'missing pages and write protection, no minor faults; a call that finds an absent page by a pointer ' +
-      'in a structure fails with EFAULT',
+      'in a structure other than a message fails with EFAULT',
   },
 } satisfies SyscallRows

@@ -4,7 +4,8 @@
  * Made by the path walk (or by an operation that creates a name) and hashed in the parent's `children`. Files,
  * mounts, and the root and working directory of processes hold one with `refs`; children hold their parent by
  * being in its map. One that nobody holds and that has no children waits in the super block's DentryLru and may be
- * forgotten at any time; one that is unhashed (unlinked, renamed over, found stale) goes when the last holder does.
+ * forgotten at any time; one that is unhashed (unlinked, renamed over, found stale) goes when the last holder does, and
+ * until then holds its parent itself, since '..' still leads there.
  * An inode counts the dentries that lead to it and is told by `release` when the last one is gone.
  */
 import type { Inode } from './inode.ts'
@@ -73,6 +74,22 @@ export function unhash(dentry: Dentry): void {
   if (parent.children?.get(dentry.name) === dentry) parent.children.delete(dentry.name)
   parent.sb.dentries.noteIdle(parent)
   if (dentry.refs === 0) kill(dentry)
+  else holdDentry(parent)
+}
+
+/** A name that no directory has: what O_TMPFILE opens. Not held yet; `dropUnnamed` if nobody ever will. */
+export function unnamedDentry(name: string, parent: Dentry, inode: Inode): Dentry {
+  const dentry = new Dentry(name, parent, inode, parent.sb)
+  dentry.unhashed = true
+  holdDentry(parent)
+  return dentry
+}
+
+/** Nobody came to hold the dentry, which is in no directory: it goes at once. */
+export function dropUnnamed(dentry: Dentry): void {
+  if (dentry.refs > 0) return
+  holdDentry(dentry)
+  dropDentry(dentry)
 }
 
 /**
@@ -86,8 +103,8 @@ export function deleteDentry(dentry: Dentry): void {
 
 /** A name proved stale (revalidate said so): it and what is cached below is dropped. */
 export function invalidate(dentry: Dentry): void {
-  forgetChildren(dentry)
-  unhash(dentry)
+  const tree = dentryTree(dentry)
+  for (let i = tree.length - 1; i >= 0; i--) unhash(tree[i])
 }
 
 /** The directory was removed: what is cached below it (negative entries only) goes with it. */
@@ -95,14 +112,29 @@ export function forgetChildren(dentry: Dentry): void {
   if (dentry.children !== undefined) for (const child of [...dentry.children.values()]) invalidate(child)
 }
 
+/** The dentry and all that is cached below it, parents first. It may be as deep as a guest likes: no recursion. */
+export function dentryTree(dentry: Dentry): Dentry[] {
+  const tree = [dentry]
+  for (let i = 0; i < tree.length; i++) {
+    const { children } = tree[i]
+    if (children !== undefined) for (const child of children.values()) tree.push(child)
+  }
+  return tree
+}
+
 export function holdDentry(dentry: Dentry): void {
   dentry.refs++
 }
 
 export function dropDentry(dentry: Dentry): void {
-  if (--dentry.refs > 0) return
-  if (dentry.unhashed || dentry.parent === undefined) kill(dentry)
-  else dentry.sb.dentries.noteIdle(dentry)
+  // One that is unhashed lets its parent go, which may be the last of a removed tree's, as deep as that was.
+  for (let at: Dentry | undefined = dentry; at !== undefined && --at.refs === 0; at = at.parent) {
+    if (!at.unhashed && at.parent !== undefined) {
+      at.sb.dentries.noteIdle(at)
+      return
+    }
+    kill(at)
+  }
 }
 
 /** d_move: `dentry` takes the name `name` in `newParent`, and the place of `target`, which is dropped. */

@@ -66,6 +66,13 @@ export class FdTable {
     return status
   }
 
+  /** A descriptor that nobody has seen: its file, with the reference. It was never open for who looks at locks. */
+  take(fd: number): File | undefined {
+    const file = this.get(fd)
+    if (file !== undefined) this.#clear(fd)
+    return file
+  }
+
   /** As close, where nobody waits for the flush. */
   #drop(fd: number): void {
     const file = this.get(fd)
@@ -75,10 +82,14 @@ export class FdTable {
   }
 
   #remove(fd: number, file: File): void {
+    this.#clear(fd)
+    this.#letGo(file)
+  }
+
+  #clear(fd: number): void {
     this.#files[fd] = undefined
     this.#cloexec[fd] = false
     if (fd < this.#lowest) this.#lowest = fd
-    this.#letGo(file)
   }
 
   /** FD_CLOEXEC of an open descriptor. */

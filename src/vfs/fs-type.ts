@@ -29,6 +29,10 @@ export interface FsType {
   readonly flags: number
   /** `flags` are MS_*; `options` the comma-separated rest. A super block that exists already may be given again. */
   mount(source: string, flags: number, options: string, context: MountContext): OrErrno<SuperBlock>
+  /** Why a single parameter can't be meant, as far as can be said of it alone: fsconfig(2) tells. Undefined: it can. */
+  refuses?(key: string, value: string | undefined): string | undefined
+  /** A parameter of fsconfig(2) as a part of `options`, where values may have commas in them. */
+  quotes?(key: string, value: string | undefined): string
   /** The directory that a new mount shows, where it is not the file system's root. */
   rootOf?(sb: SuperBlock, context: MountContext): Dentry
 }

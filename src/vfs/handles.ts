@@ -59,10 +59,15 @@ export class HandleTable {
   }
 }
 
-/** f_handle: the number, and how often numbers came round, which is never. */
-export function encodeHandle(out: DataView, at: number, inode: Inode, dentry?: Dentry): void {
+/** The number of its handle, a new one if it has none. */
+export function handleOf(inode: Inode, dentry?: Dentry): number {
   const { sb } = inode
   sb.handles ??= new HandleTable()
-  out.setUint32(at, sb.handles.numberOf(inode, dentry), true)
+  return sb.handles.numberOf(inode, dentry)
+}
+
+/** f_handle: the number, and how often numbers came round, which is never. */
+export function encodeHandle(out: DataView, at: number, handle: number): void {
+  out.setUint32(at, handle, true)
   out.setUint32(at + 4, 0, true)
 }

@@ -140,7 +140,7 @@ export class InodeLocks {
     const gone = this.#ranges.filter(lock => lock.owner === owner)
     if (gone.length === 0) return
     const kept = this.#ranges.filter(lock => lock.owner !== owner)
-    this.#replace(kept, gone[0].start, Math.max(...gone.map(lock => lock.end)))
+    this.#replace(kept, gone[0].start, gone[gone.length - 1].end)
     this.queue.wakeAll()
   }
 

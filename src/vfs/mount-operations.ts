@@ -1,5 +1,6 @@
 /** The policy of mount(2), umount2(2) and pivot_root(2). The caller has checked CAP_SYS_ADMIN over the namespace. */
 import {
+  CAP_SYS_ADMIN,
   MNT_DETACH,
   MNT_EXPIRE,
   MNT_FORCE,
@@ -16,6 +17,7 @@ import {
   MS_UNBINDABLE,
 } from '../abi/constants.ts'
 import { EAGAIN, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../abi/errno.ts'
+import { type Credentials, firstUserNs } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { type Dentry, isBelow } from './dentry.ts'
 import { FS_USERNS_MOUNT, type FsType, type MountContext } from './fs-type.ts'
@@ -33,7 +35,7 @@ import {
 } from './mount.ts'
 import type { FsContext, Path } from './path.ts'
 import { isReachable } from './path-string.ts'
-import { attachTree, propagatedCopies } from './propagation.ts'
+import { attachTree, propagatedBusy, roomFor, unmountPropagated } from './propagation.ts'
 import type { SuperBlock } from './super-block.ts'
 import type { Vfs } from './vfs.ts'
 
@@ -48,6 +50,22 @@ export function mountFlags(flags: number): number {
   return result
 }
 
+/** vfs_get_tree: the super block of a new mount, which belongs to the user namespace of who made it. */
+export function makeSuper(
+  type: FsType,
+  source: string,
+  flags: number,
+  options: string,
+  context: MountContext,
+): OrErrno<SuperBlock> {
+  const { userNs } = context.cred
+  // Not every file system is safe in the hands of those who are privileged only among themselves.
+  if ((type.flags & FS_USERNS_MOUNT) === 0 && userNs.level > 0) return -EPERM
+  const sb = type.mount(source, flags, options, context)
+  if (!failed(sb) && sb.mounts === 0) sb.ownedBy(userNs)
+  return sb
+}
+
 /** A new mount of a file system. */
 export function mountNew(
   context: MountContext,
@@ -58,11 +76,10 @@ export function mountNew(
   options: string,
 ): Status {
   const { mountNs, vfs } = context
-  if (mountNs.userNs.level > 0 && (type.flags & FS_USERNS_MOUNT) === 0) return -EPERM
-  const sb = type.mount(source, flags & SUPER_FLAGS, options, context)
+  const sb = makeSuper(type, source, flags & SUPER_FLAGS, options, context)
   if (failed(sb)) return sb
   const mount = new Mount(vfs, sb, type.rootOf?.(sb, context), mountFlags(flags))
-  const status = mayAttach(mountNs, mount, at)
+  const status = mayAttach(mountNs, mount, at) || roomFor(mount, at, false)
   if (status === 0 && at.mount.sb === sb && at.dentry === at.mount.root) return abandon(mount, -EBUSY)
   if (status < 0) return abandon(mount, status)
   attachTree(vfs, mount, at)
@@ -78,7 +95,7 @@ export function bind(ns: MountNamespace, at: Path, source: Path, recursive: bool
   if ((mount.namespace !== ns && !holdsNamespace) || at.mount.namespace !== ns) return -EINVAL
   const copy = copyToBind(ns.vfs, mount, dentry, recursive)
   if (failed(copy)) return copy
-  const status = mayAttach(ns, copy, at)
+  const status = mayAttach(ns, copy, at) || roomFor(copy, at, false)
   if (status < 0) return abandon(copy, status)
   attachTree(ns.vfs, copy, at)
   return 0
@@ -120,11 +137,18 @@ export function remountBind(ns: MountNamespace, at: Path, flags: number): Status
 }
 
 /** MS_REMOUNT: the file system's own flags and options, and the mount's. */
-export function remount(ns: MountNamespace, at: Path, flags: number, options: string): Status {
+export function remount(
+  ns: MountNamespace,
+  cred: Credentials,
+  at: Path,
+  flags: number,
+  options: string,
+): Status {
   const { mount } = at
   const { sb } = mount
   if (at.dentry !== mount.root || mount.namespace !== ns) return -EINVAL
   if (!mayHaveFlags(mount, keepAtime(mount, flags))) return -EPERM
+  if (!mayReconfigure(cred, sb)) return -EPERM
   if ((flags & ~sb.flags & MS_RDONLY) !== 0 && writersOf(ns, sb) > 0) return -EBUSY
   const status = sb.remount(flags & SUPER_FLAGS, options)
   if (status < 0) return status
@@ -132,6 +156,11 @@ export function remount(ns: MountNamespace, at: Path, flags: number, options: st
   mount.flags = keepAtime(mount, flags)
   ns.changes.changed()
   return 0
+}
+
+/** A file system is changed for all who have it mounted: by the owner's namespace alone. */
+export function mayReconfigure(cred: Credentials, sb: SuperBlock): boolean {
+  return cred.capable(CAP_SYS_ADMIN, sb.userNs ?? firstUserNs(cred.userNs))
 }
 
 /** A remount that says nothing about access times leaves them. */
@@ -149,14 +178,14 @@ function writersOf(ns: MountNamespace, sb: SuperBlock): number {
 /** MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE. */
 export function changePropagation(ns: MountNamespace, at: Path, type: number, recursive: boolean): Status {
   if (at.dentry !== at.mount.root || at.mount.namespace !== ns) return -EINVAL
-  for (const mount of recursive ? mountTree(at.mount) : [at.mount]) setPropagation(ns.vfs, mount, type)
+  for (const mount of recursive ? mountTree(at.mount) : [at.mount]) setPropagation(mount, type)
   ns.changes.changed()
   return 0
 }
 
-export function setPropagation(vfs: Vfs, mount: Mount, type: number): void {
-  if (type === MS_SHARED) makeShared(vfs, mount)
-  else if (type === MS_SLAVE) makeSlave(vfs, mount)
+export function setPropagation(mount: Mount, type: number): void {
+  if (type === MS_SHARED) makeShared(mount)
+  else if (type === MS_SLAVE) makeSlave(mount)
   else {
     makePrivate(mount)
     mount.unbindable = type === MS_UNBINDABLE
@@ -173,6 +202,9 @@ export function moveMount(ns: MountNamespace, at: Path, source: Path): Status {
   const tree = mountTree(mount)
   if (at.mount.peerGroup !== 0 && tree.some(each => each.unbindable)) return -EINVAL
   if (tree.includes(at.mount)) return -ELOOP
+  if (at.dentry.unhashed) return -ENOENT
+  const room = roomFor(mount, at, true)
+  if (room < 0) return room
   mount.detach()
   attachTree(ns.vfs, mount, at)
   return 0
@@ -184,14 +216,23 @@ export function attachDetached(ns: MountNamespace, at: Path, mount: Mount): Stat
   const target = at.dentry.inode!
   if (at.dentry.unhashed || (target.isDir && target.nlink === 0)) return -ENOENT
   if (at.mount.peerGroup !== 0 && mountTree(mount).some(each => each.unbindable)) return -EINVAL
+  const room = roomFor(mount, at, false)
+  if (room < 0) return room
   attachTree(ns.vfs, mount, at)
   return 0
 }
 
 /** umount2(2). `flags` are MNT_*; `fs` of the caller, whose root is never unmounted but made read-only. */
-export function umount(ns: MountNamespace, fs: FsContext, at: Path, flags: number): Status {
+export function umount(
+  ns: MountNamespace,
+  fs: FsContext,
+  cred: Credentials,
+  at: Path,
+  flags: number,
+): Status {
   const { mount } = at
   if (at.dentry !== mount.root || mount.namespace !== ns || mount.locked) return -EINVAL
+  if ((flags & MNT_FORCE) !== 0 && !mayReconfigure(cred, mount.sb)) return -EPERM
   if ((flags & MNT_EXPIRE) !== 0) {
     if (mount === fs.root.mount || (flags & (MNT_FORCE | MNT_DETACH)) !== 0) return -EINVAL
     if (mount.busy) return -EBUSY
@@ -201,13 +242,13 @@ export function umount(ns: MountNamespace, fs: FsContext, at: Path, flags: numbe
     }
   }
   if (mount === fs.root.mount && (flags & MNT_DETACH) === 0) {
-    return mount.readOnly ? 0 : remount(ns, at, mount.flags | mount.sb.flags | MS_RDONLY, '')
+    if (!mayReconfigure(cred, mount.sb)) return -EPERM
+    return mount.readOnly ? 0 : remount(ns, cred, at, mount.flags | mount.sb.flags | MS_RDONLY, '')
   }
   if (mount.parent === undefined) return -EINVAL
-  const lazy = (flags & MNT_DETACH) !== 0
-  if (!lazy && mount.busy) return -EBUSY
-  for (const copy of propagatedCopies(ns.vfs, mount)) if (lazy || !copy.busy) copy.unmount()
-  mount.unmount()
+  const busy = (flags & MNT_DETACH) !== 0 ? 0 : propagatedBusy(mount)
+  if (busy < 0) return busy
+  unmountPropagated(mount)
   return 0
 }
 

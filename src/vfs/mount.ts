@@ -21,9 +21,10 @@ import { EINVAL } from '../abi/errno.ts'
 import { Changes } from '../base/changes.ts'
 import type { UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
-import { type Dentry, dropDentry, holdDentry, isBelow, rootDentry } from './dentry.ts'
+import { type Dentry, dentryTree, dropDentry, holdDentry, isBelow, rootDentry } from './dentry.ts'
 import type { InodeWatches } from './notify.ts'
 import type { FsContext, Path } from './path.ts'
+import type { PeerGroups } from './peer-groups.ts'
 import type { SuperBlock } from './super-block.ts'
 import type { Vfs } from './vfs.ts'
 
@@ -32,6 +33,9 @@ export const MOUNT_FLAGS =
   MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_NOSYMFOLLOW
 
 const ATIME_LOCK = MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+
+/** /proc/sys/fs/mount-max: as many mounts may be in a namespace. */
+export const MOUNT_MAX = 100_000
 
 /** Where unique ids begin. */
 export const UNIQUE_ID_OFFSET = 2 ** 32
@@ -50,9 +54,10 @@ export class Mount {
   mountpoint: Path | undefined = undefined
   namespace: MountNamespace | undefined = undefined
   readonly children = new Map<Dentry, Mount>()
-  /** Propagation: the peer group it is shared in, that which it is a slave of (0: none), and whether it can be bound. */
-  peerGroup = 0
-  masterGroup = 0
+  readonly groups: PeerGroups
+  #peerGroup = 0
+  #masterGroup = 0
+  /** Whether it can't be bound. */
   unbindable = false
   /** Open files, working directories and roots: umount says EBUSY. */
   refs = 0
@@ -67,11 +72,30 @@ export class Mount {
 
   constructor(vfs: Vfs, sb: SuperBlock, root: Dentry = rootDentry(sb), flags = MS_RELATIME) {
     this.id = vfs.newMountId()
+    this.groups = vfs.peerGroups
     this.sb = sb
     this.root = root
     this.flags = flags
     sb.mounts++
     holdDentry(root)
+  }
+
+  /** Propagation: the peer group it is shared in, and that which it is a slave of; 0: none. */
+  get peerGroup(): number {
+    return this.#peerGroup
+  }
+  set peerGroup(group: number) {
+    const old = this.#peerGroup
+    this.#peerGroup = group
+    if (old !== group) this.groups.changePeer(this, old, group)
+  }
+  get masterGroup(): number {
+    return this.#masterGroup
+  }
+  set masterGroup(group: number) {
+    const old = this.#masterGroup
+    this.#masterGroup = group
+    if (old !== group) this.groups.changeMaster(this, old, group)
   }
 
   /** STATX_MNT_ID_UNIQUE: never that of another mount, and above all that `id` may be. */
@@ -96,37 +120,71 @@ export class Mount {
 
   /** Puts it there. The caller has checked that it may. */
   attach(namespace: MountNamespace | undefined, at: Path): void {
-    this.mountpoint = { mount: at.mount, dentry: at.dentry }
-    holdDentry(at.dentry)
-    at.dentry.mounted++
-    at.mount.children.set(at.dentry, this)
+    this.#hook(at)
     setNamespace(this, namespace)
   }
 
   /** Takes it, with what is mounted below it, from its place. It stays usable for those who hold it. */
   detach(): void {
-    const at = this.mountpoint
-    if (at === undefined) return
+    if (this.mountpoint === undefined) return
+    this.#unhook()
+    setNamespace(this, undefined)
+  }
+
+  /** Hangs it elsewhere in its namespace: something came, or went, between it and what it stands on. */
+  rehang(at: Path): void {
+    this.#unhook()
+    this.#hook(at)
+  }
+
+  #hook(at: Path): void {
+    this.mountpoint = { mount: at.mount, dentry: at.dentry }
+    holdDentry(at.dentry)
+    at.dentry.mounted++
+    at.mount.children.set(at.dentry, this)
+  }
+  #unhook(): void {
+    const at = this.mountpoint!
     at.mount.children.delete(at.dentry)
     at.dentry.mounted--
     this.mountpoint = undefined
-    setNamespace(this, undefined)
     dropDentry(at.dentry)
   }
 
-  /** Unmounts for good (umount): with what is below it, leaves first. */
+  /**
+   * Unmounts for good (umount): with what is below it, leaves first. Who still holds one of them is not to see what a locked
+   * mount covered: that stays on its parent until the parent goes.
+   */
   unmount(): void {
-    this.unmounted = true
-    for (const child of [...this.children.values()]) child.unmount()
-    this.detach()
-    this.peerGroup = this.masterGroup = 0
-    this.#freeIfUnused()
+    const tree = mountTree(this)
+    for (const mount of tree) mount.unmounted = true
+    setNamespace(this, undefined)
+    for (const mount of tree.reverse()) {
+      mount.peerGroup = 0
+      mount.masterGroup = 0
+      if (mount === this || !mount.locked) mount.detach()
+      mount.#freeIfUnused()
+    }
   }
 
   #freed = false
   #freeIfUnused(): void {
-    if (this.refs > 0 || this.#freed || this.mountpoint !== undefined || this.namespace !== undefined) return
-    if (this.children.size > 0) return
+    const unused: Mount[] = [this]
+    for (let mount = unused.pop(); mount !== undefined; mount = unused.pop()) {
+      if (!mount.#isUnused) continue
+      for (const child of [...mount.children.values()]) {
+        child.detach()
+        unused.push(child)
+      }
+      mount.#free()
+    }
+  }
+  get #isUnused(): boolean {
+    if (this.refs > 0 || this.#freed || this.mountpoint !== undefined || this.namespace !== undefined)
+      return false
+    return this.unmounted || this.children.size === 0
+  }
+  #free(): void {
     this.#freed = true
     this.watches?.inodeGone()
     dropDentry(this.root)
@@ -139,11 +197,12 @@ export class Mount {
 }
 
 /** The file system goes, and with it the watches on its inodes. */
-function endWatches(dentry: Dentry): void {
-  if (dentry.children !== undefined) for (const child of dentry.children.values()) endWatches(child)
-  const watches = dentry.inode?.watches
-  watches?.event(IN_UNMOUNT, 0, undefined, false)
-  watches?.inodeGone()
+function endWatches(root: Dentry): void {
+  for (const dentry of dentryTree(root).reverse()) {
+    const watches = dentry.inode?.watches
+    watches?.event(IN_UNMOUNT, 0, undefined, false)
+    watches?.inodeGone()
+  }
 }
 
 /** The mount that covers this place, if any. */
@@ -151,15 +210,20 @@ export function mountOn(mount: Mount, dentry: Dentry): Mount | undefined {
   return dentry.mounted > 0 ? mount.children.get(dentry) : undefined
 }
 
-/** The mount and those below it, parents first. */
-export function mountTree(mount: Mount, out: Mount[] = []): Mount[] {
-  out.push(mount)
-  for (const child of mount.children.values()) mountTree(child, out)
-  return out
+/** The mount and those below it, parents first. They may be as deep as a guest likes: no recursion. */
+export function mountTree(mount: Mount): Mount[] {
+  const tree: Mount[] = []
+  const open = [mount]
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    tree.push(at)
+    for (const child of [...at.children.values()].reverse()) open.push(child)
+  }
+  return tree
 }
 
 function setNamespace(mount: Mount, namespace: MountNamespace | undefined): void {
   for (const each of mountTree(mount)) {
+    if (each.namespace === namespace) continue
     each.namespace?.remove(each)
     each.namespace = namespace
     namespace?.add(each)
@@ -217,7 +281,7 @@ export class MountNamespace {
     const root = copyTree(this.vfs, this.root, this.root.root, copies, false)
     if (typeof root === 'number') throw new Error('a whole namespace can always be copied')
     if (userNs !== this.userNs) {
-      for (const copy of copies.values()) makeSlave(this.vfs, copy)
+      for (const copy of copies.values()) makeSlave(copy)
       lockTree(root)
     }
     const clone = new MountNamespace(this.vfs, inum, userNs, root)
@@ -265,14 +329,19 @@ export function copyTree(
   bind: boolean,
 ): OrErrno<Mount> {
   if (bind && mount.unbindable) return -EINVAL
-  const copy = copyMount(vfs, mount, root)
-  copies.set(mount, copy)
-  for (const [dentry, child] of mount.children) {
-    if (!isBelow(dentry, root) || (bind && child.unbindable)) continue
-    const childCopy = copyTree(vfs, child, child.root, copies, bind)
-    if (typeof childCopy !== 'number') childCopy.attach(undefined, { mount: copy, dentry })
+  const top = copyMount(vfs, mount, root)
+  copies.set(mount, top)
+  for (const each of mountTree(mount)) {
+    const at = each.mountpoint
+    if (each === mount || at === undefined || (bind && each.unbindable)) continue
+    // What stands on something that is left out is left out too.
+    const parent = copies.get(at.mount)
+    if (parent === undefined || (at.mount === mount && !isBelow(at.dentry, root))) continue
+    const copy = copyMount(vfs, each, each.root)
+    copies.set(each, copy)
+    copy.attach(undefined, { mount: parent, dentry: at.dentry })
   }
-  return copy
+  return top
 }
 
 /** clone_mnt: shared mounts stay in their peer group, slaves in their master's. */
@@ -299,17 +368,12 @@ export function mayHaveFlags(mount: Mount, flags: number): boolean {
   return ((mount.flags ^ flags) & mount.lockedFlags) === 0
 }
 
-/** A slave of the group that it was in; with no peer there it stays what it is without the group. */
-export function makeSlave(vfs: Vfs, mount: Mount): void {
+/** A slave of the group that it was in; the last one of a group stays what it is without the group. */
+export function makeSlave(mount: Mount): void {
   const group = mount.peerGroup
   if (group === 0) return
   mount.peerGroup = 0
-  for (const other of vfs.mounts) {
-    if (other !== mount && other.peerGroup === group) {
-      mount.masterGroup = group
-      return
-    }
-  }
+  if (mount.groups.peersOf(group).size > 0) mount.masterGroup = group
 }
 
 export function makePrivate(mount: Mount): void {
@@ -318,7 +382,7 @@ export function makePrivate(mount: Mount): void {
   mount.unbindable = false
 }
 
-export function makeShared(vfs: Vfs, mount: Mount): void {
-  if (mount.peerGroup === 0) mount.peerGroup = vfs.newPeerGroup()
+export function makeShared(mount: Mount): void {
+  if (mount.peerGroup === 0) mount.peerGroup = mount.groups.newGroup()
   mount.unbindable = false
 }

@@ -41,6 +41,7 @@ import {
   ENOENT,
   ENOTDIR,
   ENXIO,
+  EOVERFLOW,
   EPERM,
   EROFS,
   ESTALE,
@@ -50,7 +51,7 @@ import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { applyInherited, inheritedAcl } from './acl.ts'
 import { resize } from './attributes.ts'
-import { Dentry, instantiate } from './dentry.ts'
+import { type Dentry, dropUnnamed, instantiate, unnamedDentry } from './dentry.ts'
 import { type File, PathFile } from './file.ts'
 import { filePut } from './file-ref.ts'
 import type { Inode } from './inode.ts'
@@ -60,6 +61,7 @@ import {
   creationMode,
   creator,
   INODE_APPEND,
+  isOwnerIn,
   MAY_EXEC,
   MAY_READ,
   MAY_WRITE,
@@ -194,7 +196,8 @@ function openCreating(walk: Walk, name: string, flags: number, mode: number): Or
   for (;;) {
     const status = walk.parent(name)
     if (status < 0) return status
-    if (walk.lastType !== LAST_NORM || walk.trailing) return -EISDIR
+    if (walk.lastType !== LAST_NORM) return (flags & O_EXCL) !== 0 ? -EEXIST : -EISDIR
+    if (walk.trailing) return -EISDIR
     const child = walk.child(walk.last)
     if (failed(child)) return child
     if (child.inode === undefined) return create(walk, child, flags, mode)
@@ -240,9 +243,10 @@ export function umaskFor(fs: FsContext, dir: Inode): number {
 
 /** may_create: a directory that is gone takes no entries. */
 export function mayCreate(ctx: WalkContext, dir: Inode): Status {
-  const status = permission(ctx.cred, dir, MAY_WRITE | MAY_EXEC)
-  if (status < 0) return status
-  return dir.nlink === 0 ? -ENOENT : 0
+  if (dir.nlink === 0) return -ENOENT
+  const { cred } = ctx
+  if (!isOwnerIn(dir.sb, cred.fsuid, cred.fsgid)) return -EOVERFLOW
+  return permission(cred, dir, MAY_WRITE | MAY_EXEC)
 }
 
 /** Whether the caller may make a file of that type in the directory where the walk stands. */
@@ -269,9 +273,10 @@ function openUnnamed(walk: Walk, name: string, flags: number, mode: number): OrE
   if (failed(inode)) return inode
   applyInherited(inode, inherited)
   inode.linkable = (flags & O_EXCL) === 0
-  const dentry = new Dentry(`#${inode.ino}`, walk.dentry, inode, walk.dentry.sb)
-  dentry.unhashed = true
-  return openPath(walk.ctx, { mount: walk.mount, dentry }, flags, true)
+  const dentry = unnamedDentry(`#${inode.ino}`, walk.dentry, inode)
+  const file = openPath(walk.ctx, { mount: walk.mount, dentry }, flags, true)
+  dropUnnamed(dentry)
+  return file
 }
 
 /** may_open: type against flags, then permission. */

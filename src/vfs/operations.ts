@@ -27,7 +27,7 @@ import { type Dentry, deleteDentry, forgetChildren, instantiate } from './dentry
 import type { Inode } from './inode.ts'
 import { notifyCreate, notifyDelete } from './notify.ts'
 import { mayCreate, mayMake, umaskFor } from './open.ts'
-import type { Path } from './path.ts'
+import { type Path, whileHeld } from './path.ts'
 import {
   creationMode,
   creator,
@@ -150,7 +150,7 @@ export function symlink(ctx: WalkContext, target: string, start: Path | undefine
 /** link(2): `old` gets one more name. */
 export function link(ctx: WalkContext, old: Path, start: Path | undefined, name: string): Status {
   const walk = new Walk(ctx, start)
-  const child = newName(walk, name, false)
+  const child = whileHeld(old, () => newName(walk, name, false))
   if (failed(child)) return child
   if (walk.mount !== old.mount) return -EXDEV
   if (ctx.mountNs.vfs.protectedHardlinks && !mayLinkTo(ctx, old.dentry.inode!)) return -EPERM

@@ -31,6 +31,14 @@ export function dropPath(path: Path): void {
   path.mount.drop()
 }
 
+/** The place stays while `use` walks elsewhere: the cache may forget what nobody holds. */
+export function whileHeld<T>(path: Path, use: () => T): T {
+  holdPath(path)
+  const result = use()
+  dropPath(path)
+  return result
+}
+
 /** fs_struct of a task: the FsContext that holds its two places. Made by `copyFs`, shared by counting `users`. */
 export class FsState implements FsContext {
   #root: Path

@@ -19,6 +19,7 @@ import type { Status } from '../base/result.ts'
 import { aclPermission } from './acl.ts'
 import type { Inode } from './inode.ts'
 import type { Path } from './path.ts'
+import type { SuperBlock } from './super-block.ts'
 
 export const MAY_EXEC = 1
 export const MAY_WRITE = 2
@@ -98,6 +99,14 @@ function isSticky(cred: Credentials, dir: Inode, victim: Inode): boolean {
   if ((dir.mode & S_ISVTX) === 0) return false
   if (victim.uid === cred.fsuid || dir.uid === cred.fsuid) return false
   return !capableOver(cred, victim, CAP_FOWNER)
+}
+
+/** fsuidgid_has_mapping: whether the file system can say of something that it belongs to these; undefined: no matter. */
+export function isOwnerIn(sb: SuperBlock, uid: number | undefined, gid: number | undefined): boolean {
+  const { userNs } = sb
+  if (userNs === undefined || userNs.level === 0) return true
+  const knowsUser = uid === undefined || isMapped(userNs.uidMap, uid)
+  return knowsUser && (gid === undefined || isMapped(userNs.gidMap, gid))
 }
 
 /** mnt_want_write. */

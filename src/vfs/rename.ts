@@ -1,12 +1,12 @@
 /** rename(2), renameat2(2). */
-import { CAP_MKNOD, IN_ATTRIB, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../abi/constants.ts'
-import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
+import { IN_ATTRIB, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../abi/constants.ts'
+import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../abi/errno.ts'
 import { failed, type Status } from '../base/result.ts'
 import { addDentry, type Dentry, exchangeDentries, forgetChildren, isBelow, moveDentry } from './dentry.ts'
 import type { Inode } from './inode.ts'
 import { notifyMove } from './notify.ts'
 import { mayCreate } from './open.ts'
-import type { Path } from './path.ts'
+import { type Path, whileHeld } from './path.ts'
 import { MAY_WRITE, mayDelete, permission, wantWrite } from './permission.ts'
 import { restrictionOf } from './restriction.ts'
 import { LAST_NORM, Walk, type WalkContext } from './walk.ts'
@@ -27,7 +27,7 @@ export function rename(
   const to = new Walk(ctx, newStart)
   let status = from.parent(oldName)
   if (status < 0) return status
-  status = to.parent(newName)
+  status = whileHeld(from.path, () => to.parent(newName))
   if (status < 0) return status
   if (from.mount !== to.mount) return -EXDEV
   if (from.lastType !== LAST_NORM) return -EBUSY
@@ -77,7 +77,6 @@ function move(ctx: WalkContext, from: Walk, old: Dentry, to: Walk, target: Dentr
     if (status >= 0 && exchange && replaced!.isDir) status = permission(ctx.cred, replaced!, MAY_WRITE)
     if (status < 0) return status
   }
-  if ((flags & RENAME_WHITEOUT) !== 0 && !ctx.cred.capable(CAP_MKNOD)) return -EPERM
   if (old.mounted > 0 || target.mounted > 0) return -EBUSY
 
   const oldDir = from.inode

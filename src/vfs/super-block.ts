@@ -1,4 +1,5 @@
 /** A mounted file system's own state, shared by all mounts of it. */
+import type { UserNamespace } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
 import type { HostStatfs } from '../platform/host.ts'
 import { type Dentry, DentryLru } from './dentry.ts'
@@ -22,6 +23,8 @@ export abstract class SuperBlock {
   readonly cachesMissing: boolean = true
   /** Device nodes of it can't be opened, whatever the mount says (SB_I_NODEV). */
   noDevices = false
+  /** Whose mount made it (s_user_ns): what its ids and setuid bits mean there. Undefined: the first one's. */
+  userNs: UserNamespace | undefined = undefined
   /** Whether the mode of what is made has lost the caller's umask; else it is the file system's affair. */
   appliesUmask = true
   /** Mounts of it; the last one to go calls `release`. */
@@ -39,6 +42,12 @@ export abstract class SuperBlock {
 
   constructor(dev: number) {
     this.dev = dev
+  }
+
+  /** It was made by a mount in `userNs`. */
+  ownedBy(userNs: UserNamespace): void {
+    this.userNs = userNs
+    if (userNs.level > 0) this.noDevices = true
   }
 
   /** Options for /proc/mounts without the flags, such as 'size=65536k'; '' if none. */

@@ -25,6 +25,7 @@ import {
   O_WRONLY,
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
+  RENAME_WHITEOUT,
   RESOLVE_BENEATH,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_SYMLINKS,
@@ -321,6 +322,19 @@ test('rename: replaces, exchanges, refuses', () => {
   assert.equal(ok(find('/d/sub')).dentry, held.dentry)
 })
 
+test('rename: whoever may rename may leave a whiteout', () => {
+  const user = context(1000)
+  chmod(root.cred, ok(find('/a')), 0o777)
+  ok(open('/a/mine', O_CREAT | O_WRONLY, 0o644, user))
+  assert.equal(rename('/a/mine', '/a/other', RENAME_WHITEOUT, user), 0)
+  assert.equal(ok(find('/a/mine')).dentry.inode!.type, S_IFCHR)
+})
+
+test('open: what is there already is EEXIST for O_EXCL, dots too', () => {
+  assert.equal(open('/a/.', O_CREAT | O_EXCL), -EEXIST)
+  assert.equal(open('/a/.', O_CREAT), -EISDIR)
+})
+
 test('rename: a hard link to the same file is left alone', () => {
   assert.equal(operations.link(root, ok(find('/a/f')), undefined, '/same'), 0)
   assert.equal(rename('/same', '/a/f'), 0)
@@ -362,11 +376,11 @@ test('mounts cover, nest, and show in mountinfo', () => {
   assert.equal(rename('/a/b', '/z'), -EBUSY)
   assert.match(formatMounts(ns, root.fs.root), /^a\\040b \/a\/b tmpfs ro/m)
   assert.match(formatMountinfo(ns, root.fs.root), /^\d+ \d+ 0:\d+ \/ \/a\/b ro - tmpfs a\\040b rw/m)
-  assert.equal(mounts.umount(ns, root.fs, ok(find('/a')), 0), -EINVAL)
+  assert.equal(mounts.umount(ns, root.fs, root.cred, ok(find('/a')), 0), -EINVAL)
   root.fs.cwd = ok(find('/a/b'))
-  assert.equal(mounts.umount(ns, root.fs, ok(find('/a/b')), 0), -EBUSY)
+  assert.equal(mounts.umount(ns, root.fs, root.cred, ok(find('/a/b')), 0), -EBUSY)
   root.fs.cwd = ok(find('/'))
-  assert.equal(mounts.umount(ns, root.fs, ok(find('/a/b')), 0), 0)
+  assert.equal(mounts.umount(ns, root.fs, root.cred, ok(find('/a/b')), 0), 0)
   assert.equal(mkdir('/a/b/x'), 0)
 })
 
@@ -382,7 +396,7 @@ test('bind mounts show a part, and move with their namespace', () => {
   assert.equal(copy.mounts.size, 2)
   assert.equal(pathToString(fs.cwd, fs.root), '/m/b')
   assert.notEqual(fs.cwd.mount, ok(find('/m')).mount)
-  assert.equal(mounts.umount(ns, root.fs, ok(find('/m')), 0), 0)
+  assert.equal(mounts.umount(ns, root.fs, root.cred, ok(find('/m')), 0), 0)
   assert.equal(find('/m/f'), -ENOENT)
   assert.equal(typeof lookup({ ...root, fs, mountNs: copy }, undefined, 'b/..', 0), 'number')
   assert.equal(typeof lookup({ ...root, fs, mountNs: copy }, undefined, '../f', 0), 'object')
@@ -395,7 +409,7 @@ test('shared mounts propagate to their peers, private ones do not', () => {
   const other = { ...root, fs, mountNs: ns.clone(2, rootNs, fs) }
   mounts.bind(ns, ok(find('/m')), ok(find('/a')), false)
   assert.equal(typeof lookup(other, undefined, '/m/f', 0), 'object')
-  mounts.umount(ns, root.fs, ok(find('/m')), 0)
+  mounts.umount(ns, root.fs, root.cred, ok(find('/m')), 0)
   assert.equal(lookup(other, undefined, '/m/f', 0), -ENOENT)
   mounts.changePropagation(ns, ok(find('/')), MS_PRIVATE, true)
   mounts.bind(ns, ok(find('/m')), ok(find('/a')), false)

@@ -12,6 +12,7 @@ import type { File } from './file.ts'
 import { LockWaits } from './lock-waits.ts'
 import type { Mount } from './mount.ts'
 import type { Path } from './path.ts'
+import { PeerGroups } from './peer-groups.ts'
 
 /** Opens what a node stands for; `flags` are the O_* flags. -ENXIO when there is nothing behind it. */
 export type Opener = (path: Path, flags: number, cred: Credentials) => OrErrno<File>
@@ -55,8 +56,8 @@ export class Vfs {
   readonly lockWaits = new LockWaits()
   /** The mounts of all namespaces. */
   readonly mounts = new Set<Mount>()
+  readonly peerGroups = new PeerGroups()
   #nextMountId = 1
-  #nextPeerGroup = 1
   #nextMinor = 1
   #nextCookie = 1
 
@@ -66,9 +67,6 @@ export class Vfs {
 
   newMountId(): number {
     return this.#nextMountId++
-  }
-  newPeerGroup(): number {
-    return this.#nextPeerGroup++
   }
   /** A device number for a super block: major 0. */
   newDev(): number {

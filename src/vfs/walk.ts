@@ -17,7 +17,7 @@ import {
 import { EAGAIN, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
-import { addDentry, type Dentry, invalidate } from './dentry.ts'
+import { addDentry, type Dentry, invalidate, isBelow } from './dentry.ts'
 import type { Inode } from './inode.ts'
 import { type Mount, type MountNamespace, mountOn } from './mount.ts'
 import type { FsContext, Path } from './path.ts'
@@ -197,6 +197,8 @@ export class Walk {
     }
     const parent = this.dentry.parent
     if (parent === undefined) return 0
+    // path_connected: a directory that was moved out of what its mount shows leads no further up.
+    if (this.mount.root.parent !== undefined && !isBelow(parent, this.mount.root)) return -ENOENT
     this.dentry = parent
     return this.#cover()
   }

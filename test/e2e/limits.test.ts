@@ -148,6 +148,24 @@ test('limits: cgroups that are made inside keep their limits', { skip }, () => {
   assert.deepEqual(rest, ['137', 'max 1', 'oom_kill 1', 'gone', ''])
 })
 
+test('limits: cgroups that are made inside have their CPUs, and share them by their weights', {
+  skip,
+}, () => {
+  const last = cpus().length - 1
+  const script = `
+    cd /sys/fs/cgroup && mkdir init a b && echo 1 > init/cgroup.procs && echo '+cpu +cpuset' > cgroup.subtree_control
+    for each in a b; do echo ${last} > $each/cpuset.cpus; done
+    echo 400 > a/cpu.weight
+    sh -c 'echo 0 > b/cgroup.procs; cut -d" " -f39 /proc/self/stat; exec /v/spin 60000' & b=$!
+    sh -c 'echo 0 > a/cgroup.procs; exec /v/spin 600' > /dev/null
+    grep usage_usec b/cpu.stat | cut -d" " -f2
+    kill $b; wait $b; rmdir a b; echo done`
+  const [cpu, used, ...rest] = inside(script).split('\n')
+  assert.equal(cpu, `${last}`)
+  assert.ok(Number(used) < 400_000, `${used} µs beside 600000 µs of one with four times the weight`)
+  assert.deepEqual(rest, ['done', ''])
+})
+
 test('mounts: a set-user-ID program of a volume has its owner’s rights unless the mount forbids it', {
   skip,
 }, () => {

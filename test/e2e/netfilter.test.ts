@@ -3,44 +3,9 @@
  * of the moment in what they print (ports that were chosen, times that are left) is taken out.
  */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
+import { caisson, run, SEND, same } from './netfilter-tools.ts'
 import { NOT_ROOT, notInstalled } from './tools.ts'
-
-const caisson = join(import.meta.dirname, '../../bin/caisson')
-
-/** In namespaces of its own, with a place for network namespaces that have names, and for files. */
-function command(script: string): string[] {
-  const begin = 'mount -t tmpfs none /run; mkdir -p /run/netns; cd /run; ip link set lo up'
-  return ['unshare', '-mnpf', '--kill-child', '--mount-proc', 'bash', '-c', `exec 2>&1\n${begin}\n${script}`]
-}
-
-function same(context: TestContext, tools: readonly string[], script: string): string | undefined {
-  const skip = NOT_ROOT || notInstalled(...tools)
-  if (skip) {
-    context.skip(skip)
-    return undefined
-  }
-  const [unshare, ...rest] = command(script)
-  const host = run(unshare, rest)
-  if (/Protocol not supported|Operation not permitted\n.*initialize/.test(host)) {
-    context.skip('the host has no nf_tables')
-    return undefined
-  }
-  const guest = run(caisson, ['do', '--network=sandbox', '--', ...command(script)])
-  assert.equal(guest, host)
-  return guest
-}
-
-function run(program: string, args: string[]): string {
-  // unshare(1) takes no SIGTERM while it waits; with either of the two all of theirs ends.
-  const options = { encoding: 'utf8', timeout: 300_000, killSignal: 'SIGKILL' } as const
-  const { stdout, stderr, error } = spawnSync(program, args, options)
-  assert.equal(error, undefined, `it does not end: ${stdout}`)
-  assert.equal(stderr, '', 'what fails outside of the script')
-  return stdout
-}
 
 test('netfilter: nft makes, shows and removes tables, chains, rules, sets and maps', context => {
   const text = same(
@@ -296,6 +261,8 @@ c() { ip netns exec c python3 client.py "$@"; }
 `
 
 const TRANSLATED = `
+# So that a slow machine still has the pings' connection at the end.
+sysctl -q -w net.netfilter.nf_conntrack_icmp_timeout=600
 serve ip netns exec s python3 server.py 4 80; serve ip netns exec s python3 server.py 6 80; serve python3 server.py 4 82
 iptables -t nat -A POSTROUTING -s 10.1.0.0/24 -o vs -j MASQUERADE; c 10.2.0.2 80
 ip netns exec c busybox ping -c 2 -q 10.2.0.2 | grep transmitted
@@ -332,18 +299,6 @@ ${PROGRAMS}${ROUTER}${TRANSLATED}`,
     assert.match(text, /^hello from 10\.1\.0\.2 for 83$/m)
   })
 }
-
-/** Says which datagrams to these ports of ours come. */
-const SEND = `cat > send.py <<'END'
-import socket, sys
-sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for port in map(int, sys.argv[1:]):
-  receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); receiver.bind(('127.0.0.1', port))
-  # What one sends to oneself is there at once, or never.
-  sender.sendto(b'x', ('127.0.0.1', port)); receiver.setblocking(False)
-  try: receiver.recv(1); print(port, 'came')
-  except BlockingIOError: print(port, 'was dropped')
-END`
 
 test('netfilter: packets add to sets, and each element has a limit and counters of its own', context => {
   const text = same(
@@ -550,6 +505,7 @@ conntrack -L 2>/dev/null | clean | sort; conntrack -C; conntrack -U -p udp --mar
 conntrack -L --mark 7 2>/dev/null | clean; conntrack -D -p udp 2>/dev/null | clean; conntrack -L -p udp 2>/dev/null
 cat /proc/sys/net/netfilter/nf_conntrack_count; sysctl -w net.netfilter.nf_conntrack_acct=1
 sysctl net.netfilter.nf_conntrack_tcp_timeout_established; conntrack -F; conntrack -C; kill $servers
+until [ "$(grep -c DESTROY events)" -ge 2 ]; do sleep 0.05; done
 kill $follower; wait $follower 2>/dev/null; grep -c NEW events; grep -c DESTROY events`,
   )
 })

@@ -3,6 +3,7 @@
  * it. Controllers are not compared: which there are differs from host to host.
  */
 #include "observe.h"
+#include <poll.h>
 #include <pthread.h>
 #include <linux/sched.h>
 #include <sys/inotify.h>
@@ -441,5 +442,82 @@ SECTION("a cgroup namespace shows its own root as the root")
 	}
 	STATUS(end_of(pid));
 	MUST(rmdir("a/b"));
+	LEAVE("a");
+}
+
+static void trigger(const char *path, const char *text)
+{
+	int fd = MUST(open(path, O_RDWR | O_CLOEXEC));
+	struct pollfd poll_fd = { .fd = fd, .events = POLLPRI | POLLIN | POLLOUT };
+
+	printf("'%.20s': ", text);
+	RET(write(fd, text, strlen(text) + 1));
+	RET(write(fd, text, strlen(text) + 1));
+	MUST(poll(&poll_fd, 1, 0));
+	HEX(poll_fd.revents);
+	close(fd);
+}
+
+SECTION("pressure: what triggers may be, and what poll says of them")
+{
+	enter();
+	const char *paths[] = { "/proc/pressure/cpu", "/proc/pressure/memory", "cpu.pressure", "io.pressure", "memory.pressure" };
+	for (int i = 0; i < 5; i++) {
+		trigger(paths[i], "some 500000 2000000");
+		trigger(paths[i], "full 2000000 2000000\n");
+		trigger(paths[i], "some 500000 400000");
+		trigger(paths[i], "some 500000 12000000");
+		trigger(paths[i], "some 0 2000000");
+		trigger(paths[i], "some 2000001 2000000");
+		trigger(paths[i], "any 500000 2000000");
+		trigger(paths[i], "some 500000");
+		trigger(paths[i], "some");
+		trigger(paths[i], "");
+	}
+	LEAVE();
+}
+
+SECTION("pressure: a cgroup's files are there as long as it wants them")
+{
+	enter();
+	SHOW(!strncmp(read_file("cpu.pressure"), "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=", 58));
+	SHOW(!strncmp(read_file("memory.pressure"), "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=", 58));
+	printf("%s", read_file("cgroup.pressure"));
+	ERR(put("cgroup.pressure", "2"));
+	ERR(put("cgroup.pressure", "x"));
+	ERR(put("cgroup.pressure", "0"));
+	ERR(access("cpu.pressure", F_OK));
+	ERR(access("memory.pressure", F_OK));
+	ERR(access("cgroup.pressure", F_OK));
+	ERR(put("cgroup.pressure", "1"));
+	ERR(access("cpu.pressure", F_OK));
+	LEAVE();
+}
+
+SECTION("freezing: what /proc shows of the frozen, and for how long they were")
+{
+	enter();
+	MUST(mkdir("a", 0755));
+	pid_t waits = waiter(), computes = spinner();
+	MUST(put_pid("a/cgroup.procs", waits));
+	MUST(put_pid("a/cgroup.procs", computes));
+	SHOW(field("a/cgroup.stat.local", "frozen_usec "));
+	ERR(put("cgroup.freeze", "1"));
+	SHOW(await_field("a/cgroup.events", "frozen ", 1));
+	SHOW(state_of(waits));
+	SHOW(state_of(computes));
+	sleep_ms(20);
+	SHOW(field("cgroup.stat.local", "frozen_usec ") >= 20000);
+	SHOW(field("a/cgroup.stat.local", "frozen_usec ") >= 20000);
+	ERR(put("cgroup.freeze", "0"));
+	SHOW(await_field("a/cgroup.events", "frozen ", 0));
+	SHOW(state_of(computes));
+	long frozen = field("a/cgroup.stat.local", "frozen_usec ");
+	sleep_ms(20);
+	SHOW(field("a/cgroup.stat.local", "frozen_usec ") == frozen);
+	SHOW(put("a/cgroup.kill", "1"));
+	STATUS(end_of(waits));
+	STATUS(end_of(computes));
+	SHOW(await_field("a/cgroup.events", "populated ", 0));
 	LEAVE("a");
 }

@@ -88,6 +88,22 @@ SECTION("sendmsg and recvmsg, with descriptors")
 	run(&ring, 1);
 }
 
+SECTION("MSG_WAITALL and MSG_PEEK come to an end")
+{
+	struct uring ring = uring_new(4);
+	static char room[1 << 20];
+	int pair[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	MUST(write(pair[1], "abc", 3));
+	MUST(shutdown(pair[1], SHUT_WR));
+	entry(&ring, IORING_OP_RECV, pair[0], room, sizeof room, 0, 1)->msg_flags = MSG_WAITALL | MSG_PEEK;
+	RET(submit(&ring, 1));
+	struct io_uring_cqe cqe;
+	SHOW(take(&ring, &cqe) && cqe.res >= 3);
+	RET(read(pair[0], room, sizeof room));
+}
+
 SECTION("accept, connect, socket, bind, listen")
 {
 	struct uring ring = uring_new(8);

@@ -1,5 +1,6 @@
 /* What belongs nowhere else: uname, sysinfo, getrandom, prctl, scheduling, membarrier, personality, sysv and mqueue. */
 #include "observe.h"
+#include <sys/epoll.h>
 #include <asm/prctl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -369,6 +370,33 @@ SECTION("a sleep of 68 years that is interrupted tells what is left")
 	SHOW(INT32_MAX - left.tv_sec <= 2);
 	alarm(1);
 	SHOW(INT32_MAX - sleep(INT32_MAX) <= 2);
+}
+
+SECTION("kcmp: what an epoll watches")
+{
+	int epoll = MUST(epoll_create1(0)), ends[2];
+	struct epoll_event event = { .events = EPOLLIN };
+	/* struct kcmp_epoll_slot. */
+	uint32_t slot[3] = { epoll, 0, 0 };
+	pid_t self = getpid();
+	enum { EPOLL_TFD = 7 };
+
+	MUST(pipe(ends));
+	MUST(epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event));
+	slot[1] = ends[0];
+	RET(syscall(SYS_kcmp, self, self, EPOLL_TFD, ends[0], slot));
+	SHOW(syscall(SYS_kcmp, self, self, EPOLL_TFD, ends[1], slot) > 0);
+	ERR(syscall(SYS_kcmp, self, self, EPOLL_TFD, 99, slot));
+	ERR(syscall(SYS_kcmp, self, self, EPOLL_TFD, ends[0], 8));
+	slot[2] = 1;
+	ERR(syscall(SYS_kcmp, self, self, EPOLL_TFD, ends[0], slot));
+	slot[2] = 0;
+	slot[1] = ends[1];
+	ERR(syscall(SYS_kcmp, self, self, EPOLL_TFD, ends[0], slot));
+	slot[0] = ends[0];
+	ERR(syscall(SYS_kcmp, self, self, EPOLL_TFD, ends[0], slot));
+	slot[0] = 99;
+	ERR(syscall(SYS_kcmp, self, self, EPOLL_TFD, ends[0], slot));
 }
 
 SECTION("kcmp: undo lists of System V semaphores")

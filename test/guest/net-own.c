@@ -265,6 +265,23 @@ SECTION("a packet socket sees what passes")
 	ERR(send(fd, "x", 1, 0));
 }
 
+SECTION("which IPv6 groups an interface listens to")
+{
+	new_network();
+	int fd = MUST(socket(AF_INET6, SOCK_DGRAM, 0));
+	struct ipv6_mreq group = { .ipv6mr_interface = 1 };
+	inet_pton(AF_INET6, "ff02::1:2", &group.ipv6mr_multiaddr);
+	ERR(setsockopt(fd, SOL_IPV6, IPV6_JOIN_GROUP, &group, sizeof group));
+	inet_pton(AF_INET6, "ff01::1:2", &group.ipv6mr_multiaddr);
+	ERR(setsockopt(fd, SOL_IPV6, IPV6_JOIN_GROUP, &group, sizeof group));
+	int file = MUST(open("/proc/thread-self/net/igmp6", O_RDONLY));
+	ssize_t length = MUST(read(file, big, sizeof big - 1));
+	big[length] = 0;
+	/* The last column is a timer's. */
+	for (char *line = strtok((char *)big, "\n"); line != NULL; line = strtok(NULL, "\n"))
+		say("%.67s\n", line);
+}
+
 SECTION("multicast over loopback")
 {
 	int query = new_network();

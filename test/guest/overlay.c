@@ -367,3 +367,65 @@ SECTION("overlay: a copied directory does not hide what its original hid")
 	list("m/d");
 	ERR(umount("m"));
 }
+
+SECTION("overlay: metacopy=on leaves the data below until it is written")
+{
+	struct stat st;
+	char value[8];
+
+	prepare();
+	write_file("l2/data", "data");
+	MUST(mount("over", "m", "overlay", 0, "lowerdir=l1:l2,upperdir=u,workdir=w,metacopy=on"));
+	ERR(chmod("m/data", 0600));
+	ERR(stat("u/data", &st));
+	say("%o %ld %ld\n", st.st_mode, (long)st.st_size, (long)st.st_blocks);
+	ERR(getxattr("u/data", "trusted.overlay.metacopy", value, sizeof value));
+	show("m/data");
+	show("u/data");
+	int fd = MUST(open("m/data", O_WRONLY | O_APPEND));
+	ERR(write(fd, "+", 1));
+	close(fd);
+	show("m/data");
+	show("u/data");
+	ERR(getxattr("u/data", "trusted.overlay.metacopy", value, sizeof value));
+	ERR(umount("m"));
+}
+
+SECTION("overlay: data-only layers show what redirects lead to")
+{
+	int fd;
+
+	prepare();
+	mkdir("d", 0755);
+	write_file("d/object", "data");
+	fd = MUST(open("l1/meta", O_WRONLY | O_CREAT, 0644));
+	MUST(ftruncate(fd, 4));
+	close(fd);
+	MUST(setxattr("l1/meta", "trusted.overlay.metacopy", "", 0, 0));
+	MUST(setxattr("l1/meta", "trusted.overlay.redirect", "/object", 7, 0));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1::d:l2"));
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=::d"));
+	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1::d"));
+	show("m/meta");
+	ERR(open("m/object", O_RDONLY));
+	ERR(umount("m"));
+	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1:l2"));
+	show("m/meta");
+	ERR(umount("m"));
+}
+
+SECTION("overlay: files with an attribute are whiteouts where the layer says so")
+{
+	prepare();
+	write_file("l2/gone", "text");
+	write_file("l1/gone", "");
+	MUST(setxattr("l1/gone", "trusted.overlay.whiteout", "y", 1, 0));
+	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1:l2"));
+	ERR(open("m/gone", O_RDONLY));
+	ERR(umount("m"));
+	MUST(setxattr("l1", "trusted.overlay.opaque", "x", 1, 0));
+	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1:l2"));
+	ERR(open("m/gone", O_RDONLY));
+	list("m");
+	ERR(umount("m"));
+}

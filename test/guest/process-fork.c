@@ -1,6 +1,7 @@
 /* Making processes: fork, vfork, clone, clone3, posix_spawn; what a child inherits; how a process ends. */
 #define HAS_CHILD
 #include "observe.h"
+#include <pthread.h>
 #include <linux/sched.h>
 #include <spawn.h>
 #include <sys/times.h>
@@ -360,6 +361,43 @@ SECTION("rlimits: inherited, soft below hard, prlimit on a child")
 	ERR(setrlimit(RLIMIT_NOFILE, &limit));
 	ERR(getrlimit(99, &got));
 	ERR(setrlimit(RLIMIT_NOFILE, (void *)8));
+}
+
+static void *works(void *nothing)
+{
+	struct timespec now;
+
+	do
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	while (now.tv_nsec < 60000000 && now.tv_sec == 0);
+	return nothing;
+}
+
+static long thread_ms(const struct rusage *usage)
+{
+	return (usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000 +
+	       (usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1000;
+}
+
+SECTION("a thread's own time and faults, after another one has ended")
+{
+	struct rusage before, after;
+	struct timespec now;
+	pthread_t thread;
+	enum { PAGES = 200 };
+
+	MUST(pthread_create(&thread, NULL, works, NULL));
+	MUST(pthread_join(thread, NULL));
+	MUST(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now));
+	SHOW(now.tv_sec == 0 && now.tv_nsec < 50000000);
+	MUST(getrusage(RUSAGE_THREAD, &before));
+	SHOW(thread_ms(&before) < 50);
+	char *pages = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(pages, PAGES * 4096, MADV_NOHUGEPAGE);
+	for (int i = 0; i < PAGES; i++)
+		pages[i * 4096] = 1;
+	MUST(getrusage(RUSAGE_THREAD, &after));
+	SHOW(after.ru_minflt - before.ru_minflt >= PAGES);
 }
 
 SECTION("RLIMIT_CPU: SIGXCPU, then SIGKILL")

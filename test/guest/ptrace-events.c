@@ -627,6 +627,37 @@ SECTION("SECCOMP_RET_TRACE: an event with the filter's data, ENOSYS without a tr
 	}
 }
 
+SECTION("PTRACE_O_SUSPEND_SECCOMP: filters are not asked")
+{
+	enum { SUSPEND_SECCOMP = 1 << 21 };
+
+	need_root();
+	pid_t pid = traced_child(filtered);
+	MUST(trace(PTRACE_SETOPTIONS, pid, 0, SUSPEND_SECCOMP | PTRACE_O_TRACESECCOMP));
+	MUST(trace(PTRACE_CONT, pid, 0, 0));
+	await("suspended", pid);
+
+	pid = traced_child(filtered);
+	pid_t tracer = fork();
+	if (tracer == 0) {
+		MUST(setuid(1000));
+		pid_t own = fork();
+		if (own == 0) {
+			trace(PTRACE_TRACEME, 0, 0, 0);
+			raise(SIGSTOP);
+			_exit(0);
+		}
+		await("unprivileged", own);
+		ERR(trace(PTRACE_SETOPTIONS, own, 0, SUSPEND_SECCOMP));
+		MUST(trace(PTRACE_CONT, own, 0, 0));
+		await("unprivileged", own);
+		_exit(0);
+	}
+	await("tracer", tracer);
+	MUST(trace(PTRACE_CONT, pid, 0, 0));
+	await("child", pid);
+}
+
 SECTION("PTRACE_SECCOMP_GET_FILTER")
 {
 	need_root();

@@ -391,6 +391,55 @@ SECTION("PTRACE_SYSEMU: the call is not made")
 	await("child", pid);
 }
 
+SECTION("PTRACE_SET_SYSCALL_INFO: another call, and another result")
+{
+	enum { SET_SYSCALL_INFO = 0x4212 };
+	pid_t pid = traced_child(close_says);
+	struct ptrace_syscall_info info;
+
+	MUST(trace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD));
+	memset(&info, 0, sizeof info);
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	do {
+		MUST(trace(PTRACE_SYSCALL, pid, 0, 0));
+		await_quietly(pid);
+		MUST(trace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	} while (info.op != PTRACE_SYSCALL_INFO_ENTRY || info.entry.nr != SYS_close);
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info - 8, DATA(&info)));
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, 8));
+	for (int at = 1; at < 4; at++) {
+		((char *)&info)[at] = 1;
+		ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+		((char *)&info)[at] = 0;
+	}
+	info.op = PTRACE_SYSCALL_INFO_EXIT;
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	info.op = PTRACE_SYSCALL_INFO_ENTRY;
+	info.entry.nr = 1ull << 40;
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	info.entry.nr = SYS_dup;
+	info.entry.args[0] = 78;
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	SHOW(registers_of(pid).orig_rax);
+	SHOW(registers_of(pid).rdi);
+	/* A call that is not made keeps its arguments. */
+	info.entry.nr = -1;
+	info.entry.args[0] = 79;
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	SHOW((int)registers_of(pid).orig_rax);
+	SHOW(registers_of(pid).rdi);
+	MUST(trace(PTRACE_SYSCALL, pid, 0, 0));
+	await_quietly(pid);
+	MUST(trace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	SHOW(info.op);
+	SHOW(info.exit.rval);
+	info.exit.rval = -ENOLINK;
+	info.exit.is_error = 1;
+	ERR(trace(SET_SYSCALL_INFO, pid, sizeof info, DATA(&info)));
+	MUST(trace(PTRACE_CONT, pid, 0, 0));
+	await("child", pid);
+}
+
 SECTION("PTRACE_GET_SYSCALL_INFO")
 {
 	pid_t pid = traced_child(close_says);

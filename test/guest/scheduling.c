@@ -1,6 +1,8 @@
 /* Priorities, schedulers and their permissions; CPUs; the log; calls that only root makes. */
 #include "observe.h"
 #include <linux/capability.h>
+#include <pthread.h>
+#include <sys/resource.h>
 #include <sys/klog.h>
 #include <sys/prctl.h>
 #include <sys/swap.h>
@@ -187,6 +189,139 @@ SECTION("affinity: masks")
 	CPU_SET(1000, &one);
 	ERR(sched_setaffinity(0, sizeof one, &one));
 	ERR(sched_setaffinity(0, sizeof one, NULL));
+}
+
+/* Where a call, the vDSO and /proc say that it runs: the same number, or -1. */
+static int current_cpu(void)
+{
+	unsigned cpu = 0, node = 0;
+	int shown = -1;
+
+	MUST(syscall(SYS_getcpu, &cpu, &node, NULL));
+	char *field = strrchr(read_file("/proc/self/stat"), ')') + 2;
+	for (int i = 3; i < 39; i++)
+		field = strchr(field, ' ') + 1;
+	sscanf(field, "%d", &shown);
+	return (int)cpu == sched_getcpu() && shown == (int)cpu ? (int)cpu : -1;
+}
+
+static void *run_there(void *argument)
+{
+	*(bool *)argument = current_cpu() == *((int *)argument + 1);
+	return NULL;
+}
+
+SECTION("affinity: a thread runs where it may, and so do its children")
+{
+	cpu_set_t all, one;
+
+	CPU_ZERO(&all);
+	MUST(sched_getaffinity(0, sizeof all, &all));
+	for (int round = 0; round < 2; round++) {
+		bool right = true;
+
+		for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+			if (!CPU_ISSET(cpu, &all))
+				continue;
+			int wanted[2] = { 0, cpu };
+			pthread_t thread;
+
+			CPU_ZERO(&one);
+			CPU_SET(cpu, &one);
+			MUST(sched_setaffinity(0, sizeof one, &one));
+			right &= current_cpu() == cpu;
+			pid_t child = MUST(fork());
+			if (child == 0)
+				_exit(current_cpu() == cpu ? 0 : 1);
+			right &= end_of(child) == 0;
+			pthread_create(&thread, NULL, run_there, wanted);
+			pthread_join(thread, NULL);
+			right &= *(bool *)wanted;
+		}
+		SHOW(right);
+	}
+}
+
+SECTION("affinity: another process is moved while it computes, and keeps its CPU over an exec")
+{
+	cpu_set_t all, one;
+	int last = 0, out[2];
+	char text[64] = "";
+
+	CPU_ZERO(&all);
+	MUST(sched_getaffinity(0, sizeof all, &all));
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &all))
+			last = cpu;
+	CPU_ZERO(&one);
+	CPU_SET(last, &one);
+	MUST(pipe(out));
+	pid_t child = MUST(fork());
+	if (child == 0) {
+		while (sched_getaffinity(0, sizeof all, &all), CPU_COUNT(&all) > 1)
+			;
+		if (sched_getcpu() != last)
+			_exit(1);
+		MUST(dup2(out[1], 1));
+		execlp("cut", "cut", "-d ", "-f39", "/proc/self/stat", NULL);
+		_exit(2);
+	}
+	ERR(sched_setaffinity(child, sizeof one, &one));
+	STATUS(end_of(child));
+	MUST(read(out[0], text, sizeof text - 1));
+	SHOW(atoi(text) == last);
+}
+
+/* A process that computes on the first CPU that we may use. */
+static pid_t competitor(int niceness)
+{
+	pid_t pid = MUST(fork());
+
+	if (pid == 0) {
+		MUST(setpriority(PRIO_PROCESS, 0, niceness));
+		for (volatile long i = 0;; i++)
+			;
+	}
+	return pid;
+}
+
+static double cpu_seconds(pid_t pid)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used))
+		return 0;
+	return used.tv_sec + used.tv_nsec / 1e9;
+}
+
+SECTION("nice: who has a higher value gets less of a CPU, until it is taken back")
+{
+	cpu_set_t all, one;
+	int cpu = 0;
+
+	need_root();
+	CPU_ZERO(&all);
+	MUST(sched_getaffinity(0, sizeof all, &all));
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	MUST(sched_setaffinity(0, sizeof one, &one));
+	pid_t usual = competitor(0), lower = competitor(15);
+	while (cpu_seconds(usual) + cpu_seconds(lower) < 0.4)
+		sleep_ms(20);
+	SHOW(cpu_seconds(usual) > 3 * cpu_seconds(lower));
+	MUST(setpriority(PRIO_PROCESS, lower, 0));
+	MUST(setpriority(PRIO_PROCESS, usual, 15));
+	double before = cpu_seconds(usual), other = cpu_seconds(lower);
+	while (cpu_seconds(usual) + cpu_seconds(lower) < before + other + 0.4)
+		sleep_ms(20);
+	SHOW(cpu_seconds(lower) - other > 3 * (cpu_seconds(usual) - before));
+	kill(usual, SIGKILL);
+	kill(lower, SIGKILL);
+	STATUS(end_of(usual));
+	STATUS(end_of(lower));
 }
 
 SECTION("proc: stat and status tell of priorities")

@@ -1,9 +1,18 @@
 /* io_uring: rings, chains, cancelling, timeouts, files. Sockets and provided buffers are in inet-uring.c. */
+#define HAS_CHILD
 #include "observe.h"
 #include "uring.h"
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/xattr.h>
+
+/* `wait FD`: until the other end is closed. */
+static int as_child(int argc, char **argv)
+{
+	char one;
+
+	return argc > 1 ? read(atoi(argv[1]), &one, 1) != 0 : 1;
+}
 
 SECTION("io_uring_setup: arguments")
 {
@@ -1045,6 +1054,121 @@ SECTION("an exec ends what was submitted")
 	}
 	STATUS(end_of(pid));
 	await(&ring, 1);
+}
+
+SECTION("an exec ends what waits behind a timeout, and what waits for its turn")
+{
+	struct uring ring = uring_new(8);
+	int control[2], data[2], blocked[2];
+	struct __kernel_timespec soon = { 0, 100000000 };
+	char path[32], text[8] = "";
+
+	MUST(pipe2(data, O_NONBLOCK));
+	MUST(pipe(blocked));
+	MUST(pipe(control));
+	/* It stays open over the exec, and the program that is executed waits until the other end is closed. */
+	snprintf(path, sizeof path, "%d", control[0]);
+	pid_t pid = fork();
+	if (pid == 0) {
+		char one;
+
+		close(control[1]);
+		struct io_uring_sqe *sqe = entry(&ring, IORING_OP_TIMEOUT, -1, &soon, 1, 0, 1);
+		sqe->flags = IOSQE_IO_LINK;
+		sqe->timeout_flags = IORING_TIMEOUT_ETIME_SUCCESS;
+		entry(&ring, IORING_OP_WRITE, data[1], "a", 1, 0, 2);
+		entry(&ring, IORING_OP_READ, blocked[0], &one, 1, 0, 3);
+		entry(&ring, IORING_OP_WRITE, data[1], "b", 1, 0, 4)->flags = IOSQE_IO_DRAIN;
+		submit(&ring, 0);
+		execl("/proc/self/exe", "uring", "@child", "wait", path, NULL);
+		_exit(1);
+	}
+	/* A timeout ends a wait before its time. */
+	while (ready(&ring) < 4)
+		MUST(uring_enter(ring.fd, 0, 4, IORING_ENTER_GETEVENTS, NULL, 0));
+	completions(&ring);
+	ERR(read(data[0], text, sizeof text));
+	close(control[1]);
+	STATUS(end_of(pid));
+}
+
+SECTION("the end of a process ends rings that wait for rings")
+{
+	struct uring ring = uring_new(8);
+	int ends[2];
+	char one;
+
+	MUST(pipe(ends));
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct uring own = uring_new(8), other = uring_new(8);
+
+		close(ends[0]);
+		entry(&own, IORING_OP_POLL_ADD, own.fd, NULL, 0, 0, 1)->poll32_events = POLLIN;
+		entry(&own, IORING_OP_POLL_ADD, other.fd, NULL, 0, 0, 2)->poll32_events = POLLIN;
+		entry(&own, IORING_OP_POLL_ADD, ends[1], NULL, 0, 0, 3)->poll32_events = POLLIN;
+		submit(&own, 0);
+		entry(&other, IORING_OP_POLL_ADD, own.fd, NULL, 0, 0, 1)->poll32_events = POLLIN;
+		submit(&other, 0);
+		_exit(0);
+	}
+	close(ends[1]);
+	/* The request on the pipe holds it open until its ring has gone. */
+	struct pollfd end = { ends[0], POLLIN, 0 };
+	SHOW(poll(&end, 1, 10000));
+	RET(read(ends[0], &one, 1));
+	STATUS(end_of(pid));
+	entry(&ring, IORING_OP_NOP, 0, NULL, 0, 0, 1);
+	run(&ring, 1);
+}
+
+SECTION("a file that goes into the table leaves the locks on it alone")
+{
+	struct uring ring = uring_new(4);
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = MUST(open("f", O_RDWR | O_CREAT, 0644)), none = -1;
+
+	MUST(fcntl(fd, F_SETLK, &lock));
+	MUST(uring_register(ring.fd, IORING_REGISTER_FILES, &none, 1));
+	entry(&ring, IORING_OP_OPENAT, AT_FDCWD, "f", 0, 0, 1)->file_index = 1;
+	run(&ring, 1);
+	pid_t pid = fork();
+	if (pid == 0) {
+		MUST(fcntl(fd, F_GETLK, &lock));
+		_exit(lock.l_type == F_WRLCK);
+	}
+	STATUS(end_of(pid));
+}
+
+SECTION("where a file is put: places that are none")
+{
+	struct uring ring = uring_new(4), other = uring_new(4);
+	int fd = MUST(open("f", O_RDWR | O_CREAT, 0644)), none = -1;
+	const unsigned places[] = { 0, 2, 1 };
+
+	MUST(uring_register(ring.fd, IORING_REGISTER_FILES, &fd, 1));
+	for (unsigned i = 0; i < LENGTH(places); i++) {
+		struct io_uring_sqe *sqe = entry(&ring, IORING_OP_MSG_RING, other.fd, (void *)1, 0, 6, 1);
+		sqe->file_index = places[i];
+		run(&ring, 1);
+		if (i == 0)
+			MUST(uring_register(other.fd, IORING_REGISTER_FILES, &none, 1));
+	}
+}
+
+SECTION("timeouts that count, many of them and with the same count")
+{
+	struct uring ring = uring_new(8);
+	struct __kernel_timespec never = { 1000, 0 };
+
+	for (int i = 0; i < 3; i++)
+		entry(&ring, IORING_OP_TIMEOUT, -1, &never, 1, i == 2 ? 3 : 2, i + 1);
+	RET(submit(&ring, 0));
+	entry(&ring, IORING_OP_TIMEOUT_REMOVE, -1, (void *)2, 0, 0, 10);
+	/* The completion of one that is taken back counts, of one that has counted enough not. */
+	run(&ring, 3);
+	entry(&ring, IORING_OP_NOP, 0, NULL, 0, 0, 11);
+	run(&ring, 2);
 }
 
 SECTION("IORING_SETUP_SQPOLL, as the flags say")

@@ -1,5 +1,6 @@
 /* userfaultfd(2): page faults that the program serves itself. */
 #include "observe.h"
+#include <sys/socket.h>
 
 #include <linux/userfaultfd.h>
 #include <pthread.h>
@@ -596,6 +597,45 @@ SECTION("userfaultfd: a call with a vector waits for all of its pieces")
 	RET(readv(pair[0], plain, 1));
 	SHOW(at[0]);
 	SHOW(at[2]);
+	SHOW(server.faults);
+	pthread_join(thread, NULL);
+}
+
+SECTION("userfaultfd: messages and names wait for all of their pieces")
+{
+	need_root();
+	int fd = served(0, 0), pair[2];
+	char *at = room(4);
+	struct server server = { .fd = fd, .base = at, .left = 5 };
+	struct iovec piece = { at, 2 };
+	struct msghdr *message = (void *)(at + PAGE), plain = { .msg_iov = &piece, .msg_iovlen = 1 };
+	struct mmsghdr many = { .msg_hdr = plain };
+	struct stat state;
+	pthread_t thread;
+
+	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair));
+	MUST(enroll(fd, at, 3, UFFDIO_REGISTER_MODE_MISSING));
+	pthread_create(&thread, NULL, serve, &server);
+	RET(sendmsg(pair[0], &plain, 0));
+	SHOW(server.faults);
+	MUST(madvise(at, PAGE, MADV_DONTNEED));
+	RET(recvmsg(pair[1], &plain, 0));
+	SHOW(server.faults);
+	SHOW(server.writes);
+	/* The page of the header is one of zeros but for what the server has put there. */
+	message->msg_name = NULL;
+	message->msg_iov = &piece;
+	message->msg_iovlen = 1;
+	message->msg_control = NULL;
+	SHOW(server.faults);
+	MUST(madvise(at, PAGE, MADV_DONTNEED));
+	RET(sendmmsg(pair[0], &many, 1, 0));
+	SHOW(many.msg_len);
+	SHOW(server.faults);
+	/* A name that goes on in the next page, which is absent. */
+	char *name = at + 2 * PAGE - 3;
+	memcpy(name, "dir", 3);
+	SHOW(stat(name, &state) < 0 && errno != EFAULT);
 	SHOW(server.faults);
 	pthread_join(thread, NULL);
 }

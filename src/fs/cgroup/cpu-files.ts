@@ -1,13 +1,11 @@
-/**
- * The files of the controllers of CPUs and devices. A quota is kept by the kernel. Shares of the CPU and sets of CPUs are the
- * host scheduler's to keep: for a container they are what its cgroup on the host has; what is written inside is remembered
- * and shown, as nice values and affinities are.
- */
-import { EINVAL, EOPNOTSUPP, ERANGE } from '../../abi/errno.ts'
+/** The files of the controllers of CPUs and devices. */
+import { PRIO_MAX, PRIO_MIN } from '../../abi/constants.ts'
+import { EINVAL, ERANGE } from '../../abi/errno.ts'
 import { parseCpuList } from '../../base/cpu-list.ts'
 import type { Status } from '../../base/result.ts'
 import type { Cgroup } from '../../kernel/cgroup/cgroup.ts'
-import type { CpuController } from '../../kernel/cgroup/cpu.ts'
+import { type CpuController, DEFAULT_WEIGHT } from '../../kernel/cgroup/cpu.ts'
+import { NICE_0_WEIGHT, niceWeight } from '../../kernel/scheduling.ts'
 import { rangeList } from '../proc/text.ts'
 import { fixed, type PseudoDir, ro } from '../pseudo/node.ts'
 import { limitText, parseNumber, setting, table, value } from './values.ts'
@@ -19,17 +17,22 @@ const MOST_PERIOD = 1000 * MS
 export const cpuFiles: PseudoDir<Cgroup> = {
   'cpu.idle': setting(
     ({ cpu }) => (cpu.idle ? '1' : '0'),
-    ({ cpu }, text) =>
-      inRange(text, 0, 1, value => {
-        cpu.idle = value === 1
-      }),
+    ({ cpu }, text) => inRange(text, 0, 1, value => cpu.setShare(cpu.weight, value === 1)),
   ),
   'cpu.max': setting(({ cpu }) => `${limitText(cpu.quota)} ${cpu.period}`, setMax),
   'cpu.max.burst': setting(
-    () => '0',
-    (_cgroup, text) => (parseNumber(text) === 0 ? 0 : -EINVAL),
+    ({ cpu }) => `${cpu.burst}`,
+    ({ cpu }, text) => {
+      const burst = parseNumber(text)
+      if (burst < 0 || (burst > cpu.quota && cpu.quota !== Number.POSITIVE_INFINITY)) return -EINVAL
+      cpu.burst = burst
+      return 0
+    },
   ),
   'cpu.stat': table(statistics),
+  'cpu.stat.local': table(cgroup =>
+    cgroup.has('cpu') ? { throttled_usec: Math.floor(cgroup.cpu.throttledTime / 1000) } : NOTHING,
+  ),
   'cpu.weight': setting(
     // Who is only to run when nobody else does has none.
     ({ cpu }) => (cpu.idle ? '0' : `${cpu.weight}`),
@@ -48,9 +51,22 @@ export const cpuFiles: PseudoDir<Cgroup> = {
 export const cpusetFiles: PseudoDir<Cgroup> = {
   'cpuset.cpus': setting(({ cpuset }) => rangeList(cpuset.cpus ?? []), setCpus),
   'cpuset.cpus.effective': value(effectiveCpus),
+  'cpuset.cpus.exclusive': setting(
+    () => '',
+    (_cgroup, text) => (text === '' ? 0 : -EINVAL),
+  ),
+  'cpuset.cpus.exclusive.effective': fixed(''),
+  // The container's own cgroup is a member of the machine's partition, and members have no partitions below them.
   'cpuset.cpus.partition': setting(
-    () => 'member',
-    (_cgroup, text) => (text === 'member' ? 0 : -EOPNOTSUPP),
+    ({ cpuset }) =>
+      cpuset.partition === 'member'
+        ? 'member'
+        : `${cpuset.partition} invalid (Parent is not a partition root)`,
+    ({ cpuset }, text) => {
+      if (text !== 'member' && text !== 'root' && text !== 'isolated') return -EINVAL
+      cpuset.partition = text
+      return 0
+    },
   ),
   'cpuset.mems': setting(
     ({ cpuset }) => cpuset.mems,
@@ -81,7 +97,7 @@ function inRange(text: string, least: number, most: number, set: (value: number)
 /** An idle cgroup's weight is fixed. */
 function setWeight(cpu: CpuController, weight: number): Status {
   if (cpu.idle) return -EINVAL
-  cpu.weight = weight
+  cpu.setShare(weight, false)
   return 0
 }
 
@@ -89,31 +105,21 @@ function setWeight(cpu: CpuController, weight: number): Status {
 function setCpus({ cpuset, kernel }: Cgroup, text: string): Status {
   const cpus = text === '' ? [] : parseCpuList(text)
   if (cpus === undefined || cpus.some(cpu => !kernel.cpus.includes(cpu))) return -EINVAL
-  cpuset.cpus = cpus.length === 0 ? undefined : cpus
+  cpuset.setCpus(cpus.length === 0 ? undefined : cpus)
   return 0
 }
 
-/** sched_prio_to_weight[] of nice values from -20 on: each step is a tenth of the CPU. */
-const NICE_WEIGHTS = [
-  ...[88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904, 3906],
-  ...[3121, 2501, 1991, 1586, 1277, 1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87, 70, 56, 45],
-  ...[36, 29, 23, 18, 15],
-]
-/** The weight of nice 0 there, and as cpu.weight has it. */
-const NICE_0_WEIGHT = 1024
-const DEFAULT_WEIGHT = 100
-
 function weightOf(nice: number): number {
-  return Math.round((NICE_WEIGHTS[nice + 20] * DEFAULT_WEIGHT) / NICE_0_WEIGHT)
+  return Math.round((niceWeight(nice) * DEFAULT_WEIGHT) / NICE_0_WEIGHT)
 }
 
 /** The nice value that comes nearest. */
 function niceOf(weight: number): number {
   const wanted = Math.round((weight * NICE_0_WEIGHT) / DEFAULT_WEIGHT)
-  const distance = (i: number) => Math.abs(NICE_WEIGHTS[i] - wanted)
-  let best = 0
-  for (let i = 1; i < NICE_WEIGHTS.length && distance(i) < distance(best); i++) best = i
-  return best - 20
+  const distance = (nice: number) => Math.abs(niceWeight(nice) - wanted)
+  let best = PRIO_MIN
+  for (let nice = best + 1; nice < PRIO_MAX && distance(nice) < distance(best); nice++) best = nice
+  return best
 }
 
 /** '$MAX $PERIOD', the period may be left out. */
@@ -122,22 +128,25 @@ function setMax(cgroup: Cgroup, text: string): Status {
   const quota = words[0] === 'max' ? Number.POSITIVE_INFINITY : parseNumber(words[0])
   const period = words[1] === undefined ? cgroup.cpu.period : parseNumber(words[1])
   if (quota < LEAST_QUOTA || period < LEAST_QUOTA || period > MOST_PERIOD) return -EINVAL
+  if (cgroup.cpu.burst > quota) return -EINVAL
   cgroup.cpu.setMax(quota, period, true)
   return 0
 }
+
+const NOTHING: Readonly<Record<string, number>> = {}
 
 /** The time that the kernel works for a process is not measured apart: all of it is user time. */
 function statistics(cgroup: Cgroup): Record<string, number> {
   const { cpu } = cgroup
   const used = Math.floor(cpu.usage() / 1000)
-  const times = { usage_usec: used, user_usec: used, system_usec: 0 }
+  const times = { usage_usec: used, user_usec: used, system_usec: 0, nice_usec: 0 }
   if (!cgroup.has('cpu')) return times
   return {
     ...times,
     nr_periods: cpu.periods,
     nr_throttled: cpu.throttledPeriods,
     throttled_usec: Math.floor(cpu.throttledTime / 1000),
-    nr_bursts: 0,
-    burst_usec: 0,
+    nr_bursts: cpu.bursts,
+    burst_usec: Math.floor(cpu.burstTime / 1000),
   }
 }

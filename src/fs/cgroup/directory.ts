@@ -18,12 +18,30 @@ import { type DirNode, dir, type PseudoDir, type PseudoNode, ro, rw, wo } from '
 import { cpuFiles, cpusetFiles, ioFiles } from './cpu-files.ts'
 import { memoryFiles } from './memory-files.ts'
 import { pidsFiles } from './pids-files.ts'
+import { pressureFiles } from './pressure-files.ts'
 import type { Cgroup2Super } from './super.ts'
 import { limit, parseNumber, setting, table } from './values.ts'
 
+/** What somebody to whom a cgroup is left may write in its own directory, too. */
+export const DELEGATED_FILES = [
+  'cgroup.procs',
+  'cgroup.threads',
+  'cgroup.subtree_control',
+  'memory.oom.group',
+  'memory.reclaim',
+]
+
 export function cgroupDirectory(sb: Cgroup2Super): DirNode<Cgroup> {
   const node: DirNode<Cgroup> = dir(
-    writable({ ...coreFiles(sb), ...cpusetFiles, ...cpuFiles, ...ioFiles, ...memoryFiles, ...pidsFiles }),
+    writable({
+      ...coreFiles(sb),
+      ...cpusetFiles,
+      ...cpuFiles,
+      ...ioFiles,
+      ...memoryFiles,
+      ...pidsFiles,
+      ...pressureFiles,
+    }),
     {
       mode: 0o755,
       visible: (cgroup, name) => isVisible(cgroup, name),
@@ -58,10 +76,11 @@ function writable(files: PseudoDir<Cgroup>): PseudoDir<Cgroup> {
   return out
 }
 
-/** A controller's files are named after it. cpu.stat tells of use even without the controller. */
+/** A controller's files are named after it. Use of the CPUs and pressure are told even without the controller. */
 function isVisible(cgroup: Cgroup, name: string): boolean {
+  if (name !== 'cgroup.pressure' && name.endsWith('.pressure')) return cgroup.pressure.shown
   const prefix = name.slice(0, name.indexOf('.'))
-  return prefix === 'cgroup' || name === 'cpu.stat' || cgroup.has(prefix as ControllerName)
+  return prefix === 'cgroup' || name.startsWith('cpu.stat') || cgroup.has(prefix as ControllerName)
 }
 
 function coreFiles(sb: Cgroup2Super): PseudoDir<Cgroup> {
@@ -97,7 +116,16 @@ function coreFiles(sb: Cgroup2Super): PseudoDir<Cgroup> {
       parseCount,
     ),
     'cgroup.procs': rw(listProcesses, (cgroup, text, cred) => attach(sb, cgroup, text, cred, true)),
-    'cgroup.stat': table(cgroup => ({ nr_descendants: cgroup.descendants, nr_dying_descendants: 0 })),
+    'cgroup.stat': table(cgroup => ({
+      nr_descendants: cgroup.descendants,
+      ...countControllers('nr_subsys_', name => countOf(cgroup, name)),
+      nr_dying_descendants: 0,
+      ...countControllers('nr_dying_subsys_', () => 0),
+    })),
+    'cgroup.stat.local': table(({ kernel, frozenSince, frozenTime }) => {
+      const frozen = frozenTime + (frozenSince === undefined ? 0 : kernel.now() - frozenSince)
+      return { frozen_usec: Math.floor(frozen / 1000) }
+    }),
     'cgroup.subtree_control': rw(
       cgroup => controllerNames(cgroup.subtreeControl),
       (cgroup, text) => controlSubtree(cgroup, text),
@@ -108,6 +136,16 @@ function coreFiles(sb: Cgroup2Super): PseudoDir<Cgroup> {
       (_cgroup, text) => (text === 'threaded' ? -EOPNOTSUPP : -EINVAL),
     ),
   }
+}
+
+function countControllers(prefix: string, count: (name: ControllerName) => number): Record<string, number> {
+  return Object.fromEntries(CONTROLLERS.map(name => [prefix + name, count(name)]))
+}
+/** Here and below. */
+function countOf(cgroup: Cgroup, controller: ControllerName): number {
+  let count = 0
+  for (const each of cgroup.subtree()) if (each.has(controller)) count++
+  return count
 }
 
 function parseCount(text: string): number {

@@ -3,8 +3,9 @@ import { EAGAIN, EINVAL } from '../../abi/errno.ts'
 import type { Cgroup } from '../../kernel/cgroup/cgroup.ts'
 import type { MemoryController } from '../../kernel/cgroup/memory.ts'
 import { measureCgroup } from '../../kernel/cgroup/memory-meter.ts'
-import { fixed, type PseudoDir, wo } from '../pseudo/node.ts'
-import { type CgroupFile, limit, parseBytes, setting, table, value } from './values.ts'
+import { custom, fixed, type PseudoDir, rw, wo } from '../pseudo/node.ts'
+import { PeakFile } from './peak-file.ts'
+import { type CgroupFile, limit, parseBytes, table, value } from './values.ts'
 
 type LimitField = 'max' | 'high' | 'low' | 'min' | 'swapMax' | 'swapHigh'
 
@@ -22,15 +23,16 @@ export const memoryFiles: PseudoDir<Cgroup> = {
   'memory.low': bytes('low'),
   'memory.max': bytes('max'),
   'memory.min': bytes('min'),
-  'memory.oom.group': setting(
-    cgroup => (cgroup.memory.oomGroup ? '1' : '0'),
+  'memory.oom.group': rw(
+    cgroup => (cgroup.memory.oomGroup ? '1\n' : '0\n'),
     (cgroup, text) => {
-      if (text !== '0' && text !== '1') return -EINVAL
-      cgroup.memory.oomGroup = text === '1'
+      const value = text.trim()
+      if (value !== '0' && value !== '1') return -EINVAL
+      cgroup.memory.oomGroup = value === '1'
       return 0
     },
   ),
-  'memory.peak': value(({ memory }) => Math.max(memory.peak, memory.current())),
+  'memory.peak': custom((cgroup, path, flags, cred) => new PeakFile(path, flags, cred, cgroup), 0o644),
   // Nothing here can be had again from anywhere.
   'memory.reclaim': wo((_cgroup, text) => (parseBytes(text.trim().split(/\s/)[0]) < 0 ? -EINVAL : -EAGAIN)),
   'memory.stat': table(statistics),
@@ -55,30 +57,31 @@ function setLimit(memory: MemoryController, field: LimitField, value: number): v
   if (field === 'max' || field === 'high') memory.limitsChanged()
 }
 
-/** The page cache, and what the kernel needs for itself, is the host's. */
+/** The page cache, what the kernel needs for itself, and all reclaiming are the host's. */
 function statistics(cgroup: Cgroup): Record<string, number> {
   const { anonymous, shared } = measureCgroup(cgroup, true)
+  const faults = cgroup.memory.faults()
   return {
     anon: anonymous,
     file: shared,
     kernel: 0,
-    kernel_stack: 0,
-    pagetables: 0,
-    sock: 0,
+    ...zeroes('kernel_stack pagetables sec_pagetables percpu sock vmalloc'),
     shmem: shared,
-    file_mapped: 0,
-    file_dirty: 0,
-    file_writeback: 0,
-    swapcached: 0,
-    inactive_anon: 0,
+    ...zeroes('file_mapped file_dirty file_writeback swapcached anon_thp file_thp shmem_thp inactive_anon'),
     active_anon: anonymous + shared,
-    inactive_file: 0,
-    active_file: 0,
-    unevictable: 0,
-    slab_reclaimable: 0,
-    slab_unreclaimable: 0,
-    slab: 0,
-    pgfault: 0,
-    pgmajfault: 0,
+    ...zeroes('inactive_file active_file unevictable slab_reclaimable slab_unreclaimable slab'),
+    ...zeroes('workingset_refault_anon workingset_refault_file workingset_activate_anon'),
+    ...zeroes('workingset_activate_file workingset_restore_anon workingset_restore_file'),
+    ...zeroes('workingset_nodereclaim pswpin pswpout pgscan pgsteal pgscan_kswapd pgscan_direct'),
+    ...zeroes('pgscan_khugepaged pgscan_proactive pgsteal_kswapd pgsteal_direct pgsteal_khugepaged'),
+    ...zeroes('pgsteal_proactive'),
+    pgfault: faults.minor + faults.major,
+    pgmajfault: faults.major,
+    ...zeroes('pgrefill pgactivate pgdeactivate pglazyfree pglazyfreed swpin_zero swpout_zero'),
+    ...zeroes('thp_fault_alloc thp_collapse_alloc thp_swpout thp_swpout_fallback'),
   }
+}
+
+function zeroes(names: string): Record<string, number> {
+  return Object.fromEntries(names.split(' ').map(name => [name, 0]))
 }

@@ -11,6 +11,10 @@ export const pidsFiles: PseudoDir<Cgroup> = {
     cgroup => ({ max: cgroup.pids.refused }),
     cgroup => cgroup.pids.changes,
   ),
+  'pids.events.local': table(
+    cgroup => ({ max: cgroup.pids.refusedHere }),
+    cgroup => cgroup.pids.changes,
+  ),
   'pids.max': limit(
     cgroup => cgroup.pids.max,
     (cgroup, count) => {

@@ -100,7 +100,10 @@ export class Cgroup2Super extends PseudoSuper {
   }
 }
 
-const OPTIONS = new Set(['', 'nsdelegate', 'memory_recursiveprot', 'favordynmods', 'memory_localevents'])
+export const MOUNT_OPTIONS = [
+  ...['nsdelegate', 'favordynmods', 'memory_localevents', 'memory_recursiveprot'],
+  ...['memory_hugetlb_accounting', 'pids_localevents'],
+]
 
 export function cgroup2Type(kernel: Kernel): FsType {
   let only: Cgroup2Super | undefined
@@ -108,7 +111,8 @@ export function cgroup2Type(kernel: Kernel): FsType {
     name: 'cgroup2',
     flags: FS_NODEV | FS_USERNS_MOUNT,
     mount(source: string, _flags: number, options: string, _context: MountContext): OrErrno<Cgroup2Super> {
-      for (const option of options.split(',')) if (!OPTIONS.has(option)) return -EINVAL
+      for (const option of options.split(','))
+        if (option !== '' && !MOUNT_OPTIONS.includes(option)) return -EINVAL
       only ??= new Cgroup2Super(kernel)
       only.source = source
       return only

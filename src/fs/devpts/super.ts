@@ -14,7 +14,7 @@ import {
   S_IFMT,
 } from '../../abi/constants.ts'
 import { EINVAL, EIO, EMFILE, ENOSPC } from '../../abi/errno.ts'
-import type { Credentials } from '../../base/credentials.ts'
+import type { Credentials, UserNamespace } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -60,6 +60,11 @@ export class DevptsSuper extends PseudoSuper implements PtyHome {
     this.#options = options
     this.root = new PseudoInode(this, this.#tree(), this)
     this.root.mode = (this.root.mode & S_IFMT) | 0o755
+  }
+
+  /** Its device nodes are its own, whoever mounts it. */
+  override ownedBy(userNs: UserNamespace): void {
+    this.userNs = userNs
   }
 
   #tree(): DirNode<DevptsSuper> {

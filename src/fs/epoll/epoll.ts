@@ -228,6 +228,13 @@ export class EpollFile extends File {
     return text
   }
 
+  /** kcmp(2): what is watched under `fd`, the nth of the files that were it. */
+  watched(fd: number, nth: number): File | undefined {
+    let item = this.#items.get(fd)
+    while (item !== undefined && nth-- > 0) item = item.sameFd
+    return item?.file
+  }
+
   #find(file: File, fd: number): EpollItem | undefined {
     let item = this.#items.get(fd)
     while (item !== undefined && item.file !== file) item = item.sameFd

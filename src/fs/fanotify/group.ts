@@ -9,6 +9,7 @@
 import {
   FAN_CREATE,
   FAN_DELETE,
+  FAN_EVENT_METADATA_LEN,
   FAN_EVENT_ON_CHILD,
   FAN_MODIFY,
   FAN_MOVED_FROM,
@@ -20,6 +21,7 @@ import {
   FAN_REPORT_FID,
   FAN_REPORT_TID,
   FAN_UNLIMITED_QUEUE,
+  FIONREAD,
   IN_ISDIR,
   O_NONBLOCK,
   O_RDWR,
@@ -32,12 +34,12 @@ import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import { File } from '../../vfs/file.ts'
+import { File, type IoctlContext } from '../../vfs/file.ts'
 import { addMark, type Mark, removeMark, type Watched } from '../../vfs/marks.ts'
 import type { EventSource } from '../../vfs/notify.ts'
 import { dropPath, holdPath, type Path, samePath } from '../../vfs/path.ts'
 import { encodeEvent, type FanotifyEvent, type RenameSides, recordsOf } from './event.ts'
-import { PermissionRequests } from './permission.ts'
+import { type PermissionRequest, PermissionRequests } from './permission.ts'
 
 /** Events on a directory's entries, of which the directory is the subject. */
 export const DIRENT_EVENTS = FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_RENAME
@@ -90,7 +92,7 @@ export class FanotifyFile extends File {
   readonly eventFlags: number
   /** Without CAP_SYS_ADMIN: events tell no process ids but one's own. */
   readonly unprivileged: boolean
-  readonly permissions = new PermissionRequests()
+  readonly permissions = new PermissionRequests(request => this.#withdraw(request))
   readonly #queue = new WaitQueue()
   readonly #usage: FanotifyUsage
   readonly #marks = new Map<Watched, FanotifyMark>()
@@ -188,7 +190,10 @@ export class FanotifyFile extends File {
     if (!this.usesHandles && known.path === undefined) return
     const dir = this.usesHandles ? mask & FAN_ONDIR : 0
     const sides = known.to === undefined ? undefined : this.#sides(mask, known, known.to.dir)
-    this.#push({ mask: wanted | dir, pid: this.#actor(), source: known, name, sides })
+    const all = wanted | dir
+    const records = this.usesHandles ? recordsOf(this, { mask: all, source: known, name, sides }) : []
+    const path = this.usesHandles ? undefined : known.path
+    this.#push({ mask: all, pid: this.#actor(), path, records })
   }
 
   /** Of a rename: which directories the group watches. */
@@ -208,7 +213,7 @@ export class FanotifyFile extends File {
     const task = this.kernel.current
     if (wanted === 0 || source.path === undefined || task === undefined) return 0
     return this.permissions.ask(task, source.path, wanted, request => {
-      this.#push({ mask: wanted, pid: this.#actor(), source, name: undefined, request })
+      this.#push({ mask: wanted, pid: this.#actor(), path: source.path, records: [], request })
     })
   }
 
@@ -223,9 +228,9 @@ export class FanotifyFile extends File {
     if (limited && this.#events.length >= this.kernel.fanotifyLimits.maxQueuedEvents) {
       if (this.#overflowed) return
       this.#overflowed = true
-      this.#events.push({ mask: FAN_Q_OVERFLOW, pid: undefined, source: undefined, name: undefined })
+      this.#events.push({ mask: FAN_Q_OVERFLOW, pid: undefined, path: undefined, records: [] })
     } else {
-      if (event.source?.path !== undefined) holdPath(event.source.path)
+      if (event.path !== undefined) holdPath(event.path)
       this.#events.push(event)
     }
     this.#queue.wake(POLLIN | POLLRDNORM)
@@ -236,25 +241,21 @@ export class FanotifyFile extends File {
     const from = Math.max(0, this.#events.length - MERGE_DEPTH)
     for (let i = this.#events.length - 1; i >= from; i--) {
       const old = this.#events[i]
-      if (old.request !== undefined || old.source === undefined || old.pid !== event.pid) continue
+      if (old.request !== undefined || old.pid !== event.pid || old.mask === FAN_Q_OVERFLOW) continue
       if (((old.mask ^ event.mask) & (FAN_ONDIR | FAN_RENAME)) !== 0) continue
-      if (!this.#isAlike(old, event)) continue
+      if (!isAlike(old, event)) continue
       old.mask |= event.mask
       return true
     }
     return false
   }
 
-  #isAlike(a: FanotifyEvent, b: FanotifyEvent): boolean {
-    if (!this.usesHandles) return samePath(a.source!.path!, b.source!.path!)
-    const [x, y] = [recordsOf(this, a), recordsOf(this, b)]
-    return (
-      x.length === y.length &&
-      x.every((record, i) => {
-        const { type, inode, name } = y[i]
-        return record.type === type && record.inode === inode && record.name === name
-      })
-    )
+  /** Nobody waits for the answer to this one any more. */
+  #withdraw(request: PermissionRequest): void {
+    const at = this.#events.findIndex(event => event.request === request)
+    if (at < 0) return
+    dropPath(this.#events[at].path!)
+    this.#events.splice(at, 1)
   }
 
   /** Whole events, as many as fit; -EINVAL when not even the first does. */
@@ -271,7 +272,7 @@ export class FanotifyFile extends File {
       this.#events.shift()
       if (event.mask === FAN_Q_OVERFLOW) this.#overflowed = false
       const n = typeof encoded === 'number' ? encoded : into.put(encoded)
-      if (event.source?.path !== undefined) dropPath(event.source.path)
+      if (event.path !== undefined) dropPath(event.path)
       if (n < 0) {
         event.request?.answer(false)
         return done > 0 ? done : n
@@ -286,13 +287,33 @@ export class FanotifyFile extends File {
     return this.permissions.respond(from)
   }
 
+  /** FIONREAD: as much as events without records would take. */
+  override ioctl(context: IoctlContext, request: number, argument: number): number {
+    if (request !== FIONREAD) return super.ioctl(context, request, argument)
+    const bytes = new Uint8Array(4)
+    new DataView(bytes.buffer).setInt32(0, this.#events.length * FAN_EVENT_METADATA_LEN, true)
+    return context.copyOut(argument, bytes)
+  }
+
   override release(): void {
     for (const mark of this.marks) this.removeMark(mark.object)
     this.#usage.groups--
-    for (const event of this.#events) if (event.source?.path !== undefined) dropPath(event.source.path)
+    for (const event of this.#events) if (event.path !== undefined) dropPath(event.path)
     this.#events = []
     this.permissions.answerAll()
   }
+}
+
+function isAlike(a: FanotifyEvent, b: FanotifyEvent): boolean {
+  if (a.path !== undefined || b.path !== undefined)
+    return a.path !== undefined && b.path !== undefined && samePath(a.path, b.path)
+  return (
+    a.records.length === b.records.length &&
+    a.records.every((record, i) => {
+      const { type, dev, handle, name } = b.records[i]
+      return record.type === type && record.dev === dev && record.handle === handle && record.name === name
+    })
+  )
 }
 
 /** What is known of an event that an inode's watches alone were told of. */

@@ -21,6 +21,8 @@ export class PermissionRequest implements LoggedRequest {
   done = false
   usedIn = 0
   allowed = true
+  /** By which descriptor the listener knows it, once it has read the event. */
+  fd = -1
 
   constructor(owner: PermissionRequests, path: Path, mask: number) {
     this.owner = owner
@@ -39,14 +41,20 @@ export class PermissionRequest implements LoggedRequest {
   interrupt(): void {}
   end(): void {
     this.owner.forget(this)
+    if (!this.done) this.owner.withdraw(this)
   }
 }
 
 /** Those of one group that have no answer yet. */
 export class PermissionRequests {
+  /** In the order in which they were asked. */
   readonly #open = new Set<PermissionRequest>()
-  /** By the descriptor that the listener got with the event. */
-  readonly #shown = new Map<number, PermissionRequest>()
+  /** Nobody waits for the answer any more: the event need not be read. */
+  readonly withdraw: (request: PermissionRequest) => void
+
+  constructor(withdraw: (request: PermissionRequest) => void) {
+    this.withdraw = withdraw
+  }
 
   ask(task: Task, path: Path, mask: number, send: (request: PermissionRequest) => void): Status {
     task.requests ??= new RequestLog()
@@ -70,12 +78,8 @@ export class PermissionRequests {
     return PENDING
   }
 
-  shownAs(request: PermissionRequest, fd: number): void {
-    if (!request.done) this.#shown.set(fd, request)
-  }
   forget(request: PermissionRequest): void {
     this.#open.delete(request)
-    for (const [fd, each] of this.#shown) if (each === request) this.#shown.delete(fd)
   }
 
   /** write(2) of one struct fanotify_response. */
@@ -87,7 +91,8 @@ export class PermissionRequests {
     const fd = view.getInt32(FANOTIFY_RESPONSE.fd, true)
     const response = view.getUint32(FANOTIFY_RESPONSE.response, true) & ~FAN_AUDIT
     if (fd < 0 || (response !== FAN_ALLOW && response !== FAN_DENY)) return -EINVAL
-    const request = this.#shown.get(fd)
+    // Listeners in two processes may have the same number: the one that asked first is answered first.
+    const request = [...this.#open].find(each => each.fd === fd)
     if (request === undefined) return -ENOENT
     request.answer(response === FAN_ALLOW)
     return FANOTIFY_RESPONSE.size

@@ -70,7 +70,6 @@ export class FuseSuper extends SuperBlock {
     this.#options = options
     this.maxNameLength = 1024
     // Whoever serves it could show any device.
-    this.noDevices = connection.userNs.level > 0
     this.root = new FuseDir(this, { lo: FUSE_ROOT_ID, hi: 0 }, 0, options.rootMode)
     this.root.uid = options.userId
     this.root.gid = options.groupId

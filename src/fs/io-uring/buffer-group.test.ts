@@ -15,7 +15,7 @@ function fill(kernel: Kernel): { readonly list: BufferList; readonly status: num
 }
 
 test('a list gives its buffers in order, and knows how many are left while it is refilled', () => {
-  const kernel = { listedBuffers: 0 } as Kernel
+  const kernel = { uring: { listedBuffers: 0 } } as Kernel
   const list = new BufferList(kernel)
   for (let id = 0; id < 3; id++) list.add({ ...BUFFER, id })
   for (let id = 0; id < 100; id++) {
@@ -23,14 +23,14 @@ test('a list gives its buffers in order, and knows how many are left while it is
     list.consume()
     list.add({ ...BUFFER, id: id + 3 })
     assert.equal(list.count, 3)
-    assert.equal(kernel.listedBuffers, 3)
+    assert.equal(kernel.uring.listedBuffers, 3)
   }
   list.release()
-  assert.equal(kernel.listedBuffers, 0)
+  assert.equal(kernel.uring.listedBuffers, 0)
 })
 
 test('lists hold 65535 buffers each, and a million together, until they are released', () => {
-  const kernel = { listedBuffers: 0 } as Kernel
+  const kernel = { uring: { listedBuffers: 0 } } as Kernel
   const lists: BufferList[] = []
   for (;;) {
     const { list, status } = fill(kernel)
@@ -39,7 +39,7 @@ test('lists hold 65535 buffers each, and a million together, until they are rele
     assert.equal(status, -EOVERFLOW)
     assert.equal(list.count, 65535)
   }
-  assert.equal(kernel.listedBuffers, 1 << 20)
+  assert.equal(kernel.uring.listedBuffers, 1 << 20)
   for (const list of lists) list.release()
-  assert.equal(kernel.listedBuffers, 0)
+  assert.equal(kernel.uring.listedBuffers, 0)
 })

@@ -52,8 +52,8 @@ export class BufferList implements BufferGroup {
   }
   add(buffer: ProvidedBuffer): Status {
     if (this.count === MAX_LISTED) return -EOVERFLOW
-    if (this.#kernel.listedBuffers >= MAX_LISTED_IN_ALL) return -ENOMEM
-    this.#kernel.listedBuffers++
+    if (this.#kernel.uring.listedBuffers >= MAX_LISTED_IN_ALL) return -ENOMEM
+    this.#kernel.uring.listedBuffers++
     this.#buffers.push(buffer)
     return 0
   }
@@ -61,7 +61,7 @@ export class BufferList implements BufferGroup {
     return this.#buffers[this.#first]
   }
   consume(): boolean {
-    this.#kernel.listedBuffers--
+    this.#kernel.uring.listedBuffers--
     // A list that is never empty must not keep those that are used.
     if (++this.#first * 2 >= this.#buffers.length) {
       this.#buffers = this.#buffers.slice(this.#first)
@@ -70,7 +70,7 @@ export class BufferList implements BufferGroup {
     return false
   }
   release(): void {
-    this.#kernel.listedBuffers -= this.count
+    this.#kernel.uring.listedBuffers -= this.count
     this.#buffers = []
     this.#first = 0
   }

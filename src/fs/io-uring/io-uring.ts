@@ -13,6 +13,7 @@ import {
   IORING_OFF_MMAP_MASK,
   IORING_OFF_PBUF_RING,
   IORING_OFF_PBUF_SHIFT,
+  IORING_SETUP_R_DISABLED,
   IORING_SQ_CQ_OVERFLOW,
   O_RDWR,
   POLLIN,
@@ -20,9 +21,11 @@ import {
   POLLRDNORM,
   POLLWRNORM,
 } from '../../abi/constants.ts'
-import { EINVAL } from '../../abi/errno.ts'
+import { EINVAL, ENOMEM } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
+import type { Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
 import type { Task } from '../../kernel/task.ts'
 import { File, type MapSource } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
@@ -33,8 +36,11 @@ import type { UringRequest } from './request.ts'
 import { RequestTable } from './request-table.ts'
 import type { Rings } from './rings.ts'
 
-/** More completions than this that nobody takes are only counted. */
+/** More completions than this that nobody takes are only counted: of one ring, and of all together. */
 const MAX_OVERFLOW = 65536
+const MAX_OVERFLOW_IN_ALL = 1 << 20
+/** Fixed files and buffers of all rings, empty places too. Linux charges the memory to the cgroup. */
+const MAX_PLACES_IN_ALL = 1 << 22
 
 /** A piece of guest memory. */
 export interface GuestBuffer {
@@ -91,14 +97,14 @@ export class IoUringFile extends File {
   /** Started and not over. */
   readonly requests = new RequestTable()
   /** Heads of chains that must not start yet, in order: IOSQE_IO_DRAIN. */
-  readonly deferred: UringRequest[] = []
+  readonly deferred = new Set<UringRequest>()
   /** A chain with IOSQE_IO_DRAIN runs. */
   draining = false
   startsDeferred = false
   /** Some request posted no completion, so that none can be counted: IOSQE_IO_DRAIN is refused from then on. */
   drainDisabled = false
-  /** Timeouts that count completions: what the count must reach. */
-  readonly counting = new Map<UringRequest, number>()
+  /** Timeouts that count completions, by what the count must reach. */
+  readonly #counting = new Map<number, Set<UringRequest>>()
   /** Completions so far, those of timeouts not counted. */
   completions = 0
   /** And those. */
@@ -110,11 +116,15 @@ export class IoUringFile extends File {
   #overflow: Completion[] = []
   #lost = 0
 
-  constructor(path: Path, cred: Credentials, rings: Rings, setupFlags: number, disabled: boolean) {
+  /** What all rings of the kernel hold. */
+  readonly held: Kernel['uring']
+
+  constructor(path: Path, cred: Credentials, held: Kernel['uring'], rings: Rings, setupFlags: number) {
     super(path, O_RDWR, cred)
+    this.held = held
     this.rings = rings
     this.setupFlags = setupFlags
-    this.disabled = disabled
+    this.disabled = (setupFlags & IORING_SETUP_R_DISABLED) !== 0
   }
 
   override get waitQueue(): WaitQueue {
@@ -165,18 +175,41 @@ export class IoUringFile extends File {
     if (this.closed) return
     if (this.#overflow.length > 0 || !this.rings.complete(userLo, userHi, result, flags)) {
       this.rings.setFlag(IORING_SQ_CQ_OVERFLOW, true)
-      if (this.#overflow.length < MAX_OVERFLOW) this.#overflow.push({ userLo, userHi, result, flags })
-      else this.rings.countLost(++this.#lost)
+      if (this.#overflow.length < MAX_OVERFLOW && this.held.overflow < MAX_OVERFLOW_IN_ALL) {
+        this.#overflow.push({ userLo, userHi, result, flags })
+        this.held.overflow++
+      } else this.rings.countLost(++this.#lost)
     }
-    if (counts) this.completions = (this.completions + 1) >>> 0
-    else this.timeouts++
     this.#queue.wake(POLLIN | POLLRDNORM)
     if (this.eventFd !== undefined && (this.rings.completionFlags & IORING_CQ_EVENTFD_DISABLED) === 0) {
       this.eventFd.signal()
     }
-    for (const [timeout, target] of this.counting) {
-      if (((this.completions - target) | 0) >= 0 && timeout.cancelSoon(0)) this.counting.delete(timeout)
-    }
+    if (counts) this.#count()
+    else this.timeouts++
+  }
+
+  #count(): void {
+    this.completions = (this.completions + 1) >>> 0
+    const reached = this.#counting.get(this.completions)
+    if (reached === undefined) return
+    this.#counting.delete(this.completions)
+    for (const timeout of reached) timeout.cancelSoon(0)
+  }
+
+  /** The timeout is over when `count` more requests are. */
+  startCounting(timeout: UringRequest, count: number): void {
+    const target = (this.completions + count) >>> 0
+    timeout.countsTo = target
+    const same = this.#counting.get(target)
+    if (same !== undefined) same.add(timeout)
+    else this.#counting.set(target, new Set([timeout]))
+  }
+  stopCounting(timeout: UringRequest): void {
+    const target = timeout.countsTo
+    if (target === undefined) return
+    const same = this.#counting.get(target)
+    same?.delete(timeout)
+    if (same?.size === 0) this.#counting.delete(target)
   }
 
   /** Puts what did not fit into the ring, as far as there is room now. */
@@ -188,6 +221,7 @@ export class IoUringFile extends File {
       done++
     }
     this.#overflow = this.#overflow.slice(done)
+    this.held.overflow -= done
     if (this.#overflow.length === 0) this.rings.setFlag(IORING_SQ_CQ_OVERFLOW, false)
   }
   /** The next completion would find no room: a multishot request ends then. */
@@ -196,6 +230,13 @@ export class IoUringFile extends File {
   }
 
   // Resources.
+
+  /** Room in the tables of all rings for `count` more: a status. */
+  takePlaces(count: number): Status {
+    if (this.held.places + count > MAX_PLACES_IN_ALL) return -ENOMEM
+    this.held.places += count
+    return 0
+  }
 
   /** What a place in a table held goes; its tag, if it has one, is told. */
   retire(entry: Tagged<unknown> | undefined): void {
@@ -209,6 +250,8 @@ export class IoUringFile extends File {
     for (const request of [...this.deferred]) request.endUnstarted()
     for (const request of [...this.requests]) request.abandon()
     for (const file of this.files ?? []) this.retire(file)
+    this.held.places -= (this.files?.length ?? 0) + (this.buffers?.length ?? 0)
+    this.held.overflow -= this.#overflow.length
     this.files = undefined
     for (const group of this.bufferGroups.values()) group.release()
     if (this.eventFd !== undefined) filePut(this.eventFd)

@@ -22,6 +22,7 @@ import { IO_URING_SQE } from '../../abi/layout.ts'
 import { take64, takeSigned64 } from '../../base/words.ts'
 import { Operation } from '../../kernel/operation.ts'
 import type { Task } from '../../kernel/task.ts'
+import type { File } from '../../vfs/file.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
 import type { IoUringFile } from './io-uring.ts'
 
@@ -35,7 +36,7 @@ export interface UringOperation {
   readonly bufferSelect?: boolean
   /** IORING_SETUP_IOPOLL lets it pass. */
   readonly polled?: boolean
-  /** It has its own idea of time: its completion is not counted by timeouts. */
+  /** It has its own idea of time: its completion is not counted by timeouts, unless it was taken back. */
   readonly timeout?: boolean
   /** Checks the entry and reads what must not change later: 0 or a negative errno. */
   prepare(task: Task, request: UringRequest): number
@@ -64,6 +65,8 @@ export class UringRequest extends Operation {
   userLo: number
   userHi: number
 
+  /** The second file that it works on: a reference is held. */
+  input: File | undefined = undefined
   /** The operation's own, from `prepare` on. */
   state: unknown = undefined
   /** IORING_CQE_F_* of its completion. */
@@ -74,6 +77,8 @@ export class UringRequest extends Operation {
   link: UringRequest | undefined = undefined
   /** IORING_OP_LINK_TIMEOUT: what it cancels. */
   limits: UringRequest | undefined = undefined
+  /** The number of completions that a timeout waits for, as its ring counts. */
+  countsTo: number | undefined = undefined
   /** The errno of a preparation that failed. */
   refused = 0
   /** No completion is posted for it when its chain is cancelled. */
@@ -99,6 +104,7 @@ export class UringRequest extends Operation {
     this.bufIndex = entry.getUint16(IO_URING_SQE.buf_index, true)
     this.fileIndex = entry.getUint32(IO_URING_SQE.file_index, true)
     this.addr3 = take64(entry, IO_URING_SQE.addr3)
+    task.kernel.uring.requests++
   }
 
   get linked(): boolean {
@@ -115,11 +121,22 @@ export class UringRequest extends Operation {
     this.#armTimeout()
   }
 
+  /** Waits for its turn: IOSQE_IO_DRAIN. */
+  defer(): void {
+    this.ring.deferred.add(this)
+    this.track()
+  }
+
   /** Ends a request that was never started, and its chain. */
   endUnstarted(): void {
     this.#begin()
     this.abandoned = true
-    this.#conclude(this.refused !== 0 ? this.refused : -ECANCELED)
+    this.end(-ECANCELED)
+  }
+
+  override abandon(): void {
+    if (this.ring.deferred.delete(this)) this.endUnstarted()
+    else super.abandon()
   }
 
   /** A chain, one of whose requests was refused: the others are cancelled. */
@@ -187,8 +204,10 @@ export class UringRequest extends Operation {
     this.#post(result, failed)
     if (this.file !== undefined) filePut(this.file)
     this.file = undefined
+    if (this.input !== undefined) filePut(this.input)
+    this.input = undefined
     ring.requests.delete(this)
-    ring.counting.delete(this)
+    ring.stopCounting(this)
     this.link = undefined
     // If it has not run out it is not needed any more.
     this.#limit?.cancelSoon()
@@ -214,34 +233,36 @@ export class UringRequest extends Operation {
     }
   }
 
+  /** It is over, one way or another. */
   #post(result: number, failed = this.fails ?? result < 0): void {
+    this.task.kernel.uring.requests--
     if ((this.flags & IOSQE_CQE_SKIP_SUCCESS) !== 0) {
       if (!failed) return
       // Of the rest of the chain only this one is told.
       if (this.#silent) return
       this.#silent = true
     } else if (this.#silent) return
-    this.ring.post(this.userLo, this.userHi, result, this.cqeFlags, this.operation.timeout !== true)
+    const counts = this.operation.timeout !== true || result === -ECANCELED
+    this.ring.post(this.userLo, this.userHi, result, this.cqeFlags, counts)
   }
 }
 
 /** Starts a chain, or puts it off: nothing overtakes a request that drains, and that one waits for all before it. */
 export function startOrDefer(head: UringRequest): void {
   const { ring } = head
-  if (ring.deferred.length === 0 && !ring.draining && !(chainDrains(head) && ring.requests.size > 0)) {
+  if (ring.deferred.size === 0 && !ring.draining && !(chainDrains(head) && ring.requests.size > 0)) {
     if (chainDrains(head)) ring.draining = true
     head.start()
-  } else ring.deferred.push(head)
+  } else head.defer()
 }
 
 function startDeferred(ring: IoUringFile): void {
   // What ends at once comes here again.
   if (ring.startsDeferred) return
   ring.startsDeferred = true
-  while (ring.deferred.length > 0 && !ring.draining && !ring.closed) {
-    const head = ring.deferred[0]
-    if (chainDrains(head) && ring.requests.size > 0) break
-    ring.deferred.shift()
+  for (const head of ring.deferred) {
+    if (ring.draining || ring.closed || (chainDrains(head) && ring.requests.size > 0)) break
+    ring.deferred.delete(head)
     if (chainDrains(head)) ring.draining = true
     head.start()
   }

@@ -3,7 +3,7 @@
  * the copy is whole or not there: a regular file gets its name when its data is complete.
  */
 import { O_RDONLY, O_WRONLY, S_IFDIR, S_IFLNK, SEEK_DATA, SEEK_HOLE } from '../../abi/constants.ts'
-import { ENXIO, EROFS, ESTALE } from '../../abi/errno.ts'
+import { ENXIO, EOPNOTSUPP, EROFS, ESTALE } from '../../abi/errno.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
@@ -13,24 +13,44 @@ import { drop, hold, type OverlayInode, PRIVATE_XATTRS } from './inode.ts'
 
 const CHUNK = 256 * 1024
 
-/** Gives `inode`, and the directories above it, an upper inode. Data beyond `length` is left out. */
-export function copyUp(inode: OverlayInode, length: number): Status {
+/**
+ * Gives `inode`, and the directories above it, an upper inode. Data beyond `length` is left out. `later`: all of a file's
+ * data is, if the upper inode can say so.
+ */
+export function copyUp(inode: OverlayInode, length: number, later: boolean): Status {
   if (inode.sb.readOnly) return -EROFS
   const missing: OverlayInode[] = []
   for (let at: OverlayInode | undefined = inode; at !== undefined && at.upper === undefined; at = at.parent)
     missing.push(at)
   for (let i = missing.length - 1; i >= 0; i--) {
-    const status = copyOne(missing[i], length)
+    const status = copyOne(missing[i], length, later)
     if (status < 0) return status
   }
   return 0
 }
 
-function copyOne(inode: OverlayInode, length: number): Status {
+/** The data follows its attributes: up to `length` bytes of it. */
+export function fetchData(inode: OverlayInode, length: number): Status {
+  const upper = inode.upper!
+  const { atime, mtime } = inode
+  const times = { atime: atime.clone(), mtime: mtime.clone() }
+  let status = copyData(inode, upper, Math.min(length, inode.size))
+  if (status === 0) status = inode.sb.markMetacopy(upper, false)
+  if (status === 0) status = upper.setattr(times)
+  if (status === 0) inode.takeData(undefined)
+  return status
+}
+
+function copyOne(inode: OverlayInode, length: number, later: boolean): Status {
   const fresh = inode.getattr()
   if (fresh < 0) return fresh
-  const upper = inode.isRegular ? copyRegular(inode, length) : copyNode(inode)
+  const empty = later && inode.isRegular && inode.size > 0
+  let upper = empty ? copyRegular(inode, length, true) : -EOPNOTSUPP
+  const without = typeof upper !== 'number'
+  if (upper === -EOPNOTSUPP) upper = inode.isRegular ? copyRegular(inode, length, false) : copyNode(inode)
   if (typeof upper === 'number') return upper
+  if (!without) inode.takeData(undefined)
+  else if (inode.data === undefined) inode.takeData(inode.lower)
   if (inode.sb.ownsUpper) upper.ino = inode.ino
   else upper.changedElsewhere = upper.isDir
   inode.upper = upper
@@ -40,10 +60,11 @@ function copyOne(inode: OverlayInode, length: number): Status {
 }
 
 /** These give the upper inode held, as the overlay's inodes hold theirs. */
-function copyRegular(inode: OverlayInode, length: number): OrErrno<Inode> {
+function copyRegular(inode: OverlayInode, length: number, later: boolean): OrErrno<Inode> {
   const { sb, parent } = inode
   if (sb.workDir !== undefined && parent !== undefined)
-    return copyByWorkDir(inode, sb.workDir, parent, length)
+    return copyByWorkDir(inode, sb.workDir, parent, length, later)
+  if (later) return -EOPNOTSUPP
   // Without a name (removed, but open) it goes nowhere.
   const upper = (parent?.upper ?? sb.upperRoot).tmpfile(inode.mode & 0o7777, sb.cred)
   if (typeof upper === 'number') return upper
@@ -58,13 +79,20 @@ function copyRegular(inode: OverlayInode, length: number): OrErrno<Inode> {
 }
 
 /** Into the work directory first, then by a rename to its place: what not every file system can do without a name. */
-function copyByWorkDir(inode: OverlayInode, work: Inode, parent: OverlayDir, length: number): OrErrno<Inode> {
+function copyByWorkDir(
+  inode: OverlayInode,
+  work: Inode,
+  parent: OverlayDir,
+  length: number,
+  later: boolean,
+): OrErrno<Inode> {
   const { sb } = inode
   const name = sb.newWorkName()
   const upper = work.create(name, inode.mode & 0o7777, sb.cred)
   if (typeof upper === 'number') return upper
   hold(upper)
-  let status = copyData(inode, upper, Math.min(length, inode.size))
+  let status = later ? sb.markMetacopy(upper, true) : copyData(inode, upper, Math.min(length, inode.size))
+  if (status === 0 && later) status = upper.setattr({ size: inode.size })
   if (status === 0) status = copyMetadata(inode, upper)
   if (status === 0) {
     status = keepingTimes(parent, dir => work.rename(name, upper, dir, inode.name, undefined, 0))
@@ -128,7 +156,7 @@ function copyMetadata(inode: OverlayInode, upper: Inode): Status {
 function copyData(inode: OverlayInode, upper: Inode, length: number): Status {
   if (length === 0) return 0
   const { sb } = inode
-  const source = sb.openLayer(inode.lower!, O_RDONLY)
+  const source = sb.openLayer(inode.data ?? inode.lower!, O_RDONLY)
   if (typeof source === 'number') return source
   const target = sb.openLayer(upper, O_WRONLY)
   let status = typeof target === 'number' ? target : 0

@@ -5,7 +5,7 @@ import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
-import { copyUp } from './copy-up.ts'
+import { copyUp, fetchData } from './copy-up.ts'
 import type { OverlayDir } from './directory.ts'
 import type { OverlaySuper } from './super.ts'
 
@@ -17,6 +17,8 @@ export class OverlayInode extends Inode {
   upper: Inode | undefined
   /** Of a directory: the topmost of those that it merges. */
   readonly lower: Inode | undefined
+  /** What has its bytes, where its own layer has its attributes alone (metacopy). */
+  data: Inode | undefined = undefined
   /** Where it is in the merged tree: where a copy goes. Undefined for the root and for what was removed. */
   parent: OverlayDir | undefined
   name: string
@@ -48,7 +50,14 @@ export class OverlayInode extends Inode {
     return this.upper ?? this.lower!
   }
   override get blocks(): number {
-    return this.real.blocks
+    return (this.data ?? this.real).blocks
+  }
+
+  /** Its bytes are in `data` from now on; undefined: in its own layer. */
+  takeData(data: Inode | undefined): void {
+    hold(data)
+    drop(this.data)
+    this.data = data
   }
 
   /** The link count to show. */
@@ -80,7 +89,7 @@ export class OverlayInode extends Inode {
 
   override setattr(change: AttrChange): Status {
     // What a truncation cuts off is not copied first.
-    let status = this.copyUp(change.size)
+    let status = change.size === undefined ? this.copyUpAttributes() : this.copyUp(change.size)
     if (status === 0) status = this.upper!.setattr(change)
     if (status === 0) this.copyAttributes()
     return status
@@ -88,7 +97,12 @@ export class OverlayInode extends Inode {
 
   /** After it the inode has an upper one, with up to `length` bytes of data. */
   copyUp(length = Number.POSITIVE_INFINITY): Status {
-    return this.upper === undefined ? copyUp(this, length) : 0
+    if (this.upper === undefined) return copyUp(this, length, false)
+    return this.data === undefined ? 0 : fetchData(this, length)
+  }
+  /** After it the inode has an upper one; maybe without data, if the overlay allows that. */
+  protected copyUpAttributes(): Status {
+    return this.upper === undefined ? copyUp(this, Number.POSITIVE_INFINITY, this.sb.copiesLater) : 0
   }
 
   override readlink(): OrErrno<string> {
@@ -102,14 +116,14 @@ export class OverlayInode extends Inode {
       const status = this.copyUp(truncates ? 0 : undefined)
       if (status < 0) return status
     }
-    return this.real.open(path, flags, cred)
+    return (this.data ?? this.real).open(path, flags, cred)
   }
 
   override get settableFlags(): number {
     return (this.upper ?? this.sb.root.upper)?.settableFlags ?? 0
   }
   override setFlags(flags: number): Status {
-    const status = this.copyUp() || this.upper!.setFlags(flags)
+    const status = this.copyUpAttributes() || this.upper!.setFlags(flags)
     if (status === 0) this.copyAttributes()
     return status
   }
@@ -125,7 +139,7 @@ export class OverlayInode extends Inode {
     return this.real.getxattr(name)
   }
   override setxattr(name: string, value: Uint8Array, flags: number): Status {
-    const status = this.copyUp()
+    const status = this.copyUpAttributes()
     return status < 0 ? status : this.upper!.setxattr(name, value, flags)
   }
   override listxattr(): string[] | number {
@@ -133,7 +147,7 @@ export class OverlayInode extends Inode {
     return typeof names === 'number' ? names : names.filter(name => !name.startsWith(PRIVATE_XATTRS[0]))
   }
   override removexattr(name: string): Status {
-    const status = this.copyUp()
+    const status = this.copyUpAttributes()
     return status < 0 ? status : this.upper!.removexattr(name)
   }
 
@@ -155,6 +169,7 @@ export class OverlayInode extends Inode {
     if (this.sb.ownsUpper && this.upper !== undefined && this.upper.nlink > 0) return
     this.sb.forget(this)
     drop(this.upper)
+    drop(this.data)
     this.dropLower()
   }
   protected dropLower(): void {

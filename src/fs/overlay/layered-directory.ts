@@ -12,6 +12,7 @@ import type { Inode } from '../../vfs/inode.ts'
 import { letGo, OverlayDir } from './directory.ts'
 import type { OverlayInode } from './inode.ts'
 import type { LayeredSuper } from './layered.ts'
+import { withData, withUpperData } from './metacopy.ts'
 
 /** The value of `opaque`: 'y'. */
 export const OPAQUE = new Uint8Array([0x79])
@@ -39,12 +40,18 @@ export class LayeredDir extends OverlayDir {
     if (typeof upper === 'number') {
       if (upper !== -ENOENT) return upper
       const lowers = this.#lookupBelow(name)
-      return typeof lowers === 'number' ? lowers : sb.ofLower(lowers[0], lowers, this, name)
+      if (typeof lowers === 'number') return lowers
+      const node = sb.ofLower(lowers[0], lowers, this, name)
+      return node.isRegular
+        ? withData(sb, node, sb.layerOf(lowers[0]), () => `${this.#pathBelow()}/${name}`)
+        : node
     }
     if (isWhiteout(upper)) {
       letGo(upper)
       return -ENOENT
     }
+    if (upper.isRegular)
+      return withUpperData(sb, sb.ofUpper(upper, this, name), () => `${this.#pathBelow()}/${name}`)
     if (!upper.isDir || sb.isOpaque(upper)) return sb.ofUpper(upper, this, name)
     const redirect = sb.redirectOf(upper)
     const lowers = this.#lookupBelow(redirect || name)
@@ -73,11 +80,12 @@ export class LayeredDir extends OverlayDir {
       const inode = lowers[i].lookup(place)
       if (inode === -ENOENT) continue
       if (typeof inode === 'number') return inode
-      if (isWhiteout(inode) || (found.length > 0 && !inode.isDir)) {
+      if (this.sb.isWhiteout(inode) || (found.length > 0 && !inode.isDir)) {
         letGo(inode)
         break
       }
       found.push(inode)
+      this.sb.noteLayer(inode, lowers[i])
       if (!inode.isDir || this.sb.isOpaque(inode)) break
       // The layers further down know it by another name.
       const redirect = i + 1 < lowers.length ? this.sb.redirectOf(inode) : ''
@@ -103,6 +111,7 @@ export class LayeredDir extends OverlayDir {
           break
         }
         next.push(found)
+        this.sb.noteLayer(found, dir)
         if (this.sb.isOpaque(found)) break
       }
       if (next.length === 0) return undefined
@@ -245,6 +254,7 @@ export class LayeredDir extends OverlayDir {
   }
 
   override list(into: Dirents): Status {
+    const { sb } = this
     const hidden = new Set<string>()
     const layers = this.upper === undefined ? this.lowers : [this.upper, ...this.lowers]
     for (const layer of layers) {
@@ -255,26 +265,26 @@ export class LayeredDir extends OverlayDir {
       into.filter(start, (name, type) => {
         if (hidden.has(name)) return false
         seen.push(name)
-        return type !== DT_CHR || !whitesOut(layer, name)
+        return !(type === DT_CHR || sb.hasFileWhiteouts(layer)) || !this.#whitesOut(layer, name)
       })
       for (const name of seen) hidden.add(name)
       const { dev } = layer
-      if (this.sb.renumbers(dev)) into.renumber(start, ino => this.sb.inoOf(dev, ino))
+      if (sb.renumbers(dev)) into.renumber(start, ino => sb.inoOf(dev, ino))
     }
     return 0
+  }
+
+  #whitesOut(layer: Inode, name: string): boolean {
+    const found = layer.lookup(name)
+    if (typeof found === 'number') return false
+    const whiteout = this.sb.isWhiteout(found)
+    letGo(found)
+    return whiteout
   }
 }
 
 export function isWhiteout(inode: Inode): boolean {
   return inode.type === S_IFCHR && inode.rdev === 0
-}
-
-function whitesOut(layer: Inode, name: string): boolean {
-  const found = layer.lookup(name)
-  if (typeof found === 'number') return false
-  const whiteout = isWhiteout(found)
-  letGo(found)
-  return whiteout
 }
 
 function mergesLower(node: OverlayInode): boolean {

@@ -139,7 +139,15 @@ test('layered overlay: with redirect_dir=on a directory of the host’s that mer
 test('layered overlay: options that can’t be', () => {
   assert.equal(start('lowerdir=lower,upperdir=lower/d,workdir=work'), -ELOOP)
   assert.equal(start('lowerdir=lower,upperdir=upper,workdir=upper'), -EINVAL)
-  assert.equal(start('lowerdir=lower,upperdir=upper,workdir=work,metacopy=on'), -EINVAL)
+  const writable = 'lowerdir=lower,upperdir=upper,workdir=work'
+  for (const wrong of [
+    'metacopy=on,redirect_dir=off',
+    'metacopy=maybe',
+    'userxattr,metacopy=on',
+    'verity=on',
+  ])
+    assert.ok(start(`${writable},${wrong}`) === -EINVAL, wrong)
+  assert.equal(start('lowerdir=lower::upper:work'), -EINVAL)
   assert.equal(start('lowerdir=lower:nothing'), -ENOENT)
   const context = start('lowerdir=upper:lower')
   assert.ok(typeof context !== 'number')

@@ -3,8 +3,8 @@
  * super.ts for how the merge works, and layered-directory.ts for what differs where the upper layer is not our own.
  *
  * With redirect_dir=on a directory that merges can be renamed: its upper one then says by which name the lower ones are
- * found; without, that is EXDEV, and such notes are followed all the same, as on Linux. index, metacopy and nfs_export are
- * off, and can't be switched on: a file is copied up whole.
+ * found; without, that is EXDEV, and such notes are followed all the same, as on Linux. With metacopy=on a change of a file's
+ * attributes alone leaves its data below until it is written or gets another name (metacopy.ts).
  */
 import { MS_RDONLY } from '../../abi/constants.ts'
 import { EEXIST, EINVAL, ELOOP } from '../../abi/errno.ts'
@@ -14,31 +14,29 @@ import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { type Dentry, dropDentry, holdDentry, isBelow } from '../../vfs/dentry.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import type { Inode } from '../../vfs/inode.ts'
+import type { Mount } from '../../vfs/mount.ts'
 import { LOOKUP_FOLLOW, lookup } from '../../vfs/namei.ts'
 import { mkdir } from '../../vfs/operations.ts'
-import type { Path } from '../../vfs/path.ts'
+import { dropPath, holdPath, type Path } from '../../vfs/path.ts'
 import type { Vfs } from '../../vfs/vfs.ts'
 import type { OverlayDir } from './directory.ts'
-import { LayeredDir, OPAQUE } from './layered-directory.ts'
-import { type OverlayLayer, type OverlayLayers, OverlaySuper } from './super.ts'
+import { isWhiteout, LayeredDir, OPAQUE } from './layered-directory.ts'
+import { type OverlayOptions, parseOptions, quotedOption, refusedOption } from './options.ts'
+import { type OverlayLayer, type OverlayLayers, OverlaySuper, privateMount } from './super.ts'
 
-/** OVL_MAX_STACK. */
-const MAX_LAYERS = 500
 /** What can be an upper layer, and what can't be one at all since it answers later. */
 const UPPER_TYPES = ['tmpfs', 'overlay', 'hostfs']
 const TRUSTED_OPAQUE = 'trusted.overlay.opaque'
 const USER_OPAQUE = 'user.overlay.opaque'
 const TRUSTED_REDIRECT = 'trusted.overlay.redirect'
 const USER_REDIRECT = 'user.overlay.redirect'
+const NO_BYTES = new Uint8Array(0)
 const NO_LAYER = /^fuse(\.|$)/
-/** Options that ask for what is the case anyway. */
-const IDLE = new Set([
-  ...['index=off', 'metacopy=off', 'nfs_export=off'],
-  ...['xino=on', 'xino=off', 'xino=auto', 'default_permissions', 'volatile', 'uuid=null'],
-  ...['uuid=off', 'uuid=auto', 'verity=off'],
-])
-
-const REDIRECTS = ['on', 'off', 'follow', 'nofollow']
+const TRUSTED_METACOPY = 'trusted.overlay.metacopy'
+const USER_METACOPY = 'user.overlay.metacopy'
+/** What `opaque` is in a directory in which files with the second attribute hide names: a whiteout for who can't make devices. */
+const FILE_WHITEOUTS = 0x78
+const WHITEOUT = 'overlay.whiteout'
 
 export class LayeredSuper extends OverlaySuper {
   readonly #options: string
@@ -51,6 +49,18 @@ export class LayeredSuper extends OverlaySuper {
   readonly followsRedirects: boolean
   /** Attributes that are such notes. */
   readonly #redirect: readonly string[]
+  readonly lowerRoots: readonly Inode[]
+  /** Of data-only layers, and the private mounts that keep them. */
+  readonly dataRoots: readonly Inode[]
+  readonly #datas: readonly Mount[]
+  readonly #metacopies: boolean
+  /** Whether the data of files whose layer has the attributes alone is looked for. */
+  readonly followsMetacopy: boolean
+  readonly #metacopy: string
+  /** Which layer a directory of the lower ones is in; and in which layers files may be whiteouts. */
+  readonly #layerOf = new WeakMap<Inode, number>()
+  readonly #fileWhiteouts: readonly boolean[]
+  readonly #userXattr: boolean
 
   constructor(vfs: Vfs, layers: Layers, cred: Credentials, options: OverlayOptions) {
     super(vfs, layers, cred)
@@ -67,6 +77,47 @@ export class LayeredSuper extends OverlaySuper {
       : this.redirects
         ? [TRUSTED_REDIRECT, USER_REDIRECT]
         : [TRUSTED_REDIRECT]
+    this.#userXattr = options.userXattr
+    this.#metacopy = options.userXattr ? USER_METACOPY : TRUSTED_METACOPY
+    this.#metacopies = options.metacopy
+    this.followsMetacopy = options.metacopy || options.datas.length > 0
+    this.lowerRoots = layers.lowers.map(layer => layer.root.inode!)
+    this.lowerRoots.forEach((root, i) => {
+      this.#layerOf.set(root, i)
+    })
+    this.#fileWhiteouts = this.lowerRoots.map(root => this.#opaqueness(root) === FILE_WHITEOUTS)
+    this.#datas = layers.datas.map(layer => privateMount(vfs, layer))
+    this.dataRoots = layers.datas.map(layer => layer.root.inode!)
+  }
+
+  /** The layer of what was found in a directory of a lower one. */
+  layerOf(inode: Inode): number {
+    return this.#layerOf.get(inode) ?? 0
+  }
+  noteLayer(inode: Inode, dir: Inode): void {
+    this.#layerOf.set(inode, this.layerOf(dir))
+  }
+
+  /** metacopy=on. */
+  override get copiesLater(): boolean {
+    return this.#metacopies
+  }
+  isMetacopy(inode: Inode): boolean {
+    return inode.isRegular && typeof inode.getxattr(this.#metacopy) !== 'number'
+  }
+  override markMetacopy(upper: Inode, on: boolean): Status {
+    return on ? upper.setxattr(this.#metacopy, NO_BYTES, 0) : upper.removexattr(this.#metacopy)
+  }
+
+  /** Whether files of a directory of a lower layer may be whiteouts: a listing does not look otherwise, as on Linux. */
+  hasFileWhiteouts(dir: Inode): boolean {
+    const layer = this.#layerOf.get(dir)
+    return layer !== undefined && this.#fileWhiteouts[layer] && this.#opaqueness(dir) === FILE_WHITEOUTS
+  }
+  isWhiteout(inode: Inode): boolean {
+    if (isWhiteout(inode)) return true
+    if (!inode.isRegular || inode.size > 0) return false
+    return typeof inode.getxattr(`${this.#userXattr ? 'user' : 'trusted'}.${WHITEOUT}`) !== 'number'
   }
 
   override get workDir(): Inode | undefined {
@@ -74,6 +125,7 @@ export class LayeredSuper extends OverlaySuper {
   }
   override release(): void {
     if (this.#work !== undefined) dropDentry(this.#work)
+    for (const data of this.#datas) data.drop()
     super.release()
   }
 
@@ -91,10 +143,15 @@ export class LayeredSuper extends OverlaySuper {
   }
 
   isOpaque(dir: Inode): boolean {
-    return this.#opaque.some(name => {
+    return this.#opaqueness(dir) === OPAQUE[0]
+  }
+  /** The letter that the attribute `opaque` is; 0 if there is none. */
+  #opaqueness(dir: Inode): number {
+    for (const name of this.#opaque) {
       const value = dir.getxattr(name)
-      return typeof value !== 'number' && value.length === 1 && value[0] === OPAQUE[0]
-    })
+      if (typeof value !== 'number' && value.length === 1) return value[0]
+    }
+    return 0
   }
   makeOpaque(dir: Inode): Status {
     let status: Status = 0
@@ -128,64 +185,72 @@ export class LayeredSuper extends OverlaySuper {
 }
 
 interface Layers extends OverlayLayers {
+  readonly datas: readonly OverlayLayer[]
   /** workdir/work. */
   readonly work: Path | undefined
-}
-
-interface OverlayOptions {
-  lowers: string[]
-  upper: string
-  work: string
-  userXattr: boolean
-  /** redirect_dir. */
-  redirect: string
-  /** As /proc/mounts has them. */
-  shown: string
 }
 
 export const overlayType: FsType = {
   name: 'overlay',
   flags: FS_NODEV | FS_USERNS_MOUNT,
+  refuses: refusedOption,
+  quotes: quotedOption,
   mount(source: string, flags: number, text: string, context: MountContext): OrErrno<LayeredSuper> {
     const options = parseOptions(text)
     if (typeof options === 'number') return options
-    const layers = findLayers(options, context)
-    if (typeof layers === 'number') return layers
-    const sb = new LayeredSuper(context.vfs, layers, context.cred, options)
+    // One walk after the other: what they have found stays until the overlay holds it.
+    const places: Path[] = []
+    const layers = findLayers(options, context, places)
+    const sb =
+      typeof layers === 'number' ? layers : new LayeredSuper(context.vfs, layers, context.cred, options)
+    for (const place of places) dropPath(place)
+    if (typeof sb === 'number') return sb
     sb.source = source
-    sb.flags = (flags & MS_RDONLY) | (layers.upper === undefined ? MS_RDONLY : 0)
+    sb.flags = (flags & MS_RDONLY) | (sb.readOnly ? MS_RDONLY : 0)
     return sb
   },
 }
 
-function findLayers(options: OverlayOptions, context: MountContext): Layers | number {
-  const lowers: Path[] = []
-  for (const name of options.lowers) {
-    const place = directoryAt(name, context)
-    if (failed(place)) return place
-    lowers.push(place)
+/** `places`: all that is found, held. */
+function findLayers(options: OverlayOptions, context: MountContext, places: Path[]): Layers | number {
+  const find = (name: string, start?: Path): OrErrno<Path> => {
+    const place = directoryAt(name, context, start)
+    if (!failed(place)) places.push(holdPath(place))
+    return place
   }
+  for (const name of [...options.lowers, ...options.datas]) {
+    const place = find(name)
+    if (failed(place)) return place
+  }
+  const below = [...places]
+  const lowers = below.slice(0, options.lowers.length)
+  const datas = below.slice(options.lowers.length)
   let upper: Path | undefined
   let workPlace: Path | undefined
   if (options.upper !== '') {
-    const place = directoryAt(options.upper, context)
-    const work = failed(place) ? place : directoryAt(options.work, context)
+    const place = find(options.upper)
+    const work = failed(place) ? place : find(options.work)
     if (failed(place) || failed(work)) return work as number
     if (!UPPER_TYPES.includes(place.dentry.sb.fsType) || place.mount.readOnly) return -EINVAL
     // Work and upper directory must be on one file system, and apart.
     const apart = !isBelow(place.dentry, work.dentry) && !isBelow(work.dentry, place.dentry)
     if (place.mount !== work.mount || !apart) return -EINVAL
-    if (lowers.some(lower => overlaps(lower, place) || overlaps(lower, work))) return -ELOOP
+    if (below.some(lower => overlaps(lower, place) || overlaps(lower, work))) return -ELOOP
     const made = mkdir(context, work, 'work', 0)
     if (made < 0 && made !== -EEXIST) return made
-    const found = directoryAt('work', context, work)
-    if (failed(found)) return found
-    workPlace = found
-    found.dentry.inode!.changedElsewhere = true
+    const own = find('work', work)
+    if (failed(own)) return own
+    workPlace = own
+    own.dentry.inode!.changedElsewhere = true
     upper = place
   }
   const layer = ({ dentry }: Path): OverlayLayer => ({ sb: dentry.sb, root: dentry })
-  return { upper: upper && layer(upper), lowers: lowers.map(layer), work: workPlace }
+  return {
+    upper: upper && layer(upper),
+    lowers: lowers.map(layer),
+    datas: datas.map(layer),
+    work: workPlace,
+  }
 }
 
 function overlaps(a: Path, b: Path): boolean {
@@ -199,65 +264,9 @@ function directoryAt(name: string, context: MountContext, start?: Path): OrErrno
   return NO_LAYER.test(place.dentry.sb.fsType) ? -EINVAL : place
 }
 
-function parseOptions(text: string): OverlayOptions | number {
-  const options: OverlayOptions = {
-    lowers: [],
-    upper: '',
-    work: '',
-    userXattr: false,
-    redirect: 'off',
-    shown: '',
-  }
-  for (const part of split(text, ',')) {
-    const equals = part.indexOf('=')
-    const key = equals < 0 ? part : part.slice(0, equals)
-    const value = plain(part.slice(equals + 1))
-    if (part === '') continue
-    if (key === 'lowerdir') options.lowers = split(part.slice(equals + 1), ':').map(plain)
-    else if (key === 'lowerdir+') options.lowers.push(value)
-    else if (key === 'upperdir') options.upper = value
-    else if (key === 'workdir') options.work = value
-    else if (part === 'userxattr') options.userXattr = true
-    else if (key === 'redirect_dir' && REDIRECTS.includes(value)) options.redirect = value
-    else if (!IDLE.has(part)) return -EINVAL
-  }
-  const { lowers, upper, work } = options
-  if (lowers.length === 0 || lowers.length > MAX_LAYERS || lowers.includes('')) return -EINVAL
-  if (upper === '' ? lowers.length === 1 : work === '') return -EINVAL
-  if (options.userXattr && (options.redirect === 'on' || options.redirect === 'follow')) return -EINVAL
-  options.shown = `lowerdir=${lowers.map(escaped).join(':')}`
-  if (upper !== '') options.shown += `,upperdir=${escaped(upper)},workdir=${escaped(work)}`
-  if (options.redirect === 'on' || options.redirect === 'nofollow')
-    options.shown += `,redirect_dir=${options.redirect}`
-  if (options.userXattr) options.shown += ',userxattr'
-  return options
-}
-
 /** ovl_get_redirect_xattr: a name, or a path from the root with names only in it. */
 function isRedirect(value: Uint8Array): boolean {
   const text = fromBytes(value)
   if (text === '' || text.includes('\0')) return false
   return text.startsWith('/') ? /^(\/[^/]+)+$/.test(text) : !text.includes('/')
-}
-
-/** At a separator that no backslash stands in front of. */
-function split(text: string, separator: string): string[] {
-  const parts: string[] = []
-  let start = 0
-  for (let at = 0; at < text.length; at++) {
-    if (text[at] === '\\') at++
-    else if (text[at] === separator) {
-      parts.push(text.slice(start, at))
-      start = at + 1
-    }
-  }
-  parts.push(text.slice(start))
-  return parts
-}
-
-function plain(text: string): string {
-  return text.replace(/\\(.)/gs, '$1')
-}
-function escaped(text: string): string {
-  return text.replace(/[\\:,]/g, '\\$&')
 }

@@ -11,7 +11,7 @@
  * over), with the number of the host's device in front where there are several; new files count from 2^40.
  */
 import { OVERLAYFS_SUPER_MAGIC } from '../../abi/constants.ts'
-import { EINVAL, EROFS } from '../../abi/errno.ts'
+import { EINVAL, EOPNOTSUPP, EROFS } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStatfs } from '../../platform/host.ts'
@@ -95,6 +95,15 @@ export class OverlaySuper extends SuperBlock {
   ofMerged(upper: Inode, lowers: readonly Inode[], parent: OverlayDir, name: string): OverlayInode {
     const known = this.#byUpper.get(upper)
     return known ?? this.adopt(upper, this.directory(upper, lowers, parent, name))
+  }
+
+  /** Whether a change of attributes leaves a file's data where it is. */
+  get copiesLater(): boolean {
+    return false
+  }
+  /** Says in `upper` that it has the attributes alone; or (`on` false) that it has the data too. */
+  markMetacopy(_upper: Inode, _on: boolean): Status {
+    return -EOPNOTSUPP
   }
 
   get readOnly(): boolean {
@@ -231,7 +240,7 @@ export function mountOverlay(
 }
 
 /** Held once, by the overlay. */
-function privateMount(vfs: Vfs, { sb, root }: OverlayLayer): Mount {
+export function privateMount(vfs: Vfs, { sb, root }: OverlayLayer): Mount {
   const mount = new Mount(vfs, sb, root)
   mount.refs++
   return mount

@@ -25,6 +25,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   icmp: `${SOCKET_HEAD} ref pointer drops\n`,
   icmp6: `${SOCKET6_HEAD} ref pointer drops\n`,
   if_inet6: '',
+  igmp6: '',
   igmp: 'Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n',
   ip6_tables_matches: '',
   ip6_tables_names: '',

@@ -1,5 +1,6 @@
 /** The top of /proc, as data. */
-import { EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
+
+import { EPERM } from '../../abi/errno.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { openProcKmsg } from '../dev/kmsg.ts'
 import {
@@ -7,18 +8,17 @@ import {
   type DirNode,
   type DynamicEntries,
   dir,
-  type FileNode,
   fixed,
   link,
   type PseudoDir,
   ro,
-  rw,
   strict,
   wo,
 } from '../pseudo/node.ts'
 import { formatKeys, formatKeyUsers } from './keys.ts'
 import { formatLocks } from './locks.ts'
 import { selfLink, threadSelfLink } from './pid-dir.ts'
+import { machinePressure } from './pressure.ts'
 import type { ProcSuper } from './super.ts'
 import { sysctlFiles } from './sysctl.ts'
 import {
@@ -69,15 +69,6 @@ function processes(proc: ProcSuper): DynamicEntries<Kernel> {
   }
 }
 
-/** The machine's. Nobody can be told when it rises. */
-function pressure(resource: string): FileNode<Kernel> {
-  return rw(
-    kernel => kernel.host.fact(`proc/pressure/${resource}`),
-    () => -EOPNOTSUPP,
-    0o666,
-  )
-}
-
 function systemFiles(): PseudoDir<Kernel> {
   return {
     buddyinfo: ro(() => `Node 0, zone   Normal${'      0'.repeat(11)} \n`),
@@ -110,7 +101,11 @@ function systemFiles(): PseudoDir<Kernel> {
     mounts: link('self/mounts'),
     net: link('self/net'),
     partitions: ro(() => 'major minor  #blocks  name\n\n'),
-    pressure: dir({ cpu: pressure('cpu'), io: pressure('io'), memory: pressure('memory') }),
+    pressure: dir({
+      cpu: machinePressure('cpu'),
+      io: machinePressure('io'),
+      memory: machinePressure('memory'),
+    }),
     slabinfo: ro(() => 'slabinfo - version: 2.1\n', 0o400),
     softirqs: ro(formatSoftIrqs),
     stat: ro(formatStat),

@@ -1,10 +1,11 @@
 /** /proc/PID/stat, statm and status, and those of single threads: proc_pid_stat(5), proc_pid_status(5). */
 import { RLIMIT_RSS, RLIMIT_SIGPENDING, SIG_DFL, SIG_IGN } from '../../abi/constants.ts'
 import type { CapabilitySet, Credentials } from '../../base/credentials.ts'
+import { HOLD_FREEZE } from '../../kernel/cgroup/holds.ts'
 import { groupTotals, taskTotals } from '../../kernel/cpu-time.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
 import type { PidNamespace } from '../../kernel/pid.ts'
-import { allowedCpus } from '../../kernel/scheduling.ts'
+import { allowedCpus, lastCpu } from '../../kernel/scheduling.ts'
 import { SignalSet } from '../../kernel/signal-set.ts'
 import { NSIG } from '../../kernel/signal-state.ts'
 import { BLOCKED, STOPPED, type Task, TRACED } from '../../kernel/task.ts'
@@ -16,6 +17,9 @@ import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks } from '.
 export function stateOf(task: Task): { letter: string; name: string } {
   if (task.ended) return { letter: 'Z', name: 'zombie' }
   if (task.state === TRACED && !task.halt!.resumed) return { letter: 't', name: 'tracing stop' }
+  if ((task.group.holds & HOLD_FREEZE) !== 0) return { letter: 'S', name: 'sleeping' }
+  // Who is held for the sake of others would run.
+  if (task.state === STOPPED && !task.signals.stopped) return { letter: 'R', name: 'running' }
   if (task.state === STOPPED || task.group.stopped) return { letter: 'T', name: 'stopped' }
   if (task.state === BLOCKED) {
     return task.uninterruptible ? { letter: 'D', name: 'disk sleep' } : { letter: 'S', name: 'sleeping' }
@@ -84,7 +88,7 @@ export function formatStat(task: Task, ns: PidNamespace, whole: boolean): string
     0,
     0,
     task === group.leader ? group.exitSignal : -1,
-    0,
+    lastCpu(task),
     rtPriority,
     task.scheduling.policy,
     0,

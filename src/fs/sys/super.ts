@@ -4,10 +4,12 @@ import type { OrErrno } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import type { Inode } from '../../vfs/inode.ts'
+import { DELEGATED_FILES } from '../cgroup/directory.ts'
+import { MOUNT_OPTIONS } from '../cgroup/super.ts'
 import { PseudoInode } from '../pseudo/inode.ts'
-import { dir, fixed, type PseudoDir, ro } from '../pseudo/node.ts'
+import { dir, fixed, link, type PseudoDir, ro } from '../pseudo/node.ts'
 import { PseudoSuper } from '../pseudo/super.ts'
-import { classes, devicesVirtual } from './classes.ts'
+import { characterDevices, classes, devicesVirtual } from './classes.ts'
 import { netDirectories } from './net.ts'
 import { cpuDirectory, nodeDirectory } from './topology.ts'
 
@@ -56,11 +58,11 @@ function sysFiles(kernel: Kernel): PseudoDir<Kernel> {
     block: dir({}),
     bus: dir(
       Object.fromEntries(
-        BUSES.map(name => [name, dir<Kernel>({ devices: dir({}), drivers: dir({}) })]),
+        BUSES.map(name => [name, dir<Kernel>({ devices: dir(onBus(kernel, name)), drivers: dir({}) })]),
       ) as PseudoDir<Kernel>,
     ),
     class: dir({ ...classes(), net: net.links }),
-    dev: dir({ block: dir({}), char: dir({}) }),
+    dev: dir({ block: dir({}), char: dir(characterDevices()) }),
     devices: dir({
       system: dir({
         clocksource: dir({
@@ -76,6 +78,9 @@ function sysFiles(kernel: Kernel): PseudoDir<Kernel> {
     kernel: dir({
       cpu_byteorder: fixed('little'),
       address_bits: fixed('64'),
+      cgroup: dir({ delegate: fixed(DELEGATED_FILES.join('\n')), features: fixed(MOUNT_OPTIONS.join('\n')) }),
+      fscaps: fixed('1'),
+      profiling: fixed('0'),
       security: dir({}),
       mm: dir({
         hugepages: dir({
@@ -101,6 +106,11 @@ function sysFiles(kernel: Kernel): PseudoDir<Kernel> {
     module: dir({}),
     power: dir({ state: fixed('', 0o644) }),
   }
+}
+
+function onBus(kernel: Kernel, bus: string): PseudoDir<Kernel> {
+  const names = bus === 'cpu' ? kernel.cpus.map(cpu => `cpu${cpu}`) : bus === 'node' ? ['node0'] : []
+  return Object.fromEntries(names.map(name => [name, link(`../../../devices/system/${bus}/${name}`)]))
 }
 
 /** What the host says, or what it would say. */

@@ -49,6 +49,7 @@ function oneCpu(cpu: number, topology: CpuTopology): PseudoDir<Kernel> {
     ...(cpu > 0 ? { online: fixed<Kernel>('1', 0o644) } : {}),
     cache: cacheDirectory(cpu, topology),
     node0: link('../../node/node0'),
+    subsystem: link('../../../../bus/cpu'),
     topology: dir({
       core_cpus: mask(core),
       core_cpus_list: list(core),
@@ -103,10 +104,18 @@ export function nodeDirectory(kernel: Kernel): PseudoDir<Kernel> {
       cpulist: fixed(rangeList(kernel.cpus)),
       cpumap: fixed(maskText(kernel.cpus, kernel.cpuWidth)),
       distance: fixed('10'),
+      hugepages: dir({
+        'hugepages-2048kB': dir({
+          free_hugepages: fixed('0'),
+          nr_hugepages: fixed('0', 0o644),
+          surplus_hugepages: fixed('0'),
+        }),
+      }),
       meminfo: ro(nodeMemory),
       numastat: fixed(
         'numa_hit 0\nnuma_miss 0\nnuma_foreign 0\ninterleave_hit 0\nlocal_node 0\nother_node 0',
       ),
+      subsystem: link('../../../../bus/node'),
     }),
     online: fixed('0'),
     possible: fixed('0'),

@@ -13,14 +13,17 @@ import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP } from '../../abi/err
 import { Changes } from '../../base/changes.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { Kernel } from '../kernel.ts'
+import { applyScheduling } from '../scheduling.ts'
 import type { Task } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import { CpuController } from './cpu.ts'
 import { CpusetController } from './cpuset.ts'
 import type { DeviceGuard } from './device-guard.ts'
 import { holdsOf, setHolds } from './freezer.ts'
+import { HOLD_SHARE } from './holds.ts'
 import { MemoryController } from './memory.ts'
 import { PidsController } from './pids.ts'
+import { CgroupPressure, countHolds } from './pressure.ts'
 
 /** The controllers, in the order in which Linux lists them. */
 export const CONTROLLERS = ['cpuset', 'cpu', 'io', 'memory', 'pids'] as const
@@ -59,6 +62,9 @@ export class Cgroup {
   maxDescendants = Number.POSITIVE_INFINITY
   /** cgroup.freeze. */
   freeze = false
+  /** cgroup.stat.local: when it began to freeze, and how long it was frozen or freezing before; ns. */
+  frozenSince: number | undefined = undefined
+  frozenTime = 0
   /** As cgroup.events was last announced. */
   shownFrozen = false
   readonly events = new Changes()
@@ -87,6 +93,13 @@ export class Cgroup {
       this.maxDescendants = MOST_CGROUPS
     }
   }
+
+  /** Made when somebody first waits, or asks. */
+  get pressure(): CgroupPressure {
+    this.#pressure ??= new CgroupPressure(this)
+    return this.#pressure
+  }
+  #pressure: CgroupPressure | undefined = undefined
 
   get level(): number {
     return this.parent === undefined ? 0 : this.parent.level + 1
@@ -123,6 +136,7 @@ export class Cgroup {
       if (level - at.level > at.maxDepth || at.descendants + 1 > at.maxDescendants) return -EAGAIN
     }
     const child = new Cgroup(this.kernel, this, name, uid, gid)
+    if (child.freezing) child.frozenSince = this.kernel.now()
     this.children.set(name, child)
     this.#countDescendants(1)
     return child
@@ -140,6 +154,7 @@ export class Cgroup {
     this.#countDescendants(-1)
     child.removed = true
     child.cpu.removed()
+    this.memory.inheritFaults(child.memory)
     child.memory.reset()
     return 0
   }
@@ -160,6 +175,7 @@ export class Cgroup {
     if (!this.has('pids')) this.pids.reset()
     if (!this.has('memory')) this.memory.reset()
     if (!this.has('cpu')) this.cpu.reset()
+    if (!this.has('cpuset')) this.cpuset.reset()
   }
 
   /** Processes would compete with child cgroups ("no internal processes"). */
@@ -204,18 +220,23 @@ export class Cgroup {
 /** A process with its first thread comes to be in `cgroup`. */
 export function joinCgroup(group: ThreadGroup, cgroup: Cgroup): void {
   group.cgroup = cgroup
+  countHolds(group, 0, group.holds)
   cgroup.groups.add(group)
   cgroup.cpu.joined(group)
   changePopulation(cgroup, 1)
-  const holds = holdsOf(cgroup)
+  if (cgroup.groups.size === 1) cgroup.kernel.cpuShares.populated()
+  const holds = holdsOf(cgroup) | (group.holds & HOLD_SHARE)
   if (holds !== group.holds) setHolds(group, holds)
 }
 
 /** Its last thread has ended, or it goes elsewhere. */
 export function leaveCgroup(group: ThreadGroup): void {
   const { cgroup } = group
-  if (!cgroup.groups.delete(group)) return
+  if (!cgroup.groups.has(group)) return
+  countHolds(group, group.holds, 0)
+  cgroup.groups.delete(group)
   cgroup.cpu.left(group)
+  cgroup.memory.countFaults(group, 1)
   changePopulation(cgroup, -1)
 }
 
@@ -231,6 +252,8 @@ export function moveToCgroup(group: ThreadGroup, to: Cgroup): Status {
   to.pids.charge(group.live)
   leaveCgroup(group)
   joinCgroup(group, to)
+  to.memory.countFaults(group, -1)
+  for (const task of group.tasks) applyScheduling(task)
   return 0
 }
 

@@ -1,5 +1,5 @@
 /**
- * The cpu controller: what processes have used, and cpu.max.
+ * The cpu controller: what processes have used, and cpu.max. (Weights: cpu-shares.ts.)
  *
  * The time that a process had used when it came is taken off, what it used until it left stays with the cgroup; a cgroup
  * that is removed leaves what it used to its parent.
@@ -18,6 +18,7 @@ const US = 1000
 /** Between two looks at the clock. */
 const LEAST_WAIT = 1000 * US
 export const DEFAULT_PERIOD = 100_000
+export const DEFAULT_WEIGHT = 100
 
 export class CpuController implements Expiry {
   readonly #cgroup: Cgroup
@@ -27,12 +28,14 @@ export class CpuController implements Expiry {
   readonly #before = new Map<ThreadGroup, number>()
   readonly #timer = new Timer(this)
 
-  /** cpu.weight and cpu.idle are kept, as nice values are: the host's scheduler decides. */
-  weight = 100
+  /** cpu.weight and cpu.idle: see cpu-shares.ts. */
+  weight = DEFAULT_WEIGHT
   idle = false
   /** cpu.max in µs; Infinity: no limit. */
   quota = Number.POSITIVE_INFINITY
   period = DEFAULT_PERIOD
+  /** cpu.max.burst in µs: what of periods' quotas was left may be used later, up to so much. */
+  burst = 0
   /** Whether the quota is kept here; if not, somebody else sees to it (the host's cgroup of a container). */
   #enforced = false
   throttled = false
@@ -40,10 +43,14 @@ export class CpuController implements Expiry {
   periods = 0
   throttledPeriods = 0
   throttledTime = 0
+  bursts = 0
+  burstTime = 0
 
   // The present period: when it began, and what had been used by then (less what was used too much before).
   #periodStart = 0
   #usedBefore = 0
+  /** What had been used when it began. */
+  #periodUsed = 0
 
   constructor(cgroup: Cgroup) {
     this.#cgroup = cgroup
@@ -79,9 +86,14 @@ export class CpuController implements Expiry {
     this.#setThrottled(false)
     if (this.#enforced && this.#cgroup.population > 0) this.#beginPeriod(this.usage())
   }
+  setShare(weight: number, idle: boolean): void {
+    this.weight = weight
+    this.idle = idle
+    this.#cgroup.kernel.cpuShares.weightChanged(this.#cgroup)
+  }
   reset(): void {
-    this.weight = 100
-    this.idle = false
+    this.setShare(DEFAULT_WEIGHT, false)
+    this.burst = 0
     this.setMax(Number.POSITIVE_INFINITY, DEFAULT_PERIOD, false)
   }
 
@@ -109,7 +121,12 @@ export class CpuController implements Expiry {
   #endPeriod(now: number, used: number): void {
     this.periods++
     const quota = this.quota * US
-    const over = Math.max(0, used - this.#usedBefore - quota)
+    const more = used - this.#periodUsed - quota
+    if (more > 0 && this.burst > 0) {
+      this.bursts++
+      this.burstTime += more
+    }
+    const over = Math.max(-this.burst * US, used - this.#usedBefore - quota)
     if (over < quota) {
       this.#setThrottled(false)
       this.#beginPeriod(used, over)
@@ -131,10 +148,11 @@ export class CpuController implements Expiry {
     updateHolds(this.#cgroup)
   }
 
-  /** `over`: what of the new period's quota is used already. */
+  /** `over`: what of the new period's quota is used already; below 0: what may be used beyond it. */
   #beginPeriod(used: number, over = 0): void {
     const now = this.#cgroup.kernel.now()
     this.#periodStart = now
+    this.#periodUsed = used
     this.#usedBefore = used - over
     this.#lookAgain(now, used)
   }

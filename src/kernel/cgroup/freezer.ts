@@ -6,13 +6,8 @@
 import { BLOCKED, RUNNING, STOPPED, type Task, TRACED } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import type { Cgroup } from './cgroup.ts'
-
-// Reasons: bits of ThreadGroup.holds.
-export const HOLD_FREEZE = 1
-/** The CPU time of the period is used up. */
-export const HOLD_CPU = 2
-/** Too much memory is used: the rest waits a while. */
-export const HOLD_MEMORY = 4
+import { HOLD_CPU, HOLD_FREEZE, HOLD_MEMORY, HOLD_SHARE } from './holds.ts'
+import { countHolds } from './pressure.ts'
 
 /** What holds the processes of a cgroup now. */
 export function holdsOf(cgroup: Cgroup): number {
@@ -30,7 +25,7 @@ export function updateHolds(cgroup: Cgroup): void {
   for (const each of cgroup.subtree()) {
     if (each.groups.size === 0) continue
     const holds = holdsOf(each)
-    for (const group of each.groups) setHolds(group, holds)
+    for (const group of each.groups) setHolds(group, holds | (group.holds & HOLD_SHARE))
   }
 }
 
@@ -42,6 +37,7 @@ export function isActive(task: Task): boolean {
 
 export function setHolds(group: ThreadGroup, holds: number): void {
   const was = group.holds
+  countHolds(group, was, holds)
   group.holds = holds
   if ((was === 0) === (holds === 0)) return
   for (const task of group.tasks) {
@@ -65,8 +61,18 @@ export function setFreeze(cgroup: Cgroup, freeze: boolean): void {
   if (cgroup.freeze === freeze) return
   cgroup.freeze = freeze
   updateHolds(cgroup)
-  for (const each of cgroup.subtree()) announce(each)
+  for (const each of cgroup.subtree()) {
+    countFrozenTime(each)
+    announce(each)
+  }
   if (cgroup.parent !== undefined) announceFrozen(cgroup.parent)
+}
+
+function countFrozenTime(cgroup: Cgroup): void {
+  const { freezing, frozenSince, kernel } = cgroup
+  if (freezing === (frozenSince !== undefined)) return
+  if (frozenSince !== undefined) cgroup.frozenTime += kernel.now() - frozenSince
+  cgroup.frozenSince = freezing ? kernel.now() : undefined
 }
 
 /** 'frozen' of cgroup.events: nothing here and below runs. */

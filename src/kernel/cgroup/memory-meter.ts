@@ -55,7 +55,7 @@ export function measureCgroup(cgroup: Cgroup, exact: boolean): CgroupMemory {
   }
   const shared = memory.filePages + Math.max(0, mapped - files)
   const total = (anonymous + shared) * PAGE_SIZE
-  if (exact) memory.peak = Math.max(memory.peak, total)
+  if (exact) memory.seen(total)
   return { anonymous: anonymous * PAGE_SIZE, shared: shared * PAGE_SIZE, total }
 }
 

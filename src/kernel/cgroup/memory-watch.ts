@@ -45,8 +45,6 @@ export class MemoryWatch implements Expiry {
   readonly #watched = new Map<MemoryController, Watched>()
   readonly #mapped = new Set<MappedLimit>()
   readonly #timer = new Timer(this)
-  /** Nobody runs, so nothing is looked at until `wake`. */
-  dormant = false
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel
@@ -62,7 +60,7 @@ export class MemoryWatch implements Expiry {
     }
     if (!this.#idle) this.wake()
     else {
-      this.dormant = false
+      this.#kernel.dormant.delete(this)
       this.#kernel.timers.cancel(this.#timer)
     }
   }
@@ -79,7 +77,7 @@ export class MemoryWatch implements Expiry {
 
   /** Somebody runs again. */
   wake(): void {
-    this.dormant = false
+    this.#kernel.dormant.delete(this)
     this.#kernel.timers.add(this.#timer, this.#kernel.now())
   }
 
@@ -96,7 +94,7 @@ export class MemoryWatch implements Expiry {
     }
     if (this.#idle) return
     if (settled && !this.#anybodyRuns()) {
-      this.dormant = true
+      this.#kernel.dormant.add(this)
       return
     }
     const spent = host.cpuTime() - start

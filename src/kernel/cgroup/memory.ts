@@ -8,6 +8,8 @@
 import { ENOMEM } from '../../abi/errno.ts'
 import { Changes } from '../../base/changes.ts'
 import type { Status } from '../../base/result.ts'
+import { groupTotals } from '../cpu-time.ts'
+import type { ThreadGroup } from '../thread-group.ts'
 import type { Cgroup } from './cgroup.ts'
 import { measureCgroup } from './memory-meter.ts'
 
@@ -17,6 +19,11 @@ export const PAGE_SIZE = 4096
 export interface MappedFile {
   /** How many pages there are. */
   recount(): number
+}
+
+/** The most bytes that were seen in use. */
+export interface MemoryPeak {
+  peak: number
 }
 
 /** memory.events. */
@@ -56,6 +63,10 @@ export class MemoryController {
   filePages = 0
   /** Bytes: the most that was ever seen. */
   peak = 0
+  /** Open files that show the most since they were written to. */
+  readonly watchedPeaks = new Set<MemoryPeak>()
+  /** Page faults of processes that were here and have ended or gone. */
+  readonly #pastFaults = { minor: 0, major: 0 }
   /** Here and below, and of this cgroup alone (memory.events.local). */
   readonly events = newEvents()
   readonly localEvents = newEvents()
@@ -90,6 +101,38 @@ export class MemoryController {
   /** Pages that are there already, or are gone. */
   adjust(delta: number): void {
     for (let at: MemoryController | undefined = this; at !== undefined; at = at.parent) at.filePages += delta
+  }
+
+  /** A process comes that has lived elsewhere, or leaves: so many of its faults are not, or no longer, those of one that is here. */
+  countFaults(group: ThreadGroup, sign: 1 | -1): void {
+    const { minorFaults, majorFaults } = groupTotals(group)
+    this.#pastFaults.minor += sign * minorFaults
+    this.#pastFaults.major += sign * majorFaults
+  }
+  /** Page faults here and below. */
+  faults(): { minor: number; major: number } {
+    const sum = { ...this.#pastFaults }
+    for (const group of this.cgroup.groups) {
+      const { minorFaults, majorFaults } = groupTotals(group)
+      sum.minor += minorFaults
+      sum.major += majorFaults
+    }
+    for (const child of this.cgroup.children.values()) {
+      const below = child.memory.faults()
+      sum.minor += below.minor
+      sum.major += below.major
+    }
+    return sum
+  }
+  /** A cgroup below is removed. */
+  inheritFaults(from: MemoryController): void {
+    this.#pastFaults.minor += from.#pastFaults.minor
+    this.#pastFaults.major += from.#pastFaults.major
+  }
+
+  seen(total: number): void {
+    this.peak = Math.max(this.peak, total)
+    for (const each of this.watchedPeaks) each.peak = Math.max(each.peak, total)
   }
 
   /** Bytes in use, measured now: memory.current. */

@@ -11,6 +11,8 @@ export class PidsController {
   peak = 0
   /** pids.events: forks that the limit of this cgroup has refused, here and below. */
   refused = 0
+  /** pids.events.local: by its own limit alone. */
+  refusedHere = 0
   readonly changes = new Changes()
 
   constructor(parent: PidsController | undefined) {
@@ -21,6 +23,7 @@ export class PidsController {
   mayFork(): Status {
     for (let at: PidsController | undefined = this; at !== undefined; at = at.#parent) {
       if (at.current + 1 <= at.max) continue
+      at.refusedHere++
       for (let each: PidsController | undefined = at; each !== undefined; each = each.#parent) {
         each.refused++
         each.changes.changed()

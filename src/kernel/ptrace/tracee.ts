@@ -9,7 +9,7 @@
  * what is done when the tracer lets it go. While an address space has a traced task its text is the original one
  * (AddressSpace.setTraced), and all calls come to the kernel.
  */
-import { PTRACE_O_EXITKILL, SIGKILL, SIGSTOP } from '../../abi/constants.ts'
+import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, SIGKILL, SIGSTOP } from '../../abi/constants.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { forgetConstants } from '../constant-calls.ts'
 import { tellOfEnd } from '../exit.ts'
@@ -78,6 +78,11 @@ export function link(
   tracer.tracees ??= new Set()
   tracer.tracees.add(task)
   forgetConstants(task)
+}
+
+/** PTRACE_O_SUSPEND_SECCOMP: the tracee's filters are not asked. */
+export function suspendsSeccomp(tracee: Tracee): boolean {
+  return (tracee.options & PTRACE_O_SUSPEND_SECCOMP) !== 0
 }
 
 /** PTRACE_ATTACH, PTRACE_SEIZE: the first one asks for a stop; a task of a stopped process shows that stop. */

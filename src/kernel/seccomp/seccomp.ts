@@ -44,6 +44,7 @@ import { startCoreDump } from '../core-dump/core-dump.ts'
 import { commitCredentials } from '../credentials.ts'
 import { endGroup, endTask } from '../exit.ts'
 import { stopAtFilter } from '../ptrace/resume.ts'
+import { suspendsSeccomp } from '../ptrace/tracee.ts'
 import { returnToGuest } from '../return-to-guest.ts'
 import { forceSignal } from '../signal.ts'
 import { SigInfo } from '../signal-info.ts'
@@ -208,6 +209,7 @@ function restrict(task: Task, seccomp: Seccomp): void {
  */
 export function admitCall(task: Task, seccomp: Seccomp, nr: number, answered = false): boolean {
   if (seccomp.alwaysAllows(nr)) return true
+  if (task.ptrace !== undefined && suspendsSeccomp(task.ptrace)) return true
   if (seccomp.mode === SECCOMP_MODE_STRICT) {
     task.kernel.trace?.exit(task, NO_RESULT)
     endTask(task, SIGKILL)

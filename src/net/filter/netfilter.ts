@@ -5,8 +5,11 @@
  */
 import type { IpStack } from '../ip-stack.ts'
 import { Conntrack } from './conntrack/conntrack.ts'
+import { HashLimits } from './hash-limit.ts'
+import { IpSets } from './ipset/sets.ts'
 import { PacketLog } from './log/packet-log.ts'
 import { Nat } from './nat/nat.ts'
+import { RecentLists } from './recent.ts'
 import { Ruleset } from './tables/ruleset.ts'
 import { XtTables } from './xtables/tables.ts'
 
@@ -15,6 +18,9 @@ export class Netfilter {
   readonly conntrack: Conntrack
   readonly nat: Nat
   readonly log = new PacketLog()
+  readonly recent = new RecentLists()
+  readonly hashLimits = new HashLimits()
+  readonly ipSets = new IpSets()
   readonly ruleset: Ruleset
   readonly ipTables: XtTables
   readonly ip6Tables: XtTables

@@ -31,14 +31,14 @@ import {
   IPV6_TCLASS,
   SCM_CREDENTIALS,
   SCM_RIGHTS,
+  SCM_TXTIME,
   SO_MARK,
   SO_PRIORITY,
+  SO_RCVMARK,
+  SO_RCVPRIORITY,
   SO_RXQ_OVFL,
-  SO_TIMESTAMP,
-  SO_TIMESTAMP_NEW,
   SO_TIMESTAMPING,
-  SO_TIMESTAMPNS,
-  SO_TIMESTAMPNS_NEW,
+  SO_TXTIME,
   SOL_IP,
   SOL_IPV6,
   SOL_SOCKET,
@@ -48,11 +48,11 @@ import {
 import { EINVAL, EPERM } from '../../abi/errno.ts'
 import { IN_PKTINFO, IN6_PKTINFO } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
-import { put64 } from '../../base/words.ts'
 import type { Task } from '../../kernel/task.ts'
 import { IpAddress } from '../address.ts'
 import type { Packet } from '../packet.ts'
 import type { ControlMessage, ReceiveRequest } from '../socket.ts'
+import { pushStamps } from '../stamps.ts'
 import type { SendControl } from '../udp/endpoint.ts'
 import { socketAddress } from './address.ts'
 import { intBytes, readInt } from './option-bytes.ts'
@@ -103,6 +103,9 @@ function ofSocket(socket: InetSocket, task: Task, message: ControlMessage, contr
     case SO_TIMESTAMPING:
     case SO_PRIORITY:
       return data.length === 4 ? 0 : -EINVAL
+    case SCM_TXTIME:
+      // Obeyed by queueing disciplines that no device has here.
+      return socket.options.flag(SO_TXTIME) && data.length === 8 ? 0 : -EINVAL
   }
   return -EINVAL
 }
@@ -191,6 +194,12 @@ export function describePacket(socket: InetSocket, packet: Packet, request: Rece
   const { options, settings } = socket
   if (options.values.size > 0) {
     pushStamps(socket, packet.timestamp || socket.net.realtime(), request)
+    if (options.flag(SO_RCVMARK)) {
+      request.control.push({ level: SOL_SOCKET, type: SO_MARK, data: intBytes(packet.mark) })
+    }
+    if (options.flag(SO_RCVPRIORITY)) {
+      request.control.push({ level: SOL_SOCKET, type: SO_PRIORITY, data: intBytes(packet.priority) })
+    }
     if (options.flag(SO_RXQ_OVFL) && socket.drops > 0) {
       request.control.push({ level: SOL_SOCKET, type: SO_RXQ_OVFL, data: intBytes(socket.drops) })
     }
@@ -198,38 +207,6 @@ export function describePacket(socket: InetSocket, packet: Packet, request: Rece
   if (settings.empty) return
   if (socket.isIpv6) pushIpv6(socket, packet, request)
   if (packet.destination.isV4) pushIp(socket, packet, request)
-}
-
-/** SO_TIMESTAMP and the like. */
-export function pushStamps(
-  socket: InetSocket | { options: InetSocket['options'] },
-  stamp: number,
-  request: ReceiveRequest,
-): void {
-  const { options } = socket
-  const seconds = Math.floor(stamp / 1e9)
-  const rest = Math.floor(stamp % 1e9)
-  for (const type of [SO_TIMESTAMP, SO_TIMESTAMP_NEW]) {
-    if (options.flag(type)) {
-      request.control.push({ level: SOL_SOCKET, type, data: pairBytes(seconds, Math.floor(rest / 1000)) })
-    }
-  }
-  for (const type of [SO_TIMESTAMPNS, SO_TIMESTAMPNS_NEW]) {
-    if (options.flag(type)) request.control.push({ level: SOL_SOCKET, type, data: pairBytes(seconds, rest) })
-  }
-  // SOF_TIMESTAMPING_RX_SOFTWARE with SOF_TIMESTAMPING_SOFTWARE: the first of three stamps.
-  const wanted = options.values.get(SO_TIMESTAMPING) ?? 0
-  if ((wanted & 0x18) !== 0x18) return
-  const data = new Uint8Array(48)
-  data.set(pairBytes(seconds, rest))
-  request.control.push({ level: SOL_SOCKET, type: SO_TIMESTAMPING, data })
-}
-
-function pairBytes(first: number, second: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(16))
-  put64(view, 0, first)
-  view.setUint32(8, second, true)
-  return new Uint8Array(view.buffer)
 }
 
 function pushIp({ settings }: InetSocket, packet: Packet, request: ReceiveRequest): void {

@@ -48,7 +48,7 @@ import { SOCK_FILTER, SOCK_FPROG } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { take64 } from '../../base/words.ts'
 import type { Task } from '../../kernel/task.ts'
-import type { Packet } from '../packet.ts'
+import { Packet } from '../packet.ts'
 
 const BPF_A_VALUE = 0x10
 const BPF_H = 0x08
@@ -64,6 +64,8 @@ const AD_PROTOCOL = 0
 const AD_PKTTYPE = 4
 const AD_IFINDEX = 8
 const AD_MARK = 20
+const AD_HATYPE = 28
+const AD_RANDOM = 56
 
 interface Instruction {
   readonly code: number
@@ -91,6 +93,14 @@ export class SocketFilter {
       })
     }
     return isValid(program) ? new SocketFilter(program) : -EINVAL
+  }
+
+  /** Whether a message that is no packet is let in. */
+  passes(bytes: Uint8Array): boolean {
+    const packet = new Packet(bytes)
+    packet.start = 0
+    packet.end = bytes.length
+    return this.run(packet) > 0
   }
 
   /** How many bytes from packet.bytes[start] on the socket gets; 0: the packet isn't for it. */
@@ -235,6 +245,9 @@ function about(packet: Packet, field: number): number {
   if (field === AD_PKTTYPE) return packet.type
   if (field === AD_IFINDEX) return packet.device?.index ?? 0
   if (field === AD_MARK) return packet.mark >>> 0
+  if (field === AD_HATYPE) return packet.device?.type ?? 0
+  if (field === AD_RANDOM) return Math.floor(Math.random() * 2 ** 32)
+  // The CPU, the queue, hashes and VLAN tags: there is one CPU, and none of the others.
   return 0
 }
 
@@ -274,21 +287,30 @@ function isValid(program: readonly Instruction[]): boolean {
   return (program[length - 1].code & CLASS) === BPF_RET
 }
 
+interface Filtered {
+  filter: SocketFilter | undefined
+  options: { flag(name: number): boolean }
+}
+
 /** setsockopt(2): a struct sock_fprog. */
-export function setSocketFilter(
-  socket: { filter: SocketFilter | undefined; options: { flag(name: number): boolean } },
+export function readSocketFilter(
+  { options }: Filtered,
   task: Task,
   value: Uint8Array,
-): Status {
+): OrErrno<SocketFilter> {
   if (value.length !== SOCK_FPROG.size) return -EINVAL
-  if (socket.options.flag(SO_LOCK_FILTER)) return -EPERM
+  if (options.flag(SO_LOCK_FILTER)) return -EPERM
   const view = new DataView(value.buffer, value.byteOffset, value.length)
   const count = view.getUint16(SOCK_FPROG.len, true)
   const at = take64(view, SOCK_FPROG.filter)
   if (count === 0 || count > BPF_MAXINSNS) return -EINVAL
   const bytes = new Uint8Array(count * SOCK_FILTER.size)
   if (task.mm.copyIn(at as Parameters<typeof task.mm.copyIn>[0], bytes) < 0) return -EFAULT
-  const filter = SocketFilter.of(bytes)
+  return SocketFilter.of(bytes)
+}
+
+export function setSocketFilter(socket: Filtered, task: Task, value: Uint8Array): Status {
+  const filter = readSocketFilter(socket, task, value)
   if (typeof filter === 'number') return filter
   socket.filter = filter
   return 0

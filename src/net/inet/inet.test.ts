@@ -140,9 +140,9 @@ test('binding: one port for one socket, unless both say that they share', () => 
     -EADDRINUSE,
   )
   const on = Uint8Array.of(1, 0, 0, 0)
-  first.setOption(task, SOL_SOCKET, SO_REUSEADDR, on)
+  setSocketOption(first, task, SOL_SOCKET, SO_REUSEADDR, on)
   const other = socket(AF_INET, SOCK_STREAM)
-  other.setOption(task, SOL_SOCKET, SO_REUSEADDR, on)
+  setSocketOption(other, task, SOL_SOCKET, SO_REUSEADDR, on)
   assert.equal(other.bind(task, to(5000)), 0)
 })
 
@@ -186,7 +186,7 @@ test('sockets leave nothing behind: no registration, no timer, no tap', () => {
     [SOCK_RAW, IPPROTO_ICMP],
   ]) {
     const one = socket(AF_INET, type, protocol)
-    one.setOption(task, SOL_SOCKET, 29, Uint8Array.of(1, 0, 0, 0))
+    setSocketOption(one, task, SOL_SOCKET, 29, Uint8Array.of(1, 0, 0, 0))
     one.release()
   }
   assert.equal(net.sockets.size, 0)

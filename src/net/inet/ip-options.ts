@@ -60,7 +60,7 @@ import { IP_MREQN } from '../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import { IpAddress, V4_ANY } from '../address.ts'
-import { getMulticastFilter, setMulticast } from './multicast-options.ts'
+import { setMulticast } from './multicast-options.ts'
 import { intBytes } from './option-bytes.ts'
 import { originalDestination } from './original-destination.ts'
 import type { InetSocket } from './socket.ts'
@@ -306,9 +306,6 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
     case IP_MINTTL:
     case IP_TRANSPARENT:
       return shortInt(settings.v4(name), length)
-    case IP_MSFILTER:
-    case MCAST_MSFILTER:
-      return getMulticastFilter(name, length)
   }
   return SWITCHES.has(name) ? shortInt(settings.v4(name), length) : -ENOPROTOOPT
 }

@@ -3,6 +3,7 @@
  * that its packets are sent along.
  */
 import {
+  AF_INET,
   IP_FREEBIND,
   IP_MTU_DISCOVER,
   IP_MULTICAST_ALL,
@@ -37,6 +38,8 @@ const INITIAL_V4: ReadonlyMap<number, number> = new Map([
   [IP_MTU_DISCOVER, IP_PMTUDISC_WANT],
   [IP_MULTICAST_ALL, 1],
 ])
+/** Sockets of IPv6 hear no more than the groups of IPv4 that they have joined. */
+const INITIAL_V4_OF_V6: ReadonlyMap<number, number> = new Map([...INITIAL_V4, [IP_MULTICAST_ALL, 0]])
 const INITIAL_V6: ReadonlyMap<number, number> = new Map([
   [IPV6_UNICAST_HOPS, -1],
   [IPV6_MULTICAST_HOPS, 1],
@@ -47,6 +50,7 @@ const INITIAL_V6: ReadonlyMap<number, number> = new Map([
 ])
 
 export class IpSettings {
+  readonly #initial4: ReadonlyMap<number, number>
   readonly #v4 = new Map<number, number>()
   readonly #v6 = new Map<number, number>()
   /** IP_MULTICAST_IF: the device, and the address that was named. */
@@ -59,8 +63,12 @@ export class IpSettings {
   /** IP_OPTIONS as set. */
   ipOptions = new Uint8Array(0)
 
+  constructor(family: number) {
+    this.#initial4 = family === AF_INET ? INITIAL_V4 : INITIAL_V4_OF_V6
+  }
+
   v4(name: number): number {
-    return this.#v4.get(name) ?? INITIAL_V4.get(name) ?? 0
+    return this.#v4.get(name) ?? this.#initial4.get(name) ?? 0
   }
   v6(name: number): number {
     return this.#v6.get(name) ?? INITIAL_V6.get(name) ?? 0

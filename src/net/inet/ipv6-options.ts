@@ -1,10 +1,13 @@
 /** getsockopt(2) and setsockopt(2) of level SOL_IPV6: ipv6(7). do_ipv6_setsockopt. */
 import {
+  AF_INET,
   AF_INET6,
   CAP_NET_ADMIN,
   CAP_NET_RAW,
   IP_PMTUDISC_OMIT,
   IP6T_SO_ORIGINAL_DST,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
   IPV6_2292DSTOPTS,
   IPV6_2292HOPLIMIT,
   IPV6_2292HOPOPTS,
@@ -12,6 +15,7 @@ import {
   IPV6_2292RTHDR,
   IPV6_ADD_MEMBERSHIP,
   IPV6_ADDR_PREFERENCES,
+  IPV6_ADDRFORM,
   IPV6_AUTOFLOWLABEL,
   IPV6_DONTFRAG,
   IPV6_DROP_MEMBERSHIP,
@@ -47,6 +51,7 @@ import {
   IPV6_RECVRTHDR,
   IPV6_RECVTCLASS,
   IPV6_ROUTER_ALERT,
+  IPV6_ROUTER_ALERT_ISOLATE,
   IPV6_RTHDR,
   IPV6_RTHDRDSTOPTS,
   IPV6_TCLASS,
@@ -70,7 +75,7 @@ import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import { IpAddress } from '../address.ts'
 import { socketAddress } from './address.ts'
-import { getMulticastFilter, setMulticast } from './multicast-options.ts'
+import { setMulticast } from './multicast-options.ts'
 import { intBytes, readInt } from './option-bytes.ts'
 import { originalDestination } from './original-destination.ts'
 import type { InetSocket } from './socket.ts'
@@ -96,6 +101,7 @@ const SWITCHES: ReadonlySet<number> = new Set([
   IPV6_FLOWINFO_SEND,
   IPV6_FREEBIND,
   IPV6_RECVERR,
+  IPV6_ROUTER_ALERT_ISOLATE,
 ])
 /** Those for which a value that is too short is 0. */
 const SHORT_SWITCHES: ReadonlySet<number> = new Set([IPV6_DONTFRAG, IPV6_AUTOFLOWLABEL, IPV6_RECVFRAGSIZE])
@@ -148,6 +154,7 @@ export function setIpv6Option(socket: InetSocket, task: Task, name: number, valu
   // Datagram and raw sockets only.
   const isStream = socket.type === SOCK_STREAM
   if (isStream && (name === IPV6_MULTICAST_HOPS || name === IPV6_MULTICAST_IF)) return -ENOPROTOOPT
+  if (name === IPV6_HDRINCL && socket.type !== SOCK_RAW) return -ENOPROTOOPT
   if (name === IPV6_UNICAST_IF && value.length !== 4) return -EINVAL
   if (number === undefined) return KNOWN.has(name) ? -EINVAL : -ENOPROTOOPT
   switch (name) {
@@ -209,7 +216,6 @@ export function setIpv6Option(socket: InetSocket, task: Task, name: number, valu
       socket.settingsChanged()
       return 0
     case IPV6_HDRINCL:
-      if (socket.type !== SOCK_RAW) return -ENOPROTOOPT
       settings.setV6(name, number !== 0 ? 1 : 0)
       return 0
     case IPV6_ADDR_PREFERENCES:
@@ -218,6 +224,10 @@ export function setIpv6Option(socket: InetSocket, task: Task, name: number, valu
         if ((chosen & (chosen - 1)) !== 0) return -EINVAL
       }
       break
+    case IPV6_ADDRFORM:
+      // A socket that has become one of IPv6 stays one.
+      if (number !== AF_INET) return -EINVAL
+      return mayChangeForm(socket) && socket.remoteAddress === undefined ? -ENOTCONN : -ENOPROTOOPT
     default:
       return -ENOPROTOOPT
   }
@@ -242,6 +252,8 @@ const KNOWN: ReadonlySet<number> = new Set([
   IPV6_HDRINCL,
   IPV6_ADDR_PREFERENCES,
   IPV6_RECVERR_RFC4884,
+  IPV6_ADDRFORM,
+  IPV6_ROUTER_ALERT,
 ])
 
 /** Source and device of all that is sent; zeros end it. */
@@ -265,6 +277,9 @@ export function getIpv6Option(socket: InetSocket, name: number, length: number):
       const hops = settings.v6(name)
       return intBytes(hops === -1 ? socket.net.ip.sysctls.ipv6Conf.all.hop_limit : hops)
     }
+    case IPV6_ADDRFORM:
+      if (!mayChangeForm(socket)) return -ENOPROTOOPT
+      return socket.remoteAddress === undefined ? -ENOTCONN : intBytes(AF_INET6)
     case IP6T_SO_ORIGINAL_DST:
       return originalDestination(socket, AF_INET6, length)
     case IPV6_MULTICAST_IF:
@@ -294,14 +309,16 @@ export function getIpv6Option(socket: InetSocket, name: number, length: number):
       return new Uint8Array(0)
     case IPV6_HDRINCL:
       return socket.type === SOCK_RAW ? intBytes(settings.v6(name)) : -ENOPROTOOPT
-    case MCAST_MSFILTER:
-      return getMulticastFilter(name, length)
     case IPV6_ADDR_PREFERENCES:
       return intBytes(preferences(settings.v6(name)))
     case IPV6_ROUTER_ALERT:
       return intBytes(0)
   }
   return SWITCHES.has(name) || KNOWN.has(name) ? intBytes(settings.v6(name)) : -ENOPROTOOPT
+}
+
+function mayChangeForm({ type, protocol }: InetSocket): boolean {
+  return type === SOCK_STREAM || protocol === IPPROTO_UDP || protocol === IPPROTO_UDPLITE
 }
 
 /** What is preferred, said for each pair. */

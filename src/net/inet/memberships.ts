@@ -84,6 +84,14 @@ export class Memberships {
     if (member === undefined || !member.exclude) return -EINVAL
     return has(member, source) ? this.#filter(member, without(member, source)) : -EADDRNOTAVAIL
   }
+  /** All at once: ip_mc_msfilter. */
+  setFilter(group: IpAddress, device: NetDevice, exclude: boolean, sources: readonly IpAddress[]): Status {
+    if (!exclude && sources.length === 0) return this.leave(group, device)
+    const member = this.find(group, device)
+    if (member === undefined) return -EINVAL
+    this.#stack.multicast.setFilter(member, exclude, sources)
+    return 0
+  }
   #filter(member: Membership, sources: readonly IpAddress[]): Status {
     if (sources.length > this.#stack.sysctls.ipv4.igmp_max_msf) return -ENOBUFS
     this.#stack.multicast.setFilter(member, member.exclude, sources)

@@ -219,10 +219,9 @@ export class InetNetwork implements OwnNetwork, PacketTap {
     packet.timestamp = this.realtime()
   }
 
-  /** SO_COOKIE. */
-  cookieOf(socket: InetSocket): number {
-    if (socket.cookie === 0) socket.cookie = ++this.#cookies
-    return socket.cookie
+  /** SO_COOKIE of another socket. */
+  nextCookie(): number {
+    return ++this.#cookies
   }
 
   /** As a container's network is at its start: it can talk to itself. */
@@ -265,7 +264,9 @@ const TUN_MINOR = 200
 
 /** From now on the kernel's first namespace, and all that come after it, have a network of the kernel's own. */
 export function useOwnNetwork(kernel: Kernel): void {
-  kernel.net.runtime = new InetNetworks(kernel)
+  const networks = new InetNetworks(kernel)
+  kernel.net.runtime = networks
+  kernel.whenQuiet.push(() => networks.runtime.packets.trim())
   const { own } = netStack(kernel.net)
   ;(own as InetNetwork).startLoopback()
   kernel.vfs.devices.register(S_IFCHR, MISC_MAJOR, TUN_MINOR, (path, flags, cred) => {

@@ -1,5 +1,5 @@
 /**
- * PacketRing: PACKET_RX_RING: memory shared with the program into which frames are written as they come, so that who captures
+ * PacketRing: PACKET_RX_RING of versions 1 and 2: memory shared with the program into which frames are written as they come, so that who captures
  * packets reads them without a call for each: packet(7), Documentation/networking/packet_mmap. Made by setsockopt(2), mapped by mmap(2)
  * of the socket, and there until it is replaced, or the socket ends.
  *
@@ -12,9 +12,10 @@ import {
   TPACKET_HDRLEN,
   TPACKET_V1,
   TPACKET_V2,
+  TPACKET_V3,
 } from '../../abi/constants.ts'
 import { EINVAL, ENOMEM } from '../../abi/errno.ts'
-import { SOCKADDR_LL, TPACKET_HDR, TPACKET_REQ, TPACKET2_HDR } from '../../abi/layout.ts'
+import { SOCKADDR_LL, TPACKET_HDR, TPACKET_REQ, TPACKET2_HDR, TPACKET3_HDR } from '../../abi/layout.ts'
 import { failed, type OrErrno } from '../../base/result.ts'
 import { createSharedPages, type SharedPages } from '../../fs/memfd/shared-pages.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -22,11 +23,11 @@ import { PAGE_SIZE } from '../../mm/vma.ts'
 import type { MapSource } from '../../vfs/file.ts'
 
 /** More is refused as for want of memory: whoever asks tries again with less. */
-const MAX_SIZE = 64 << 20
+export const MAX_RING_SIZE = 64 << 20
 /** Where the link address stands in a frame. */
 const ADDRESS_AT = TPACKET_HDRLEN - SOCKADDR_LL.size
 /** What is kept free for a link header, even where there is none. */
-const LEAST_LINK_HEADER = 16
+export const LEAST_LINK_HEADER = 16
 
 /** One frame as it is to be written. */
 export interface RingFrame {
@@ -49,7 +50,8 @@ export interface RingFrame {
 /** The size of a frame's header in this version; -EINVAL: there is none. */
 export function ringHeaderSize(version: number): number {
   if (version === TPACKET_V1) return TPACKET_HDR.size
-  return version === TPACKET_V2 ? TPACKET2_HDR.size : -EINVAL
+  if (version === TPACKET_V2) return TPACKET2_HDR.size
+  return version === TPACKET_V3 ? TPACKET3_HDR.size : -EINVAL
 }
 
 export class PacketRing {
@@ -92,7 +94,7 @@ export class PacketRing {
     if (frameSize < TPACKET_HDRLEN + reserve || frameSize % TPACKET_ALIGNMENT !== 0) return -EINVAL
     const perBlock = Math.floor(blockSize / frameSize)
     if (perBlock === 0 || perBlock * blocks !== frames) return -EINVAL
-    if (blockSize * blocks > MAX_SIZE) return -ENOMEM
+    if (blockSize * blocks > MAX_RING_SIZE) return -ENOMEM
     const pages = createSharedPages(task.kernel, 'packet_ring', blockSize * blocks, task.cred)
     return failed(pages) ? pages : new PacketRing(pages, version, reserve, request)
   }
@@ -101,6 +103,11 @@ export class PacketRing {
   get readable(): boolean {
     const last = (this.#head + this.#count - 1) % this.#count
     return this.#pages.u32(this.#offsetOf(last)) !== TP_STATUS_KERNEL
+  }
+
+  /** Whether a frame would find room: PACKET_FANOUT. */
+  get hasRoom(): boolean {
+    return this.#pages.u32(this.#offsetOf(this.#head)) === TP_STATUS_KERNEL
   }
 
   /** mmap(2): the whole ring, nothing else. */
@@ -113,7 +120,7 @@ export class PacketRing {
     const at = this.#offsetOf(this.#head)
     if (this.#pages.u32(at) !== TP_STATUS_KERNEL) return false
     this.#head = (this.#head + 1) % this.#count
-    const network = align(TPACKET_HDRLEN + Math.max(frame.linkHeader, LEAST_LINK_HEADER)) + this.#reserve
+    const network = alignFrame(TPACKET_HDRLEN + Math.max(frame.linkHeader, LEAST_LINK_HEADER)) + this.#reserve
     const data = network - frame.linkHeader
     const kept = Math.max(Math.min(frame.end - frame.start, this.#frameSize - data), 0)
     if (kept > 0) this.#pages.write(frame.bytes.subarray(frame.start, frame.start + kept), at + data)
@@ -150,6 +157,6 @@ export class PacketRing {
   }
 }
 
-function align(size: number): number {
+export function alignFrame(size: number): number {
   return (size + TPACKET_ALIGNMENT - 1) & ~(TPACKET_ALIGNMENT - 1)
 }

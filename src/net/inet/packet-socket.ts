@@ -3,7 +3,7 @@
  * socket gets copies of the frames of its protocol and device.
  *
  * SOCK_RAW has the link header in front, SOCK_DGRAM has it taken off and, for sending, made from the address. With a ring
- * (PACKET_RX_RING) frames go there, and none to recvmsg(2). Rings of blocks (TPACKET_V3) and for sending are not offered.
+ * (PACKET_RX_RING) frames go there, and none to recvmsg(2). Rings for sending are not offered.
  */
 import {
   AF_PACKET,
@@ -16,16 +16,23 @@ import {
   PACKET_ADD_MEMBERSHIP,
   PACKET_AUXDATA,
   PACKET_DROP_MEMBERSHIP,
+  PACKET_FANOUT,
+  PACKET_FANOUT_CBPF,
+  PACKET_FANOUT_DATA,
   PACKET_HDRLEN,
   PACKET_IGNORE_OUTGOING,
+  PACKET_LOSS,
   PACKET_MR_ALLMULTI,
   PACKET_MR_MULTICAST,
   PACKET_MR_PROMISC,
   PACKET_ORIGDEV,
   PACKET_QDISC_BYPASS,
   PACKET_RESERVE,
+  PACKET_ROLLOVER_STATS,
   PACKET_RX_RING,
   PACKET_STATISTICS,
+  PACKET_TIMESTAMP,
+  PACKET_TX_HAS_OFF,
   PACKET_VERSION,
   POLLERR,
   POLLIN,
@@ -34,8 +41,6 @@ import {
   POLLWRBAND,
   POLLWRNORM,
   SIOCOUTQ,
-  SO_ATTACH_FILTER,
-  SO_DETACH_FILTER,
   SOCK_DGRAM,
   SOCK_PACKET,
   SOCK_RAW,
@@ -45,6 +50,7 @@ import {
   TP_STATUS_LOSING,
   TP_STATUS_USER,
   TPACKET_V1,
+  TPACKET_V3,
 } from '../../abi/constants.ts'
 import {
   EAGAIN,
@@ -54,16 +60,26 @@ import {
   EMSGSIZE,
   ENETDOWN,
   ENODEV,
-  ENOENT,
   ENOPROTOOPT,
   ENXIO,
   EOPNOTSUPP,
   EPERM,
   ESOCKTNOSUPPORT,
 } from '../../abi/errno.ts'
-import { PACKET_MREQ, SOCKADDR_LL, TPACKET_AUXDATA, TPACKET_REQ, TPACKET_STATS } from '../../abi/layout.ts'
+import {
+  FANOUT_ARGS,
+  PACKET_MREQ,
+  SOCKADDR_LL,
+  TPACKET_AUXDATA,
+  TPACKET_REQ,
+  TPACKET_REQ3,
+  TPACKET_STATS,
+  TPACKET_STATS_V3,
+} from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
+import type { Timers } from '../../kernel/timers.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import type { IoctlContext, MapSource } from '../../vfs/file.ts'
 import { pushEthernet } from '../ip/ethernet.ts'
@@ -71,12 +87,41 @@ import type { PacketTap } from '../ip/transport.ts'
 import type { NetDevice } from '../link/device.ts'
 import { CHECKSUM_PARTIAL, PACKET_OUTGOING, type Packet } from '../packet.ts'
 import { type ReceiveRequest, type SendRequest, Socket } from '../socket.ts'
-import { pushStamps } from './control.ts'
-import { type SocketFilter, setSocketFilter } from './filter.ts'
+import { pushStamps } from '../stamps.ts'
+import { BlockRing, type RingOwner } from './block-ring.ts'
+import { readSocketFilter } from './filter.ts'
 import { Inbox } from './inbox.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes, readInt } from './option-bytes.ts'
+import { type FanoutGroup, joinFanout } from './packet-fanout.ts'
 import { PacketRing, ringHeaderSize } from './packet-ring.ts'
+
+/** Read as they were set. Those about rings for sending, which there are none of, change nothing. */
+const REMEMBERED: ReadonlySet<number> = new Set([
+  PACKET_AUXDATA,
+  PACKET_ORIGDEV,
+  PACKET_IGNORE_OUTGOING,
+  PACKET_QDISC_BYPASS,
+  PACKET_RESERVE,
+  PACKET_VERSION,
+  PACKET_TIMESTAMP,
+  PACKET_LOSS,
+  PACKET_TX_HAS_OFF,
+])
+/** Those that can be set. */
+const KNOWN: ReadonlySet<number> = new Set([
+  ...REMEMBERED,
+  PACKET_ADD_MEMBERSHIP,
+  PACKET_DROP_MEMBERSHIP,
+  PACKET_FANOUT,
+])
+/** Those whose value has to have just four bytes. */
+const EXACT: ReadonlySet<number> = new Set([
+  PACKET_IGNORE_OUTGOING,
+  PACKET_QDISC_BYPASS,
+  PACKET_LOSS,
+  PACKET_TX_HAS_OFF,
+])
 
 export function createPacketSocket(
   net: InetNetwork,
@@ -107,12 +152,18 @@ export class PacketSockets implements PacketTap {
     if (this.sockets.size === 0) taps.splice(taps.indexOf(this), 1)
   }
 
+  /** By their numbers. */
+  readonly groups = new Map<number, FanoutGroup>()
+
   seen(device: NetDevice, packet: Packet): void {
-    for (const socket of this.sockets) socket.seen(device, packet)
+    for (const socket of this.sockets) {
+      if (socket.fanout === undefined && socket.listensTo(device, packet)) socket.seen(device, packet)
+    }
+    for (const group of this.groups.values()) group.seen(device, packet)
   }
 }
 
-export class PacketSocket extends Socket {
+export class PacketSocket extends Socket implements RingOwner {
   readonly #net: InetNetwork
   /** ETH_P_*, 0: nothing is received. */
   #etherType: number
@@ -121,8 +172,8 @@ export class PacketSocket extends Socket {
   #received = 0
   readonly #values = new Map<number, number>()
   readonly #memberships: { readonly device: number; readonly type: number; readonly address: string }[] = []
-  filter: SocketFilter | undefined = undefined
-  #ring: PacketRing | undefined = undefined
+  #ring: PacketRing | BlockRing | undefined = undefined
+  fanout: FanoutGroup | undefined = undefined
 
   /** `protocol` is an ETH_P_* in network byte order, as socket(2) has it. */
   constructor(net: InetNetwork, type: number, protocol: number) {
@@ -138,7 +189,13 @@ export class PacketSocket extends Socket {
   get device(): number {
     return this.#device
   }
-  get receiveMemory(): number {
+  override namespace(): NetNamespace {
+    return this.#net.ns
+  }
+  override get drops(): number {
+    return this.#inbox.drops
+  }
+  override get receiveMemory(): number {
     return this.#inbox.memory
   }
 
@@ -147,17 +204,42 @@ export class PacketSocket extends Socket {
     return readable | POLLOUT | POLLWRNORM | POLLWRBAND | (this.error !== 0 ? POLLERR : 0)
   }
 
-  /** From the tap: doesn't own the packet. */
-  seen(device: NetDevice, packet: Packet): void {
-    if (this.#etherType === 0 || (this.#device !== 0 && device.index !== this.#device)) return
-    const outgoing = packet.type === PACKET_OUTGOING
+  /** Whether it hears of anything: PACKET_FANOUT. */
+  get running(): boolean {
+    const device = this.#net.ip.devices.byIndex(this.#device)
+    return this.#etherType !== 0 && (this.#device === 0 || device?.up === true)
+  }
+  get hasRoom(): boolean {
+    return this.#ring?.hasRoom ?? this.#inbox.memory < this.options.rcvbuf
+  }
+  listensTo(device: NetDevice, packet: Packet): boolean {
+    if (this.#etherType === 0 || (this.#device !== 0 && device.index !== this.#device)) return false
     // What goes out is only shown to those who want everything.
-    if (outgoing && (this.#etherType !== ETH_P_ALL || (this.#values.get(PACKET_IGNORE_OUTGOING) ?? 0) !== 0))
-      return
-    if (this.#etherType !== ETH_P_ALL && packet.networkProtocol !== this.#etherType) return
+    if (this.#etherType !== ETH_P_ALL)
+      return packet.type !== PACKET_OUTGOING && packet.networkProtocol === this.#etherType
+    return packet.type !== PACKET_OUTGOING || (this.#values.get(PACKET_IGNORE_OUTGOING) ?? 0) === 0
+  }
+  /** Where in the packet's bytes that begins which the socket sees. */
+  frameStart(device: NetDevice, packet: Packet): number {
     const header = device.headerLength
-    const frame = outgoing || header === 0 ? packet.start : packet.link
-    const start = this.type === SOCK_RAW ? frame : frame + header
+    const frame = packet.type === PACKET_OUTGOING || header === 0 ? packet.start : packet.link
+    return this.type === SOCK_RAW ? frame : frame + header
+  }
+
+  // As the owner of a ring.
+  get timers(): Timers {
+    return this.#net.runtime.timers
+  }
+  now(): number {
+    return this.#net.runtime.now()
+  }
+  retired(): void {
+    this.waitQueue.wake(POLLIN | POLLRDNORM)
+  }
+
+  /** From the tap: doesn't own the packet, which is one that it listens to. */
+  seen(device: NetDevice, packet: Packet): void {
+    const start = this.frameStart(device, packet)
     let keep = packet.end - start
     if (this.filter !== undefined) keep = Math.min(this.filter.run(packet, start), keep)
     if (keep === 0) return
@@ -176,7 +258,13 @@ export class PacketSocket extends Socket {
     this.waitQueue.wake(POLLIN | POLLRDNORM)
   }
 
-  #intoRing(ring: PacketRing, device: NetDevice, packet: Packet, start: number, keep: number): void {
+  #intoRing(
+    ring: PacketRing | BlockRing,
+    device: NetDevice,
+    packet: Packet,
+    start: number,
+    keep: number,
+  ): void {
     const { bytes, end, networkProtocol, type } = packet
     // Until somebody has asked how many: PACKET_STATISTICS.
     const losing = this.#inbox.drops > 0 ? TP_STATUS_LOSING : 0
@@ -195,7 +283,8 @@ export class PacketSocket extends Socket {
       return
     }
     this.#received++
-    this.waitQueue.wake(POLLIN | POLLRDNORM)
+    // A ring of blocks tells when one is full.
+    if (ring instanceof PacketRing) this.waitQueue.wake(POLLIN | POLLRDNORM)
   }
 
   override mapping(offset: number, length: number): MapSource | number {
@@ -331,7 +420,12 @@ export class PacketSocket extends Socket {
     if (level !== SOL_PACKET) return -ENOPROTOOPT
     switch (name) {
       case PACKET_STATISTICS: {
-        const view = new DataView(new ArrayBuffer(TPACKET_STATS.size))
+        const blocks = this.#values.get(PACKET_VERSION) === TPACKET_V3
+        const view = new DataView(new ArrayBuffer(blocks ? TPACKET_STATS_V3.size : TPACKET_STATS.size))
+        if (blocks && this.#ring instanceof BlockRing) {
+          view.setUint32(TPACKET_STATS_V3.tp_freeze_q_cnt, this.#ring.freezes, true)
+          this.#ring.freezes = 0
+        }
         view.setUint32(TPACKET_STATS.tp_packets, this.#received + this.#inbox.drops, true)
         view.setUint32(TPACKET_STATS.tp_drops, this.#inbox.drops, true)
         this.#received = this.#inbox.drops = 0
@@ -344,27 +438,21 @@ export class PacketSocket extends Socket {
         const size = ringHeaderSize(version)
         return size < 0 ? size : intBytes(size)
       }
-      case PACKET_AUXDATA:
-      case PACKET_ORIGDEV:
-      case PACKET_IGNORE_OUTGOING:
-      case PACKET_QDISC_BYPASS:
-      case PACKET_RESERVE:
-      case PACKET_VERSION:
-        return intBytes(this.#values.get(name) ?? 0)
+      case PACKET_FANOUT:
+        return intBytes(this.fanout?.number ?? 0)
+      case PACKET_ROLLOVER_STATS:
+        // How often packets went on to the next one is not counted.
+        return -EINVAL
     }
-    return -ENOPROTOOPT
+    return REMEMBERED.has(name) ? intBytes(this.#values.get(name) ?? 0) : -ENOPROTOOPT
   }
 
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
-    if (level === SOL_SOCKET) {
-      if (name === SO_ATTACH_FILTER) return setSocketFilter(this, task, value)
-      if (name !== SO_DETACH_FILTER) return undefined
-      if (this.filter === undefined) return -ENOENT
-      this.filter = undefined
-      return 0
-    }
+    if (level === SOL_SOCKET) return undefined
     if (level !== SOL_PACKET) return -ENOPROTOOPT
     if (name === PACKET_RX_RING) return this.#setRing(task, value)
+    if (name === PACKET_FANOUT_DATA) return this.#setFanoutData(task, value)
+    if (!KNOWN.has(name)) return -ENOPROTOOPT
     const number = readInt(value)
     if (number === undefined) return -EINVAL
     switch (name) {
@@ -378,25 +466,45 @@ export class PacketSocket extends Socket {
       case PACKET_ADD_MEMBERSHIP:
       case PACKET_DROP_MEMBERSHIP:
         return value.length < PACKET_MREQ.size ? -EINVAL : this.#member(name === PACKET_ADD_MEMBERSHIP, value)
-      case PACKET_AUXDATA:
-      case PACKET_ORIGDEV:
-      case PACKET_IGNORE_OUTGOING:
-      case PACKET_QDISC_BYPASS:
-        if (name === PACKET_IGNORE_OUTGOING && (number < 0 || number > 1)) return -EINVAL
-        this.#values.set(name, number !== 0 ? 1 : 0)
+      case PACKET_FANOUT: {
+        if (value.length !== 4 && value.length !== FANOUT_ARGS.size) return -EINVAL
+        const group = joinFanout(this.#net.packets.groups, this, value)
+        if (typeof group === 'number') return group
+        this.fanout = group
         return 0
+      }
+      case PACKET_TIMESTAMP:
+        if (value.length !== 4) return -EINVAL
+        this.#values.set(name, number)
+        return 0
+      case PACKET_IGNORE_OUTGOING:
+        if (number < 0 || number > 1) return -EINVAL
     }
-    return -ENOPROTOOPT
+    if (EXACT.has(name) && value.length !== 4) return -EINVAL
+    this.#values.set(name, number !== 0 ? 1 : 0)
+    return 0
+  }
+
+  #setFanoutData(task: Task, value: Uint8Array): Status {
+    if (this.fanout === undefined || this.fanout.type !== PACKET_FANOUT_CBPF) return -EINVAL
+    const program = readSocketFilter(this, task, value)
+    if (typeof program === 'number') return program
+    this.fanout.program = program
+    return 0
   }
 
   /** What waits for recvmsg(2) is lost with the first ring, as on Linux. */
   #setRing(task: Task, value: Uint8Array): Status {
-    if (value.length < TPACKET_REQ.size) return -EINVAL
+    const version = this.#values.get(PACKET_VERSION) ?? TPACKET_V1
+    if (value.length < (version === TPACKET_V3 ? TPACKET_REQ3.size : TPACKET_REQ.size)) return -EINVAL
     const request = new DataView(value.buffer, value.byteOffset, value.length)
     const wanted = request.getUint32(TPACKET_REQ.tp_block_nr, true) !== 0
     if (wanted && this.#ring !== undefined) return -EBUSY
-    const version = this.#values.get(PACKET_VERSION) ?? TPACKET_V1
-    const ring = PacketRing.of(task, request, version, this.#values.get(PACKET_RESERVE) ?? 0)
+    const reserve = this.#values.get(PACKET_RESERVE) ?? 0
+    const ring =
+      version === TPACKET_V3
+        ? BlockRing.of(task, this, request, reserve)
+        : PacketRing.of(task, request, version, reserve)
     if (typeof ring === 'number') return ring
     this.#inbox.clear()
     this.#ring?.release()
@@ -433,6 +541,14 @@ export class PacketSocket extends Socket {
     device.filterChanged()
   }
 
+  #leaveFanout(): void {
+    const { fanout } = this
+    if (fanout === undefined) return
+    fanout.members.splice(fanout.members.indexOf(this), 1)
+    if (fanout.members.length === 0) this.#net.packets.groups.delete(fanout.id)
+    this.fanout = undefined
+  }
+
   override ioctl(context: IoctlContext, request: number, argument: number): number {
     if (request === FIONREAD) return context.copyOut(argument, intBytes(this.#inbox.first?.length ?? 0))
     if (request === SIOCOUTQ) return context.copyOut(argument, intBytes(0))
@@ -444,6 +560,7 @@ export class PacketSocket extends Socket {
       const found = this.#net.ip.devices.byIndex(device)
       if (found !== undefined) this.#count(found, type, -1)
     }
+    this.#leaveFanout()
     this.#net.packets.remove(this)
     this.#inbox.clear()
     this.#ring?.release()

@@ -5,6 +5,7 @@
 import {
   AF_INET,
   AF_UNSPEC,
+  IPV6_V6ONLY,
   MSG_OOB,
   POLLERR,
   POLLIN,
@@ -14,6 +15,7 @@ import {
   POLLWRNORM,
   RTN_BROADCAST,
   SO_BROADCAST,
+  SO_REUSEADDR,
   SOCK_DGRAM,
 } from '../../abi/constants.ts'
 import {
@@ -98,6 +100,9 @@ export class PingSocket extends InboxSocket {
 
   constructor(net: InetNetwork, task: Task, family: number, protocol: number) {
     super(net, task, family, SOCK_DGRAM, protocol)
+    // INET_PROTOSW_REUSE
+    this.options.values.set(SO_REUSEADDR, 1)
+    if (this.isIpv6) this.settings.setV6(IPV6_V6ONLY, 1)
   }
 
   override get localPort(): number {
@@ -110,7 +115,7 @@ export class PingSocket extends InboxSocket {
   override poll(): number {
     let events = POLLOUT | POLLWRNORM | POLLWRBAND
     if (this.inbox.length > 0 || (this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM
-    if (this.error !== 0 || this.errors.length > 0) events |= POLLERR
+    if (this.error !== 0 || this.errors.length > 0) events |= this.errorEvents
     return events
   }
 

@@ -28,6 +28,7 @@ import {
   RTN_BROADCAST,
   SIOCOUTQ,
   SO_BROADCAST,
+  SO_REUSEADDR,
   SOCK_RAW,
   SOL_ICMPV6,
   SOL_IPV6,
@@ -115,6 +116,8 @@ export class RawSocket extends InboxSocket {
     if (protocol === IPPROTO_RAW) {
       if (family === AF_INET) this.settings.setV4(IP_HDRINCL, 1)
     }
+    // INET_PROTOSW_REUSE
+    this.options.values.set(SO_REUSEADDR, 1)
     net.raw.add(this)
   }
 
@@ -132,7 +135,7 @@ export class RawSocket extends InboxSocket {
   override poll(): number {
     let events = POLLOUT | POLLWRNORM | POLLWRBAND
     if (this.inbox.length > 0) events |= POLLIN | POLLRDNORM
-    if (this.error !== 0 || this.errors.length > 0) events |= POLLERR
+    if (this.error !== 0 || this.errors.length > 0) events |= this.errorEvents
     if ((this.shutdownMask & RCV_SHUTDOWN) !== 0) events |= POLLIN | POLLRDNORM | POLLRDHUP
     return this.shutdownMask === BOTH_SHUTDOWN ? events | POLLHUP : events
   }
@@ -359,9 +362,10 @@ export class RawSocket extends InboxSocket {
     length: number,
   ): OrErrno<Uint8Array> | undefined {
     if (this.#isFilter(level, name)) return this.#icmpFilter.slice(0, length)
+    if (this.#isNoFilter(level, name)) return -EOPNOTSUPP
     if (level === SOL_IPV6 && name === IPV6_CHECKSUM && this.isIpv6) return intBytes(this.#checksumAt)
     if (level === SOL_RAW && name === IPV6_CHECKSUM && this.isIpv6) return intBytes(this.#checksumAt)
-    return level === SOL_RAW || level === SOL_ICMPV6 ? -ENOPROTOOPT : undefined
+    return this.#isOwnLevel(level) ? -ENOPROTOOPT : undefined
   }
   protected override setProtocolOption(
     _task: Task,
@@ -373,6 +377,8 @@ export class RawSocket extends InboxSocket {
       this.#icmpFilter.set(value.subarray(0, this.#icmpFilter.length))
       return 0
     }
+    if (this.#isNoFilter(level, name)) return -EOPNOTSUPP
+    if (level === SOL_RAW && this.isIpv6 && value.length < 4) return -EINVAL
     if ((level === SOL_IPV6 || level === SOL_RAW) && name === IPV6_CHECKSUM && this.isIpv6) {
       const at = readInt(value)
       if (at === undefined) return -EINVAL
@@ -382,7 +388,15 @@ export class RawSocket extends InboxSocket {
       this.#checksumAt = at < 0 ? -1 : at
       return 0
     }
-    return level === SOL_RAW || level === SOL_ICMPV6 ? -ENOPROTOOPT : undefined
+    return this.#isOwnLevel(level) ? -ENOPROTOOPT : undefined
+  }
+  #isOwnLevel(level: number): boolean {
+    return level === SOL_RAW || (level === SOL_ICMPV6 && this.isIpv6)
+  }
+  /** Filters of ICMP are asked of a socket for another protocol. */
+  #isNoFilter(level: number, name: number): boolean {
+    if (this.isIpv6) return level === SOL_ICMPV6 && this.protocol !== IPPROTO_ICMPV6
+    return level === SOL_RAW && name === ICMP_FILTER && this.protocol !== IPPROTO_ICMP
   }
   #isFilter(level: number, name: number): boolean {
     return this.family === AF_INET

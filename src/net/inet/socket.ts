@@ -10,44 +10,49 @@ import {
   AF_INET6,
   CAP_NET_ADMIN,
   FIONREAD,
+  IP_MSFILTER,
+  MCAST_MSFILTER,
   POLLERR,
+  POLLPRI,
   SIOCGSTAMP_OLD,
   SIOCGSTAMPNS_OLD,
+  SO_BINDTODEVICE,
+  SO_BINDTOIFINDEX,
   SO_BROADCAST,
   SO_DONTROUTE,
-  SO_KEEPALIVE,
+  SO_IP_SET,
   SO_MARK,
-  SO_NO_CHECK,
-  SO_OOBINLINE,
   SO_PRIORITY,
-  SO_REUSEADDR,
-  SO_REUSEPORT,
+  SO_SELECT_ERR_QUEUE,
+  SO_TIMESTAMPING,
   SO_ZEROCOPY,
   SOCK_RAW,
   SOL_IP,
   SOL_IPV6,
   SOL_SOCKET,
 } from '../../abi/constants.ts'
-import { EINVAL, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP } from '../../abi/errno.ts'
+import { ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
 import type { IpAddress } from '../address.ts'
 import { V4_ANY, V6_ANY } from '../address.ts'
+import { STAMPS } from '../common-options.ts'
 import { ErrorQueue } from '../ip/error-queue.ts'
 import type { Flow, Route } from '../ip/flow.ts'
 import type { Membership } from '../ip/multicast.ts'
 import { Socket } from '../socket.ts'
 import { socketAddress } from './address.ts'
-import type { SocketFilter } from './filter.ts'
 import { getIpOption, setIpOption } from './ip-options.ts'
 import { IpSettings } from './ip-settings.ts'
+import { getSetOption } from './ipset-option.ts'
 import { getIpv6Option, setIpv6Option } from './ipv6-options.ts'
 import { Memberships } from './memberships.ts'
+import { getMulticastFilter } from './multicast-options.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes } from './option-bytes.ts'
-import { getInetOption, setInetOption } from './socket-options.ts'
 import {
   getTableOption,
   isTableOption,
@@ -56,35 +61,30 @@ import {
   TABLE_OPTION_LIMIT,
 } from './xtables-options.ts'
 
-/** Options of SOL_SOCKET that transports and the stack look at. */
-const SWITCHES: ReadonlySet<number> = new Set([
-  SO_REUSEADDR,
-  SO_REUSEPORT,
-  SO_KEEPALIVE,
+/** Options of SOL_SOCKET that packets are sent by. */
+const SETTINGS: ReadonlySet<number> = new Set([
+  SO_BINDTODEVICE,
+  SO_BINDTOIFINDEX,
   SO_BROADCAST,
-  SO_OOBINLINE,
   SO_DONTROUTE,
-  SO_NO_CHECK,
+  SO_MARK,
+  SO_PRIORITY,
 ])
+const STAMPING: ReadonlySet<number> = new Set([...STAMPS, SO_TIMESTAMPING])
 
 export abstract class InetSocket extends Socket {
   readonly net: InetNetwork
-  readonly settings = new IpSettings()
+  readonly settings: IpSettings
   readonly errors: ErrorQueue
   readonly memberships: Memberships
-  /** SO_BINDTODEVICE: its index, 0 for none. */
-  boundDevice = 0
   /** Whose it is: for /proc and for SO_REUSEPORT. */
   readonly uid: number
   readonly gid: number
   /** Wall-clock time (ns) of what was received last: SIOCGSTAMP. */
   stamp = 0
-  /** SO_ATTACH_FILTER. */
-  filter: SocketFilter | undefined = undefined
   /** Sends with MSG_ZEROCOPY. */
   #copies = 0
-  /** SO_COOKIE, made when asked for. */
-  cookie = 0
+  #cookie = 0
 
   /** `memberships` and `errors`: the endpoint's, where it has them. */
   constructor(
@@ -98,6 +98,7 @@ export abstract class InetSocket extends Socket {
   ) {
     super(family, type, protocol)
     this.net = net
+    this.settings = new IpSettings(family)
     this.memberships = new Memberships(net.ip, memberships)
     this.errors = errors
     this.uid = task?.cred.fsuid ?? 0
@@ -115,6 +116,18 @@ export abstract class InetSocket extends Socket {
   /** TCP_ESTABLISHED and the like, as /proc/net shows it. */
   abstract get state(): number
 
+  override namespace(): NetNamespace {
+    return this.net.ns
+  }
+  /** Made when asked for. */
+  override cookie(): number {
+    if (this.#cookie === 0) this.#cookie = this.net.nextCookie()
+    return this.#cookie
+  }
+  /** SO_BINDTODEVICE: its index, 0 for none. */
+  get boundDevice(): number {
+    return this.options.boundDevice
+  }
   get anyAddress(): IpAddress {
     return this.family === AF_INET ? V4_ANY : V6_ANY
   }
@@ -124,18 +137,20 @@ export abstract class InetSocket extends Socket {
   get receiveQueued(): number {
     return 0
   }
-  /** As receiveQueued, with what the queue costs. */
-  get receiveMemory(): number {
+  override get receiveMemory(): number {
     return this.receiveQueued
-  }
-  /** Datagrams lost for want of room: SO_RXQ_OVFL. */
-  get drops(): number {
-    return 0
   }
   get sendQueued(): number {
     return 0
   }
+  override get sendMemory(): number {
+    return this.sendQueued
+  }
 
+  /** What poll(2) says when there is something in the queue of errors: SO_SELECT_ERR_QUEUE adds what select(2) asks for. */
+  get errorEvents(): number {
+    return this.options.flag(SO_SELECT_ERR_QUEUE) ? POLLERR | POLLPRI : POLLERR
+  }
   /** An option has changed that packets are sent by. */
   settingsChanged(): void {
     const { flow } = this
@@ -168,21 +183,25 @@ export abstract class InetSocket extends Socket {
     length: number,
     at: GuestAddr,
   ): OrErrno<Uint8Array> | undefined {
-    if (level === SOL_SOCKET) return getInetOption(this, name, length)
+    if (level === SOL_SOCKET) return undefined
     const own = this.getProtocolOption(task, level, name, length)
     if (own !== undefined) return own
     if (this.#hasIpLevel(level)) {
       if (isTableQuestion(true, name)) return getTableOption(this, task, true, name, length, at)
+      if (name === SO_IP_SET) return getSetOption(this, task, length, at)
+      if (name === IP_MSFILTER || name === MCAST_MSFILTER)
+        return getMulticastFilter(this, task, true, name, length, at)
       return getIpOption(this, name, length)
     }
     if (level === SOL_IPV6 && this.isIpv6) {
       if (isTableQuestion(false, name)) return getTableOption(this, task, false, name, length, at)
+      if (name === MCAST_MSFILTER) return getMulticastFilter(this, task, false, name, length, at)
       return getIpv6Option(this, name, length)
     }
     return this.isIpv6 ? -ENOPROTOOPT : -EOPNOTSUPP
   }
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
-    if (level === SOL_SOCKET) return this.#setSocketOption(task, name, value)
+    if (level === SOL_SOCKET) return undefined
     const own = this.setProtocolOption(task, level, name, value)
     if (own !== undefined) return own
     if (this.#hasIpLevel(level)) {
@@ -207,15 +226,15 @@ export abstract class InetSocket extends Socket {
     return level === SOL_IP && (!this.isIpv6 || this.type !== SOCK_RAW)
   }
 
-  /** Switches are kept by net/options.ts; what sends by them has to know. */
-  #setSocketOption(task: Task, name: number, value: Uint8Array): Status | undefined {
-    const status = setInetOption(this, task, name, value)
-    if (status !== undefined || !SWITCHES.has(name)) return status
-    if (value.length < 4) return -EINVAL
-    this.options.values.set(name, value.subarray(0, 4).some(byte => byte !== 0) ? 1 : 0)
-    this.optionChanged(name)
-    this.settingsChanged()
-    return 0
+  override optionChanged(name: number): void {
+    if (SETTINGS.has(name)) this.settingsChanged()
+    else if (STAMPING.has(name)) {
+      const { options } = this
+      this.net.wantsStamps(
+        this,
+        [...STAMPING].some(stamp => options.flag(stamp)),
+      )
+    }
   }
 
   /** Of SOL_TCP, SOL_UDP, SOL_RAW and the like. */
@@ -242,13 +261,6 @@ export abstract class InetSocket extends Socket {
     this.#copies = (number + 1) >>> 0
     if (this.errors.pushCopied(number, this.options.rcvbuf)) this.waitQueue.wake(POLLERR)
   }
-
-  /** What SO_RCVLOWAT becomes: a transport may never have so much at a time. */
-  limitLowWater(bytes: number): number {
-    return bytes
-  }
-  /** An option of SOL_SOCKET has been set that the transport cares for. */
-  optionChanged(_name: number): void {}
 
   override ioctl(context: IoctlContext, request: number, argument: number): number {
     switch (request) {

@@ -1,17 +1,20 @@
 /** getsockopt(2) and setsockopt(2) of level SOL_TCP: tcp(7). do_tcp_setsockopt. */
 import {
   CAP_NET_ADMIN,
+  TCP_AO_REPAIR,
   TCP_CC_INFO,
   TCP_CLOSE,
   TCP_CONGESTION,
   TCP_CORK,
   TCP_DEFER_ACCEPT,
+  TCP_DELACK_MAX_US,
   TCP_FASTOPEN,
   TCP_FASTOPEN_CONNECT,
   TCP_FASTOPEN_KEY,
   TCP_FASTOPEN_NO_COOKIE,
   TCP_INFO,
   TCP_INQ,
+  TCP_IS_MPTCP,
   TCP_KEEPCNT,
   TCP_KEEPIDLE,
   TCP_KEEPINTVL,
@@ -23,6 +26,8 @@ import {
   TCP_NOTSENT_LOWAT,
   TCP_QUICKACK,
   TCP_REPAIR,
+  TCP_RTO_MAX_MS,
+  TCP_RTO_MIN_US,
   TCP_SAVE_SYN,
   TCP_SAVED_SYN,
   TCP_SYNCNT,
@@ -52,6 +57,13 @@ const MIN_MSS = 88
 const MAX_WINDOW = 32767
 /** TCP_FIN_TIMEOUT_MAX, seconds. */
 const MAX_LINGER2 = 120
+/** TCP_RTO_MAX_SEC, TCP_RTO_MIN and TCP_DELACK_MAX; one tick at 250 Hz. */
+const MAX_RTO_MS = 120_000
+const MAX_DELAY_US = 200_000
+const MIN_TICK_US = 4000
+const MSEC_PER_SEC = 1000
+const NSEC_PER_MSEC = 1e6
+const NSEC_PER_USEC = 1000
 /** Options that are a switch which makes no difference here. */
 const REMEMBERED: ReadonlySet<number> = new Set([TCP_THIN_LINEAR_TIMEOUTS, TCP_FASTOPEN_NO_COOKIE, TCP_INQ])
 
@@ -127,6 +139,7 @@ export function setTcpOption(socket: TcpSocket, task: Task, name: number, value:
       // Only in repair.
       return -EPERM
     case TCP_REPAIR:
+    case TCP_AO_REPAIR:
       return socket.net.capable(task, CAP_NET_ADMIN) ? -ENOPROTOOPT : -EPERM
     case TCP_FASTOPEN:
       if (number < 0 || (endpoint.state !== TCP_CLOSE && endpoint.state !== TCP_LISTEN)) return -EINVAL
@@ -137,6 +150,17 @@ export function setTcpOption(socket: TcpSocket, task: Task, name: number, value:
       if (number !== 0 && number !== 1) return -EINVAL
       if (endpoint.state !== TCP_CLOSE) return -EINVAL
       socket.tcpValues.set(name, number)
+      return 0
+    case TCP_RTO_MAX_MS:
+      if (number < MSEC_PER_SEC || number > MAX_RTO_MS) return -EINVAL
+      settings.rtoMax = number * NSEC_PER_MSEC
+      return 0
+    case TCP_RTO_MIN_US:
+    case TCP_DELACK_MAX_US:
+      // No more than Linux's constants, no less than a tick of its clock.
+      if (number < MIN_TICK_US || number > MAX_DELAY_US) return -EINVAL
+      if (name === TCP_RTO_MIN_US) settings.rtoMin = number * NSEC_PER_USEC
+      else settings.delackMax = number * NSEC_PER_USEC
       return 0
     case TCP_THIN_DUPACK:
       return number < 0 || number > 1 ? -EINVAL : 0
@@ -162,7 +186,12 @@ function setCongestion(socket: TcpSocket, value: Uint8Array): Status {
   return socket.endpoint.setCongestion(name) ? 0 : -ENOENT
 }
 
-export function getTcpOption(socket: TcpSocket, name: number, length: number): OrErrno<Uint8Array> {
+export function getTcpOption(
+  socket: TcpSocket,
+  task: Task,
+  name: number,
+  length: number,
+): OrErrno<Uint8Array> {
   const { endpoint } = socket
   const { settings } = endpoint
   const { ipv4 } = socket.net.ip.sysctls
@@ -215,6 +244,16 @@ export function getTcpOption(socket: TcpSocket, name: number, length: number): O
       return intBytes(Math.floor(socket.net.ip.runtime.now() / 1e6))
     case TCP_NOTSENT_LOWAT:
       return intBytes(settings.notSentLowat)
+    case TCP_RTO_MAX_MS:
+      return intBytes(settings.rtoMax / NSEC_PER_MSEC || ipv4.tcp_rto_max_ms)
+    case TCP_RTO_MIN_US:
+      return intBytes(settings.rtoMin / NSEC_PER_USEC || ipv4.tcp_rto_min_us)
+    case TCP_DELACK_MAX_US:
+      return intBytes(settings.delackMax / NSEC_PER_USEC || MAX_DELAY_US)
+    case TCP_IS_MPTCP:
+      return intBytes(0)
+    case TCP_AO_REPAIR:
+      return socket.net.capable(task, CAP_NET_ADMIN) ? -ENOPROTOOPT : -EPERM
     case TCP_SAVED_SYN:
       return new Uint8Array(0)
   }

@@ -11,7 +11,6 @@ import {
   MSG_ERRQUEUE,
   MSG_FASTOPEN,
   MSG_PEEK,
-  POLLERR,
   SIOCATMARK,
   SIOCOUTQ,
   SIOCOUTQNSD,
@@ -60,6 +59,7 @@ import { TcpEndpoint as Endpoint } from '../tcp/endpoint.ts'
 import { addressFamily, parseSocketAddress, socketAddress } from './address.ts'
 import { checkBind, scopeDevice } from './bind.ts'
 import { pendingOf, receiveError } from './errors.ts'
+import type { SocketFilter } from './filter.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes } from './option-bytes.ts'
 import { InetSocket } from './socket.ts'
@@ -144,7 +144,7 @@ export class TcpSocket extends InetSocket implements EndpointListener {
 
   override poll(): number {
     const events = this.endpoint.events()
-    return this.error !== 0 || this.errors.length > 0 ? events | POLLERR : events
+    return this.error !== 0 || this.errors.length > 0 ? events | this.errorEvents : events
   }
   override takeError(): Status {
     return super.takeError() || this.endpoint.takeError()
@@ -171,7 +171,8 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     made.options.inherit(this.options)
     for (const [name, value] of this.options.values) made.options.values.set(name, value)
     made.settings.copy(this.settings)
-    made.boundDevice = this.boundDevice
+    made.options.boundDevice = this.boundDevice
+    made.filter = this.filter
     return made
   }
 
@@ -312,8 +313,8 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     return status
   }
 
-  protected override getProtocolOption(_task: Task, level: number, name: number, length: number) {
-    return level === SOL_TCP ? getTcpOption(this, name, length) : undefined
+  protected override getProtocolOption(task: Task, level: number, name: number, length: number) {
+    return level === SOL_TCP ? getTcpOption(this, task, name, length) : undefined
   }
   protected override setProtocolOption(task: Task, level: number, name: number, value: Uint8Array) {
     return level === SOL_TCP ? setTcpOption(this, task, name, value) : undefined
@@ -347,8 +348,10 @@ export class TcpSocket extends InetSocket implements EndpointListener {
     return Math.min(bytes, most >> 1)
   }
   override optionChanged(name: number): void {
+    super.optionChanged(name)
     const { settings } = this.endpoint
     const { options } = this
+    settings.filter = this.filter
     switch (name) {
       case SO_SNDBUF:
         settings.sndbuf = options.sndbuf
@@ -379,6 +382,16 @@ export class TcpSocket extends InetSocket implements EndpointListener {
         settings.maxPacingRate = rate === -1 ? Number.POSITIVE_INFINITY : rate >>> 0
       }
     }
+  }
+  override steer(program: SocketFilter | undefined): boolean {
+    const { tcp } = this.net
+    const own = this.endpoint
+    const others =
+      tcp.listeners.get(this.localPort)?.filter(each => each.flow.source.equals(own.flow.source)) ?? []
+    const before = [own, ...others].some(each => each.settings.steering !== undefined)
+    for (const each of others) each.settings.steering = undefined
+    own.settings.steering = program
+    return before
   }
   override ioctl(context: IoctlContext, request: number, argument: number): number {
     const { endpoint } = this

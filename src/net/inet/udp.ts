@@ -9,6 +9,7 @@ import {
   IPPROTO_UDP,
   IPPROTO_UDPLITE,
   IPV6_MINHOPCOUNT,
+  IPV6_MULTICAST_ALL,
   IPV6_RECVERR,
   IPV6_V6ONLY,
   MSG_DONTROUTE,
@@ -26,6 +27,7 @@ import {
   SO_REUSEPORT,
   SOCK_DGRAM,
   SOL_UDP,
+  SOL_UDPLITE,
   TCP_CLOSE,
   TCP_ESTABLISHED,
   UDP_CORK,
@@ -61,6 +63,7 @@ import { addressFamily, parseSocketAddress, type SocketAddress, socketAddress } 
 import { checkBind, scopeDevice } from './bind.ts'
 import { describePacket, parseControl } from './control.ts'
 import { pendingOf, receiveError } from './errors.ts'
+import type { SocketFilter } from './filter.ts'
 import type { InetNetwork } from './network.ts'
 import { intBytes, readInt } from './option-bytes.ts'
 import { InetSocket } from './socket.ts'
@@ -76,6 +79,7 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     const endpoint = (protocol === IPPROTO_UDP ? udp : udpLite).endpoint(family === AF_INET6)
     super(net, task, family, SOCK_DGRAM, protocol, endpoint.memberships, endpoint.errors)
     this.endpoint = endpoint
+    endpoint.multicastAll = this.settings.v4(IP_MULTICAST_ALL) !== 0
     endpoint.listener = this
     endpoint.uid = endpoint.flow.uid = this.uid
     endpoint.flow.owner = this
@@ -121,7 +125,8 @@ export class UdpSocket extends InetSocket implements EndpointListener {
   }
 
   override poll(): number {
-    return this.endpoint.events() | (this.error !== 0 ? POLLERR : 0)
+    const events = this.endpoint.events() | (this.error !== 0 ? POLLERR : 0)
+    return this.errors.length > 0 ? events | this.errorEvents : events
   }
   override takeError(): Status {
     return super.takeError() || -this.endpoint.takeError()
@@ -310,7 +315,7 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     name: number,
     _length: number,
   ): OrErrno<Uint8Array> | undefined {
-    if (level !== SOL_UDP && level !== this.protocol) return undefined
+    if (level !== SOL_UDP && level !== SOL_UDPLITE) return undefined
     switch (name) {
       case UDPLITE_SEND_CSCOV:
       case UDPLITE_RECV_CSCOV: {
@@ -334,7 +339,7 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     name: number,
     value: Uint8Array,
   ): Status | undefined {
-    if (level !== SOL_UDP && level !== this.protocol) return undefined
+    if (level !== SOL_UDP && level !== SOL_UDPLITE) return undefined
     const number = readInt(value)
     if (number === undefined) return -EINVAL
     switch (name) {
@@ -370,16 +375,27 @@ export class UdpSocket extends InetSocket implements EndpointListener {
     endpoint.recvErr = settings.v4(IP_RECVERR) !== 0 || settings.v6(IPV6_RECVERR) !== 0
     endpoint.freeBind = settings.freeBind
     endpoint.multicastAll = settings.v4(IP_MULTICAST_ALL) !== 0
+    endpoint.multicastAll6 = settings.v6(IPV6_MULTICAST_ALL) !== 0
     endpoint.minTtl = this.isIpv6 ? settings.v6(IPV6_MINHOPCOUNT) : settings.v4(IP_MINTTL)
   }
   override optionChanged(name: number): void {
+    super.optionChanged(name)
     const { endpoint, options } = this
     endpoint.receiveBuffer = options.rcvbuf
     endpoint.sendBuffer = options.sndbuf
+    endpoint.filter = this.filter
     if (name === SO_BROADCAST) endpoint.broadcast = options.flag(name)
     else if (name === SO_NO_CHECK) endpoint.noChecksum = options.flag(name)
     else if (name === SO_REUSEADDR) endpoint.reuseAddress = options.flag(name)
     else if (name === SO_REUSEPORT) endpoint.reusePort = options.flag(name)
+  }
+
+  override steer(program: SocketFilter | undefined): boolean {
+    const group = this.endpoint.protocol.group(this.endpoint)
+    const before = group.some(each => each.steering !== undefined)
+    for (const each of group) each.steering = undefined
+    this.endpoint.steering = program
+    return before
   }
 
   override ioctl(context: IoctlContext, request: number, argument: number): number {

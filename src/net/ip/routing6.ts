@@ -11,7 +11,7 @@ import { EINVAL, ENETUNREACH, ENODEV } from '../../abi/errno.ts'
 import { type IpAddress, V6_ANY, V6_LOOPBACK } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
-import type { Packet } from '../packet.ts'
+import { PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import type { FibResult } from './fib.ts'
 import { type Flow, Route } from './flow.ts'
 import { setKey } from './routing.ts'
@@ -59,8 +59,9 @@ export function routeInput6(stack: IpStack, packet: Packet): number {
   if (!device.isLoopback && (source.isLoopback || destination.isLoopback)) return -EINVAL
   if (destination.isMulticast) {
     const scope = (destination.w0 >>> 16) & 0xf
-    // RFC 4291 §2.7: scope 0 is reserved, and scope 1 never leaves the machine.
-    if (scope === 0 || (scope === 1 && !device.isLoopback)) return -EINVAL
+    // RFC 4291 §2.7: scope 0 is reserved, and what has scope 1 comes from the machine itself.
+    const own = device.isLoopback || packet.type === PACKET_LOOPBACK
+    if (scope === 0 || (scope === 1 && !own)) return -EINVAL
     if (!stack.multicast.listens(device, destination, source)) return -EINVAL
     found.type = RTN_MULTICAST
     return 0

@@ -54,8 +54,8 @@ export function setNetlinkOption(
 ): Status | undefined {
   if (level === SOL_SOCKET) return undefined
   if (level !== SOL_NETLINK) return -ENOPROTOOPT
-  if (value.length < 4) return -EINVAL
-  const number = viewOf(value).getUint32(0, true)
+  // What is too short is 0.
+  const number = value.length < 4 ? 0 : viewOf(value).getUint32(0, true)
   if (name === NETLINK_ADD_MEMBERSHIP) return socket.join(task, number)
   if (name === NETLINK_DROP_MEMBERSHIP) {
     if (number < 1 || number > socket.groupCount) return -EINVAL
@@ -71,6 +71,7 @@ export function setNetlinkOption(
 
 /** A bit for each group, in words of 32. */
 function memberships(socket: NetlinkSocket): Uint8Array {
+  if (socket.groups.size === 0) return new Uint8Array(0)
   const view = new DataView(new ArrayBuffer(socket.groupCount / 8))
   for (const group of socket.groups) {
     const at = ((group - 1) >>> 5) * 4

@@ -34,26 +34,13 @@ import {
   POLLWRBAND,
   POLLWRNORM,
   SCM_CREDENTIALS,
-  SO_ATTACH_FILTER,
-  SO_DETACH_FILTER,
   SOL_SOCKET,
 } from '../../abi/constants.ts'
-import {
-  EAGAIN,
-  EBUSY,
-  EFAULT,
-  EINVAL,
-  EMSGSIZE,
-  ENOBUFS,
-  ENOENT,
-  EOPNOTSUPP,
-  EPERM,
-} from '../../abi/errno.ts'
+import { EAGAIN, EBUSY, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
 import { NLMSGERR, NLMSGHDR, SOCKADDR_NL } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
-import { type SocketFilter, setSocketFilter } from '../inet/filter.ts'
-import { Packet } from '../packet.ts'
 import { type ReceiveRequest, type SendRequest, Socket } from '../socket.ts'
 import type { NetStack } from '../stack.ts'
 import type { MessageCred } from '../unix/message.ts'
@@ -103,9 +90,7 @@ export class NetlinkSocket extends Socket {
   readonly switches = new Set<number>()
   readonly #queue: Queued[] = []
   #queued = 0
-  drops = 0
-  /** SO_ATTACH_FILTER. */
-  filter: SocketFilter | undefined = undefined
+  #drops = 0
   #dump: RunningDump | undefined = undefined
   /** The most that a reader had room for. */
   #readerRoom = 0
@@ -127,7 +112,13 @@ export class NetlinkSocket extends Socket {
   get groupCount(): number {
     return Math.max(32, Math.ceil(this.#kernelEnd.groups / 32) * 32)
   }
-  get receiveMemory(): number {
+  override namespace(): NetNamespace {
+    return this.stack.ns
+  }
+  override get drops(): number {
+    return this.#drops
+  }
+  override get receiveMemory(): number {
     return this.#queued
   }
   get dumping(): boolean {
@@ -226,12 +217,6 @@ export class NetlinkSocket extends Socket {
     return getNetlinkOption(this, level, name, length)
   }
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
-    if (level === SOL_SOCKET && name === SO_ATTACH_FILTER) return setSocketFilter(this, task, value)
-    if (level === SOL_SOCKET && name === SO_DETACH_FILTER) {
-      if (this.filter === undefined) return -ENOENT
-      this.filter = undefined
-      return 0
-    }
     return setNetlinkOption(this, task, level, name, value)
   }
 
@@ -387,9 +372,9 @@ export class NetlinkSocket extends Socket {
 
   /** Into the queue; a queue that is full drops it and tells of that by ENOBUFS. */
   deliver(bytes: Uint8Array, port: number, group: number, cred?: MessageCred): Status {
-    if (bytes.length === 0 || (this.filter !== undefined && !this.#passes(this.filter, bytes))) return 0
+    if (bytes.length === 0 || this.filter?.passes(bytes) === false) return 0
     if (this.#queued > this.options.rcvbuf) {
-      this.drops++
+      this.#drops++
       if (port !== KERNEL_PORT && group === 0) return -EAGAIN
       if (!this.switches.has(NETLINK_NO_ENOBUFS) && this.error === 0) {
         this.error = ENOBUFS
@@ -401,13 +386,6 @@ export class NetlinkSocket extends Socket {
     this.#queued += bytes.length + OVERHEAD
     this.waitQueue.wake(READABLE)
     return 0
-  }
-
-  #passes(filter: SocketFilter, bytes: Uint8Array): boolean {
-    const packet = new Packet(bytes)
-    packet.start = 0
-    packet.end = bytes.length
-    return filter.run(packet) > 0
   }
 
   override receive(task: Task, request: ReceiveRequest): number {

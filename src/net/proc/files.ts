@@ -11,7 +11,7 @@ import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import { conntrackLines } from './conntrack.ts'
 import { matchLines, tableLines, targetLines } from './ip-tables.ts'
-import { devLines, ifInet6Lines, igmpLines, mcastLines, ptypeLines } from './links.ts'
+import { devLines, ifInet6Lines, igmp6Lines, igmpLines, mcastLines, ptypeLines } from './links.ts'
 import { arpLines, fibTrieText, ipv6RouteLines, routeLines } from './routes.ts'
 import { datagramLines, netlinkLines, packetLines, tcpLines } from './sockets.ts'
 import { netstatText, snmp6Text, snmpText, sockstat6Text, sockstatText } from './statistics.ts'
@@ -27,6 +27,7 @@ const FILES: Readonly<Record<string, Format>> = {
   icmp6: net => datagramLines(net, select(net, SOCK_DGRAM, IPPROTO_ICMPV6), true),
   if_inet6: net => ifInet6Lines(net.ip),
   igmp: net => igmpLines(net.ip),
+  igmp6: net => igmp6Lines(net.ip),
   ip6_tables_matches: () => matchLines(false),
   ip6_tables_names: net => tableLines(net, false),
   ip6_tables_targets: () => targetLines(false),

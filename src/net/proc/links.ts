@@ -1,4 +1,4 @@
-/** /proc/net of interfaces: dev, dev_mcast, if_inet6, igmp, ptype. */
+/** /proc/net of interfaces: dev, dev_mcast, if_inet6, igmp, igmp6, ptype. */
 import { ETH_P_ALL, RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_SITE } from '../../abi/constants.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -72,6 +72,23 @@ export function igmpLines(stack: IpStack): string {
       const users = groups.find(each => each.address.w3 === group)?.memberships.size ?? 1
       text += `\t\t\t\t${littleEndian(group)} ${String(users).padStart(5)} 0:00000000\t\t0\n`
     }
+  }
+  return text
+}
+
+/** The flags are the kernel's own: 8 for a group that no router hears of, 4 for one that the device listens to. */
+export function igmp6Lines(stack: IpStack): string {
+  let text = ''
+  for (const device of devicesOf(stack)) {
+    if (!device.up || !stack.ipv6Enabled(device)) continue
+    const line = (address: string, users: number, flags: number): string =>
+      `${`${device.index}`.padEnd(4)} ${device.name.padEnd(15)} ${address} ${String(users).padStart(5)} ${hex(flags, 8)} 0\n`
+    for (const { address, memberships } of [...stack.multicast.of(device)].reverse()) {
+      if (address.isV4) continue
+      const stays = ((address.w0 >>> 16) & 0xf) === 1
+      text += line(hexBytes(address.bytes()), memberships.size, stays ? 8 : 4)
+    }
+    text += line('ff020000000000000000000000000001', 1, 0xc) + line('ff010000000000000000000000000001', 1, 8)
   }
   return text
 }

@@ -105,8 +105,7 @@ function windowProbed(conn: TcpConnection): void {
     if (conn.timerKind === TIMER_PROBE) conn.retransmitTimer.clear()
     return
   }
-  const most = protocol.network.sysctl.ipv4.tcp_rto_max_ms * MSEC
-  armTimer(conn, TIMER_PROBE, protocol.now + Math.min(conn.rtt.rto * 2 ** conn.backoff, most))
+  armTimer(conn, TIMER_PROBE, protocol.now + Math.min(conn.rtt.rto * 2 ** conn.backoff, conn.rtoMax))
 }
 
 /** Round-trip time: RFC 6298 §3 (Karn), RFC 7323 §4. */
@@ -124,7 +123,7 @@ function measure(conn: TcpConnection, segment: Segment, outcome: AckOutcome): vo
   const { ipv4 } = protocol.network.sysctl
   const fromWire = outcome.ackRtt > 0 || outcome.sackRtt > 0
   if (fromWire) rtt.min.add(sample, protocol.now, ipv4.tcp_min_rtt_wlen * 1e9)
-  rtt.sample(sample, conn.sndUna, conn.sndNxt, ipv4.tcp_rto_min_us * 1000, ipv4.tcp_rto_max_ms * MSEC)
+  rtt.sample(sample, conn.sndUna, conn.sndNxt, conn.rtoMin, conn.rtoMax)
   conn.backoff = 0
   outcome.rtt = sample
 }

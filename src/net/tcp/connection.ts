@@ -227,6 +227,14 @@ export class TcpConnection implements Expiry, TableEntry, PortOwner {
     this.congestion = new CongestionWindow(this.mss, control)
   }
 
+  /** Bounds of the retransmission timeout, ns. */
+  get rtoMin(): number {
+    return this.settings.rtoMin || this.protocol.network.sysctl.ipv4.tcp_rto_min_us * 1000
+  }
+  get rtoMax(): number {
+    return this.settings.rtoMax || this.protocol.network.sysctl.ipv4.tcp_rto_max_ms * 1e6
+  }
+
   // PortOwner.
   get localAddress(): IpAddress {
     return this.flow.source

@@ -249,5 +249,5 @@ function fillConnection(conn: TcpConnection, request: SynRequest): void {
   const { ipv4 } = protocol.network.sysctl
   const sample = Math.max(protocol.now - request.sentAt, 1)
   conn.rtt.min.add(sample, protocol.now, ipv4.tcp_min_rtt_wlen * 1e9)
-  conn.rtt.sample(sample, conn.sndUna, conn.sndNxt, ipv4.tcp_rto_min_us * 1000, ipv4.tcp_rto_max_ms * 1e6)
+  conn.rtt.sample(sample, conn.sndUna, conn.sndNxt, conn.rtoMin, conn.rtoMax)
 }

@@ -25,6 +25,7 @@ import { retransmitLost } from './retransmit.ts'
 import { IPPROTO_TCP, SEGMENT_BAD_CHECKSUM, SEGMENT_OK, Segment } from './segment.ts'
 import { ChunkPool } from './send-buffer.ts'
 import { type Seq, seqWithin } from './sequence.ts'
+import type { TcpSettings } from './settings.ts'
 import { SipHash } from './siphash.ts'
 import { updateMss } from './sizes.ts'
 import { SynCookies } from './syncookie.ts'
@@ -95,12 +96,13 @@ export class TcpProtocol implements TransportProtocol {
     const entry = this.table.find(destination, destinationPort, source, sourcePort)
     if (entry === undefined) {
       const endpoint = this.#findListener(segment)
-      if (endpoint !== undefined) endpoint.listener!.receive(segment)
-      else resetReply(this, segment)
+      if (endpoint === undefined) resetReply(this, segment)
+      else if (lets(endpoint.settings, segment)) endpoint.listener!.receive(segment)
       return
     }
     switch (entry.kind) {
       case CONNECTION:
+        if (!lets((entry as TcpConnection).settings, segment)) break
         receiveSegment(entry as TcpConnection, segment)
         break
       case REQUEST:
@@ -124,7 +126,7 @@ export class TcpProtocol implements TransportProtocol {
     endpoint.listener!.receive(segment, iss)
   }
 
-  /** The best listener; of several that share the port (SO_REUSEPORT) always the same for one peer. */
+  /** The best listener; of several that share the port (SO_REUSEPORT) always the same for one peer, or that which a program names. */
   #findListener(segment: Segment): TcpEndpoint | undefined {
     const listeners = this.listeners.get(segment.destinationPort)
     if (listeners === undefined) return this.fallback
@@ -145,6 +147,11 @@ export class TcpProtocol implements TransportProtocol {
         const hash = this.#offsetKey.flow(destination, source, destinationPort, sourcePort, equals) >>> 0
         if (hash % equals === 0) best = endpoint
       }
+    }
+    if (equals > 1) {
+      const group = listeners.filter(each => listenScore(each, destination, device) === bestScore)
+      const steering = group.find(each => each.settings.steering !== undefined)?.settings.steering
+      if (steering !== undefined) best = group[steering.run(segment.packet!, segment.payload)] ?? best
     }
     return best ?? this.fallback
   }
@@ -362,4 +369,9 @@ function parseReserved(text: string): ReadonlySet<number> {
     for (let port = Number(match[1]); port <= last; port++) ports.add(port)
   }
   return ports
+}
+
+/** Whether SO_ATTACH_FILTER lets the segment in; its program sees it from the header on. */
+function lets({ filter }: TcpSettings, { packet }: Segment): boolean {
+  return filter === undefined || filter.run(packet!, packet!.start) !== 0
 }

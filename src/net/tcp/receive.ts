@@ -261,13 +261,14 @@ export function checkAck(conn: TcpConnection): void {
 /** An acknowledgement within the delay, unless it rides on data before. */
 export function delayAck(conn: TcpConnection): void {
   const { now, network } = conn.protocol
+  const longest = conn.settings.delackMax || DELACK_MAX
   let delay = conn.ato
   if (delay > DELACK_MIN) {
-    let most = conn.pingPong > 0 ? DELACK_MAX : 500 * MSEC
+    let most = conn.pingPong > 0 ? longest : 500 * MSEC
     if (conn.rtt.srtt > 0) most = Math.min(most, Math.max(conn.rtt.srtt, DELACK_MIN))
     delay = Math.min(delay, most)
   }
-  const due = now + Math.min(Math.max(delay, DELACK_MIN), DELACK_MAX)
+  const due = now + Math.min(Math.max(delay, DELACK_MIN), longest)
   if (conn.delackTimer.due > due) conn.delackTimer.set(network.runtime.timers, due)
 }
 

@@ -3,6 +3,7 @@
  * endpoint, so that changes take effect at once; what a listener accepts begins with a copy of the listener's.
  */
 import type { Sysctls } from '../ip/sysctl.ts'
+import type { PacketProgram } from '../udp/endpoint.ts'
 
 export class TcpSettings {
   /** SO_SNDBUF and SO_RCVBUF, doubled as Linux does; set by hand: auto-tuning leaves them alone. */
@@ -44,6 +45,14 @@ export class TcpSettings {
   linger2 = 0
   /** TCP_NOTSENT_LOWAT; 0: the sysctl's. */
   notSentLowat = 0
+  /** TCP_RTO_MIN_US, TCP_RTO_MAX_MS, TCP_DELACK_MAX_US in ns; 0: the sysctl's, or Linux's constant. */
+  rtoMin = 0
+  rtoMax = 0
+  delackMax = 0
+  /** SO_ATTACH_FILTER: 0 for segments that are not let in. */
+  filter: PacketProgram | undefined = undefined
+  /** SO_ATTACH_REUSEPORT_CBPF: which of the listeners that share a port gets a connection; one of them has it for all. */
+  steering: PacketProgram | undefined = undefined
   /** TCP_CONGESTION; '': the sysctl's. */
   congestion = ''
 

@@ -55,16 +55,12 @@ function retransmitTimerFired(conn: TcpConnection): void {
   }
 }
 
-function maxRto(conn: TcpConnection): number {
-  return conn.protocol.network.sysctl.ipv4.tcp_rto_max_ms * MSEC
-}
-
 function retransmissionTimeout(conn: TcpConnection): void {
   const { sent, protocol, rtt, recovery } = conn
   if (sent.size === 0) return
   if (conn.sndWnd === 0 && conn.synchronized && !conn.orphan) {
     // The peer has closed its window over data in flight. It is alive as long as it answers.
-    if (protocol.now - conn.lastAckAt > maxRto(conn)) {
+    if (protocol.now - conn.lastAckAt > conn.rtoMax) {
       timedOut(conn)
       return
     }
@@ -86,7 +82,7 @@ function retransmissionTimeout(conn: TcpConnection): void {
     return
   }
   conn.backoff++
-  rtt.rto = Math.min(rtt.rto * 2, maxRto(conn))
+  rtt.rto = Math.min(rtt.rto * 2, conn.rtoMax)
   armTimer(conn, TIMER_RTO, protocol.now + rtt.rto)
 }
 
@@ -121,7 +117,7 @@ function givesUp(conn: TcpConnection): boolean {
   }
   let tries = ipv4.tcp_retries2
   if (conn.orphan) {
-    const alive = conn.rtt.rto < maxRto(conn)
+    const alive = conn.rtt.rto < conn.rtoMax
     tries = orphanRetries(conn, alive)
     if (conn.protocol.tooManyOrphans(!alive)) {
       conn.protocol.network.counters.tcpExt.TCPAbortOnMemory++
@@ -146,8 +142,8 @@ function orphanRetries(conn: TcpConnection, alive: boolean): number {
 function hasRetried(conn: TcpConnection, tries: number): boolean {
   const { recovery, protocol } = conn
   if (recovery.retransSince === 0) return false
-  const base = protocol.network.sysctl.ipv4.tcp_rto_min_us * 1000
-  const most = maxRto(conn)
+  const base = conn.rtoMin
+  const most = conn.rtoMax
   const doubling = Math.floor(Math.log2(most / base))
   const time =
     tries <= doubling
@@ -193,7 +189,7 @@ function probeTimeout(conn: TcpConnection): void {
   }
   let tries = ipv4.tcp_retries2
   if (conn.orphan) {
-    tries = orphanRetries(conn, rtt.rto * 2 ** conn.backoff < maxRto(conn))
+    tries = orphanRetries(conn, rtt.rto * 2 ** conn.backoff < conn.rtoMax)
     if (protocol.tooManyOrphans(true)) {
       sendReset(conn)
       conn.done()
@@ -213,7 +209,7 @@ function probeTimeout(conn: TcpConnection): void {
   }
   conn.probesOut++
   if (conn.backoff < ipv4.tcp_retries2) conn.backoff++
-  armTimer(conn, TIMER_PROBE, protocol.now + Math.min(rtt.rto * 2 ** conn.backoff, maxRto(conn)))
+  armTimer(conn, TIMER_PROBE, protocol.now + Math.min(rtt.rto * 2 ** conn.backoff, conn.rtoMax))
 }
 
 function keepaliveTimeout(conn: TcpConnection): void {

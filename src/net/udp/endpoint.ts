@@ -61,6 +61,11 @@ export interface EndpointListener {
   changed(): void
 }
 
+/** A program of SO_ATTACH_FILTER or SO_ATTACH_REUSEPORT_CBPF: a number about a packet from its byte `start` on. */
+export interface PacketProgram {
+  run(packet: Packet, start: number): number
+}
+
 /** What one send says differently from the endpoint: IP_PKTINFO, IP_TTL and so on as control messages. */
 export interface SendControl {
   source?: IpAddress
@@ -99,6 +104,10 @@ export class UdpEndpoint {
   noChecksum = false
   /** UDP_SEGMENT. */
   segment = 0
+  /** SO_ATTACH_FILTER: how much of a datagram, with its header, is let in. */
+  filter: PacketProgram | undefined = undefined
+  /** SO_ATTACH_REUSEPORT_CBPF: which of those that share the port gets a datagram; one of them has it for all. */
+  steering: PacketProgram | undefined = undefined
   /** Of UDP-Lite. */
   readonly coverage = new Coverage()
   /** UDP_GRO: takes unsegmented packets as they are (packet.gsoSize tells). */
@@ -107,6 +116,7 @@ export class UdpEndpoint {
   recvErr = false
   /** IP_MULTICAST_ALL. */
   multicastAll = true
+  multicastAll6 = true
   /** IP_FREEBIND, IP_TRANSPARENT. */
   freeBind = false
   /** IP_MINTTL, IPV6_MINHOPCOUNT. */
@@ -324,7 +334,8 @@ export class UdpEndpoint {
       if (!membership.address.equals(destination)) continue
       if (membership.device === device || device?.isLoopback) return membership.accepts(source)
     }
-    return this.multicastAll || isAllHosts(destination)
+    const all = destination.isV4 ? this.multicastAll : this.multicastAll6
+    return all || isAllHosts(destination)
   }
 
   /** An error that ends nothing, but is told once. */

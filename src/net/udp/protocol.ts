@@ -174,6 +174,16 @@ export class UdpProtocol implements TransportProtocol {
       packet.release()
       return
     }
+    if (endpoint.filter !== undefined) {
+      const kept = endpoint.filter.run(packet, packet.start)
+      if (kept === 0) {
+        mib.InErrors++
+        endpoint.drops++
+        packet.release()
+        return
+      }
+      packet.trim(Math.min(Math.max(kept, UDP_HEADER), length))
+    }
     packet.pull(UDP_HEADER)
     if (endpoint.deliver(packet)) {
       mib.InDatagrams++
@@ -236,7 +246,15 @@ export class UdpProtocol implements TransportProtocol {
         !each.connected &&
         score(each, packet, source, sourcePort, destination) === bestScore,
     )
-    return group[this.#hash(source, sourcePort, destination, best.localPort) % group.length]
+    const steering = group.find(each => each.steering !== undefined)?.steering
+    const chosen = steering && group[steering.run(packet, packet.start + UDP_HEADER)]
+    return chosen ?? group[this.#hash(source, sourcePort, destination, best.localPort) % group.length]
+  }
+
+  /** Those that share an endpoint's address and port by SO_REUSEPORT, with itself. */
+  group(of: UdpEndpoint): UdpEndpoint[] {
+    const list = this.#ports.get(of.localPort) ?? []
+    return list.filter(each => each === of || (each.reusePort && each.local.equals(of.local)))
   }
 
   #hash(source: IpAddress, sourcePort: number, destination: IpAddress, port: number): number {

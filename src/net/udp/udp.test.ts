@@ -243,6 +243,24 @@ test('UDP: broadcasts need SO_BROADCAST and reach everybody; multicasts reach wh
   assert.equal(next(listener), '-11')
 })
 
+test('UDP: a group of interface-local scope is heard by this machine, and by no other', () => {
+  const { net, a, b, udpA, udpB, links } = pair()
+  const group = ip('ff01::114')
+  const listeners = [udpA.endpoint(true), udpB.endpoint(true)]
+  listeners.forEach((listener, i) => {
+    assert.equal(listener.bind(ip('::'), 53), 0)
+    const membership = (i === 0 ? a : b).multicast.join(links[i], group)
+    assert.ok(typeof membership !== 'number')
+    listener.memberships.push(membership)
+  })
+  udpA.endpoint(true).send(src('scope 1'), group, 53)
+  net.run(0.1)
+  assert.deepEqual(
+    listeners.map(listener => next(listener).slice(0, 7)),
+    ['scope 1', '-11'],
+  )
+})
+
 test('UDP: MSG_MORE collects one datagram, UDP_SEGMENT makes many', () => {
   const { net, udpA, udpB, links } = pair()
   const server = udpB.endpoint(false)

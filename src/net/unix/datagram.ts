@@ -25,10 +25,12 @@ import {
   EPERM,
   EPIPE,
 } from '../../abi/errno.ts'
+import { NSEC_PER_SEC } from '../../base/clock.ts'
 import { failed, type Status } from '../../base/result.ts'
 import type { WaitEntry, Waiter } from '../../base/wait-queue.ts'
 import type { Task } from '../../kernel/task.ts'
 import { RCV_SHUTDOWN, type ReceiveRequest, SEND_SHUTDOWN, type SendRequest } from '../socket.ts'
+import { pushStamps, wantsStamps } from '../stamps.ts'
 import { familyOf, parseUnixAddress, unixAddress } from './address.ts'
 import { UnixMessage } from './message.ts'
 import {
@@ -68,7 +70,7 @@ export class UnixDatagram extends UnixSocket implements Waiter {
       this.#setPeer(undefined)
       return 0
     }
-    if (this.options.passCred && this.boundName === undefined) {
+    if (this.options.passesSender && this.boundName === undefined) {
       const status = this.autobind()
       if (status < 0) return status
     }
@@ -142,7 +144,7 @@ export class UnixDatagram extends UnixSocket implements Waiter {
     const name = address === undefined ? '' : parseUnixAddress(address)
     if (failed(name)) return name
     if (address === undefined && this.peer === undefined) return -ENOTCONN
-    if (this.options.passCred && this.boundName === undefined) {
+    if (this.options.passesSender && this.boundName === undefined) {
       const status = this.autobind()
       if (status < 0) return status
     }
@@ -175,10 +177,14 @@ export class UnixDatagram extends UnixSocket implements Waiter {
       const n = request.src.take(bytes)
       if (n < bytes.length) return -EFAULT
     }
-    const wantsCred = this.options.passCred || target.options.passCred
+    const wantsCred = this.options.passesSender || target.options.passesSender
     const cred = attachment.cred ?? (wantsCred ? credOf(task) : undefined)
+    if (attachment.files !== undefined && target.refusesFiles) return -EPERM
+    // The sender isn't told.
+    if (target.filter?.passes(bytes) === false) return bytes.length
     const files = attachment.files === undefined ? undefined : launch(task, attachment.files)
     const message = new UnixMessage(this, bytes, cred, files)
+    if (wantsStamps(target)) message.stamp = realtime(task)
     this.wmem += message.charge
     target.inbox.push(message)
     target.waitQueue.wake(POLLIN | POLLRDNORM)
@@ -204,8 +210,9 @@ export class UnixDatagram extends UnixSocket implements Waiter {
     if (copied >= 0) {
       const sender = message.sender.boundName
       if (sender !== undefined) request.address = unixAddress(sender)
+      if (wantsStamps(this)) pushStamps(this, message.stamp || realtime(task), request)
       const files = peek ? copyFiles(message) : land(message)
-      describe(task, this.options.passCred, message.cred, files, request.control)
+      describe(task, this.options, message.cred, files, request.control)
       if (this.options.peekOff >= 0)
         this.options.peekOff = peek ? this.options.peekOff + copied : movedBack(this, message)
     }
@@ -240,4 +247,10 @@ function movedBack(socket: UnixSocket, message: UnixMessage): number {
 /** A connected datagram socket hears only its peer. */
 function maySend(from: UnixSocket, to: UnixSocket): boolean {
   return to.peer === undefined || to.peer === from
+}
+
+/** Wall-clock time in ns. */
+function realtime(task: Task): number {
+  const { sec, nsec } = task.kernel.clock.realtime()
+  return sec * NSEC_PER_SEC + nsec
 }

@@ -47,6 +47,8 @@ export class UnixMessage {
   bytes: Uint8Array
   /** Bytes already read (streams). */
   start = 0
+  /** Wall-clock time in ns, if its reader wants to know. */
+  stamp = 0
   cred: MessageCred | undefined
   /** SCM_RIGHTS: references held by the message, counted on the sending user's account. */
   files: File[] | undefined

@@ -8,6 +8,7 @@
  * from an inbox that nobody can reach, and empties their inboxes. Cycles that pass through two network namespaces
  * are not found.
  */
+
 import {
   CAP_SETGID,
   CAP_SETUID,
@@ -16,18 +17,23 @@ import {
   RLIMIT_NOFILE,
   SCM_CREDENTIALS,
   SCM_MAX_FD,
+  SCM_PIDFD,
   SCM_RIGHTS,
+  SO_PASSPIDFD,
   SOL_SOCKET,
 } from '../../abi/constants.ts'
 import { EBADF, EINVAL, EPERM, ESRCH, ETOOMANYREFS } from '../../abi/errno.ts'
 import { UCRED } from '../../abi/layout.ts'
 import type { OrErrno } from '../../base/result.ts'
+import { PidFdFile } from '../../fs/pidfd/pidfd.ts'
 import { fromKernelId, INVALID_ID, OVERFLOW_ID, toKernelId } from '../../kernel/id-map.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
+import { intBytes } from '../inet/option-bytes.ts'
 import type { ControlMessage, ReceivedControl } from '../socket.ts'
 import { SocketFile } from '../socket-file.ts'
+import type { SocketOptions } from '../socket-options.ts'
 import type { Cargo, MessageCred, UnixMessage } from './message.ts'
 import { UnixSocket } from './socket.ts'
 
@@ -111,13 +117,19 @@ export function credBytes(task: Task, cred: MessageCred | undefined): Uint8Array
 /** What recvmsg(2) tells along with a message; `files` were taken from it. */
 export function describe(
   task: Task,
-  passCred: boolean,
+  options: SocketOptions,
   cred: MessageCred | undefined,
   files: File[] | undefined,
   control: ReceivedControl[],
 ): void {
-  if (passCred) control.push({ level: SOL_SOCKET, type: SCM_CREDENTIALS, data: credBytes(task, cred) })
+  if (options.passCred)
+    control.push({ level: SOL_SOCKET, type: SCM_CREDENTIALS, data: credBytes(task, cred) })
   if (files !== undefined) control.push({ level: SOL_SOCKET, type: SCM_RIGHTS, files })
+  if (options.flag(SO_PASSPIDFD)) {
+    const leader = cred?.pid?.group?.leader
+    if (leader === undefined) control.push({ level: SOL_SOCKET, type: SCM_PIDFD, data: intBytes(-ESRCH) })
+    else control.push({ level: SOL_SOCKET, type: SCM_PIDFD, files: [new PidFdFile(task, leader, 0)] })
+  }
 }
 
 /** The socket behind a File, if it is a unix one. */

@@ -9,6 +9,7 @@
  * `peer` outlives the peer's release (`dead`): getpeername still names it, and sending says EPIPE or ECONNREFUSED.
  * Data is in the receiver's inbox and charged to the sender (`wmem`) until read.
  */
+
 import {
   AF_UNIX,
   FIONREAD,
@@ -21,12 +22,19 @@ import {
   POLLRDNORM,
   POLLWRBAND,
   POLLWRNORM,
+  RLIMIT_NOFILE,
   S_IFMT,
   S_IFSOCK,
   SIOCOUTQ,
+  SO_INQ,
+  SO_PASSPIDFD,
+  SO_PASSRIGHTS,
+  SO_PASSSEC,
   SO_PEERCRED,
   SO_PEERGROUPS,
+  SO_PEERPIDFD,
   SOCK_DGRAM,
+  SOCK_STREAM,
   SOL_SOCKET,
   SOMAXCONN,
 } from '../../abi/constants.ts'
@@ -44,19 +52,23 @@ import {
   EPERM,
   EPROTOTYPE,
   ERANGE,
+  ESRCH,
 } from '../../abi/errno.ts'
 import { UCRED } from '../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
+import { PidFdFile } from '../../fs/pidfd/pidfd.ts'
 import { fromKernelId } from '../../kernel/id-map.ts'
 import { domainOf } from '../../kernel/landlock/domain.ts'
 import type { Pid } from '../../kernel/pid.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
+import { filePut } from '../../vfs/file-ref.ts'
 import { LOOKUP_FOLLOW, lookup } from '../../vfs/namei.ts'
 import { createNode, unlink } from '../../vfs/operations.ts'
 import { dropPath, holdPath, type Path } from '../../vfs/path.ts'
 import { MAY_WRITE, permission } from '../../vfs/permission.ts'
+import { intBytes, readInt } from '../inet/option-bytes.ts'
 import { BOTH_SHUTDOWN, RCV_SHUTDOWN, SEND_SHUTDOWN, Socket } from '../socket.ts'
 import { isAbstract, parseUnixAddress, unixAddress } from './address.ts'
 import { Inbox, type UnixMessage } from './message.ts'
@@ -104,11 +116,18 @@ export abstract class UnixSocket extends Socket {
   readonly roomQueue = new WaitQueue()
   /** References to its File held by messages. */
   inFlight = 0
+  /** SO_INQ: a read is told how much is left. */
+  tellsRest = false
 
   constructor(type: number, table: UnixTable) {
     super(AF_UNIX, type, 0)
     this.table = table
     table.sockets.add(this)
+  }
+
+  /** SO_PASSRIGHTS off: messages with Files can't be sent to it. */
+  get refusesFiles(): boolean {
+    return this.options.values.get(SO_PASSRIGHTS) === 0
   }
 
   /** Another socket of this type: the far end of a connection. */
@@ -218,7 +237,7 @@ export abstract class UnixSocket extends Socket {
 
   /** connect(2) of a connection-based socket: complete at once, or -EAGAIN while the listener's backlog is full. */
   protected connectStream(task: Task, address: Uint8Array): Status {
-    if (this.options.passCred && this.boundName === undefined) {
+    if (this.options.passesSender && this.boundName === undefined) {
       const status = this.autobind()
       if (status < 0) return status
     }
@@ -253,6 +272,10 @@ export abstract class UnixSocket extends Socket {
     if (socket === undefined) return (this.shutdownMask & RCV_SHUTDOWN) !== 0 ? -EINVAL : -EAGAIN
     this.roomQueue.wake(POLLOUT)
     socket.options.passCred = this.options.passCred
+    for (const name of [SO_PASSPIDFD, SO_PASSSEC, SO_PASSRIGHTS]) {
+      const value = this.options.values.get(name)
+      if (value !== undefined) socket.options.values.set(name, value)
+    }
     return socket
   }
 
@@ -339,12 +362,33 @@ export abstract class UnixSocket extends Socket {
   ): OrErrno<Uint8Array> | undefined {
     if (level !== SOL_SOCKET) return undefined
     if (name === SO_PEERCRED) return this.#peerCredBytes(task)
+    if (name === SO_PEERPIDFD) return this.#peerPidFd(task)
     if (name !== SO_PEERGROUPS) return undefined
     if (this.peerCred === undefined) return -ENODATA
     const groups = this.peerCred.groups
     if (length < groups.length * 4) return -ERANGE
     const map = task.cred.userNs.gidMap
     return new Uint8Array(Uint32Array.from(groups, gid => fromKernelId(map, gid)).buffer)
+  }
+
+  /** SO_INQ: of byte streams only. */
+  override setOption(_task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
+    if (level !== SOL_SOCKET || name !== SO_INQ || this.type !== SOCK_STREAM) return undefined
+    const number = value.length === 4 ? readInt(value)! : -1
+    if (number !== 0 && number !== 1) return -EINVAL
+    this.tellsRest = number === 1
+    return 0
+  }
+
+  #peerPidFd(task: Task): OrErrno<Uint8Array> {
+    if (this.peerCred === undefined) return -ENODATA
+    const leader = this.peerCred.pid.group?.leader
+    if (leader === undefined) return -ESRCH
+    const file = new PidFdFile(task, leader, 0)
+    const fd = task.fds.install(file, true, 0, task.group.rlimits.soft(RLIMIT_NOFILE))
+    if (fd >= 0) return intBytes(fd)
+    filePut(file)
+    return fd
   }
 
   #peerCredBytes(task: Task): Uint8Array {

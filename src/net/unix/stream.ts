@@ -1,10 +1,20 @@
 /** Byte streams: SOCK_STREAM of unix(7). Writes are not merged: control messages stay where they were sent. */
-import { MSG_OOB, MSG_PEEK, POLLIN, POLLRDNORM, SOCK_STREAM } from '../../abi/constants.ts'
-import { EAGAIN, EFAULT, EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPIPE } from '../../abi/errno.ts'
+
+import {
+  MSG_OOB,
+  MSG_PEEK,
+  POLLIN,
+  POLLRDNORM,
+  SCM_INQ,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from '../../abi/constants.ts'
+import { EAGAIN, EFAULT, EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPERM, EPIPE } from '../../abi/errno.ts'
 import { failed, type Status } from '../../base/result.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
+import { intBytes } from '../inet/option-bytes.ts'
 import { RCV_SHUTDOWN, type ReceiveRequest, SEND_SHUTDOWN, type SendRequest } from '../socket.ts'
 import { type MessageCred, STREAM_CHUNK, UnixMessage } from './message.ts'
 import { copyFiles, credOf, describe, land, launch, parseControl } from './rights.ts'
@@ -33,6 +43,7 @@ export class UnixStream extends UnixSocket {
     const peer = this.peer as UnixStream | undefined
     if (peer === undefined) return -ENOTCONN
     if ((this.shutdownMask & SEND_SHUTDOWN) !== 0) return -EPIPE
+    if (attachment.files !== undefined && peer.refusesFiles) return -EPERM
     const { src } = request
     const cred = attachment.cred ?? (this.#wantsCred(peer) ? credOf(task) : undefined)
     let done = 0
@@ -53,7 +64,7 @@ export class UnixStream extends UnixSocket {
 
   #wantsCred(peer: UnixSocket): boolean {
     // Whether a connection nobody has accepted yet will want them isn't known.
-    return this.options.passCred || peer.options.passCred || peer.file === undefined
+    return this.options.passesSender || peer.options.passesSender || peer.file === undefined
   }
 
   #put(message: UnixMessage): void {
@@ -74,7 +85,9 @@ export class UnixStream extends UnixSocket {
     const outcome = peek ? this.#peek(request) : this.#take(request)
     if (outcome.done < 0) return outcome.done
     if (outcome.done === 0 && !outcome.touched) return this.#nothing()
-    describe(task, this.options.passCred, outcome.cred, outcome.files, request.control)
+    describe(task, this.options, outcome.cred, outcome.files, request.control)
+    if (this.tellsRest)
+      request.control.push({ level: SOL_SOCKET, type: SCM_INQ, data: intBytes(this.readableBytes) })
     return outcome.done
   }
 
@@ -173,7 +186,7 @@ export class UnixStream extends UnixSocket {
       outcome.cred = message.cred
       return true
     }
-    if (!this.options.passCred) return true
+    if (!this.options.passesSender) return true
     return sameCred(message.cred, outcome.cred)
   }
 }

@@ -36,6 +36,8 @@ export interface SystrapAddon {
   pidfdOpen(pid: number): number
   pidfdKill(pidfd: number): number
   kick(slot: number, pid: number, tid: number): number
+  /** Where a host thread may run: a CPU mask. -ESRCH if it is none of that process. */
+  setCpus(pid: number, tid: number, mask: Uint8Array): number
   /** Whether a thread that was kicked stops within `ns`. */
   awaitStop(slot: number, ns: number): boolean
   slotTid(slot: number): number

@@ -19,6 +19,7 @@ import {
   PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
+  RUSAGE_SELF,
 } from '../../abi/constants.ts'
 import { EAGAIN, EFAULT, EIO, ESRCH } from '../../abi/errno.ts'
 import { PRCTL_MM_MAP, RUSAGE } from '../../abi/layout.ts'
@@ -59,6 +60,8 @@ export class SystrapSpace implements AddressSpace {
   /** The first thread's, in the arena. */
   readonly firstSlot: number
   readonly threads = new Set<SystrapThread>()
+  /** One has ended: the process's CPU time is more than that of the threads that it has. */
+  lostThreads = false
   readonly patcher: Patcher
   owner: SpaceOwner | undefined = undefined
   alive = true
@@ -104,6 +107,7 @@ export class SystrapSpace implements AddressSpace {
 
   threadExited(thread: SystrapThread): void {
     this.threads.delete(thread)
+    this.lostThreads = true
     if (this.threads.size === 0) {
       this.destroy()
       return
@@ -419,10 +423,13 @@ export class SystrapSpace implements AddressSpace {
   /** Asked of the process itself if it listens, since /proc takes ten times as long. */
   #askUsage(): SpaceUsage | undefined {
     const worker = this.#worker()
-    if (worker === undefined || !worker.attentive) return undefined
+    return worker?.attentive ? this.usageOf(worker, RUSAGE_SELF) : undefined
+  }
+  /** getrusage(2) by a stopped thread, of itself (RUSAGE_THREAD) or the process. */
+  usageOf(worker: SystrapThread, who: number): SpaceUsage | undefined {
     const at = SLOT_BOUNCE + SystrapThread.BOUNCE_LIMIT - RUSAGE.size
     const address = SLOTS + worker.local * SLOT_SIZE + at
-    if (worker.operate(OP_SYSCALL, NR.getrusage, 0, address) < 0) return undefined
+    if (worker.operate(OP_SYSCALL, NR.getrusage, who, address) < 0) return undefined
     const { slots } = this.platform
     const field = (offset: number): number => slots.get64(slots.at(worker.slot, at + offset))
     const time = (offset: number): number => field(offset) * 1e6 + field(offset + 8)

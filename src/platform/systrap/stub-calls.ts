@@ -23,6 +23,8 @@ import {
   PR_SET_MM,
   PR_SET_MM_MAP,
   PR_SET_NAME,
+  RUSAGE_SELF,
+  RUSAGE_THREAD,
   SIGCHLD,
 } from '../../abi/constants.ts'
 import { PRCTL_MM_MAP } from '../../abi/layout.ts'
@@ -117,8 +119,8 @@ export const STUB_CALLS: readonly StubCall[] = [
   {
     nr: NR.getrusage,
     name: 'getrusage',
-    why: 'the most memory that the process had, for the sentry',
-    when: [[{ arg: 0, equals: 0 }]],
+    why: 'the most memory that the process had, faults and times of it and of the thread, for the sentry',
+    when: [[{ arg: 0, equals: RUSAGE_SELF }], [{ arg: 0, equals: RUSAGE_THREAD }]],
   },
   { nr: NR.membarrier, name: 'membarrier', why: 'the guest’s membarrier(2) is about host threads' },
   {

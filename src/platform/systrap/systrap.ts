@@ -112,6 +112,7 @@ export class Systrap implements Platform {
   residentPages: ((pid: number) => number) | undefined = undefined
   peakPages: ((pid: number) => number) | undefined = undefined
   usage: ((pid: number) => SpaceUsage | undefined) | undefined = undefined
+  lastCpu: ((pid: number, tid: number) => number | undefined) | undefined = undefined
   /** How long a new thread may spin while it waits for the sentry; later the addon decides. */
   stubSpin = 0
 
@@ -469,12 +470,15 @@ export class Systrap implements Platform {
 }
 
 /**
- * Memory for all slots, of which only what is used takes any. A WebAssembly memory, since V8 counts other foreign
- * memory against its heap, and would collect garbage at the sight of a gigabyte.
+ * Memory for all slots, of which only what is used takes any. A WebAssembly memory that has grown to its size, since V8
+ * counts other foreign memory, and what such a memory begins with, against its heap, and would collect garbage at the
+ * sight of a gigabyte: 10 ms of each start.
  */
 function reserveArena(): Uint8Array {
   const pages = (MAX_THREADS * SLOT_SIZE) / WASM_PAGE
-  return new Uint8Array(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer)
+  const memory = new WebAssembly.Memory({ initial: 0, maximum: pages, shared: true })
+  memory.grow(pages)
+  return new Uint8Array(memory.buffer)
 }
 const WASM_PAGE = 65536
 /** TypeScript knows it in browsers alone. */
@@ -483,7 +487,7 @@ declare const WebAssembly: {
     initial: number
     maximum: number
     shared: boolean
-  }) => { readonly buffer: SharedArrayBuffer }
+  }) => { readonly buffer: SharedArrayBuffer; grow(pages: number): number }
 }
 
 function allowedCpus(addon: SystrapAddon): number[] {

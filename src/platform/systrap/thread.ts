@@ -8,7 +8,16 @@
  * guest go on after them, `exchange` has the stub do them and report at once.
  */
 
-import { POLLIN, PR_SET_NAME, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP } from '../../abi/constants.ts'
+import {
+  POLLIN,
+  PR_SET_NAME,
+  RUSAGE_THREAD,
+  SIGBUS,
+  SIGFPE,
+  SIGILL,
+  SIGSEGV,
+  SIGTRAP,
+} from '../../abi/constants.ts'
 import { EAGAIN, EFAULT, EINVAL, ESRCH } from '../../abi/errno.ts'
 import {
   COMMAND_EXIT,
@@ -45,6 +54,7 @@ import {
   STOP_WAITED as STUB_WAITED,
 } from '../../abi/protocol.ts'
 import { NR } from '../../abi/syscall-numbers.ts'
+import { maskOfCpus } from '../../base/cpu-list.ts'
 import type { Status } from '../../base/result.ts'
 import {
   type Fault,
@@ -53,6 +63,7 @@ import {
   REG_EFLAGS,
   REG_RAX,
   REG_RIP,
+  type SpaceUsage,
   STOP_DEAD,
   STOP_FAULT,
   STOP_INTERRUPTED,
@@ -77,6 +88,8 @@ const TRAP_FLAG = 0x100
 const PAGE_SIZE = 4096
 /** With the terminator. */
 const TASK_COMM_LEN = 16
+/** Bytes: room for as many CPUs as Linux can have. */
+const CPU_MASK_SIZE = 1024
 
 export class SystrapThread implements PlatformThread {
   readonly platform: Systrap
@@ -111,6 +124,8 @@ export class SystrapThread implements PlatformThread {
   #passedFd = -1
   #passedCloses = 0
   #passedEnd = 0
+  /** As the host was told of it, or of the thread that made it. */
+  #cpus: readonly number[] | undefined = undefined
 
   constructor(platform: Systrap, space: SystrapSpace, slot: number, local: number) {
     this.platform = platform
@@ -422,6 +437,7 @@ export class SystrapThread implements PlatformThread {
     this.regs.useSlot(slots.at(this.slot, 0))
     for (let reg = 0; reg < REG_COUNT; reg++) this.regs.set(reg, parent.regs.lo(reg), parent.regs.hi(reg))
     this.syscallNumber = parent.syscallNumber
+    this.#cpus = parent.#cpus
     const from = parent.slot * SLOT_SIZE + parent.#xstate
     const target = this.slot * SLOT_SIZE + SLOT_XSTATE
     slots.bytes.copyWithin(target, from, from + this.platform.xstateSize)
@@ -472,17 +488,33 @@ export class SystrapThread implements PlatformThread {
     return 0
   }
 
+  usage(): SpaceUsage | undefined {
+    return this.dead || !this.stopped ? undefined : this.space.usageOf(this, RUSAGE_THREAD)
+  }
+
   /** CPU time of the host thread in ns. */
   cpuTime(): number {
     if (this.dead) return 0
-    // Alone in its process, it can be asked from outside.
-    if (this.space.threads.size === 1) return this.space.cpuTime()
+    // Alone in its process from the beginning, it can be asked from outside.
+    if (this.space.threads.size === 1 && !this.space.lostThreads) return this.space.cpuTime()
     if (!this.stopped) return 0
     const offset = BOUNCE_LIMIT - 16
     const address = SLOTS + this.local * SLOT_SIZE + SLOT_BOUNCE + offset
     if (this.operate(OP_SYSCALL, NR.clock_gettime, 3, address) < 0) return 0
     const at = this.platform.slots.at(this.slot, SLOT_BOUNCE + offset)
     return this.platform.slots.get64(at) * 1e9 + this.platform.slots.get64(at + 2)
+  }
+
+  setCpus(cpus: readonly number[] | undefined): Status {
+    if (this.dead || sameCpus(cpus, this.#cpus)) return 0
+    const { addon, cpus: all } = this.platform
+    const mask = maskOfCpus(cpus ?? all, CPU_MASK_SIZE)
+    const status = addon.setCpus(this.space.pid, this.tid, mask)
+    if (status >= 0) this.#cpus = cpus
+    return Math.min(status, 0)
+  }
+  lastCpu(): number | undefined {
+    return this.dead ? undefined : this.platform.lastCpu?.(this.space.pid, this.tid)
   }
 
   /** The base by which the stub finds the slot. */
@@ -592,4 +624,9 @@ export class SystrapThread implements PlatformThread {
   }
 
   static readonly BOUNCE_LIMIT = Math.min(BOUNCE_LIMIT, SLOT_BOUNCE_SIZE)
+}
+
+function sameCpus(a: readonly number[] | undefined, b: readonly number[] | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b
+  return a.length === b.length && a.every((cpu, i) => cpu === b[i])
 }

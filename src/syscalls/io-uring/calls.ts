@@ -170,9 +170,8 @@ function create(task: Task, sq: number, cq: number, flags: number, paramsAt: Gue
   if (failed(pages)) return pages
   const rings = new Rings(pages, sizes)
   const path = kernel.anonFs.path('anon_inode:[io_uring]', 0o600)
-  const disabled = (flags & IORING_SETUP_R_DISABLED) !== 0
-  const ring = new IoUringFile(path, cred, rings, flags, disabled)
-  if ((flags & IORING_SETUP_SINGLE_ISSUER) !== 0 && !disabled) ring.submitter = task
+  const ring = new IoUringFile(path, cred, kernel.uring, rings, flags)
+  if ((flags & IORING_SETUP_SINGLE_ISSUER) !== 0 && !ring.disabled) ring.submitter = task
   // There is no thread that polls: it always sleeps, and the guest wakes it with each submission.
   if ((flags & IORING_SETUP_SQPOLL) !== 0) rings.setFlag(IORING_SQ_NEED_WAKEUP, true)
   const view = task.mm.view(paramsAt, IO_URING_PARAMS.size)

@@ -190,11 +190,14 @@ export const epollControl: UringOperation = {
 
 const SPLICE_FIXED = SPLICE_F_FD_IN_FIXED >>> 0
 
-/** The entry's second descriptor, where the bytes come from. */
+/** The entry's second descriptor, where the bytes come from: looked up once, as the first. */
 function inputOf(task: Task, request: UringRequest): File | undefined {
+  if (request.input !== undefined) return request.input
   const fd = request.entry.getInt32(IO_URING_SQE.splice_fd_in, true)
-  if ((request.opFlags & SPLICE_FIXED) !== 0) return request.ring.files?.[fd]?.value
-  return task.fds.get(fd)
+  const fixed = (request.opFlags & SPLICE_FIXED) !== 0
+  const file = fixed ? request.ring.files?.[fd]?.value : task.fds.get(fd)
+  if (file !== undefined) request.input = fileGet(file)
+  return file
 }
 
 export const splice: UringOperation = {

@@ -18,15 +18,13 @@ export function wantsPlace(request: UringRequest): boolean {
  */
 export function moveToPlace(task: Task, request: UringRequest, fd: number): number {
   if (fd < 0 || !wantsPlace(request)) return fd
-  const file = fileGet(task.fds.get(fd)!)
-  task.fds.close(fd)
-  return placeFile(request.ring, file, request.fileIndex)
+  return placeFile(request.ring, task.fds.take(fd)!, request.fileIndex)
 }
 
 /** Takes over the reference. `index`: one more than the place, or IORING_FILE_INDEX_ALLOC. */
 export function placeFile(ring: IoUringFile, file: File, index: number): number {
   const place = index === IORING_FILE_INDEX_ALLOC ? freePlace(ring) : index - 1
-  const status = place < 0 ? place : putFile(ring, place, file)
+  const status = index !== 0 && place < 0 ? place : putFile(ring, place, file)
   if (status < 0) {
     filePut(file)
     return status
@@ -45,7 +43,7 @@ function putFile(ring: IoUringFile, place: number, file: File): number {
   if (file instanceof IoUringFile) return -EBADF
   const { files } = ring
   if (files === undefined) return -ENXIO
-  if (place >= files.length) return -EINVAL
+  if (place < 0 || place >= files.length) return -EINVAL
   const old = files[place]
   files[place] = { value: file, tagLo: 0, tagHi: 0 }
   ring.retire(old)

@@ -19,6 +19,7 @@ import {
   MSG_CMSG_COMPAT,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  MSG_PEEK,
   MSG_WAITALL,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -200,6 +201,11 @@ export function isMultishot(request: UringRequest): boolean {
   return (request.ioprio & IORING_RECV_MULTISHOT) !== 0
 }
 
+/** What was received is gone: another try finds something else. */
+export function consumes(request: UringRequest, { socket }: SocketFile): boolean {
+  return socket.isStream && (request.opFlags & MSG_PEEK) === 0
+}
+
 /** MSG_WAITALL: there may be more at once. */
 export const WANTS_MORE = -0x7fffffff
 
@@ -239,7 +245,7 @@ function receive(task: Task, request: UringRequest, file: SocketFile): number {
   if (n < 0 && before === 0) return n
   const done = before + Math.max(n, 0)
   if ((request.opFlags & MSG_WAITALL) !== 0 && done < length) {
-    if (n > 0 && file.socket.isStream && buffer === undefined) {
+    if (n > 0 && consumes(request, file) && buffer === undefined) {
       request.state = done
       return WANTS_MORE
     }

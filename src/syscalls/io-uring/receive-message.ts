@@ -30,7 +30,7 @@ import {
   skipFilled,
   writeControl,
 } from '../socket-message.ts'
-import { isMultishot, socketOf, WANTS_MORE } from './network.ts'
+import { consumes, isMultishot, socketOf, WANTS_MORE } from './network.ts'
 import { peekBuffer, selectsBuffer, takeBuffer, waitFor } from './transfer.ts'
 
 /** Read when it is submitted. */
@@ -119,7 +119,7 @@ function receiveMessage(task: Task, request: UringRequest, file: SocketFile): nu
   const n = stateOf(request).received
   state.done += n
   const wantsAll = (request.opFlags & MSG_WAITALL) !== 0 && state.done < length
-  if (wantsAll && n > 0 && file.socket.isStream && picked === undefined) {
+  if (wantsAll && n > 0 && consumes(request, file) && picked === undefined) {
     dropControl(asked)
     return WANTS_MORE
   }

@@ -50,8 +50,9 @@ export function registerFiles(
   if (ring.files !== undefined) return -EBUSY
   if (count === 0) return -EINVAL
   if (count > MAX_FILES || count > task.group.rlimits.soft(RLIMIT_NOFILE)) return -EMFILE
+  let status = ring.takePlaces(count)
+  if (status < 0) return status
   const files: (Tagged<File> | undefined)[] = new Array(count).fill(undefined)
-  let status = 0
   for (let i = 0; i < count && status === 0 && at !== 0; i++) {
     const fd = task.mm.u32(at + i * 4)
     const tag = readTag(task, tagsAt, i)
@@ -79,6 +80,7 @@ export function unregisterFiles(ring: IoUringFile): number {
 function dropFiles(ring: IoUringFile, tell: boolean): void {
   const files = ring.files!
   ring.files = undefined
+  ring.held.places -= files.length
   for (const file of files) ring.retire(file === undefined || tell ? file : { ...file, ...NO_TAG })
 }
 
@@ -159,9 +161,14 @@ export function registerBuffers(
   if (ring.buffers !== undefined) return -EBUSY
   if (count === 0 || count > MAX_BUFFERS) return -EINVAL
   const buffers: (Tagged<GuestBuffer> | undefined)[] = new Array(count).fill(undefined)
+  const room = ring.takePlaces(count)
+  if (room < 0) return room
   for (let i = 0; i < count && at !== 0; i++) {
     const entry = readBuffer(task, at, tagsAt, i)
-    if (typeof entry === 'number') return entry
+    if (typeof entry === 'number') {
+      ring.held.places -= count
+      return entry
+    }
     buffers[i] = entry
   }
   ring.buffers = buffers
@@ -172,6 +179,7 @@ export function unregisterBuffers(ring: IoUringFile): number {
   const { buffers } = ring
   if (buffers === undefined) return -ENXIO
   ring.buffers = undefined
+  ring.held.places -= buffers.length
   for (const buffer of buffers) ring.retire(buffer)
   return 0
 }

@@ -232,7 +232,9 @@ function probe(task: Task, at: GuestAddr, count: number): number {
 // Who may do what.
 
 function registerPersonality(task: Task, ring: IoUringFile): number {
-  const id = ring.nextPersonality
+  let id = ring.nextPersonality
+  if (ring.personalities.size === 0xffff) return -EBUSY
+  while (ring.personalities.has(id)) id = id === 0xffff ? 1 : id + 1
   ring.nextPersonality = id === 0xffff ? 1 : id + 1
   ring.personalities.set(id, task.cred)
   return id

@@ -36,14 +36,14 @@ interface Chain {
   last: UringRequest | undefined
 }
 
-/** A ring has no more requests that wait: their memory is the kernel's. */
+/** More requests than this don't wait in all rings together: their memory is the kernel's. */
 const MAX_REQUESTS = 1 << 18
 
 /** Takes up to `count` entries: how many were taken; -EAGAIN when too many wait already. */
 export function submit(task: Task, ring: IoUringFile, count: number): number {
   const { rings } = ring
   const total = Math.min(count, rings.submitted)
-  if (ring.requests.size + ring.deferred.length > MAX_REQUESTS) return -EAGAIN
+  if (ring.held.requests > MAX_REQUESTS) return -EAGAIN
   const chain: Chain = { head: undefined, last: undefined }
   let done = 0
   while (done < total) {

@@ -179,7 +179,7 @@ function issueTimeout(task: Task, request: UringRequest): number {
   if (state.deadline === undefined) {
     state.deadline = deadlineOf(task, state)
     const count = multishot ? 0 : request.off
-    if (count > 0) ring.counting.set(request, (ring.completions + count) >>> 0)
+    if (count > 0) ring.startCounting(request, count)
   }
   const now = task.kernel.clock.monotonic()
   if (now < state.deadline) return task.blockUntil(state.deadline)
@@ -272,7 +272,7 @@ export function cancelRequests(ring: IoUringFile, key: CancelKey, except?: Uring
   let count = 0
   const byData = (key.flags & ~(IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_USERDATA)) === 0
   const candidates = byData ? ring.requests.withData(key.userLo, key.userHi) : ring.requests
-  for (const request of [...candidates]) {
+  for (const request of candidates) {
     if (request === except || request.done || !matches(request, key)) continue
     if (!request.cancelSoon()) continue
     count++

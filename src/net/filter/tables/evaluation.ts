@@ -28,6 +28,8 @@ export class Evaluation {
   readonly view = new DataView(this.bytes.buffer)
   /** NFT_CONTINUE, NFT_BREAK…, or NF_*. */
   verdict = NFT_CONTINUE
+  /** Of a match that says that the packet is to be dropped, whatever else the rule says (hotdrop). */
+  dropped = false
   /** Of NFT_JUMP and NFT_GOTO. */
   target: Chain | undefined = undefined
   stack!: IpStack
@@ -54,6 +56,7 @@ export class Evaluation {
     input: NetDevice | undefined,
     output: NetDevice | undefined,
   ): void {
+    this.dropped = false
     this.stack = stack
     this.isV4 = isV4
     this.point = point

@@ -185,7 +185,8 @@ function makeExtensions(
 ): Status {
   const { family } = layout
   const asksForSyn = entry.parts.some(part => part.name === 'tcp' && asksForSynAt(bytes, part))
-  const context: ExtensionContext = { netfilter, family, protocol: entry.header.protocol, asksForSyn }
+  const { protocol } = entry.header
+  const context: ExtensionContext = { netfilter, family, tableName: table, protocol, asksForSyn }
   const used: Extension<unknown>[] = []
   const make = <T>(extensions: readonly Extension<T>[], part: EntryPart): OrErrno<T & object> => {
     const extension = findExtension(extensions, family, part.name, part.revision)
@@ -194,7 +195,6 @@ function makeExtensions(
     const status = checkInfo(extension, info, context)
     if (status < 0) return status
     const { points } = extension
-    if (extension.table !== undefined && extension.table !== table) return -EINVAL
     if (points !== undefined && (entry.points & ~bitsOf(points)) !== 0) return -EINVAL
     used.push(extension)
     return extension.parse(new DataView(info.buffer, info.byteOffset, info.length), context) as OrErrno<

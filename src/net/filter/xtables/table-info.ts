@@ -37,14 +37,20 @@ export class TableInfo {
   }
 
   attach(netfilter: Netfilter): void {
-    for (const { extensions } of this.entries)
+    for (const { extensions, matches, target } of this.entries) {
       for (const { usesConntrack } of extensions)
         if (usesConntrack === true) netfilter.conntrack.use(this.layout.family)
+      for (const match of matches) match.attach?.()
+      target?.attach?.()
+    }
   }
   detach(netfilter: Netfilter): void {
-    for (const { extensions } of this.entries)
+    for (const { extensions, matches, target } of this.entries) {
       for (const { usesConntrack } of extensions)
         if (usesConntrack === true) netfilter.conntrack.unuse(this.layout.family)
+      for (const match of matches) match.detach?.()
+      target?.detach?.()
+    }
   }
 
   /** `struct xt_counters` of all entries, in their order. */

@@ -66,6 +66,7 @@ export class XtTable {
     for (let left = MAX_RULES; left > 0; left--) {
       const entry = entries[at]
       if (!entry.header.matches(packet, input, output) || !matchesAll(entry, run)) {
+        if (run.dropped) return NF_DROP
         at++
         continue
       }

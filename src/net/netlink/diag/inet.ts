@@ -36,7 +36,9 @@ import {
   INET_DIAG_SOCKID,
   INET_DIAG_MEMINFO as MEMINFO,
 } from '../../../abi/layout.ts'
+import type { IdMapping } from '../../../base/credentials.ts'
 import type { Status } from '../../../base/result.ts'
+import { fromKernelId } from '../../../kernel/id-map.ts'
 import { IpAddress } from '../../address.ts'
 import { type InetEntry, inetEntries } from '../../inet/entry.ts'
 import type { InetNetwork } from '../../inet/network.ts'
@@ -55,6 +57,8 @@ interface Asked {
   readonly extensions: number
   readonly states: number
   readonly view: DataView
+  /** Of the asker's user namespace. */
+  readonly uidMap: readonly IdMapping[]
 }
 
 function parse(request: NetlinkRequest): Asked | Status {
@@ -67,6 +71,7 @@ function parse(request: NetlinkRequest): Asked | Status {
     extensions: body[INET_DIAG_REQ_V2.idiag_ext],
     states: view.getUint32(INET_DIAG_REQ_V2.idiag_states, true),
     view,
+    uidMap: request.task.cred.userNs.uidMap,
   }
 }
 
@@ -123,7 +128,7 @@ function find(net: InetNetwork, asked: Asked): InetEntry | undefined {
   let listener: InetEntry | undefined
   for (const entry of entriesOf(net, asked)) {
     if (entry.localPort !== localPort) continue
-    if (cookie !== NO_COOKIE && entry.socket?.cookie !== cookie) continue
+    if (cookie !== NO_COOKIE && entry.socket?.cookie() !== cookie) continue
     const sameLocal = entry.local.equals(local)
     if (sameLocal && entry.remotePort === remotePort && (entry.remote ?? remote).equals(remote)) return entry
     if (entry.state === TCP_LISTEN && (sameLocal || entry.local.isAny)) listener = entry
@@ -176,16 +181,13 @@ function writeEntry(
     writer.setBytes(id + INET_DIAG_SOCKID.idiag_dst, bytesOf(entry.remote, entry.isV6))
   }
   writer.set32(id + INET_DIAG_SOCKID.idiag_if, entry.device)
-  writer.set32(
-    id + INET_DIAG_SOCKID.idiag_cookie,
-    entry.socket === undefined ? 0 : net.cookieOf(entry.socket),
-  )
+  writer.set32(id + INET_DIAG_SOCKID.idiag_cookie, entry.socket?.cookie() ?? 0)
   const expires = entry.timer === 0 ? 0 : Math.max(Math.floor((entry.timerDue - net.runtime.now()) / 1e6), 0)
   writer.set32(at + INET_DIAG_MSG.idiag_expires, expires)
   writer.set32(at + INET_DIAG_MSG.idiag_rqueue, entry.receiveQueue)
   const listener = entry.socket instanceof TcpSocket ? entry.socket.endpoint.listener : undefined
   writer.set32(at + INET_DIAG_MSG.idiag_wqueue, listener?.backlog ?? entry.sendQueue)
-  writer.set32(at + INET_DIAG_MSG.idiag_uid, entry.uid)
+  writer.set32(at + INET_DIAG_MSG.idiag_uid, fromKernelId(asked.uidMap, entry.uid))
   writer.set32(at + INET_DIAG_MSG.idiag_inode, entry.ino)
   if (entry.socket !== undefined) writeExtensions(writer, asked, entry)
   writer.end()

@@ -5,6 +5,7 @@
 import {
   CAP_NET_ADMIN,
   NFNL_SUBSYS_CTNETLINK,
+  NFNL_SUBSYS_IPSET,
   NFNL_SUBSYS_NFT_COMPAT,
   NFNL_SUBSYS_NFTABLES,
   NFNL_SUBSYS_ULOG,
@@ -19,6 +20,7 @@ import type { NetlinkSocket } from '../socket.ts'
 import { isBatch, receiveBatch } from './batch.ts'
 import { compatReceive } from './compat.ts'
 import { conntrackReceive } from './conntrack.ts'
+import { ipsetReceive } from './ipset.ts'
 import { forgetListener, logReceive } from './log.ts'
 import { tablesReceive } from './receive.ts'
 
@@ -29,6 +31,7 @@ const SUBSYSTEMS: ReadonlyMap<number, Receive> = new Map<number, Receive>([
   [NFNL_SUBSYS_NFT_COMPAT, compatReceive],
   [NFNL_SUBSYS_CTNETLINK, conntrackReceive],
   [NFNL_SUBSYS_ULOG, logReceive],
+  [NFNL_SUBSYS_IPSET, ipsetReceive],
 ])
 
 export const netfilterProtocol: NetlinkProtocol = {

@@ -25,8 +25,8 @@ export interface Extension<T> {
   /** The only points, and the only type of chain. */
   readonly points?: readonly number[]
   readonly chainType?: ChainType
-  /** The only one of iptables-legacy's tables. */
-  readonly table?: string
+  /** The only tables that rules with it may stand in. */
+  readonly tables?: readonly string[]
   readonly usesConntrack?: boolean
   parse(info: DataView, context: ExtensionContext): OrErrno<T>
 }
@@ -35,17 +35,25 @@ export interface Extension<T> {
 export interface ExtensionContext {
   readonly netfilter: Netfilter
   readonly family: number
+  readonly tableName: string
   /** The only one that its rule is for; 0: any. */
   readonly protocol: number
   /** In tables of iptables-legacy: whether the rule asks for SYNs. */
   readonly asksForSyn?: boolean
 }
 
-export interface Match {
+/** What a match or a target has in common with others while its rule is in force: lists and sets by name. */
+interface Attachable {
+  /** Its rule has come into force, or is gone. */
+  attach?(): void
+  detach?(): void
+}
+
+export interface Match extends Attachable {
   matches(run: Evaluation): boolean
 }
 
-export interface Target {
+export interface Target extends Attachable {
   /** NFT_CONTINUE, or NF_*. */
   apply(run: Evaluation, netfilter: Netfilter): number
 }
@@ -56,11 +64,12 @@ export function alignedSize(size: number): number {
 
 /** xt_check_match, xt_check_target: as far as it is the same for all. */
 export function checkInfo(
-  { size, protocol }: Extension<unknown>,
+  { size, protocol, tables }: Extension<unknown>,
   info: Uint8Array,
   context: ExtensionContext,
 ): Status {
   if (info.length !== alignedSize(size)) return -EINVAL
+  if (tables !== undefined && !tables.includes(context.tableName)) return -EINVAL
   return protocol !== undefined && protocol !== context.protocol ? -EINVAL : 0
 }
 

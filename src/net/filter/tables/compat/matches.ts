@@ -2,14 +2,27 @@
 import { NFPROTO_UNSPEC } from '../../../../abi/constants.ts'
 import { XT_COMMENT_INFO, XT_MARK_MTINFO1 } from '../../../../abi/layout.ts'
 import { addrtypeMatch } from './addrtype.ts'
+import { connbytesMatch, helperMatch } from './connection-matches.ts'
 import { connlimitMatch } from './connlimit.ts'
 import { connmarkMatch, conntrackMatch, stateMatch } from './conntrack.ts'
 import type { Extension, Match } from './extension.ts'
+import { extensionHeaderMatches } from './extension-headers.ts'
+import { hashlimitMatches } from './hashlimit.ts'
 import { limitMatch } from './limit.ts'
 import { macMatch } from './mac.ts'
 import { ownerMatch } from './owner.ts'
 import { iprangeMatch, lengthMatch, pkttypeMatch, statisticMatch } from './packet.ts'
 import { icmp6Match, icmpMatch, multiportMatch, tcpMatch, udpliteMatch, udpMatch } from './protocols.ts'
+import { recentMatches } from './recent.ts'
+import { rpfilterMatch } from './rpfilter.ts'
+import { securityHeaderMatches } from './security-headers.ts'
+import { setMatches } from './set.ts'
+import { stringMatch } from './string.ts'
+import { surroundingsMatches } from './surroundings.ts'
+import { tcpmssMatch } from './tcpmss.ts'
+import { tosMatches } from './tos.ts'
+import { ttlMatches } from './ttl.ts'
+import { u32Match } from './u32.ts'
 
 const commentMatch: Extension<Match> = {
   name: 'comment',
@@ -45,4 +58,7 @@ export const MATCHES: readonly Extension<Match>[] = [
   ],
   ...[ownerMatch, tcpMatch, udpMatch, udpliteMatch, multiportMatch, icmpMatch, icmp6Match],
   ...[iprangeMatch, lengthMatch, macMatch, pkttypeMatch, statisticMatch],
+  ...[...recentMatches, ...hashlimitMatches, connbytesMatch, helperMatch, stringMatch, u32Match],
+  ...[...ttlMatches, ...tosMatches, tcpmssMatch, rpfilterMatch, ...securityHeaderMatches],
+  ...[...extensionHeaderMatches, ...surroundingsMatches, ...setMatches],
 ]

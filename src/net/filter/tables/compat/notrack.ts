@@ -26,7 +26,7 @@ export const notrackTarget: Extension<Target> = {
   revision: 0,
   family: NFPROTO_UNSPEC,
   size: 0,
-  table: 'raw',
+  tables: ['raw'],
   points: POINTS,
   parse: () => untrack,
 }
@@ -38,7 +38,7 @@ export const ctTargets: readonly Extension<Target>[] = [1, 2].map(revision => ({
   family: NFPROTO_UNSPEC,
   size: XT_CT_TARGET_INFO_V1.size,
   userSize: XT_CT_TARGET_INFO_V1.ct,
-  table: 'raw',
+  tables: ['raw'],
   points: POINTS,
   parse(info) {
     const flags = info.getUint16(XT_CT_TARGET_INFO_V1.flags, true)

@@ -95,7 +95,7 @@ export const rejectTarget: Extension<Target> = {
   revision: 0,
   family: NFPROTO_IPV4,
   size: IPT_REJECT_INFO.size,
-  table: 'filter',
+  tables: ['filter'],
   points: POINTS,
   parse: (info, context) => parse(info.getUint32(IPT_REJECT_INFO.with, true), CODES, IPT_TCP_RESET, context),
 }
@@ -105,7 +105,7 @@ export const reject6Target: Extension<Target> = {
   revision: 0,
   family: NFPROTO_IPV6,
   size: IP6T_REJECT_INFO.size,
-  table: 'filter',
+  tables: ['filter'],
   points: POINTS,
   parse: (info, context) =>
     parse(info.getUint32(IP6T_REJECT_INFO.with, true), CODES6, IP6T_TCP_RESET, context),

@@ -4,11 +4,11 @@ import type { Status } from '../../../../base/result.ts'
 import type { MessageWriter } from '../../../netlink/message.ts'
 import type { Netfilter } from '../../netfilter.ts'
 import type { BaseChain } from '../chain.ts'
-import type { Extension } from '../compat/extension.ts'
+import type { Extension, Match, Target } from '../compat/extension.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { Expression, ExpressionContext } from '../expression.ts'
 
-export abstract class ExtensionExpression<T> implements Expression {
+export abstract class ExtensionExpression<T extends Match | Target> implements Expression {
   abstract readonly name: string
   readonly netfilter: Netfilter
   protected readonly made: T
@@ -33,9 +33,11 @@ export abstract class ExtensionExpression<T> implements Expression {
 
   attach(): void {
     if (this.#extension.usesConntrack === true) this.netfilter.conntrack.use(this.#family)
+    this.made.attach?.()
   }
   detach(): void {
     if (this.#extension.usesConntrack === true) this.netfilter.conntrack.unuse(this.#family)
+    this.made.detach?.()
   }
   validate(base: BaseChain): Status {
     const { points, chainType } = this.#extension

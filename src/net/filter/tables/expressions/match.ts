@@ -1,5 +1,11 @@
 /** match: a match of x_tables (compat/) as a step of a rule. */
-import { NFT_BREAK, NFTA_MATCH_INFO, NFTA_MATCH_NAME, NFTA_MATCH_REV } from '../../../../abi/constants.ts'
+import {
+  NF_DROP,
+  NFT_BREAK,
+  NFTA_MATCH_INFO,
+  NFTA_MATCH_NAME,
+  NFTA_MATCH_REV,
+} from '../../../../abi/constants.ts'
 import { EINVAL } from '../../../../abi/errno.ts'
 import { viewOf } from '../../../netlink/message.ts'
 import { checkInfo, findExtension, type Match } from '../compat/extension.ts'
@@ -19,9 +25,11 @@ export const match: ExpressionType = {
     if (name === undefined || revision === undefined || info === undefined) return -EINVAL
     const extension = findExtension(MATCHES, context.family, name, revision)
     if (typeof extension === 'number') return extension
-    const status = checkInfo(extension, info, context)
+    const { netfilter, family, protocol, table } = context
+    const about = { netfilter, family, protocol, tableName: table.name }
+    const status = checkInfo(extension, info, about)
     if (status < 0) return status
-    const made = extension.parse(viewOf(info), context)
+    const made = extension.parse(viewOf(info), about)
     return typeof made === 'number' ? made : new MatchExpression(extension, info, context, made)
   },
 }
@@ -31,6 +39,6 @@ class MatchExpression extends ExtensionExpression<Match> {
   protected override readonly attributes = ATTRIBUTES
 
   override evaluate(run: Evaluation): void {
-    if (!this.made.matches(run)) run.verdict = NFT_BREAK
+    if (!this.made.matches(run)) run.verdict = run.dropped ? NF_DROP : NFT_BREAK
   }
 }

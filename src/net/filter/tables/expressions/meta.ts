@@ -1,9 +1,12 @@
 /** meta: what is known of a packet beside its bytes, into a register; and the mark and priority from one. */
 import {
   IFNAMSIZ,
+  NF_INET_PRE_ROUTING,
   NFPROTO_IPV4,
   NFPROTO_IPV6,
   NFT_BREAK,
+  NFT_META_CGROUP,
+  NFT_META_CPU,
   NFT_META_IIF,
   NFT_META_IIFGROUP,
   NFT_META_IIFKIND,
@@ -23,20 +26,32 @@ import {
   NFT_META_PRANDOM,
   NFT_META_PRIORITY,
   NFT_META_PROTOCOL,
+  NFT_META_RTCLASSID,
+  NFT_META_SDIF,
+  NFT_META_SDIFNAME,
+  NFT_META_SECPATH,
   NFT_META_SKGID,
   NFT_META_SKUID,
+  NFT_META_TIME_DAY,
+  NFT_META_TIME_HOUR,
+  NFT_META_TIME_NS,
   NFTA_META_DREG,
   NFTA_META_KEY,
   NFTA_META_SREG,
 } from '../../../../abi/constants.ts'
 import { EINVAL, EOPNOTSUPP } from '../../../../abi/errno.ts'
+import { NSEC_PER_SEC } from '../../../../base/clock.ts'
+import type { Status } from '../../../../base/result.ts'
+import { put64 } from '../../../../base/words.ts'
 import type { NetDevice } from '../../../link/device.ts'
 import type { MessageWriter } from '../../../netlink/message.ts'
+import { weekdayOf } from '../../calendar.ts'
+import type { BaseChain } from '../chain.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { Expression, ExpressionType } from '../expression.ts'
 import { readRegister, writeRegister } from '../registers.ts'
 
-/** The length of each key's value. What is not here is of things that there are none of: groups of control, IPsec, routes. */
+/** The length of each key's value. */
 const LENGTHS: ReadonlyMap<number, number> = new Map([
   [NFT_META_LEN, 4],
   [NFT_META_PROTOCOL, 2],
@@ -58,9 +73,23 @@ const LENGTHS: ReadonlyMap<number, number> = new Map([
   [NFT_META_IIFGROUP, 4],
   [NFT_META_OIFGROUP, 4],
   [NFT_META_PRANDOM, 4],
+  [NFT_META_CPU, 4],
+  [NFT_META_CGROUP, 4],
+  [NFT_META_RTCLASSID, 4],
+  [NFT_META_SECPATH, 1],
+  [NFT_META_TIME_NS, 8],
+  [NFT_META_TIME_DAY, 1],
+  [NFT_META_TIME_HOUR, 4],
+  [NFT_META_SDIF, 4],
+  [NFT_META_SDIFNAME, IFNAMSIZ],
 ])
 /** NFT_META_NFTRACE: packets are not traced, but may be told to be. */
-const SETTABLE: ReadonlySet<number> = new Set([NFT_META_MARK, NFT_META_PRIORITY, NFT_META_NFTRACE])
+const SETTABLE: ReadonlyMap<number, number> = new Map([
+  [NFT_META_MARK, 4],
+  [NFT_META_PRIORITY, 4],
+  [NFT_META_PKTTYPE, 1],
+  [NFT_META_NFTRACE, 1],
+])
 
 export const meta: ExpressionType = {
   name: 'meta',
@@ -69,8 +98,9 @@ export const meta: ExpressionType = {
     if (key === undefined) return -EINVAL
     if (attributes.has(NFTA_META_DREG) && attributes.has(NFTA_META_SREG)) return -EINVAL
     if (attributes.has(NFTA_META_SREG)) {
-      if (!SETTABLE.has(key)) return -EOPNOTSUPP
-      const register = readRegister(attributes, NFTA_META_SREG, key === NFT_META_NFTRACE ? 1 : 4)
+      const size = SETTABLE.get(key)
+      if (size === undefined) return -EOPNOTSUPP
+      const register = readRegister(attributes, NFTA_META_SREG, size)
       return register < 0 ? register : new SetMeta(register, key)
     }
     if (!attributes.has(NFTA_META_DREG)) return -EINVAL
@@ -112,12 +142,18 @@ class SetMeta implements Expression {
     const value = view.getUint32(this.#register, true)
     if (this.#key === NFT_META_MARK) packet.mark = value
     else if (this.#key === NFT_META_PRIORITY) packet.priority = value
+    else if (this.#key === NFT_META_PKTTYPE) packet.type = value & 0xff
+  }
+  validate({ point }: BaseChain): Status {
+    return this.#key === NFT_META_PKTTYPE && point !== NF_INET_PRE_ROUTING ? -EOPNOTSUPP : 0
   }
   write(writer: MessageWriter): void {
     writer.be32(NFTA_META_KEY, this.#key)
     writeRegister(writer, NFTA_META_SREG, this.#register)
   }
 }
+
+const DAY = 24 * 3600
 
 /** False: the packet has no such thing. */
 function load(run: Evaluation, key: number, at: number): boolean {
@@ -148,6 +184,24 @@ function load(run: Evaluation, key: number, at: number): boolean {
     case NFT_META_PRANDOM:
       view.setUint32(at, run.stack.random.u32(), true)
       return true
+    // Of things that there are none of: a second processor, net_cls, classes of routes, IPsec, VRFs.
+    case NFT_META_CPU:
+    case NFT_META_RTCLASSID:
+    case NFT_META_SECPATH:
+    case NFT_META_SDIF:
+      view.setUint32(at, 0, true)
+      return true
+    case NFT_META_CGROUP:
+      view.setUint32(at, 0, true)
+      return packet.owner !== undefined
+    case NFT_META_SDIFNAME:
+      storeName(run.bytes, at, '')
+      return true
+    case NFT_META_TIME_NS:
+    case NFT_META_TIME_DAY:
+    case NFT_META_TIME_HOUR:
+      loadTime(run, key, at)
+      return true
     case NFT_META_SKUID:
     case NFT_META_SKGID: {
       const { owner } = packet
@@ -170,6 +224,13 @@ function load(run: Evaluation, key: number, at: number): boolean {
       return loadDevice(run, output, key - 1 - NFT_META_IIF, at)
   }
   return false
+}
+
+function loadTime({ view, stack }: Evaluation, key: number, at: number): void {
+  const { sec, nsec } = stack.runtime.clock.realtime()
+  if (key === NFT_META_TIME_NS) put64(view, at, sec * NSEC_PER_SEC + nsec)
+  else if (key === NFT_META_TIME_HOUR) view.setUint32(at, sec % DAY, true)
+  else view.setUint32(at, weekdayOf(sec), true)
 }
 
 /** `what`: of the input device's keys, counted from NFT_META_IIF. */

@@ -1,8 +1,6 @@
 /** payload: bytes of the packet's headers into a register. */
 import {
   NFT_BREAK,
-  NFT_PAYLOAD_LL_HEADER,
-  NFT_PAYLOAD_NETWORK_HEADER,
   NFT_PAYLOAD_TRANSPORT_HEADER,
   NFTA_PAYLOAD_BASE,
   NFTA_PAYLOAD_DREG,
@@ -12,10 +10,10 @@ import {
 } from '../../../../abi/constants.ts'
 import { EINVAL, EOPNOTSUPP, ERANGE } from '../../../../abi/errno.ts'
 import type { MessageWriter } from '../../../netlink/message.ts'
-import type { Packet } from '../../../packet.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { Expression, ExpressionType } from '../expression.ts'
 import { clearLastWord, readRegister, writeRegister } from '../registers.ts'
+import { headerAt, parseWrite } from './payload-write.ts'
 
 export const payload: ExpressionType = {
   name: 'payload',
@@ -25,9 +23,11 @@ export const payload: ExpressionType = {
     const length = attributes.be32(NFTA_PAYLOAD_LEN)
     if (base === undefined || offset === undefined || length === undefined) return -EINVAL
     if (base > NFT_PAYLOAD_TRANSPORT_HEADER) return -EOPNOTSUPP
-    // Packets are looked at, not changed.
-    if (attributes.has(NFTA_PAYLOAD_SREG)) return -EOPNOTSUPP
     if (offset > 255 || length > 255) return -ERANGE
+    if (attributes.has(NFTA_PAYLOAD_SREG)) {
+      if (attributes.has(NFTA_PAYLOAD_DREG)) return -EINVAL
+      return parseWrite(attributes, { base, offset, length })
+    }
     const register = readRegister(attributes, NFTA_PAYLOAD_DREG, length)
     return register < 0 ? register : new Payload(register, base, offset, length)
   },
@@ -69,11 +69,4 @@ class Payload implements Expression {
     writer.be32(NFTA_PAYLOAD_OFFSET, this.#offset)
     writer.be32(NFTA_PAYLOAD_LEN, this.#length)
   }
-}
-
-/** -1: the packet doesn't have it. */
-function headerAt(packet: Packet, base: number): number {
-  if (base === NFT_PAYLOAD_NETWORK_HEADER) return packet.network
-  if (base === NFT_PAYLOAD_LL_HEADER) return packet.link
-  return packet.transport
 }

@@ -19,9 +19,11 @@ export const target: ExpressionType = {
     if (name === undefined || revision === undefined || info === undefined) return -EINVAL
     const extension = findExtension(TARGETS, context.family, name, revision)
     if (typeof extension === 'number') return extension
-    const status = checkInfo(extension, info, context)
+    const { netfilter, family, protocol, table } = context
+    const about = { netfilter, family, protocol, tableName: table.name }
+    const status = checkInfo(extension, info, about)
     if (status < 0) return status
-    const made = extension.parse(viewOf(info), context)
+    const made = extension.parse(viewOf(info), about)
     return typeof made === 'number' ? made : new TargetExpression(extension, info, context, made)
   },
 }

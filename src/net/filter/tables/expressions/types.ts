@@ -7,7 +7,9 @@ import { connlimit } from './connlimit.ts'
 import { counter } from './counter.ts'
 import { ct, notrack } from './ct.ts'
 import { dynset } from './dynset.ts'
+import { exthdr } from './exthdr.ts'
 import { fib } from './fib.ts'
+import { hash } from './hash.ts'
 import { immediate } from './immediate.ts'
 import { limit } from './limit.ts'
 import { log } from './log.ts'
@@ -20,10 +22,11 @@ import { objref } from './objref.ts'
 import { payload } from './payload.ts'
 import { quota } from './quota.ts'
 import { reject } from './reject.ts'
+import { rt } from './rt.ts'
 import { target } from './target.ts'
 
 const TYPES: readonly ExpressionType[] = [
-  ...[immediate, lookup, payload, meta, ct, fib, numgen],
+  ...[immediate, lookup, payload, exthdr, meta, ct, fib, rt, numgen, hash],
   ...[cmp, range, bitwise, byteorder],
   ...[counter, limit, quota, connlimit, objref, log, dynset],
   ...[nat, masq, redir, reject, notrack],
