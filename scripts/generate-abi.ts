@@ -515,9 +515,11 @@ const FAMILIES: Family[] = [
       'linux/fib_rules.h',
       'linux/netconf.h',
       'linux/veth.h',
+      'linux/net_namespace.h',
     ],
     names: [
       /^NETLINK_/,
+      /^NETNSA_/,
       /^NLMSGERR_/,
       /^NETCONFA_/,
       /^FRA_/,

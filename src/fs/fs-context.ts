@@ -61,10 +61,13 @@ export class FsContextFile extends File {
     return message.length > into.remaining ? -EMSGSIZE : into.put(toBytes(message))
   }
   /** Says why; what nobody reads is forgotten, the oldest first. */
-  #refuse(reason: string, status = -EINVAL): Status {
+  #refuse(reason: string): Status {
+    this.#say(`e ${reason}`)
+    return -EINVAL
+  }
+  #say(message: string): void {
     if (this.#messages.length === MAX_MESSAGES) this.#messages.shift()
-    this.#messages.push(`e ${this.#type.name}: ${reason}\n`)
-    return status
+    this.#messages.push(`${message}\n`)
   }
 
   /** FSCONFIG_SET_FLAG (`value` undefined) and FSCONFIG_SET_STRING. */
@@ -82,7 +85,7 @@ export class FsContextFile extends File {
       return 0
     }
     const refused = this.#type.refuses?.(key, value)
-    if (refused !== undefined) return this.#refuse(refused)
+    if (refused !== undefined) return this.#refuse(`${this.#type.name}: ${refused}`)
     if (this.#options.length === MAX_OPTIONS) return -ENOMEM
     this.#options.push(this.#type.quotes?.(key, value) ?? (value === undefined ? key : `${key}=${value}`))
     return 0
@@ -101,7 +104,8 @@ export class FsContextFile extends File {
     }
     if (exclusive && sb.mounts > 0) {
       this.#broken = true
-      return this.#refuse('reusing existing filesystem not allowed', -EBUSY)
+      this.#say(`w ${this.#type.name}: reusing existing filesystem not allowed`)
+      return -EBUSY
     }
     this.#made = new Mount(vfs, sb, this.#type.rootOf?.(sb, context), 0)
     this.#options.length = 0

@@ -15,6 +15,7 @@ import {
   STOP_SYSCALL,
   STOP_WAITED,
 } from '../platform/platform.ts'
+import { isHeldWhole } from './cgroup/freezer.ts'
 import { checkCpuAlarms } from './cpu-alarm.ts'
 import { endGroup, endTask } from './exit.ts'
 import { interruptedFutex } from './futex.ts'
@@ -214,7 +215,7 @@ function waitNatively(task: Task): void {
   task.thread.native!.start(task.nativeCall!, trace !== undefined || task.ptrace !== undefined)
   task.nativeCall = undefined
   // Whoever holds the process counted on its threads' way back to guest code, which this is not.
-  if (task.group.holds !== 0) task.thread.kick()
+  if (isHeldWhole(task.group.holds)) task.thread.kick()
 }
 
 /** A wait that the thread made by itself was interrupted, as the call of a blocked task is by a signal. */

@@ -63,6 +63,7 @@ import type {
 } from './ip/transport.ts'
 import { BridgeDevice } from './link/bridge.ts'
 import type { NetDevice } from './link/device.ts'
+import { NamespaceIds } from './namespace-ids.ts'
 import {
   CHECKSUM_PARTIAL,
   GSO_NONE,
@@ -99,6 +100,7 @@ export class IpStack {
   readonly ids: PacketIds
   readonly ip: IpLayer
   readonly routeExpiry: RouteExpiry
+  readonly namespaceIds = new NamespaceIds(this)
 
   /** By protocol number. */
   readonly protocols: (TransportProtocol | undefined)[] = new Array(256).fill(undefined)

@@ -39,6 +39,8 @@ import {
   SO_RCVBUF,
   SO_RCVBUFFORCE,
   SO_RCVLOWAT,
+  SO_RCVMARK,
+  SO_RCVPRIORITY,
   SO_RCVTIMEO,
   SO_RCVTIMEO_NEW,
   SO_REUSEADDR,
@@ -49,6 +51,7 @@ import {
   SO_SNDLOWAT,
   SO_SNDTIMEO,
   SO_SNDTIMEO_NEW,
+  SO_TIMESTAMPING,
   SO_TYPE,
   SOCK_DGRAM,
   SOCK_STREAM,
@@ -71,7 +74,7 @@ import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { takeSigned64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { capable, getCommonOption, setCommonOption, stackOf } from './common-options.ts'
+import { capable, getCommonOption, STAMPS, setCommonOption, stackOf } from './common-options.ts'
 import { readSocketFilter } from './inet/filter.ts'
 import { intBytes } from './inet/option-bytes.ts'
 import type { Socket } from './socket.ts'
@@ -112,6 +115,8 @@ const SWITCHES: ReadonlySet<number> = new Set([
 ])
 /** Options that hold a number as it was given. */
 const NUMBERS: ReadonlySet<number> = new Set([SO_PRIORITY, SO_MARK, SO_INCOMING_CPU])
+/** Those by which recvmsg(2) tells more of what it gives. */
+const DESCRIBING: readonly number[] = [...STAMPS, SO_TIMESTAMPING, SO_RCVMARK, SO_RCVPRIORITY, SO_RXQ_OVFL]
 /** Those that say what others do, for whom they are told of by their first name. */
 const SAME_AS: ReadonlyMap<number, number> = new Map([
   [SO_SNDBUFFORCE, SO_SNDBUF],
@@ -155,9 +160,9 @@ export function getSocketOption(
     case SO_PASSSEC:
       return mayPassCredentials(socket) ? intBytes(options.values.get(name) ?? 0) : -EOPNOTSUPP
     case SO_PASSPIDFD:
+      return socket.family === AF_UNIX ? intBytes(options.passPidFd ? 1 : 0) : -EOPNOTSUPP
     case SO_PASSRIGHTS:
-      if (socket.family !== AF_UNIX) return -EOPNOTSUPP
-      return intBytes(options.values.get(name) ?? (name === SO_PASSRIGHTS ? 1 : 0))
+      return socket.family === AF_UNIX ? intBytes(options.values.get(name) ?? 1) : -EOPNOTSUPP
     case SO_PEEK_OFF:
       return mayPeekFrom(socket) ? intBytes(options.peekOff) : -EOPNOTSUPP
     case SO_PEERNAME: {
@@ -203,8 +208,11 @@ export function setSocketOption(
   if (own !== undefined) return own
   if (level !== SOL_SOCKET) return socket.family === AF_UNIX ? -EOPNOTSUPP : -ENOPROTOOPT
   const status = setCommonOption(socket, task, name, value) ?? setPlainOption(socket, task, name, value)
-  if (status === 0) socket.optionChanged(SAME_AS.get(name) ?? name)
-  return status
+  if (status !== 0) return status
+  const { options } = socket
+  options.describes = DESCRIBING.some(each => options.flag(each))
+  socket.optionChanged(SAME_AS.get(name) ?? name)
+  return 0
 }
 
 /** The value has four bytes at least. */
@@ -238,6 +246,9 @@ function setPlainOption(socket: Socket, task: Task, name: number, value: Uint8Ar
       options.values.set(name, number !== 0 ? 1 : 0)
       return 0
     case SO_PASSPIDFD:
+      if (socket.family !== AF_UNIX) return -EOPNOTSUPP
+      options.passPidFd = number !== 0
+      return 0
     case SO_PASSRIGHTS:
       if (socket.family !== AF_UNIX) return -EOPNOTSUPP
       options.values.set(name, number !== 0 ? 1 : 0)

@@ -1,5 +1,5 @@
 /** SocketFile: a socket as an open file description: read, write, poll and ioctl of a socket. */
-import { MSG_DONTWAIT, O_NONBLOCK, O_RDWR, S_IFSOCK, SOCK_STREAM } from '../abi/constants.ts'
+import { MSG_DONTWAIT, O_NONBLOCK, O_RDWR, SOCK_STREAM } from '../abi/constants.ts'
 import { EINVAL, ENOTTY } from '../abi/errno.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'
@@ -9,6 +9,7 @@ import type { Task } from '../kernel/task.ts'
 import { File, type IoctlContext, type Lingering, type MapSource } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
 import { interfaceIoctl } from './host/interfaces.ts'
+import { protocolNameOf } from './protocol-name.ts'
 import { receiveRequest, type Socket, sendRequest } from './socket.ts'
 import { netStack } from './stack.ts'
 
@@ -18,9 +19,8 @@ export class SocketFile extends File {
   readonly #ns: NetNamespace
 
   constructor(task: Task, socket: Socket, nonblocking: boolean) {
-    const anonFs = task.kernel.anonFs
     const { fsuid, fsgid } = task.cred
-    const path = anonFs.path(`socket:[${anonFs.nextIno}]`, S_IFSOCK | 0o777, fsuid, fsgid)
+    const path = task.kernel.anonFs.socket(protocolNameOf(socket), fsuid, fsgid)
     super(path, O_RDWR | (nonblocking ? O_NONBLOCK : 0), task.cred)
     this.socket = socket
     this.#kernel = task.kernel

@@ -1,5 +1,4 @@
 /** SocketOptions: what a socket has of options of SOL_SOCKET: set by options.ts, looked at by whoever obeys them. */
-import { SO_PASSPIDFD } from '../abi/constants.ts'
 
 /** net.core.wmem_default and rmem_default. */
 const BUFFER_DEFAULT = 212992
@@ -15,10 +14,13 @@ export class SocketOptions {
   /** Seconds. */
   lingerTime = 0
   passCred = false
+  passPidFd = false
   /** SO_PEEK_OFF; -1: off. */
   peekOff = -1
   /** Options that are one number, by name, where not 0. */
   readonly values = new Map<number, number>()
+  /** Whether one of those is set by which recvmsg(2) tells more of what it gives: looked at for each packet. */
+  describes = false
   /** SO_BINDTODEVICE: its index, 0 for none. */
   boundDevice = 0
   /** SO_TXTIME: the clock of send times, and SOF_TXTIME_* flags. */
@@ -27,7 +29,7 @@ export class SocketOptions {
 
   /** Whether messages have to have their sender with them: SO_PASSCRED, SO_PASSPIDFD. */
   get passesSender(): boolean {
-    return this.passCred || this.flag(SO_PASSPIDFD)
+    return this.passCred || this.passPidFd
   }
 
   /** What a connection has of its listener. */

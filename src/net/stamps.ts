@@ -13,7 +13,7 @@ import type { ReceiveRequest, Socket } from './socket.ts'
 
 /** Whether what arrives has to be stamped. */
 export function wantsStamps({ options }: Socket): boolean {
-  return options.values.size > 0 && (options.flag(SO_TIMESTAMPING) || STAMPS.some(name => options.flag(name)))
+  return options.describes && (options.flag(SO_TIMESTAMPING) || STAMPS.some(name => options.flag(name)))
 }
 
 /** `stamp`: wall-clock time in ns. */

@@ -5,7 +5,7 @@
 import { MS_NOSUID, MS_STRICTATIME, S_IFCHR } from '../abi/constants.ts'
 import { EEXIST, errnoName } from '../abi/errno.ts'
 import { decodeText, encodeText } from '../base/bytes.ts'
-import { Credentials } from '../base/credentials.ts'
+import { Credentials, firstUserNs } from '../base/credentials.ts'
 import { failed, type Status } from '../base/result.ts'
 import { STANDARD_NODES } from '../fs/dev/devices.ts'
 import { TmpfsSuper } from '../fs/tmpfs/super.ts'
@@ -73,11 +73,23 @@ function makeNode(ctx: WalkContext, device: DeviceSpec): void {
   const parent = makeMountpoint(ctx, path.slice(0, path.lastIndexOf('/')) || '/', true)
   let status: Status = failed(parent) ? parent : 0
   if (status === 0) {
-    status = mknod(ctx, undefined, path, device.type | device.mode, makedev(device.major, device.minor))
+    const rdev = makedev(device.major, device.minor)
+    status = mknod({ ...ctx, cred: makerFor(ctx.cred) }, undefined, path, device.type | device.mode, rdev)
   }
   if (status === -EEXIST) return
+  // Nobody in the container can make others.
+  if (!failed(parent)) parent.dentry.sb.noDevices = false
   if (status === 0) status = setOwner(ctx, path, device)
   if (status < 0) throw new UserError(`the device ${device.path} can't be made: ${errnoName(-status)}`)
+}
+
+/** In a user namespace of its own the container's root makes no nodes: who may, for it. */
+function makerFor(owner: Credentials): Credentials {
+  const maker = new Credentials(firstUserNs(owner.userNs))
+  maker.fsuid = owner.fsuid
+  maker.fsgid = owner.fsgid
+  maker.effective = owner.effective
+  return maker
 }
 
 function setOwner(ctx: WalkContext, path: string, { uid, gid }: DeviceSpec): Status {

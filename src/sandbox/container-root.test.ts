@@ -16,8 +16,8 @@ import {
   O_RDONLY,
   O_WRONLY,
 } from '../abi/constants.ts'
-import { EACCES, EROFS } from '../abi/errno.ts'
-import { Credentials } from '../base/credentials.ts'
+import { EACCES, EPERM, EROFS } from '../abi/errno.ts'
+import { Credentials, UserNamespace } from '../base/credentials.ts'
 import { BufferDst } from '../base/io.ts'
 import { Kernel } from '../kernel/kernel.ts'
 import { loadAddon } from '../platform/addon.ts'
@@ -29,6 +29,7 @@ import { filePut } from '../vfs/file-ref.ts'
 import type { MountNamespace } from '../vfs/mount.ts'
 import { formatMounts } from '../vfs/mount-info.ts'
 import { LOOKUP_FOLLOW, lookup, openAt, type WalkContext } from '../vfs/namei.ts'
+import { mknod } from '../vfs/operations.ts'
 import { FsState } from '../vfs/path.ts'
 import { makedev } from '../vfs/vfs.ts'
 import { buildContainerRoot } from './container-root.ts'
@@ -73,6 +74,7 @@ interface Wanted {
   readonly readonlyPaths?: readonly string[]
   readonly devices?: ContainerSpec['devices']
   readonly sysctl?: ContainerSpec['sysctl']
+  readonly userNs?: UserNamespace
 }
 
 /** `sources`: host paths, donated behind the root, so that the first has index 1. */
@@ -86,13 +88,14 @@ function build(wanted: Wanted, sources: readonly string[] = []): MountNamespace 
     sysctl: wanted.sysctl ?? {},
   } as unknown as ContainerSpec
   const fds = [top, ...sources].map(donate)
-  const { userNs, uts, ipc, net, cgroup, time, pidNs } = kernel
+  const { uts, ipc, net, cgroup, time, pidNs } = kernel
+  const userNs = wanted.userNs ?? kernel.userNs
   const ns = { uts, ipc, net, cgroup, time, timeForChildren: time, pidForChildren: pidNs }
   return buildContainerRoot(kernel, spec, fds, { userNs, ns })
 }
 
 function walkOf(ns: MountNamespace): WalkContext {
-  const cred = new Credentials(kernel.userNs)
+  const cred = new Credentials(ns.userNs)
   cred.permitted = cred.effective = cred.bounding
   cred.uid = cred.euid = cred.fsuid = process.getuid!()
   return { fs: new FsState(ns.rootPath, ns.rootPath, 0o022), cred, mountNs: ns }
@@ -139,6 +142,15 @@ test('container root: /dev has the standard nodes, those that are asked for, and
   assert.equal(inodeAt(ns, '/dev/ptmx').rdev, makedev(5, 2))
   assert.equal(read(ns, '/dev/null'), '')
   assert.deepEqual(fs.readdirSync(join(top, 'dev')), [], 'nothing of it is on the host')
+})
+
+test('container root: a user namespace uses the nodes of its /dev, and makes none', () => {
+  const userNs = new UserNamespace(kernel.userNs, 0, 0, 1)
+  userNs.uidMap = userNs.gidMap = [{ inside: 0, outside: 0, count: 1 }]
+  const ns = build({ mounts: [PROC, DEV, PTS], userNs })
+  assert.equal(read(ns, '/dev/null'), '')
+  assert.equal(inodeAt(ns, '/dev/null').sb.userNs, userNs)
+  assert.equal(mknod(walkOf(ns), undefined, '/dev/mine', 0o020666, makedev(1, 3)), -EPERM)
 })
 
 test('container root: without a mount for /dev there is one in memory all the same', () => {

@@ -93,7 +93,7 @@ const SENTRY_CALLS: readonly HostCall[] = [
     why: "guest files in memory, stubs' slots",
     when: [[onlyBits(1, MFD_CLOEXEC | MFD_ALLOW_SEALING)]],
   },
-  { nr: NR.tgkill, why: 'kicks to stub threads' },
+  { nr: NR.tgkill, why: 'kicks to stub threads; whether a thread is one, before its affinity is set' },
   { nr: NR.pidfd_open, why: 'a stub process that must not be mistaken for a later one' },
   { nr: NR.pidfd_send_signal, why: 'its end', when: [[is(1, SIGKILL)]] },
 

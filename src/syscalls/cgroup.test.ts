@@ -130,9 +130,11 @@ test('cgroup: a directory with processes or directories in it stays', () => {
   assert.match(read(walk, '/cgroup.stat'), /^nr_descendants 2\n[\s\S]*^nr_dying_descendants 0\n/m)
   assert.equal(write(walk, '/cgroup.procs', '1'), 0)
   const events = openReadOnly(walk, '/a/b/cgroup.events')
+  const pressure = openAt(walk, undefined, '/a/b/cpu.pressure', 1, 0) as File
   assert.equal(rmdir(walk, undefined, '/a/b'), 0)
   assert.equal(rmdir(walk, undefined, '/a'), 0)
   assert.equal(events.readAt(new BufferDst(new Uint8Array(10)), 0), -ENODEV)
+  assert.equal(pressure.writeAt(new BufferSrc(toBytes('some 100000 1000000')), 0), -ENODEV)
   assert.equal(exists(walk, '/a'), false)
 })
 

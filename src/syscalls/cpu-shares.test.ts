@@ -1,10 +1,12 @@
 /** Who gets how much of the CPU: weights of cgroups, nice values and policies, on a machine with one CPU. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { SCHED_FIFO, SCHED_IDLE } from '../abi/constants.ts'
+import { SCHED_FIFO, SCHED_IDLE, SIGKILL } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { type Cgroup, maskOf, moveToCgroup } from '../kernel/cgroup/cgroup.ts'
 import { type Claim, divideCpus } from '../kernel/cgroup/cpu-division.ts'
+import { setHolds } from '../kernel/cgroup/freezer.ts'
+import { HOLD_FREEZE, HOLD_SHARE } from '../kernel/cgroup/holds.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { Task } from '../kernel/task.ts'
 import { call, type FakeThread, run } from '../platform/fake.ts'
@@ -104,6 +106,59 @@ test('cpu shares: who is alone gets all, whatever its weight', () => {
   assert.equal(took, 1000 * MS)
 })
 
+test('cpu shares: a process that ends while it is held counts no more among those that wait', () => {
+  const { kernel, start, run: serve } = testKernel()
+  const { cpu } = kernel.cgroup.root.pressure
+  let held = 0
+  let after = 0
+  start(function* (thread) {
+    const pid = yield fork(function* (child) {
+      nice(19)(child.owner as Task, kernel)
+      yield* sleep(child, 20)
+      yield run(1e6 * MS)
+    })
+    yield* sleep(thread, 20)
+    yield run(300 * MS)
+    const other = kernel.pidNs.group(pid)!
+    held = other.holds
+    yield call(NR.kill, [pid, SIGKILL])
+    yield run(100 * MS)
+    const before = cpu.total(false)
+    cpu.change(1, 1)
+    yield run(10 * MS)
+    after = cpu.total(false) - before
+  })
+  serve()
+  assert.deepEqual([held, after], [HOLD_SHARE, 10 * MS])
+})
+
+test('cpu shares: who waits by itself goes on waiting while its process is held, until that is frozen', () => {
+  const { kernel, start, run: serve } = testKernel()
+  const kicked: boolean[] = []
+  start(function* () {
+    const pid = yield fork(function* () {
+      for (;;) yield run(10 * MS)
+    })
+    const group = kernel.pidNs.group(pid)!
+    const thread = group.leader.thread as FakeThread
+    const hold = (holds: number) => {
+      setHolds(group, holds)
+      kicked.push(thread.kicked)
+    }
+    Object.assign(thread, { native: { current: () => ({}) } })
+    hold(HOLD_SHARE)
+    hold(HOLD_SHARE)
+    hold(HOLD_SHARE | HOLD_FREEZE)
+    hold(0)
+    thread.kicked = false
+    Object.assign(thread, { native: { current: () => undefined } })
+    hold(HOLD_SHARE)
+    kernel.shutdown()
+  })
+  serve()
+  assert.deepEqual(kicked, [false, false, true, true, true])
+})
+
 test('cpu shares: what a process can’t use for want of threads is for the others', () => {
   const { kernel } = testKernel()
   const cgroup = kernel.cgroups
@@ -117,4 +172,18 @@ test('cpu shares: what a process can’t use for want of threads is for the othe
     claims.map(({ part }) => Math.round(part * 100) / 100),
     [1, 0.5, 1.5],
   )
+})
+
+test('cpu shares: however little the cgroups weigh that a process is in, it has a part', () => {
+  const { kernel } = testKernel()
+  let cgroup = kernel.cgroup.root
+  const claims: Claim[] = [{ cgroup, weight: 1024, threads: 1, part: 0 }]
+  for (let depth = 0; depth < 200; depth++) {
+    cgroup.subtreeControl = maskOf('cpu')
+    cgroup = cgroup.makeChild('a') as Cgroup
+    cgroup.cpu.setShare(1, false)
+    claims.push({ cgroup, weight: 1024, threads: 1, part: 0 })
+  }
+  divideCpus(claims, 1)
+  for (const { part } of claims) assert.ok(part > 0 && part < 1, `${part}`)
 })

@@ -1,6 +1,7 @@
 /** From a trapped call to its handler. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { MSGHDR } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Task } from '../kernel/task.ts'
 import { testKernel } from '../kernel/testing.ts'
@@ -70,6 +71,32 @@ test('the memory that a call touches is known by the kinds of its arguments', ()
     [`write ${MAX_RW_COUNT} at 4096`],
     'no call goes further',
   )
+})
+
+test('of a message that much is looked at which a call may use', () => {
+  const header = new DataView(new ArrayBuffer(MSGHDR.size))
+  const fill = { msg_name: 8192, msg_namelen: 0x7fffffff, msg_iov: 16384, msg_iovlen: 1 }
+  for (const [field, value] of Object.entries(fill)) {
+    header.setUint32(MSGHDR[field as keyof typeof fill], value, true)
+  }
+  header.setUint32(MSGHDR.msg_control, 12288, true)
+  header.setUint32(MSGHDR.msg_controllen + 4, 0x4000, true)
+  const task = {
+    args: [0, 4096, 0],
+    mm: { view: () => header, importIovec: () => [20480, 5] },
+  } as unknown as Task
+  const seen: number[][] = []
+  compileRows(syscallRows).touches(task, NR.recvmsg, (start, length) => {
+    seen.push([start, length])
+    return false
+  })
+  assert.deepEqual(seen.slice(1), [
+    [4096, MSGHDR.size],
+    [8192, 128],
+    [12288, 131072],
+    [16384, 16],
+    [20480, 5],
+  ])
 })
 
 test('a look that has found what it wanted ends the search', () => {

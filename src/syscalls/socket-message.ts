@@ -44,7 +44,7 @@ import { IoProgress, ioProgress, READ_EVENTS, WRITE_EVENTS } from './blocking.ts
 /** sizeof(struct sockaddr_storage): no address is longer. */
 const MAX_ADDRESS = 128
 /** net.core.optmem_max: control messages in one call. */
-const MAX_CONTROL = 131072
+export const MAX_CONTROL = 131072
 const INT_MAX = 0x7fffffff
 /** What is out of band or an error is there or not. */
 const NEVER_WAIT = MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE

@@ -5,11 +5,11 @@
  */
 import { PATH_MAX, UIO_MAXIOV } from '../abi/constants.ts'
 import { IOVEC, MMSGHDR, MSGHDR } from '../abi/layout.ts'
-import { take64 } from '../base/words.ts'
 import type { MemoryLook } from '../kernel/kernel.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { PAGE_SIZE, pageFloor } from '../mm/vma.ts'
+import { MAX_CONTROL, readMessageHeader } from './socket-message.ts'
 
 /** Arguments and environment that are looked at: more are E2BIG, or nearly. */
 const MAX_STRINGS = 1 << 16
@@ -56,18 +56,14 @@ export function touchesSegments(
 /** struct msghdr: what is sent, or (`writes`) where it is received; then the header is written, too. */
 export function touchesMessage(task: Task, at: GuestAddr, writes: boolean, look: MemoryLook): boolean {
   if (look(at, MSGHDR.size, writes)) return true
-  const view = task.mm.view(at, MSGHDR.size)
-  if (view === undefined) return false
-  const name = take64(view, MSGHDR.msg_name)
-  const nameLength = view.getUint32(MSGHDR.msg_namelen, true)
-  const control = take64(view, MSGHDR.msg_control)
-  const controlLength = take64(view, MSGHDR.msg_controllen)
-  const vector = take64(view, MSGHDR.msg_iov)
-  const count = take64(view, MSGHDR.msg_iovlen)
-  if (name !== 0 && nameLength > 0 && look(name, nameLength, writes)) return true
-  if (control !== 0 && controlLength > 0 && look(control, controlLength, writes)) return true
-  if (count === 0 || count > UIO_MAXIOV) return false
-  return look(vector, count * IOVEC.size, false) || touchesSegments(task, vector, count, writes, look)
+  const header = readMessageHeader(task, at)
+  if (typeof header === 'number') return false
+  const { nameAt, nameLength, controlAt, iovAt, iovCount } = header
+  const controlLength = controlAt === 0 ? 0 : Math.min(header.controlLength, MAX_CONTROL)
+  if (nameLength > 0 && look(nameAt, nameLength, writes)) return true
+  if (controlLength > 0 && look(controlAt, controlLength, writes)) return true
+  if (iovCount === 0) return false
+  return look(iovAt, iovCount * IOVEC.size, false) || touchesSegments(task, iovAt, iovCount, writes, look)
 }
 
 /** struct mmsghdr, of which the lengths are written in any case. */

@@ -3,8 +3,9 @@
  * One per kernel. Each object gets an inode and a dentry of its own, which go with its last File.
  */
 import { S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../abi/constants.ts'
-import { ENOSYS } from '../abi/errno.ts'
-import type { Status } from '../base/result.ts'
+import { ENOSYS, EOPNOTSUPP } from '../abi/errno.ts'
+import { toBytes } from '../base/bytes.ts'
+import type { OrErrno, Status } from '../base/result.ts'
 import type { HostStatfs } from '../platform/host.ts'
 import { Dentry } from './dentry.ts'
 import { type AttrChange, Inode } from './inode.ts'
@@ -34,6 +35,23 @@ export class AnonInode extends Inode {
   }
 }
 
+/** A socket's tells the name of its protocol, as sockfs does. */
+class SocketInode extends AnonInode {
+  readonly #protocolName: string
+
+  constructor(sb: SuperBlock, ino: number, uid: number, gid: number, protocolName: string) {
+    super(sb, ino, S_IFSOCK | 0o777, uid, gid)
+    this.#protocolName = protocolName
+  }
+  override getxattr(name: string): OrErrno<Uint8Array> | number {
+    return name === SOCKET_PROTOCOL ? toBytes(`${this.#protocolName}\0`) : -EOPNOTSUPP
+  }
+  override listxattr(): string[] | number {
+    return [SOCKET_PROTOCOL]
+  }
+}
+const SOCKET_PROTOCOL = 'system.sockprotoname'
+
 export class AnonFs extends SuperBlock {
   override readonly fsType = 'anon_inodefs'
   override readonly root: Inode
@@ -57,7 +75,14 @@ export class AnonFs extends SuperBlock {
 
   /** A place for a new object. `name` is what /proc/PID/fd shows; `mode` its type and permission bits. */
   path(name: string, mode: number, uid = 0, gid = 0): Path {
-    const inode = new AnonInode(this, this.#nextIno++, mode, uid, gid)
+    return this.#place(name, new AnonInode(this, this.#nextIno++, mode, uid, gid))
+  }
+  /** For a new socket; `protocolName` is Linux's of the protocol ('UNIX-STREAM', 'TCPv6'). */
+  socket(protocolName: string, uid: number, gid: number): Path {
+    const inode = new SocketInode(this, this.#nextIno++, uid, gid, protocolName)
+    return this.#place(`socket:[${inode.ino}]`, inode)
+  }
+  #place(name: string, inode: AnonInode): Path {
     const now = this.#vfs.clock.realtime()
     inode.atime.set(now)
     inode.mtime.set(now)

@@ -8,7 +8,7 @@ import {
   MS_NOEXEC,
   S_ISGID,
 } from '../abi/constants.ts'
-import { EACCES, EINVAL, EISDIR, EOVERFLOW, EPERM, EROFS, ETXTBSY } from '../abi/errno.ts'
+import { EACCES, EINVAL, EISDIR, EPERM, EROFS, ETXTBSY } from '../abi/errno.ts'
 import type { Timespec } from '../base/clock.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
@@ -23,7 +23,6 @@ import {
   INODE_APPEND,
   INODE_IMMUTABLE,
   inGroupOrCapable,
-  isOwnerIn,
   MAY_ACCESS,
   MAY_EXEC,
   MAY_WRITE,
@@ -56,7 +55,6 @@ export function chown(
   if (writable < 0) return writable
   const inode = path.dentry.inode!
   if (isFixed(inode)) return -EPERM
-  if (!isOwnerIn(inode.sb, uid, gid)) return -EOVERFLOW
   if (uid !== undefined && !mayChownUid(cred, inode, uid)) return -EPERM
   if (gid !== undefined && !mayChownGid(cred, inode, gid)) return -EPERM
   const changes: AttrChange = { uid, gid }

@@ -5,7 +5,7 @@
  * mounts, and the root and working directory of processes hold one with `refs`; children hold their parent by
  * being in its map. One that nobody holds and that has no children waits in the super block's DentryLru and may be
  * forgotten at any time; one that is unhashed (unlinked, renamed over, found stale) goes when the last holder does, and
- * until then holds its parent itself, since '..' still leads there.
+ * while it is held it holds its parent itself, since '..' still leads there.
  * An inode counts the dentries that lead to it and is told by `release` when the last one is gone.
  */
 import type { Inode } from './inode.ts'
@@ -81,15 +81,12 @@ export function unhash(dentry: Dentry): void {
 export function unnamedDentry(name: string, parent: Dentry, inode: Inode): Dentry {
   const dentry = new Dentry(name, parent, inode, parent.sb)
   dentry.unhashed = true
-  holdDentry(parent)
   return dentry
 }
 
 /** Nobody came to hold the dentry, which is in no directory: it goes at once. */
 export function dropUnnamed(dentry: Dentry): void {
-  if (dentry.refs > 0) return
-  holdDentry(dentry)
-  dropDentry(dentry)
+  if (dentry.refs === 0) kill(dentry)
 }
 
 /**
@@ -123,7 +120,9 @@ export function dentryTree(dentry: Dentry): Dentry[] {
 }
 
 export function holdDentry(dentry: Dentry): void {
-  dentry.refs++
+  for (let at: Dentry | undefined = dentry; at !== undefined; at = at.parent) {
+    if (at.refs++ > 0 || !at.unhashed) return
+  }
 }
 
 export function dropDentry(dentry: Dentry): void {
@@ -133,7 +132,9 @@ export function dropDentry(dentry: Dentry): void {
       at.sb.dentries.noteIdle(at)
       return
     }
-    kill(at)
+    // Of the names that were found in it since, those that are held come to hold it.
+    if (at.unhashed) forgetChildren(at)
+    if (at.refs === 0) kill(at)
   }
 }
 

@@ -8,9 +8,18 @@ import type { File } from './file.ts'
 import { fileGet, filePut } from './file-ref.ts'
 import { dropProcessLocks } from './locks.ts'
 
+/** Entries are in pieces of so many (2 ** SHIFT): a single high number costs one, and not a table that reaches there. */
+const SHIFT = 10
+const MASK = (1 << SHIFT) - 1
+
+interface Piece {
+  readonly files: (File | undefined)[]
+  readonly cloexec: boolean[]
+}
+
 export class FdTable {
-  #files: (File | undefined)[] = []
-  #cloexec: boolean[] = []
+  readonly #pieces: (Piece | undefined)[] = []
+  #size = 0
   /** No descriptor below it is free. */
   #lowest = 0
   /** Tasks that share it. */
@@ -18,19 +27,18 @@ export class FdTable {
 
   /** The File behind a descriptor, also if it is O_PATH. */
   get(fd: number): File | undefined {
-    return fd >= 0 && fd < this.#files.length ? this.#files[fd] : undefined
+    return fd >= 0 && fd < this.#size ? this.#pieces[fd >>> SHIFT]?.files[fd & MASK] : undefined
   }
 
   /** One above the highest descriptor that was ever in use. */
   get size(): number {
-    return this.#files.length
+    return this.#size
   }
 
   /** The descriptor that `install` would give. */
   lowestFree(min = 0): number {
-    const files = this.#files
     let fd = Math.max(min, this.#lowest)
-    while (fd < files.length && files[fd] !== undefined) fd++
+    while (this.get(fd) !== undefined) fd++
     if (min <= this.#lowest) this.#lowest = fd
     return fd
   }
@@ -39,9 +47,7 @@ export class FdTable {
   install(file: File, cloexec: boolean, min: number, limit: number): number {
     const fd = this.lowestFree(min)
     if (fd >= limit) return -EMFILE
-    this.#grow(fd)
-    this.#files[fd] = file
-    this.#cloexec[fd] = cloexec
+    this.#put(fd, file, cloexec)
     if (min <= this.#lowest) this.#lowest = fd + 1
     return fd
   }
@@ -49,9 +55,7 @@ export class FdTable {
   /** dup2: `file` (the reference is taken over) at `fd`, closing what was there. The caller checks the limit. */
   set(fd: number, file: File, cloexec: boolean): void {
     const old = this.get(fd)
-    this.#grow(fd)
-    this.#files[fd] = file
-    this.#cloexec[fd] = cloexec
+    this.#put(fd, file, cloexec)
     if (old === undefined) return
     old.flush(this)
     this.#letGo(old)
@@ -87,17 +91,18 @@ export class FdTable {
   }
 
   #clear(fd: number): void {
-    this.#files[fd] = undefined
-    this.#cloexec[fd] = false
+    const { files, cloexec } = this.#pieces[fd >>> SHIFT]!
+    files[fd & MASK] = undefined
+    cloexec[fd & MASK] = false
     if (fd < this.#lowest) this.#lowest = fd
   }
 
   /** FD_CLOEXEC of an open descriptor. */
   cloexec(fd: number): boolean {
-    return this.#cloexec[fd] === true
+    return this.get(fd) !== undefined && this.#pieces[fd >>> SHIFT]!.cloexec[fd & MASK]
   }
   setCloexec(fd: number, on: boolean): void {
-    this.#cloexec[fd] = on
+    this.#pieces[fd >>> SHIFT]!.cloexec[fd & MASK] = on
   }
 
   /**
@@ -106,31 +111,31 @@ export class FdTable {
    */
   clone(from = 0, to = -1): FdTable {
     const copy = new FdTable()
-    copy.#files = this.#files.map((file, fd) =>
-      file === undefined || (fd >= from && fd <= to) ? undefined : fileGet(file),
-    )
-    while (copy.#files.length > 0 && copy.#files.at(-1) === undefined) copy.#files.pop()
-    copy.#cloexec = copy.#files.map((file, fd) => file !== undefined && this.#cloexec[fd])
+    for (const [fd, file] of this.entries()) {
+      if (fd < from || fd > to) copy.#put(fd, fileGet(file), this.cloexec(fd))
+    }
     copy.#lowest = Math.min(this.#lowest, to >= from ? from : this.#lowest)
     return copy
   }
 
   /** execve: closes what has FD_CLOEXEC. */
   closeOnExec(): void {
-    for (let fd = 0; fd < this.#cloexec.length; fd++) if (this.#cloexec[fd]) this.#drop(fd)
+    for (const [fd] of this.entries()) if (this.cloexec(fd)) this.#drop(fd)
   }
 
   /** Open descriptors in ascending order. */
   *entries(): Generator<[fd: number, file: File]> {
-    for (let fd = 0; fd < this.#files.length; fd++) {
-      const file = this.#files[fd]
-      if (file !== undefined) yield [fd, file]
-    }
+    for (let fd = this.next(0); fd >= 0; fd = this.next(fd + 1)) yield [fd, this.get(fd)!]
   }
 
   /** The first open descriptor from `fd` on, or -1. */
   next(fd: number): number {
-    for (; fd < this.#files.length; fd++) if (this.#files[fd] !== undefined) return fd
+    while (fd < this.#size) {
+      const piece = this.#pieces[fd >>> SHIFT]
+      if (piece?.files[fd & MASK] !== undefined) return fd
+      // Behind the last entry of a piece comes the next one.
+      fd = (fd & MASK) < (piece?.files.length ?? 0) ? fd + 1 : (fd | MASK) + 1
+    }
     return -1
   }
 
@@ -142,15 +147,22 @@ export class FdTable {
   /** A task that used it is gone: the last one closes everything. */
   put(): void {
     if (--this.users > 0) return
-    for (let fd = 0; fd < this.#files.length; fd++) this.#drop(fd)
+    for (const [fd] of this.entries()) this.#drop(fd)
   }
 
   /** Keeps the arrays free of holes. */
-  #grow(fd: number): void {
-    while (this.#files.length <= fd) {
-      this.#files.push(undefined)
-      this.#cloexec.push(false)
+  #put(fd: number, file: File, cloexec: boolean): void {
+    const pieces = this.#pieces
+    while (pieces.length <= fd >>> SHIFT) pieces.push(undefined)
+    pieces[fd >>> SHIFT] ??= { files: [], cloexec: [] }
+    const piece = pieces[fd >>> SHIFT]!
+    while (piece.files.length <= (fd & MASK)) {
+      piece.files.push(undefined)
+      piece.cloexec.push(false)
     }
+    piece.files[fd & MASK] = file
+    piece.cloexec[fd & MASK] = cloexec
+    if (fd >= this.#size) this.#size = fd + 1
   }
 
   #letGo(file: File): void {

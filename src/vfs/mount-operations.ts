@@ -33,7 +33,7 @@ import {
   mayHaveFlags,
   mountTree,
 } from './mount.ts'
-import type { FsContext, Path } from './path.ts'
+import { type FsContext, type Path, whileHeld } from './path.ts'
 import { isReachable } from './path-string.ts'
 import { attachTree, propagatedBusy, roomFor, unmountPropagated } from './propagation.ts'
 import type { SuperBlock } from './super-block.ts'
@@ -76,7 +76,7 @@ export function mountNew(
   options: string,
 ): Status {
   const { mountNs, vfs } = context
-  const sb = makeSuper(type, source, flags & SUPER_FLAGS, options, context)
+  const sb = whileHeld(at, () => makeSuper(type, source, flags & SUPER_FLAGS, options, context))
   if (failed(sb)) return sb
   const mount = new Mount(vfs, sb, type.rootOf?.(sb, context), mountFlags(flags))
   const status = mayAttach(mountNs, mount, at) || roomFor(mount, at, false)

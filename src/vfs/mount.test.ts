@@ -7,7 +7,9 @@ import { CapabilitySet, Credentials, UserNamespace } from '../base/credentials.t
 import { TmpfsSuper } from '../fs/tmpfs/super.ts'
 import { loadAddon } from '../platform/addon.ts'
 import { LinuxHost } from '../platform/linux-host.ts'
+import { dropDentry, holdDentry, unhash, unnamedDentry } from './dentry.ts'
 import { filePut } from './file-ref.ts'
+import type { FsType } from './fs-type.ts'
 import { MOUNT_MAX, Mount, MountNamespace, mountTree } from './mount.ts'
 import * as mounts from './mount-operations.ts'
 import { LOOKUP_FOLLOW, lookup, openAt, type WalkContext } from './namei.ts'
@@ -116,12 +118,50 @@ test('the parent of a removed working directory stays in the cache', () => {
   assert.equal(ns.root.sb.dentries.count, 0)
 })
 
+test('a removed directory stays for a name that was found in it afterwards', () => {
+  mkdir('/a/b/c')
+  const [a, b, c] = ['/a', '/a/b', '/a/b/c'].map(name => find(name).dentry)
+  holdDentry(b)
+  unhash(b)
+  holdDentry(c)
+  dropDentry(b)
+  assert.deepEqual([a.refs, b.refs, b.inode !== undefined], [1, 1, true])
+  dropDentry(c)
+  assert.deepEqual([a.refs, b.refs, b.inode], [0, 0, undefined])
+})
+
+test('a name of no directory holds its parent while it is held, however often', () => {
+  const { dentry } = find('/a')
+  const unnamed = unnamedDentry('#1', dentry, find('/m').dentry.inode!)
+  for (let i = 0; i < 2; i++) {
+    holdDentry(unnamed)
+    assert.equal(dentry.refs, 1)
+    dropDentry(unnamed)
+    assert.equal(dentry.refs, 0)
+  }
+})
+
 test('a name that a rename comes from stays while it walks to where it goes', () => {
   ns.root.sb.dentries.limit = 4
   const detour = '/m/..'.repeat(2)
   for (let i = 0; i < 30; i++) operations.symlink(root, `/none${i}`, undefined, `/m/l${i}`)
   for (let i = 0; i < 30; i++) assert.equal(lookup(root, undefined, `/m/none${i}`, 0), -ENOENT)
   assert.equal(operations.rename(root, undefined, '/a/b', undefined, `${detour}/m/c`, 0), 0)
+})
+
+test('so does a place to mount on while a file system looks for what it needs', () => {
+  const type: FsType = {
+    name: 'seeker',
+    flags: 0,
+    mount: () => {
+      for (let i = 0; i < 90; i++) lookup(root, undefined, `/m/none${i}`, 0)
+      return newTmpfs()
+    },
+  }
+  const at = find('/a/b')
+  ns.root.sb.dentries.limit = 4
+  assert.equal(mounts.mountNew({ ...root, vfs, ns: undefined }, at, type, 'none', 0, ''), 0)
+  assert.equal(find('/a/b').mount.sb.fsType, 'tmpfs')
 })
 
 test('what comes by propagation slides in below what is mounted there', () => {
@@ -189,6 +229,22 @@ test('who holds a directory does not see below a locked mount after a lazy unmou
   assert.equal(copy.children.size, 0)
   other.mountNs.put()
   assert.equal(outer.sb.mounts, 1)
+})
+
+test('nor does he when what he holds is a copy of what is unmounted elsewhere', () => {
+  mounts.changePropagation(ns, find('/'), MS_SHARED, true)
+  const other = cloned(new UserNamespace(rootNs, 0, 0, 2))
+  mountTmpfs('/a')
+  for (const name of ['/a/secret', '/a/secret/hidden']) mkdir(name)
+  mountTmpfs('/a/secret')
+  assert.equal(mounts.bind(ns, find('/m'), find('/a'), true), 0)
+  other.fs.cwd = find('/m', other)
+  const copy = other.fs.cwd.mount
+  assert.equal(umount('/m', MNT_DETACH), 0)
+  assert.equal(copy.namespace, undefined)
+  assert.equal(lookup(other, undefined, 'secret/hidden', 0), -ENOENT)
+  other.fs.cwd = find('/', other)
+  assert.equal(copy.children.size, 0)
 })
 
 test('a file system is reconfigured by the user namespace that mounted it', () => {

@@ -61,7 +61,7 @@ import {
   creationMode,
   creator,
   INODE_APPEND,
-  isOwnerIn,
+  knowsMaker,
   MAY_EXEC,
   MAY_READ,
   MAY_WRITE,
@@ -244,9 +244,8 @@ export function umaskFor(fs: FsContext, dir: Inode): number {
 /** may_create: a directory that is gone takes no entries. */
 export function mayCreate(ctx: WalkContext, dir: Inode): Status {
   if (dir.nlink === 0) return -ENOENT
-  const { cred } = ctx
-  if (!isOwnerIn(dir.sb, cred.fsuid, cred.fsgid)) return -EOVERFLOW
-  return permission(cred, dir, MAY_WRITE | MAY_EXEC)
+  if (!knowsMaker(dir.sb, ctx.cred)) return -EOVERFLOW
+  return permission(ctx.cred, dir, MAY_WRITE | MAY_EXEC)
 }
 
 /** Whether the caller may make a file of that type in the directory where the walk stands. */

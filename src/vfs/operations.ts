@@ -21,6 +21,7 @@ import {
   S_IXGRP,
 } from '../abi/constants.ts'
 import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
+import { firstUserNs } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { applyInherited, inheritedAcl } from './acl.ts'
 import { type Dentry, deleteDentry, forgetChildren, instantiate } from './dentry.ts'
@@ -118,7 +119,7 @@ export function createNode(
   const device = type === S_IFCHR || type === S_IFBLK
   // A character device 0:0 is a whiteout, which everybody may make.
   if (device && !(type === S_IFCHR && rdev === 0)) {
-    if (!ctx.cred.capable(CAP_MKNOD)) return -EPERM
+    if (!ctx.cred.capable(CAP_MKNOD, firstUserNs(ctx.cred.userNs))) return -EPERM
     const usable = ctx.mountNs.vfs.mayUseDevice(type, rdev, BPF_DEVCG_ACC_MKNOD)
     if (usable < 0) return usable
   }

@@ -1,5 +1,5 @@
 /** A place in the tree: a dentry seen through a mount. */
-import { type Dentry, dropDentry } from './dentry.ts'
+import { type Dentry, dropDentry, holdDentry } from './dentry.ts'
 import type { Mount } from './mount.ts'
 
 export interface Path {
@@ -20,7 +20,7 @@ export function samePath(a: Path, b: Path): boolean {
 
 /** path_get: whoever keeps a Path beyond the call that found it holds it. */
 export function holdPath(path: Path): Path {
-  path.dentry.refs++
+  holdDentry(path.dentry)
   path.mount.refs++
   return path
 }

@@ -101,12 +101,10 @@ function isSticky(cred: Credentials, dir: Inode, victim: Inode): boolean {
   return !capableOver(cred, victim, CAP_FOWNER)
 }
 
-/** fsuidgid_has_mapping: whether the file system can say of something that it belongs to these; undefined: no matter. */
-export function isOwnerIn(sb: SuperBlock, uid: number | undefined, gid: number | undefined): boolean {
-  const { userNs } = sb
+/** fsuidgid_has_mapping: whether the file system can say of something new that it belongs to who makes it. */
+export function knowsMaker({ userNs }: SuperBlock, { fsuid, fsgid }: Credentials): boolean {
   if (userNs === undefined || userNs.level === 0) return true
-  const knowsUser = uid === undefined || isMapped(userNs.uidMap, uid)
-  return knowsUser && (gid === undefined || isMapped(userNs.gidMap, gid))
+  return isMapped(userNs.uidMap, fsuid) && isMapped(userNs.gidMap, fsgid)
 }
 
 /** mnt_want_write. */

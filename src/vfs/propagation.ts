@@ -133,6 +133,8 @@ export function unmountPropagated(mount: Mount): void {
     const { namespace } = copy
     const place = copy.mountpoint!
     const above = [...copy.children.values()].find(child => !going.has(child))
+    // It goes with what it is locked to, and stays on it for who holds that.
+    if (above === undefined && copy.locked && going.has(copy.parent!)) continue
     above?.detach()
     copy.unmount()
     above?.attach(namespace, place)

@@ -61,7 +61,7 @@ import { LinuxHost } from '../platform/linux-host.ts'
 import { chmod, setTimes } from './attributes.ts'
 import { FdTable } from './fd-table.ts'
 import type { File } from './file.ts'
-import { allowWrite, denyWrite, filePut } from './file-ref.ts'
+import { allowWrite, denyWrite, fileGet, filePut } from './file-ref.ts'
 import { LockWaits } from './lock-waits.ts'
 import { InodeLocks, LOCK_TO_END, type PosixLock } from './locks.ts'
 import { Mount, MountNamespace } from './mount.ts'
@@ -461,6 +461,30 @@ test('descriptors: the lowest free one, limits, copies', () => {
   copy.put()
   fds.put()
   assert.equal(extra.refs, 0)
+})
+
+test('descriptors: high numbers, found and copied without all that are below', () => {
+  const fds = new FdTable()
+  const file = ok(open('/a/f'))
+  for (const fd of [3, 1023, 1024, 5000, 1_000_000]) fds.set(fd, fileGet(file), fd === 5000)
+  const numbers = [...fds.entries()].map(([fd]) => fd)
+  assert.deepEqual(numbers, [3, 1023, 1024, 5000, 1_000_000])
+  assert.deepEqual([fds.lowestFree(1023), fds.lowestFree(), fds.size], [1025, 0, 1_000_001])
+  assert.deepEqual(
+    [1025, 5001, 1_000_001, 0xffffffff].map(fd => fds.next(fd)),
+    [5000, 1_000_000, -1, -1],
+  )
+  assert.deepEqual(
+    [-1, 4, 1026, 2 ** 32 + 3].map(fd => fds.get(fd)),
+    [undefined, undefined, undefined, undefined],
+  )
+  const copy = fds.clone(1_000_000, 1_000_000)
+  assert.equal(copy.size, 5001)
+  copy.closeOnExec()
+  assert.deepEqual([copy.next(1025), fds.cloexec(5000), fds.cloexec(5001)], [-1, true, false])
+  copy.put()
+  fds.put()
+  assert.equal(file.refs, 1)
 })
 
 test('locks: ranges of one owner merge and split, others conflict', () => {

@@ -153,6 +153,7 @@ ipset add a 10.0.0.0/29; show list a | sort; ipset list nope; ipset add nope 1.1
 ipset create a hash:ip timeout 100 counters comment maxelem 5 -exist; ipset rename a b; ipset create a hash:ip; ipset rename a b; ipset swap a b
 show save | sort; ipset list -n; ipset list -t b | grep Number; ipset flush b; ipset add a 1.1.1.1 timeout 5; ipset add a 1.1.1.1 comment x; ipset add a 1.1.1.1 packets 1
 ipset destroy; ipset list -n
+ipset create s hash:ip comment; ipset add s 1.1.1.1 comment "$(printf 'x%.0s' {1..255})"; ipset create t bitmap:ip range 10.0.0.0/24; ipset swap s t; show save; ipset destroy
 ipset restore <<END
 create n hash:net family inet hashsize 1024 maxelem 65536
 add n 10.0.0.0/8
@@ -193,7 +194,7 @@ ipset test six fd00::5; ipset test six fd01::5; ipset add six 1.2.3.4
 iptables-nft -A INPUT -m set --match-set n src -j DROP; iptables-nft -A INPUT -m set ! --match-set p dst,dst -j DROP
 iptables-nft -A INPUT -m set --match-set p dst,dst --packets-gt 5 -j DROP;  iptables-nft -A INPUT -j SET --add-set n src --exist --timeout 5
 iptables-nft -A INPUT -m set --match-set nope src -j DROP; iptables-nft -A INPUT -m set --match-set n src --return-nomatch -j DROP
-iptables-nft -S; ipset destroy n; ipset list n | grep Ref; iptables-nft -D INPUT 1; ipset list n | grep Ref
+iptables-nft -S; ipset destroy n; ipset rename n other; ipset list n | grep Ref; iptables-nft -D INPUT 1; ipset list n | grep Ref
 iptables-legacy -A INPUT -m set --match-set n src -j DROP; iptables-legacy -S; ipset list n | grep Ref
 iptables-nft -F; iptables-legacy -F; ipset destroy; ipset list -n`,
   )

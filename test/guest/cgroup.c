@@ -498,14 +498,18 @@ SECTION("freezing: what /proc shows of the frozen, and for how long they were")
 {
 	enter();
 	MUST(mkdir("a", 0755));
-	pid_t waits = waiter(), computes = spinner();
+	pid_t waits = waiter(), computes = spinner(), stopped = waiter();
 	MUST(put_pid("a/cgroup.procs", waits));
 	MUST(put_pid("a/cgroup.procs", computes));
+	MUST(put_pid("a/cgroup.procs", stopped));
+	MUST(kill(stopped, SIGSTOP));
+	MUST(waitpid(stopped, NULL, WUNTRACED));
 	SHOW(field("a/cgroup.stat.local", "frozen_usec "));
 	ERR(put("cgroup.freeze", "1"));
 	SHOW(await_field("a/cgroup.events", "frozen ", 1));
 	SHOW(state_of(waits));
 	SHOW(state_of(computes));
+	SHOW(state_of(stopped));
 	sleep_ms(20);
 	SHOW(field("cgroup.stat.local", "frozen_usec ") >= 20000);
 	SHOW(field("a/cgroup.stat.local", "frozen_usec ") >= 20000);
@@ -518,6 +522,7 @@ SECTION("freezing: what /proc shows of the frozen, and for how long they were")
 	SHOW(put("a/cgroup.kill", "1"));
 	STATUS(end_of(waits));
 	STATUS(end_of(computes));
+	STATUS(end_of(stopped));
 	SHOW(await_field("a/cgroup.events", "populated ", 0));
 	LEAVE("a");
 }

@@ -5,6 +5,10 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
+#ifndef FSCONFIG_CMD_CREATE_EXCL
+#define FSCONFIG_CMD_CREATE_EXCL 8
+#endif
+
 static int fsopen_(const char *name, unsigned flags)
 {
 	return syscall(SYS_fsopen, name, flags);
@@ -104,6 +108,28 @@ SECTION("fsopen, fsconfig: steps and errors")
 	HEX(root.st_mode);
 	ERR(fsconfig_(0, FSCONFIG_SET_FLAG, "ro", NULL, 0));
 	ERR(fsconfig_(99, FSCONFIG_SET_FLAG, "ro", NULL, 0));
+}
+
+SECTION("fsconfig: a context whose file system could not be made is of no use")
+{
+	alone();
+	int fd = MUST(fsopen_("tmpfs", 0));
+	ERR(fsconfig_(fd, FSCONFIG_CMD_CREATE_EXCL, NULL, NULL, 0));
+	ERR(fsconfig_(fd, FSCONFIG_CMD_CREATE_EXCL, NULL, NULL, 0));
+	ERR(fsmount_(fd, 0, 0));
+	close(fd);
+	fd = MUST(fsopen_("mqueue", 0));
+	ERR(fsconfig_(fd, FSCONFIG_CMD_CREATE_EXCL, NULL, NULL, 0));
+	ERR(fsconfig_(fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	char text[64] = "";
+	ERR(read(fd, text, sizeof text - 1));
+	TEXT(text);
+	close(fd);
+	fd = MUST(fsopen_("overlay", 0));
+	ERR(fsconfig_(fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	ERR(fsconfig_(fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	ERR(fsconfig_(fd, FSCONFIG_SET_FLAG, "ro", NULL, 0));
+	ERR(fsmount_(fd, 0, 0));
 }
 
 SECTION("fsmount, move_mount: a file system that is filled before it is attached")

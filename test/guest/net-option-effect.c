@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <net/if.h>
 #include <sched.h>
+#include <sys/xattr.h>
 
 #ifndef SO_PASSPIDFD
 #define SO_PASSPIDFD 76
@@ -201,4 +202,31 @@ SECTION("TCP_RTO_MAX_MS, TCP_RTO_MIN_US and TCP_DELACK_MAX_US")
 	RET(int_option(fd, SOL_TCP, 45));
 	ERR(set_int(fd, SOL_TCP, 46, 20000));
 	RET(int_option(fd, SOL_TCP, 46));
+}
+
+SECTION("the name of a socket's protocol is an extended attribute of its own")
+{
+	static const int kinds[][3] = {
+		{ AF_UNIX, SOCK_STREAM, 0 }, { AF_UNIX, SOCK_DGRAM, 0 }, { AF_UNIX, SOCK_SEQPACKET, 0 },
+		{ AF_INET, SOCK_STREAM, 0 }, { AF_INET, SOCK_DGRAM, 0 }, { AF_INET, SOCK_RAW, IPPROTO_UDP },
+		{ AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE }, { AF_INET6, SOCK_STREAM, 0 }, { AF_INET6, SOCK_DGRAM, 0 },
+		{ AF_INET6, SOCK_RAW, IPPROTO_ICMPV6 }, { AF_INET6, SOCK_DGRAM, IPPROTO_UDPLITE },
+		{ AF_NETLINK, SOCK_RAW, 0 }, { AF_PACKET, SOCK_DGRAM, 0 },
+	};
+
+	need_root();
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		char name[64] = "", list[64] = "";
+		int fd = MUST(socket(kinds[i][0], kinds[i][1], kinds[i][2]));
+
+		RET(fgetxattr(fd, "system.sockprotoname", name, sizeof name));
+		TEXT(name);
+		RET(fgetxattr(fd, "system.sockprotoname", name, 2));
+		RET(flistxattr(fd, list, sizeof list));
+		TEXT(list);
+		ERR(fsetxattr(fd, "system.sockprotoname", "x", 1, 0));
+		ERR(fremovexattr(fd, "system.sockprotoname"));
+		RET(fgetxattr(fd, "user.name", name, sizeof name));
+		close(fd);
+	}
 }

@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/if_ether.h>
 #include <net/if.h>
@@ -444,6 +445,78 @@ SECTION("rtnetlink: interfaces and addresses are made, told of and taken away")
 	for (int i = 0; i < 200; i++)
 		if (seen[i] != 0)
 			say("told of %d\n", i);
+}
+
+/* RTM_NEWNSID or RTM_GETNSID with an attribute or two; what was answered: its number, or -1000 less the error. */
+static int ns_request(int fd, int type, int first, int value, int second, int other)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtgenmsg family;
+		char pad[3];
+		struct { struct rtattr head; int value; } attributes[2];
+	} message = {
+		{ 0, type, NLM_F_REQUEST | (type == RTM_NEWNSID ? NLM_F_ACK : 0), 5, 0 }, { AF_UNSPEC }, "",
+		{ { { 8, first }, value }, { { 8, second }, other } },
+	};
+	struct { struct nlmsghdr header; union { struct nlmsgerr error; struct { char family[4]; struct rtattr a; int id; } ns; }; char rest[400]; } answer;
+
+	message.header.nlmsg_len = second ? sizeof message : first ? sizeof message - 8 : sizeof message - 16;
+	MUST(send(fd, &message, message.header.nlmsg_len, 0));
+	MUST(recv(fd, &answer, sizeof answer, 0));
+	return answer.header.nlmsg_type == NLMSG_ERROR ? -1000 + answer.error.error : answer.ns.id;
+}
+
+static int other_network(void)
+{
+	int own = MUST(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+
+	MUST(unshare(CLONE_NEWNET));
+	int other = MUST(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+	MUST(setns(own, CLONE_NEWNET));
+	close(own);
+	return other;
+}
+
+SECTION("rtnetlink: numbers of other namespaces")
+{
+	new_network();
+	int fd = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)), monitor = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	int first = other_network(), second = other_network(), file = MUST(memfd_create("none", MFD_CLOEXEC)), group = RTNLGRP_NSID;
+	struct { struct nlmsghdr header; char family[4]; struct rtattr a; int id; } told;
+
+	struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+	/* Who has no port is told of nothing. */
+	int deaf = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	MUST(setsockopt(deaf, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group));
+	MUST(bind(monitor, (struct sockaddr *)&any, sizeof any));
+	MUST(setsockopt(monitor, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_FD, first, 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_PID, getpid(), 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_NSID, 5, 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_FD, file, 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_FD, 9999, 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_PID, 4000000, 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, 0, 0, 0, 0));
+	RET(ns_request(fd, RTM_NEWNSID, NETNSA_FD, first, 0, 0));
+	RET(ns_request(fd, RTM_NEWNSID, NETNSA_NSID, 5, 0, 0));
+	RET(ns_request(fd, RTM_NEWNSID, NETNSA_NSID, 5, NETNSA_FD, file));
+	RET(ns_request(fd, RTM_NEWNSID, NETNSA_NSID, 5, NETNSA_FD, first));
+	RET(ns_request(fd, RTM_NEWNSID, NETNSA_NSID, 6, NETNSA_FD, first));
+	RET(ns_request(fd, RTM_NEWNSID, NETNSA_NSID, 5, NETNSA_FD, second));
+	RET(ns_request(fd, RTM_NEWNSID, NETNSA_NSID, -1, NETNSA_FD, second));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_FD, first, 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_FD, second, 0, 0));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_NSID, 5, 0, 0));
+	/* With the last who holds it a namespace ends, and its number. */
+	close(first);
+	for (int i = 0; i < 3; i++) {
+		MUST(recv(monitor, &told, sizeof told, 0));
+		SHOW(told.header.nlmsg_type);
+		SHOW(told.id);
+	}
+	RET(recv(deaf, &told, sizeof told, MSG_DONTWAIT));
+	RET(ns_request(fd, RTM_GETNSID, NETNSA_NSID, 5, 0, 0));
 }
 
 SECTION("sendfile and splice between sockets and files")

@@ -99,6 +99,27 @@ SECTION("PACKET_FANOUT: packets of a connection stay together")
 	SHOW(total);
 }
 
+SECTION("PACKET_FANOUT: who has no room leaves a packet to the next")
+{
+	int sender = new_network(), receiver = datagram(), fds[3], total = 0;
+
+	for (int i = 0; i < 3; i++) {
+		fds[i] = packet_socket(ETH_P_IP);
+		ERR(fanout(fds[i], 3, PACKET_FANOUT_LB | PACKET_FANOUT_FLAG_ROLLOVER));
+		if (i != 1)
+			MUST(set_int(fds[i], SOL_SOCKET, SO_RCVBUF, 8000));
+	}
+	for (int i = 0; i < 60; i++)
+		send_to(sender, port_of(receiver), big, 1000);
+	for (int i = 0; i < 3; i++) {
+		int count = waiting(fds[i]);
+		if (i == 1)
+			SHOW(count > 30);
+		total += count;
+	}
+	SHOW(total);
+}
+
 SECTION("PACKET_FANOUT: a program chooses")
 {
 	/* By the last byte of the packet. */
@@ -137,6 +158,10 @@ SECTION("PACKET_FANOUT: what is refused")
 	ERR(fanout(one, 9, PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_UNIQUEID));
 	ERR(setsockopt(one, SOL_PACKET, PACKET_FANOUT, &args, sizeof args));
 	ERR(fanout(one, 9, PACKET_FANOUT_LB));
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = 99 };
+	ERR(bind(one, (struct sockaddr *)&address, sizeof address));
+	address.sll_ifindex = 1;
+	ERR(bind(one, (struct sockaddr *)&address, sizeof address));
 	ERR(fanout(two, 9, PACKET_FANOUT_LB));
 	ERR(fanout(two, 9, PACKET_FANOUT_HASH));
 	int three = packet_socket(ETH_P_IP);
@@ -146,6 +171,21 @@ SECTION("PACKET_FANOUT: what is refused")
 	HEX(int_option(two, SOL_PACKET, PACKET_FANOUT) >> 16);
 	ERR(fanout(three, 0, PACKET_FANOUT_LB | PACKET_FANOUT_FLAG_UNIQUEID));
 	SHOW(int_option(two, SOL_PACKET, PACKET_FANOUT) != int_option(three, SOL_PACKET, PACKET_FANOUT));
+}
+
+SECTION("PACKET_ADD_MEMBERSHIP: the same one more than once")
+{
+	struct packet_mreq membership = { .mr_ifindex = 1, .mr_type = PACKET_MR_PROMISC };
+
+	new_network();
+	int fd = packet_socket(ETH_P_IP);
+	for (int i = 0; i < 2; i++)
+		ERR(setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership));
+	for (int i = 0; i < 3; i++)
+		ERR(setsockopt(fd, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &membership, sizeof membership));
+	membership.mr_ifindex = 99;
+	ERR(setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership));
+	ERR(setsockopt(fd, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &membership, sizeof membership));
 }
 
 static struct tpacket_req3 ring_request(int blocks, int timeout)
@@ -234,6 +274,8 @@ SECTION("TPACKET_V3: frozen while the program has all blocks")
 	for (int i = 0; i < 2; i++)
 		((struct tpacket_block_desc *)(ring + i * 4096))->hdr.bh1.block_status = TP_STATUS_KERNEL;
 	send_to(sender, port, big, 1500);
+	/* Who asks finds that it has arrived. */
+	HEX(revents(fd, POLLIN));
 	SHOW((int)((struct tpacket_block_desc *)ring)->hdr.bh1.seq_num);
 	request.tp_block_nr = request.tp_frame_nr = 0;
 	munmap(ring, 2 * 4096);
@@ -241,6 +283,38 @@ SECTION("TPACKET_V3: frozen while the program has all blocks")
 	request = ring_request(2, 0);
 	request.tp_sizeof_priv = 4096;
 	ERR(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof request));
+}
+
+SECTION("TPACKET_V3: blocks with room for hardly more than a header")
+{
+	int sender = new_network(), receiver = datagram(), version = TPACKET_V3;
+	struct tpacket_req3 request = ring_request(2, 10000);
+	int fd = MUST(socket(AF_PACKET, SOCK_RAW, 0));
+
+	MUST(setsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version));
+	/* Behind the block's own header and the program's part. */
+	request.tp_sizeof_priv = 4096 - 48 - 64;
+	ERR(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof request));
+	request.tp_sizeof_priv = 4096 - 48 - 72;
+	ERR(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof request));
+	char *ring = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	SHOW(ring != MAP_FAILED);
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = 1 };
+	MUST(bind(fd, (struct sockaddr *)&address, sizeof address));
+	for (int i = 0; i < 3; i++)
+		send_to(sender, port_of(receiver), big, 1000);
+	HEX(revents(fd, POLLIN));
+	for (int i = 0; i < 2; i++) {
+		char *block = ring + i * 4096;
+		struct tpacket_hdr_v1 *header = &((struct tpacket_block_desc *)block)->hdr.bh1;
+		struct tpacket3_hdr *frame = (void *)(block + header->offset_to_first_pkt);
+		say("status %#x, %u packets, %u bytes; %u of %u bytes at %u\n", header->block_status, header->num_pkts,
+		    header->blk_len, frame->tp_snaplen, frame->tp_len, frame->tp_mac);
+	}
+	struct tpacket_stats_v3 stats;
+	socklen_t length = sizeof stats;
+	ERR(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &length));
+	say("%u packets, %u lost, %u times frozen\n", stats.tp_packets, stats.tp_drops, stats.tp_freeze_q_cnt);
 }
 
 SECTION("SO_ATTACH_FILTER: of datagrams, from their header on")
@@ -266,6 +340,26 @@ SECTION("SO_ATTACH_FILTER: of datagrams, from their header on")
 	ERR(set_int(receiver, SOL_SOCKET, SO_DETACH_FILTER, 0));
 	ERR(setsockopt(receiver, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
 	ERR(set_int(receiver, SOL_SOCKET, SO_LOCK_FILTER, 0));
+}
+
+SECTION("SO_ATTACH_FILTER: of messages that have no such header")
+{
+	static const int headers[] = { SKF_NET_OFF, SKF_LL_OFF, SKF_NET_OFF + 5, SKF_AD_OFF + SKF_AD_CPU, SKF_AD_OFF + 2, -1 };
+
+	for (size_t i = 0; i < LENGTH(headers); i++) {
+		struct sock_filter code[] = {
+			BPF_STMT(BPF_LD | BPF_B | BPF_ABS, headers[i]),
+			BPF_STMT(BPF_RET | BPF_K, 100),
+		};
+		struct sock_fprog program = { LENGTH(code), code };
+		int pair[2];
+		char byte;
+
+		MUST(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
+		ERR(setsockopt(pair[1], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
+		RET(send(pair[0], "x", 1, 0));
+		RET(recv(pair[1], &byte, 1, MSG_DONTWAIT));
+	}
 }
 
 SECTION("SO_ATTACH_FILTER: of segments")

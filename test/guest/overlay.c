@@ -391,7 +391,8 @@ SECTION("overlay: metacopy=on leaves the data below until it is written")
 	ERR(umount("m"));
 }
 
-SECTION("overlay: data-only layers show what redirects lead to")
+/* l1/meta has the attributes of a file whose data is d/object. */
+static void prepare_data(void)
 {
 	int fd;
 
@@ -403,6 +404,11 @@ SECTION("overlay: data-only layers show what redirects lead to")
 	close(fd);
 	MUST(setxattr("l1/meta", "trusted.overlay.metacopy", "", 0, 0));
 	MUST(setxattr("l1/meta", "trusted.overlay.redirect", "/object", 7, 0));
+}
+
+SECTION("overlay: data-only layers show what redirects lead to")
+{
+	prepare_data();
 	ERR(mount("o", "m", "overlay", 0, "lowerdir=l1::d:l2"));
 	ERR(mount("o", "m", "overlay", 0, "lowerdir=::d"));
 	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1::d"));
@@ -412,6 +418,81 @@ SECTION("overlay: data-only layers show what redirects lead to")
 	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1:l2"));
 	show("m/meta");
 	ERR(umount("m"));
+	/* Without metacopy=on from the lower layer next to them only. */
+	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1:l2::d"));
+	show("m/meta");
+	ERR(umount("m"));
+	MUST(mount("o", "m", "overlay", 0, "lowerdir=l2:l1::d"));
+	show("m/meta");
+	ERR(umount("m"));
+	MUST(mount("o", "m", "overlay", 0, "lowerdir=l1:l2::d,metacopy=on"));
+	show("m/meta");
+	ERR(umount("m"));
+}
+
+static int set_string(int fd, const char *key, const char *value)
+{
+	return syscall(SYS_fsconfig, fd, FSCONFIG_SET_STRING, key, value, 0);
+}
+
+static int create(int fd)
+{
+	return syscall(SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+}
+
+/* The messages that a context has, without those that only inform. */
+static void messages(int fd)
+{
+	char text[256];
+	ssize_t n;
+
+	while ((n = read(fd, text, sizeof text - 1)) > 0) {
+		text[n] = 0;
+		say("%s", text);
+	}
+	ERR(read(fd, text, sizeof text));
+}
+
+SECTION("overlay: layers one by one, data-only ones last")
+{
+	prepare_data();
+	int fd = MUST(syscall(SYS_fsopen, "overlay", 0));
+	ERR(set_string(fd, "lowerdir+", "l2"));
+	ERR(set_string(fd, "lowerdir+", "l1"));
+	ERR(set_string(fd, "datadir+", "d"));
+	ERR(create(fd));
+	int mounted = MUST(syscall(SYS_fsmount, fd, 0, 0));
+	ERR(syscall(SYS_move_mount, mounted, "", AT_FDCWD, "m", MOVE_MOUNT_F_EMPTY_PATH));
+	close(fd);
+	close(mounted);
+	show("m/meta");
+	show("m/b");
+	ERR(open("m/object", O_RDONLY));
+	FILE *mounts = fopen("/proc/self/mounts", "r");
+	char line[1024];
+	while (fgets(line, sizeof line, mounts))
+		if (strstr(line, " overlay ") && strstr(line, "datadir+=d"))
+			say("%.*s\n", (int)strlen("lowerdir+=l2,lowerdir+=l1,datadir+=d"), strstr(line, "lowerdir+"));
+	fclose(mounts);
+	ERR(umount("m"));
+	fd = MUST(syscall(SYS_fsopen, "overlay", 0));
+	ERR(set_string(fd, "datadir+", "d"));
+	ERR(create(fd));
+}
+
+SECTION("overlay: a context says what it does not take")
+{
+	prepare();
+	int fd = MUST(syscall(SYS_fsopen, "overlay", 0));
+	ERR(set_string(fd, "what", "1"));
+	messages(fd);
+	ERR(set_string(fd, "metacopy", "maybe"));
+	messages(fd);
+	ERR(set_string(fd, "lowerdir", "l1:l2"));
+	ERR(set_string(fd, "source", "one"));
+	ERR(set_string(fd, "source", "two"));
+	messages(fd);
+	ERR(create(fd));
 }
 
 SECTION("overlay: files with an attribute are whiteouts where the layer says so")

@@ -2,6 +2,7 @@
 #include "observe.h"
 #include <linux/capability.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/resource.h>
 #include <sys/klog.h>
 #include <sys/prctl.h>
@@ -272,16 +273,51 @@ SECTION("affinity: another process is moved while it computes, and keeps its CPU
 	SHOW(atoi(text) == last);
 }
 
-/* A process that computes on the first CPU that we may use. */
-static pid_t competitor(int niceness)
+static void use_first_cpu(void)
 {
-	pid_t pid = MUST(fork());
+	cpu_set_t all, one;
+	int cpu = 0;
 
+	CPU_ZERO(&all);
+	MUST(sched_getaffinity(0, sizeof all, &all));
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	MUST(sched_setaffinity(0, sizeof one, &one));
+}
+
+static sem_t nobody_posts;
+
+static void *wait_for_ever(void *unused)
+{
+	(void)unused;
+	sem_wait(&nobody_posts);
+	return NULL;
+}
+
+/* A process that computes, with so many threads that wait besides. */
+static pid_t competitor(int niceness, int waiting)
+{
+	int ready[2];
+	char byte = 0;
+
+	MUST(pipe(ready));
+	pid_t pid = MUST(fork());
 	if (pid == 0) {
+		for (int i = 0; i < waiting; i++) {
+			pthread_t thread;
+
+			pthread_create(&thread, NULL, wait_for_ever, NULL);
+		}
+		MUST(write(ready[1], &byte, 1));
 		MUST(setpriority(PRIO_PROCESS, 0, niceness));
 		for (volatile long i = 0;; i++)
 			;
 	}
+	MUST(read(ready[0], &byte, 1));
+	close(ready[0]);
+	close(ready[1]);
 	return pid;
 }
 
@@ -297,18 +333,9 @@ static double cpu_seconds(pid_t pid)
 
 SECTION("nice: who has a higher value gets less of a CPU, until it is taken back")
 {
-	cpu_set_t all, one;
-	int cpu = 0;
-
 	need_root();
-	CPU_ZERO(&all);
-	MUST(sched_getaffinity(0, sizeof all, &all));
-	while (!CPU_ISSET(cpu, &all))
-		cpu++;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	MUST(sched_setaffinity(0, sizeof one, &one));
-	pid_t usual = competitor(0), lower = competitor(15);
+	use_first_cpu();
+	pid_t usual = competitor(0, 0), lower = competitor(15, 0);
 	while (cpu_seconds(usual) + cpu_seconds(lower) < 0.4)
 		sleep_ms(20);
 	SHOW(cpu_seconds(usual) > 3 * cpu_seconds(lower));
@@ -318,6 +345,21 @@ SECTION("nice: who has a higher value gets less of a CPU, until it is taken back
 	while (cpu_seconds(usual) + cpu_seconds(lower) < before + other + 0.4)
 		sleep_ms(20);
 	SHOW(cpu_seconds(lower) - other > 3 * (cpu_seconds(usual) - before));
+	kill(usual, SIGKILL);
+	kill(lower, SIGKILL);
+	STATUS(end_of(usual));
+	STATUS(end_of(lower));
+}
+
+SECTION("nice: threads that wait bring their process no more of a CPU")
+{
+	need_root();
+	use_first_cpu();
+	pid_t lower = competitor(15, 200), usual = competitor(0, 0);
+	double before = cpu_seconds(lower);
+	while (cpu_seconds(usual) + cpu_seconds(lower) < before + 0.5)
+		sleep_ms(20);
+	SHOW(cpu_seconds(usual) > 3 * (cpu_seconds(lower) - before));
 	kill(usual, SIGKILL);
 	kill(lower, SIGKILL);
 	STATUS(end_of(usual));

@@ -1,6 +1,20 @@
 /* Nested user namespaces: what ids mean in each, and over which files a capability counts. */
+#define HAS_CHILD
 #include "observe.h"
+#include <grp.h>
 #include <sys/mount.h>
+#include <sys/sysmacros.h>
+
+/* Says who it is. */
+static int as_child(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	SHOW(getuid());
+	SHOW(geteuid());
+	SHOW(getegid());
+	return 0;
+}
 
 static int write_map(pid_t pid, const char *name, const char *text)
 {
@@ -183,5 +197,90 @@ SECTION("mounts of a more privileged namespace keep their flags and their places
 		try_mounts();
 		_exit(0);
 	}
+	STATUS(end_of(pid));
+}
+
+/* Two tmpfs: "m", which the namespace mounts itself, with a program that sets ids, and "theirs", from outside. */
+static void mount_inside(void)
+{
+	char command[4200];
+
+	MUST(setresgid(0, 0, 0));
+	MUST(setresuid(0, 0, 0));
+	MUST(unshare(CLONE_NEWNS));
+	ERR(mount("t", "m", "tmpfs", 0, "mode=777"));
+	ERR(mknod("m/null", S_IFCHR | 0666, makedev(1, 3)));
+	ERR(mknod("theirs/null", S_IFCHR | 0666, makedev(1, 3)));
+	ERR(mknod("m/disk", S_IFBLK | 0666, makedev(8, 0)));
+	ERR(mknod("m/whiteout", S_IFCHR | 0666, 0));
+	ERR(open("m/whiteout", O_RDONLY));
+	ERR(mount(NULL, "theirs", NULL, MS_REMOUNT, "size=1m"));
+	ERR(mount(NULL, "m", NULL, MS_REMOUNT, "size=10m"));
+	write_file("m/file", "text");
+	ERR(chown("m/file", 10, 0));
+	snprintf(command, sizeof command, "cp %s m/program && chmod 6755 m/program", observe_self);
+	MUST(system(command));
+}
+
+static void run_as_user(const char *program)
+{
+	pid_t child = MUST(fork());
+
+	if (child == 0) {
+		MUST(setgroups(0, NULL));
+		MUST(setresgid(2000, 2000, 2000));
+		MUST(setresuid(2000, 2000, 2000));
+		execl(program, "program", "@child", "x", NULL);
+		say("exec: %s\n", error_name(errno));
+		_exit(1);
+	}
+	STATUS(end_of(child));
+}
+
+SECTION("what a user namespace mounts knows its ids alone, and gives nothing to others")
+{
+	int mapped[2], mounted[2];
+	char byte, directory[256], path[512];
+
+	need_root();
+	MUST(unshare(CLONE_NEWNS));
+	MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	MUST(mkdir("theirs", 0777));
+	MUST(mkdir("m", 0777));
+	MUST(chmod(".", 0777));
+	MUST(mount("t", "theirs", "tmpfs", 0, "mode=777"));
+	MUST(pipe(mapped));
+	MUST(pipe(mounted));
+	pid_t pid = MUST(fork());
+	if (pid == 0) {
+		MUST(unshare(CLONE_NEWUSER));
+		MUST(write(mounted[1], "", 1));
+		MUST(read(mapped[0], &byte, 1));
+		mount_inside();
+		MUST(write(mounted[1], "", 1));
+		MUST(read(mapped[0], &byte, 1));
+		_exit(0);
+	}
+	MUST(read(mounted[0], &byte, 1));
+	MUST(write_map(pid, "uid_map", "0 1000 10\n"));
+	MUST(write_map(pid, "gid_map", "0 1000 10\n"));
+	MUST(write(mapped[1], "", 1));
+	MUST(read(mounted[0], &byte, 1));
+
+	MUST(getcwd(directory, sizeof directory) != NULL ? 0 : -1);
+	snprintf(path, sizeof path, "/proc/%d/root%s/m", (int)pid, directory);
+	MUST(chdir(path));
+	owner_of("file");
+	ERR(open("new", O_WRONLY | O_CREAT, 0644));
+	ERR(mkdir("directory", 0755));
+	ERR(symlink("file", "link"));
+	ERR(link("file", "again"));
+	ERR(chown("file", 0, 0));
+	ERR(chown("file", 1001, -1));
+	ERR(chown("file", -1, 2000));
+	owner_of("file");
+	ERR(open("file", O_WRONLY | O_CREAT, 0644));
+	run_as_user("program");
+	MUST(write(mapped[1], "", 1));
 	STATUS(end_of(pid));
 }

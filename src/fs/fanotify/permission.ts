@@ -92,10 +92,12 @@ export class PermissionRequests {
     const response = view.getUint32(FANOTIFY_RESPONSE.response, true) & ~FAN_AUDIT
     if (fd < 0 || (response !== FAN_ALLOW && response !== FAN_DENY)) return -EINVAL
     // Listeners in two processes may have the same number: the one that asked first is answered first.
-    const request = [...this.#open].find(each => each.fd === fd)
-    if (request === undefined) return -ENOENT
-    request.answer(response === FAN_ALLOW)
-    return FANOTIFY_RESPONSE.size
+    for (const request of this.#open) {
+      if (request.fd !== fd) continue
+      request.answer(response === FAN_ALLOW)
+      return FANOTIFY_RESPONSE.size
+    }
+    return -ENOENT
   }
 
   /** The listener is gone: nobody is held up. */

@@ -69,7 +69,6 @@ export class FuseSuper extends SuperBlock {
     this.connection = connection
     this.#options = options
     this.maxNameLength = 1024
-    // Whoever serves it could show any device.
     this.root = new FuseDir(this, { lo: FUSE_ROOT_ID, hi: 0 }, 0, options.rootMode)
     this.root.uid = options.userId
     this.root.gid = options.groupId
@@ -147,7 +146,7 @@ function fuseType(kernel: Kernel, mounted: Set<FuseSuper>): FsType {
     name: 'fuse',
     flags: FS_NODEV | FS_USERNS_MOUNT | FS_HAS_SUBTYPE,
     mount(source: string, flags: number, text: string, context: MountContext): OrErrno<FuseSuper> {
-      const { userNs } = context.mountNs
+      const { userNs } = context.cred
       const options = parseOptions(text, userNs.uidMap, userNs.gidMap)
       if (typeof options === 'number') return options
       const device = deviceOf(kernel, options.fd)

@@ -54,8 +54,6 @@ export class LayeredSuper extends OverlaySuper {
   readonly dataRoots: readonly Inode[]
   readonly #datas: readonly Mount[]
   readonly #metacopies: boolean
-  /** Whether the data of files whose layer has the attributes alone is looked for. */
-  readonly followsMetacopy: boolean
   readonly #metacopy: string
   /** Which layer a directory of the lower ones is in; and in which layers files may be whiteouts. */
   readonly #layerOf = new WeakMap<Inode, number>()
@@ -80,7 +78,6 @@ export class LayeredSuper extends OverlaySuper {
     this.#userXattr = options.userXattr
     this.#metacopy = options.userXattr ? USER_METACOPY : TRUSTED_METACOPY
     this.#metacopies = options.metacopy
-    this.followsMetacopy = options.metacopy || options.datas.length > 0
     this.lowerRoots = layers.lowers.map(layer => layer.root.inode!)
     this.lowerRoots.forEach((root, i) => {
       this.#layerOf.set(root, i)
@@ -101,6 +98,12 @@ export class LayeredSuper extends OverlaySuper {
   /** metacopy=on. */
   override get copiesLater(): boolean {
     return this.#metacopies
+  }
+  /** Whether the data of a file of which that layer has the attributes alone is looked for. */
+  followsMetacopy(layer: number): boolean {
+    // Nobody uses data-only layers without it, so they need no option: from the lower layer next to them.
+    const isLast = layer === this.lowerRoots.length - 1
+    return this.#metacopies || (isLast && this.dataRoots.length > 0)
   }
   isMetacopy(inode: Inode): boolean {
     return inode.isRegular && typeof inode.getxattr(this.#metacopy) !== 'number'

@@ -23,7 +23,7 @@ export function withData(
   path: () => string,
 ): OrErrno<OverlayInode> {
   if (node.data !== undefined || !node.isRegular || !sb.isMetacopy(node.real)) return node
-  const data = sb.followsMetacopy ? findData(sb, node.real, layer, path()) : -EPERM
+  const data = sb.followsMetacopy(layer) ? findData(sb, node.real, layer, path()) : -EPERM
   if (typeof data !== 'number') {
     node.takeData(data)
     return node

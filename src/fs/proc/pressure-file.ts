@@ -1,15 +1,14 @@
 /** Files of pressure stall information: /proc/pressure/*, and those of cgroups. Who writes one gets a trigger, which poll(2) tells of. */
 import { CAP_SYS_RESOURCE, POLLERR, POLLPRI } from '../../abi/constants.ts'
 import { EBUSY, EINVAL } from '../../abi/errno.ts'
-import { fromBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
-import type { IoSrc } from '../../base/io.ts'
+import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { WaitQueue } from '../../base/wait-queue.ts'
 import { type PressureSource, PressureTrigger } from '../../kernel/cgroup/pressure.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Path } from '../../vfs/path.ts'
 import { PseudoFile } from '../pseudo/file.ts'
-import { type CustomNode, custom, ro } from '../pseudo/node.ts'
+import { type CustomNode, custom, rw } from '../pseudo/node.ts'
 
 const US = 1000
 const LEAST_WINDOW = 500_000
@@ -37,27 +36,29 @@ class PressureFile<T extends object> extends PseudoFile<T> {
   #trigger: PressureTrigger | undefined = undefined
 
   constructor(path: Path, flags: number, cred: Credentials, of: PressureOf<T>, subject: T) {
-    super(path, flags, cred, ro(of.format), subject)
+    super(
+      path,
+      flags,
+      cred,
+      rw(of.format, (_subject, text) => this.#setTrigger(text)),
+      subject,
+    )
     this.#of = of
     this.#subject = subject
   }
 
-  override writeAt(from: IoSrc, _offset: number): number {
-    const length = from.remaining
-    if (length === 0) return this.#of.terminated ? -EINVAL : 0
-    const bytes = new Uint8Array(Math.min(length, MAX_TEXT))
-    const n = from.take(bytes)
-    if (n < 0) return n
-    const text = fromBytes(bytes, 0, this.#of.terminated ? n - 1 : n)
+  #setTrigger(text: string): Status {
+    const { terminated } = this.#of
+    if (text === '') return terminated ? -EINVAL : 0
     if (this.#trigger !== undefined) return -EBUSY
-    const trigger = this.#parse(text)
-    if (typeof trigger === 'number') return trigger
+    const trigger = this.#parse(text.slice(0, MAX_TEXT).slice(0, terminated ? -1 : undefined))
+    if (failed(trigger)) return trigger
     this.#trigger = trigger
-    return length
+    return 0
   }
 
   /** psi_trigger_create: '<some|full> <threshold µs> <window µs>'. */
-  #parse(text: string): PressureTrigger | number {
+  #parse(text: string): OrErrno<PressureTrigger> {
     const match = /^(some|full)\s+(\d+)\s+(\d+)/.exec(text)
     if (match === null) return -EINVAL
     const threshold = Number(match[2])

@@ -17,10 +17,10 @@ import { ALL_ONES, commText, hex64, hexSet, maskText, rangeList, ticks } from '.
 export function stateOf(task: Task): { letter: string; name: string } {
   if (task.ended) return { letter: 'Z', name: 'zombie' }
   if (task.state === TRACED && !task.halt!.resumed) return { letter: 't', name: 'tracing stop' }
+  if (task.signals.stopped || task.group.stopped) return { letter: 'T', name: 'stopped' }
   if ((task.group.holds & HOLD_FREEZE) !== 0) return { letter: 'S', name: 'sleeping' }
   // Who is held for the sake of others would run.
-  if (task.state === STOPPED && !task.signals.stopped) return { letter: 'R', name: 'running' }
-  if (task.state === STOPPED || task.group.stopped) return { letter: 'T', name: 'stopped' }
+  if (task.state === STOPPED) return { letter: 'R', name: 'running' }
   if (task.state === BLOCKED) {
     return task.uninterruptible ? { letter: 'D', name: 'disk sleep' } : { letter: 'S', name: 'sleeping' }
   }

@@ -16,13 +16,16 @@ export interface Claim {
   part: number
 }
 
+/** Whoever is deep down below cgroups of little weight is not to be left with nothing by a rounding. */
+const LEAST_PART = 1e-6
+
 /** Sets the parts of all claims, of `cpus` CPUs. Nobody gets more CPUs than it has threads: the others share what is left. */
 export function divideCpus(claims: readonly Claim[], cpus: number): void {
   const loads = new Map<Cgroup, number>()
   for (const claim of claims) addLoad(loads, entityOf(claim.cgroup), claim.weight)
   for (const claim of claims) {
     const entity = entityOf(claim.cgroup)
-    claim.part = (shareOf(loads, entity) * claim.weight) / loads.get(entity)!
+    claim.part = Math.max(LEAST_PART, (shareOf(loads, entity) * claim.weight) / loads.get(entity)!)
   }
   let open = [...claims]
   let left = cpus

@@ -190,17 +190,19 @@ interface Competition {
 function competitions(runners: readonly Runner[]): Competition[] {
   let found: Competition[] = []
   for (const runner of runners) {
-    const joined: Competition = { cpus: new Set(runner.cpus), members: [runner] }
-    const apart: Competition[] = []
-    for (const each of found) {
-      if (!runner.cpus.some(cpu => each.cpus.has(cpu))) {
-        apart.push(each)
-        continue
-      }
-      for (const cpu of each.cpus) joined.cpus.add(cpu)
-      joined.members.push(...each.members)
+    const [joined, ...others] = found.filter(({ cpus }) => runner.cpus.some(cpu => cpus.has(cpu)))
+    if (joined === undefined) {
+      found.push({ cpus: new Set(runner.cpus), members: [runner] })
+      continue
     }
-    found = [...apart, joined]
+    for (const cpu of runner.cpus) joined.cpus.add(cpu)
+    joined.members.push(runner)
+    if (others.length === 0) continue
+    for (const { cpus, members } of others) {
+      for (const cpu of cpus) joined.cpus.add(cpu)
+      for (const member of members) joined.members.push(member)
+    }
+    found = found.filter(each => !others.includes(each))
   }
   return found
 }

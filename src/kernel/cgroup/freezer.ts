@@ -3,6 +3,7 @@
  * reason to hold it is gone. It is not stopped in the sense of job control: nobody is told, signals wait, and one that is
  * fatal ends it. cgroup.freeze, cpu.max and memory.high all work so.
  */
+import { isWorking } from '../cpu-alarm.ts'
 import { BLOCKED, RUNNING, STOPPED, type Task, TRACED } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import type { Cgroup } from './cgroup.ts'
@@ -36,15 +37,29 @@ export function isActive(task: Task): boolean {
 }
 
 export function setHolds(group: ThreadGroup, holds: number): void {
+  // Who has ended is held no more, and was counted so (leaveCgroup).
+  if (group.dead) return
   const was = group.holds
   countHolds(group, was, holds)
   group.holds = holds
-  if ((was === 0) === (holds === 0)) return
-  for (const task of group.tasks) {
-    if (holds !== 0) {
-      if (task.state === RUNNING) task.thread.kick()
-    } else if (task.state === STOPPED && !task.signals.stopped) task.kernel.makeRunnable(task)
+  if (holds === 0) {
+    if (was !== 0) letGo(group)
+  } else if (holds === HOLD_SHARE) {
+    // Who waits by itself uses no CPU: it is looked at again while the others are held.
+    for (const task of group.tasks) if (isWorking(task)) task.thread.kick()
+  } else if (!isHeldWhole(was)) {
+    for (const task of group.tasks) if (task.state === RUNNING) task.thread.kick()
   }
+}
+
+function letGo({ tasks }: ThreadGroup): void {
+  for (const task of tasks)
+    if (task.state === STOPPED && !task.signals.stopped) task.kernel.makeRunnable(task)
+}
+
+/** Whether those of a process that wait by themselves in the host's kernel are held as well. */
+export function isHeldWhole(holds: number): boolean {
+  return (holds & ~HOLD_SHARE) !== 0
 }
 
 /** `task`, on its way to guest code, is held; `result` is given to the guest when it goes on. */

@@ -3,14 +3,19 @@
  * rule says how. Packets that find no room for theirs are dropped, as in Linux.
  */
 import { NSEC_PER_SEC } from '../../base/clock.ts'
+import type { FilterRoom } from './room.ts'
+import { Shared } from './shared.ts'
 
 const NSEC_PER_MSEC = 1e6
 /** However large a rule wants the table. */
 const MAX_ENTRIES = 0xffff
 
 export interface HashLimitConfig {
-  /** XT_HASHLIMIT_* */
+  /** XT_HASHLIMIT_*: of what addresses and ports a key is made. */
   readonly mode: number
+  /** How many bits of the addresses count. */
+  readonly sourceLength: number
+  readonly destinationLength: number
   /** ns for one unit: a packet, or some bytes. */
   readonly cost: number
   /** The most that can be saved up (ns). */
@@ -38,12 +43,13 @@ class Bucket {
 
 export class HashLimit {
   readonly config: HashLimitConfig
-  users = 0
   /** The longest unused first. */
   readonly #buckets = new Map<string, Bucket>()
+  readonly #room: FilterRoom
 
-  constructor(config: HashLimitConfig) {
+  constructor(config: HashLimitConfig, room: FilterRoom) {
     this.config = config
+    this.#room = room
   }
 
   /** Whether so many units are within the rate of `key`; undefined: there is no room for it. */
@@ -72,30 +78,38 @@ export class HashLimit {
       for (const [other, { last }] of this.#buckets) {
         if (last >= oldest) break
         this.#buckets.delete(other)
+        this.#room.give(1)
       }
-      if (this.#buckets.size >= Math.min(this.config.max || MAX_ENTRIES, MAX_ENTRIES)) return undefined
+      const most = Math.min(this.config.max || MAX_ENTRIES, MAX_ENTRIES)
+      if (this.#buckets.size >= most || !this.#room.take(1)) return undefined
       bucket = new Bucket(this.config, now)
     }
     this.#buckets.set(key, bucket)
     return bucket
   }
+
+  clear(): void {
+    this.#room.give(this.#buckets.size)
+    this.#buckets.clear()
+  }
 }
 
 export class HashLimits {
-  readonly #limits = new Map<string, HashLimit>()
+  readonly #limits = new Shared<HashLimit>()
+  readonly #room: FilterRoom
+
+  constructor(room: FilterRoom) {
+    this.#room = room
+  }
 
   use(name: string, config: HashLimitConfig): HashLimit {
-    let limit = this.#limits.get(name)
-    if (limit === undefined) {
-      limit = new HashLimit(config)
-      this.#limits.set(name, limit)
-    }
-    limit.users++
-    return limit
+    return this.#limits.use(name, () => new HashLimit(config, this.#room))
   }
   unuse(name: string): void {
-    const limit = this.#limits.get(name)
-    if (limit !== undefined && --limit.users === 0) this.#limits.delete(name)
+    this.#limits.unuse(name)
+  }
+  clear(): void {
+    this.#limits.clear()
   }
 }
 

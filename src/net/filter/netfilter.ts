@@ -18,15 +18,19 @@ export class Netfilter {
   readonly conntrack: Conntrack
   readonly nat: Nat
   readonly log = new PacketLog()
-  readonly recent = new RecentLists()
-  readonly hashLimits = new HashLimits()
-  readonly ipSets = new IpSets()
+  readonly recent: RecentLists
+  readonly hashLimits: HashLimits
+  readonly ipSets: IpSets
   readonly ruleset: Ruleset
   readonly ipTables: XtTables
   readonly ip6Tables: XtTables
 
   constructor(stack: IpStack) {
     this.stack = stack
+    const { filterRoom } = stack.runtime
+    this.recent = new RecentLists(filterRoom)
+    this.hashLimits = new HashLimits(filterRoom)
+    this.ipSets = new IpSets(filterRoom)
     this.conntrack = new Conntrack(stack)
     this.nat = new Nat(stack, this.conntrack)
     this.ruleset = new Ruleset(this)
@@ -38,5 +42,8 @@ export class Netfilter {
   /** The namespace has ended. */
   close(): void {
     this.conntrack.table.clear()
+    this.recent.clear()
+    this.hashLimits.clear()
+    this.ipSets.clear()
   }
 }

@@ -3,6 +3,8 @@
  * list is full. A list lives as long as a rule names it.
  */
 import type { IpAddress } from '../address.ts'
+import type { FilterRoom } from './room.ts'
+import { Shared } from './shared.ts'
 
 /** XT_RECENT_MAX_NSTAMPS */
 export const MAX_STAMPS = 256
@@ -40,21 +42,22 @@ class RecentEntry {
 
 export class RecentList {
   readonly mask: IpAddress | undefined
-  users = 0
   /** The longest unseen first. */
   readonly #entries = new Map<string, RecentEntry>()
+  readonly #room: FilterRoom
   #stamps: number
 
-  constructor(stamps: number, mask: IpAddress | undefined) {
+  constructor(stamps: number, mask: IpAddress | undefined, room: FilterRoom) {
     this.#stamps = stamps
     this.mask = mask
+    this.#room = room
   }
 
   /** A rule needs so many times of each address: if that is more than before, all is forgotten. */
   keepAtLeast(stamps: number): void {
     if (stamps <= this.#stamps) return
-    this.#stamps = stamps
     this.clear()
+    this.#stamps = stamps
   }
   masked(address: IpAddress): IpAddress {
     const { mask } = this
@@ -70,7 +73,9 @@ export class RecentList {
     const { key } = address
     let entry = this.#entries.get(key)
     if (entry === undefined) {
-      if (this.#entries.size >= MAX_ENTRIES) this.#entries.delete(this.#entries.keys().next().value!)
+      if (this.#entries.size >= MAX_ENTRIES) this.#removeFirst()
+      // Where other lists have taken the room, this one makes do with what it has.
+      if (!this.#room.take(this.#size) && !(this.#removeFirst() && this.#room.take(this.#size))) return
       entry = new RecentEntry(address, ttl, now)
       entry.next = 1 % this.#stamps
     } else {
@@ -82,35 +87,52 @@ export class RecentList {
     this.#entries.set(key, entry)
   }
   remove(address: IpAddress): void {
-    this.#entries.delete(address.key)
+    this.#remove(address.key)
+  }
+  #remove(key: string): void {
+    if (this.#entries.delete(key)) this.#room.give(this.#size)
+  }
+  #removeFirst(): boolean {
+    for (const key of this.#entries.keys()) {
+      this.#remove(key)
+      return true
+    }
+    return false
+  }
+  /** How much of the room an address takes. */
+  get #size(): number {
+    return Math.ceil(this.#stamps / DEFAULT_STAMPS)
   }
   /** Forgets the longest unseen one where it was not seen since then. */
   reap(since: number, except: RecentEntry | undefined): void {
     for (const [key, entry] of this.#entries) {
-      if (entry !== except && entry.lastSeen < since) this.#entries.delete(key)
+      if (entry !== except && entry.lastSeen < since) this.#remove(key)
       return
     }
   }
   clear(): void {
+    this.#room.give(this.#entries.size * this.#size)
     this.#entries.clear()
   }
 }
 
 export class RecentLists {
-  readonly #lists = new Map<string, RecentList>()
+  readonly #lists = new Shared<RecentList>()
+  readonly #room: FilterRoom
+
+  constructor(room: FilterRoom) {
+    this.#room = room
+  }
 
   use(name: string, stamps: number, mask: IpAddress | undefined): RecentList {
-    let list = this.#lists.get(name)
-    if (list === undefined) {
-      list = new RecentList(stamps, mask)
-      this.#lists.set(name, list)
-    }
+    const list = this.#lists.use(name, () => new RecentList(stamps, mask, this.#room))
     list.keepAtLeast(stamps)
-    list.users++
     return list
   }
   unuse(name: string): void {
-    const list = this.#lists.get(name)
-    if (list !== undefined && --list.users === 0) this.#lists.delete(name)
+    this.#lists.unuse(name)
+  }
+  clear(): void {
+    this.#lists.clear()
   }
 }

@@ -4,10 +4,11 @@ import { updateChecksum16 } from '../checksum.ts'
 import { CHECKSUM_PARTIAL, type Packet } from '../packet.ts'
 import { TCP_HEADER } from '../tcp/segment.ts'
 
-/** Where the first option of this kind stands, -1: there is none, or no whole TCP header. */
+/** Where the first option of this kind stands, -1: there is none, or the TCP header isn't there as a whole. */
 export function findTcpOption({ view, transport, end }: Packet, wanted: number): number {
   if (transport < 0 || end - transport < TCP_HEADER) return -1
-  const last = Math.min(transport + (view.getUint8(transport + 12) >> 4) * 4, end)
+  const last = transport + (view.getUint8(transport + 12) >> 4) * 4
+  if (last > end) return -1
   for (let at = transport + TCP_HEADER; at < last; ) {
     const kind = view.getUint8(at)
     if (kind === TCPOPT_EOL) return wanted === TCPOPT_EOL ? at : -1

@@ -1,7 +1,7 @@
 /**
- * BlockRing: PACKET_RX_RING of version 3 (TPACKET_V3): frames of any size one behind the other in blocks, of which the program gets
- * one at a time: when the next frame has no room in it, or some time after its first frame came. Made, mapped and ended as
- * a PacketRing.
+ * BlockRing: PACKET_RX_RING of version 3 (TPACKET_V3): frames of any size one behind the other in blocks, of which the program
+ * gets one at a time: when the next frame has no room in it, or some time after its first frame came. Made, mapped and ended
+ * as a PacketRing.
  *
  * Each block begins with a struct tpacket_block_desc, whose status says whose it is. When the next block is still the
  * program's the queue is frozen: frames are lost until the program gives that block back. Of all that the program can write
@@ -14,7 +14,7 @@ import {
   TP_STATUS_USER,
   TPACKET_V3,
 } from '../../abi/constants.ts'
-import { EINVAL, ENOMEM } from '../../abi/errno.ts'
+import { EINVAL } from '../../abi/errno.ts'
 import {
   SOCKADDR_LL,
   TPACKET_BLOCK_DESC,
@@ -27,9 +27,8 @@ import { failed, type OrErrno } from '../../base/result.ts'
 import { createSharedPages, type SharedPages } from '../../fs/memfd/shared-pages.ts'
 import type { Task } from '../../kernel/task.ts'
 import { type Expiry, Timer, type Timers } from '../../kernel/timers.ts'
-import { PAGE_SIZE } from '../../mm/vma.ts'
 import type { MapSource } from '../../vfs/file.ts'
-import { alignFrame, LEAST_LINK_HEADER, MAX_RING_SIZE, type RingFrame } from './packet-ring.ts'
+import { alignFrame, LEAST_LINK_HEADER, type RingFrame, ringSize } from './packet-ring.ts'
 
 /** DEFAULT_PRB_RETIRE_TOV: where the program leaves it to the kernel (ms). */
 const DEFAULT_TIMEOUT = 8
@@ -91,18 +90,10 @@ export class BlockRing implements Expiry {
     request: DataView,
     reserve: number,
   ): OrErrno<BlockRing> | undefined {
-    const blocks = request.getUint32(TPACKET_REQ3.tp_block_nr, true)
-    const blockSize = request.getUint32(TPACKET_REQ3.tp_block_size, true)
-    const frameSize = request.getUint32(TPACKET_REQ3.tp_frame_size, true)
-    const frames = request.getUint32(TPACKET_REQ3.tp_frame_nr, true)
-    if (blocks === 0) return frames === 0 ? undefined : -EINVAL
-    if (blockSize === 0 || blockSize > 0x7fffffff || blockSize % PAGE_SIZE !== 0) return -EINVAL
-    if (blockSize <= firstFrame(request.getUint32(TPACKET_REQ3.tp_sizeof_priv, true))) return -EINVAL
-    if (frameSize < HEADER_LENGTH + reserve || frameSize !== alignFrame(frameSize)) return -EINVAL
-    const perBlock = Math.floor(blockSize / frameSize)
-    if (perBlock === 0 || perBlock * blocks !== frames) return -EINVAL
-    if (blockSize * blocks > MAX_RING_SIZE) return -ENOMEM
-    const pages = createSharedPages(task.kernel, 'packet_ring', blockSize * blocks, task.cred)
+    const first = firstFrame(request.getUint32(TPACKET_REQ3.tp_sizeof_priv, true))
+    const size = ringSize(request, HEADER_LENGTH + reserve, first)
+    if (size <= 0) return size === 0 ? undefined : size
+    const pages = createSharedPages(task.kernel, 'packet_ring', size, task.cred)
     return failed(pages) ? pages : new BlockRing(pages, owner, reserve, request)
   }
 
@@ -124,11 +115,12 @@ export class BlockRing implements Expiry {
   put(frame: RingFrame): boolean {
     if (this.#frozen && !this.#thaw()) return false
     const network = alignFrame(HEADER_LENGTH + Math.max(frame.linkHeader, LEAST_LINK_HEADER)) + this.#reserve
-    const data = network - frame.linkHeader
-    const room = this.#blockSize - this.#first - data
-    const kept = Math.max(Math.min(frame.end - frame.start, room), 0)
+    const room = this.#blockSize - this.#first
+    const data = Math.min(network - frame.linkHeader, room)
+    const kept = Math.min(frame.end - frame.start, room - data)
     const whole = align(data + kept)
-    if (this.#used + whole > this.#blockSize) {
+    // What would just fill it is put into the next one too.
+    if (this.#used + whole >= this.#blockSize) {
       this.#retire(0)
       if (!this.#thaw()) return false
     }

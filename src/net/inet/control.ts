@@ -192,7 +192,7 @@ function ofIpv6(
 /** What options ask to be told of a packet that was received; stamps first, as Linux's order is. */
 export function describePacket(socket: InetSocket, packet: Packet, request: ReceiveRequest): void {
   const { options, settings } = socket
-  if (options.values.size > 0) {
+  if (options.describes) {
     pushStamps(socket, packet.timestamp || socket.net.realtime(), request)
     if (options.flag(SO_RCVMARK)) {
       request.control.push({ level: SOL_SOCKET, type: SO_MARK, data: intBytes(packet.mark) })

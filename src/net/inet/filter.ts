@@ -66,39 +66,27 @@ const AD_IFINDEX = 8
 const AD_MARK = 20
 const AD_HATYPE = 28
 const AD_RANDOM = 56
+const AD_MAX = 64
 
-interface Instruction {
-  readonly code: number
-  readonly jt: number
-  readonly jf: number
-  readonly k: number
-}
+/** A program as it was attached, and so no larger: two words for each struct sock_filter, of which the first has code, jt and jf. */
+type Program = Uint32Array
 
 export class SocketFilter {
-  readonly #program: readonly Instruction[]
+  readonly #program: Program
 
-  private constructor(program: readonly Instruction[]) {
+  private constructor(program: Program) {
     this.#program = program
   }
 
   static of(bytes: Uint8Array): OrErrno<SocketFilter> {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-    const program: Instruction[] = []
-    for (let at = 0; at + SOCK_FILTER.size <= bytes.length; at += SOCK_FILTER.size) {
-      program.push({
-        code: view.getUint16(at + SOCK_FILTER.code, true),
-        jt: view.getUint8(at + SOCK_FILTER.jt),
-        jf: view.getUint8(at + SOCK_FILTER.jf),
-        k: view.getUint32(at + SOCK_FILTER.k, true),
-      })
-    }
+    const program = new Uint32Array(bytes.slice().buffer, 0, (bytes.length >>> 3) * 2)
     return isValid(program) ? new SocketFilter(program) : -EINVAL
   }
 
-  /** Whether a message that is no packet is let in. */
+  /** Whether a message that is no packet is let in. It begins where others have their network header. */
   passes(bytes: Uint8Array): boolean {
     const packet = new Packet(bytes)
-    packet.start = 0
+    packet.start = packet.network = 0
     packet.end = bytes.length
     return this.run(packet) > 0
   }
@@ -110,8 +98,12 @@ export class SocketFilter {
     const memory = new Uint32Array(BPF_MEMWORDS)
     let a = 0
     let x = 0
-    for (let pc = 0; pc < this.#program.length; pc++) {
-      const { code, jt, jf, k } = this.#program[pc]
+    const program = this.#program
+    const count = program.length / 2
+    for (let pc = 0; pc < count; pc++) {
+      const word = program[pc * 2]
+      const code = word & 0xffff
+      const k = program[pc * 2 + 1]
       switch (code & CLASS) {
         case BPF_RET:
           return (code & 0x18) === BPF_A_VALUE ? a : k
@@ -160,7 +152,7 @@ export class SocketFilter {
           break
         }
         case BPF_JMP:
-          pc += jump(code, a, (code & BPF_X) !== 0 ? x : k, jt, jf, k)
+          pc += jump(word, a, (code & BPF_X) !== 0 ? x : k, k)
           break
         case BPF_MISC:
           if ((code & 0xf8) === BPF_TAX) x = a
@@ -200,8 +192,10 @@ function calculate(operation: number, a: number, b: number): number {
   return a
 }
 
-function jump(code: number, a: number, b: number, jt: number, jf: number, k: number): number {
-  switch (code & OPERATION) {
+function jump(word: number, a: number, b: number, k: number): number {
+  const jt = (word >>> 16) & 0xff
+  const jf = word >>> 24
+  switch (word & OPERATION) {
     case BPF_JA:
       return k
     case BPF_JEQ:
@@ -227,9 +221,10 @@ function load(
 ): number {
   if (at < 0) {
     if (at >= AD_OFF) return about(packet, at - AD_OFF)
-    const base = at >= NET_OFF ? packet.network - NET_OFF : at >= LL_OFF ? packet.link - LL_OFF : -1
-    if (base < 0) return -1
-    return read(view, base + at, packet.end, size)
+    const isNetwork = at >= NET_OFF
+    const header = isNetwork ? packet.network : at >= LL_OFF ? packet.link : -1
+    if (header < 0) return -1
+    return read(view, header + at - (isNetwork ? NET_OFF : LL_OFF), packet.end, size)
   }
   return read(view, start + at, start + length, size)
 }
@@ -252,16 +247,21 @@ function about(packet: Packet, field: number): number {
 }
 
 /** bpf_check_classic. */
-function isValid(program: readonly Instruction[]): boolean {
-  const { length } = program
+function isValid(program: Program): boolean {
+  const length = program.length / 2
   if (length === 0 || length > BPF_MAXINSNS) return false
   for (let pc = 0; pc < length; pc++) {
-    const { code, jt, jf, k } = program[pc]
+    const word = program[pc * 2]
+    const code = word & 0xffff
+    const jt = (word >>> 16) & 0xff
+    const jf = word >>> 24
+    const k = program[pc * 2 + 1]
     const memory = ((code & CLASS) === BPF_LD || (code & CLASS) === BPF_LDX) && (code & MODE) === BPF_MEM
     if ((memory || (code & CLASS) === BPF_ST || (code & CLASS) === BPF_STX) && k >= BPF_MEMWORDS) return false
     switch (code & CLASS) {
       case BPF_LD:
         if (![BPF_IMM, BPF_ABS, BPF_IND, BPF_MEM, BPF_LEN].includes(code & MODE)) return false
+        if ((code & MODE) === BPF_ABS && (k | 0) < 0 && !isKnown(k | 0)) return false
         break
       case BPF_LDX:
         if (![BPF_IMM, BPF_MEM, BPF_LEN, BPF_MSH].includes(code & MODE)) return false
@@ -284,7 +284,12 @@ function isValid(program: readonly Instruction[]): boolean {
         break
     }
   }
-  return (program[length - 1].code & CLASS) === BPF_RET
+  return (program[length * 2 - 2] & CLASS) === BPF_RET
+}
+
+/** Offsets that are about the packet are one for each field. */
+function isKnown(at: number): boolean {
+  return at < AD_OFF || (at < AD_OFF + AD_MAX && at % 4 === 0)
 }
 
 interface Filtered {

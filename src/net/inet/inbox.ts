@@ -23,9 +23,13 @@ export class Inbox {
     return this.#queue.first
   }
 
-  /** Whether another packet of this size would go over `limit`: then it is counted as lost. */
+  /** Whether another packet of this size stays within `limit`. */
+  hasRoom(packet: Packet, limit: number): boolean {
+    return this.memory + packet.bytes.length + OVERHEAD <= limit
+  }
+  /** Where it doesn't, the packet is counted as lost. */
   refuses(packet: Packet, limit: number): boolean {
-    if (this.memory + packet.bytes.length + OVERHEAD <= limit) return false
+    if (this.hasRoom(packet, limit)) return false
     this.drops++
     return true
   }

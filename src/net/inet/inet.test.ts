@@ -8,6 +8,8 @@ import {
   IPPROTO_ICMP,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
+  PACKET_MR_MULTICAST,
+  PACKET_MR_PROMISC,
   POLLIN,
   POLLOUT,
   SO_REUSEADDR,
@@ -27,9 +29,11 @@ import {
   EINVAL,
   EISCONN,
   ENETUNREACH,
+  ENOBUFS,
   ENOTCONN,
   EPERM,
 } from '../../abi/errno.ts'
+import { PACKET_MREQ } from '../../abi/layout.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { IpAddress } from '../address.ts'
@@ -44,6 +48,7 @@ import { TestWorld } from '../testing.ts'
 import { parseSocketAddress, socketAddress } from './address.ts'
 import { SocketFilter } from './filter.ts'
 import { type InetNetwork, InetNetworks } from './network.ts'
+import { PacketMemberships } from './packet-memberships.ts'
 
 function world(up = true) {
   const made = new TestWorld()
@@ -218,6 +223,41 @@ test('socket filters: a program that could run on for ever is refused, others de
   assert.equal(filter.run(packet), 0)
   packet.end = 3
   assert.equal(filter.run(packet), 0, 'what lies beyond the end')
+  for (const header of [-0x100000, -0x200000]) {
+    const about = program([0x30, 0, 0, header], [0x06, 0, 0, 7])
+    assert.ok(about instanceof SocketFilter)
+    assert.equal(about.run(packet), 0, 'a header that it has not')
+    packet.network = packet.link = 0
+    assert.equal(about.run(packet), 7)
+    packet.network = packet.link = -1
+  }
+})
+
+test('packet sockets: the same membership is counted, and there is an end to what is kept of others', () => {
+  const { net } = world()
+  const device = net.ip.devices.byIndex(1)!
+  const memberships = new PacketMemberships(net.ip.devices)
+  const request = (type: number, address: number) => {
+    const bytes = new Uint8Array(PACKET_MREQ.size)
+    const view = new DataView(bytes.buffer)
+    view.setInt32(PACKET_MREQ.mr_ifindex, device.index, true)
+    view.setUint16(PACKET_MREQ.mr_type, type, true)
+    view.setUint32(PACKET_MREQ.mr_address, address)
+    return bytes
+  }
+  const promiscuous = request(PACKET_MR_PROMISC, 0)
+  assert.equal(memberships.add(promiscuous), 0)
+  assert.equal(memberships.add(promiscuous), 0)
+  memberships.drop(promiscuous)
+  assert.equal(device.promiscuity, 1)
+  memberships.drop(promiscuous)
+  memberships.drop(promiscuous)
+  assert.equal(device.promiscuity, 0)
+  let status = 0
+  for (let i = 0; status === 0 && i < 1e5; i++) status = memberships.add(request(PACKET_MR_MULTICAST, i))
+  assert.equal(status, -ENOBUFS)
+  memberships.clear()
+  assert.equal(device.allMulticast, 0)
 })
 
 test('options: whatever is set and asked, sockets answer with an errno or a value', () => {

@@ -103,6 +103,7 @@ export class InetNetworks implements NetworkRuntime, Expiry {
       if (this.#isHeld(network)) continue
       this.#all.delete(network)
       network.close()
+      for (const { ip } of this.#all) ip.namespaceIds.forget(network.ip)
     }
   }
   /** By a task, a socket, a descriptor or a mount of it. */

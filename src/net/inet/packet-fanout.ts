@@ -3,6 +3,10 @@
  * Made by the first socket that joins under a number, there until the last one has gone.
  */
 import {
+  ETH_P_IP,
+  ETH_P_IPV6,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
   PACKET_FANOUT_CBPF,
   PACKET_FANOUT_CPU,
   PACKET_FANOUT_EBPF,
@@ -25,8 +29,6 @@ import type { PacketSocket } from './packet-socket.ts'
 const DEFAULT_MEMBERS = 256
 /** PACKET_FANOUT_MAX */
 const MAX_MEMBERS = 1 << 16
-const ETH_P_IP = 0x0800
-const ETH_P_IPV6 = 0x86dd
 
 export class FanoutGroup {
   readonly id: number
@@ -57,10 +59,19 @@ export class FanoutGroup {
     const first = members[0]
     if (first === undefined || !first.listensTo(device, packet)) return
     const chosen = this.#choose(packet, device) % members.length
-    let taker = members[chosen]
-    if (this.type === PACKET_FANOUT_ROLLOVER || (this.flags & PACKET_FANOUT_FLAG_ROLLOVER) !== 0)
-      taker = members.find((_, i) => members[(chosen + i) % members.length].hasRoom) ?? taker
+    const rolls = this.type === PACKET_FANOUT_ROLLOVER || (this.flags & PACKET_FANOUT_FLAG_ROLLOVER) !== 0
+    const taker = members[rolls ? this.#rollOver(chosen, packet) : chosen]
     taker.seen(device, packet)
+  }
+
+  /** The first from `chosen` on that has room; where none has, that one. */
+  #rollOver(chosen: number, packet: Packet): number {
+    const { members } = this
+    for (let i = 0; i < members.length; i++) {
+      const next = (chosen + i) % members.length
+      if (members[next].hasRoom(packet)) return next
+    }
+    return chosen
   }
 
   #choose(packet: Packet, device: NetDevice): number {
@@ -146,8 +157,6 @@ function flowHash({ view, bytes, end, networkProtocol, network, start }: Packet,
   return (hash ^ (hash >>> 15)) >>> 0
 }
 
-const IPPROTO_TCP = 6
-const IPPROTO_UDP = 17
 function hasPorts(protocol: number): boolean {
   return protocol === IPPROTO_TCP || protocol === IPPROTO_UDP
 }

@@ -1,7 +1,7 @@
 /**
- * PacketRing: PACKET_RX_RING of versions 1 and 2: memory shared with the program into which frames are written as they come, so that who captures
- * packets reads them without a call for each: packet(7), Documentation/networking/packet_mmap. Made by setsockopt(2), mapped by mmap(2)
- * of the socket, and there until it is replaced, or the socket ends.
+ * PacketRing: PACKET_RX_RING of versions 1 and 2: memory shared with the program into which frames are written as they come,
+ * so that who captures packets reads them without a call for each: packet(7), Documentation/networking/packet_mmap. Made by
+ * setsockopt(2), mapped by mmap(2) of the socket, and there until it is replaced, or the socket ends.
  *
  * The ring is frames of equal size in blocks. Each begins with its header, whose status says whose the frame is: the program gives
  * it back by writing TP_STATUS_KERNEL. All that the program can write is hostile: of the whole only that one word is read.
@@ -23,7 +23,7 @@ import { PAGE_SIZE } from '../../mm/vma.ts'
 import type { MapSource } from '../../vfs/file.ts'
 
 /** More is refused as for want of memory: whoever asks tries again with less. */
-export const MAX_RING_SIZE = 64 << 20
+const MAX_RING_SIZE = 64 << 20
 /** Where the link address stands in a frame. */
 const ADDRESS_AT = TPACKET_HDRLEN - SOCKADDR_LL.size
 /** What is kept free for a link header, even where there is none. */
@@ -45,6 +45,24 @@ export interface RingFrame {
   readonly time: number
   /** struct sockaddr_ll */
   readonly address: Uint8Array
+}
+
+/**
+ * The size of the ring that a `struct tpacket_req` asks for, once packet_set_ring's checks have passed; 0: none. Blocks have
+ * to have room for one frame of `leastFrame` bytes behind the first `blockHeader` of them.
+ */
+export function ringSize(request: DataView, leastFrame: number, blockHeader: number): OrErrno<number> {
+  const blocks = request.getUint32(TPACKET_REQ.tp_block_nr, true)
+  const blockSize = request.getUint32(TPACKET_REQ.tp_block_size, true)
+  const frameSize = request.getUint32(TPACKET_REQ.tp_frame_size, true)
+  const frames = request.getUint32(TPACKET_REQ.tp_frame_nr, true)
+  if (blocks === 0) return frames === 0 ? 0 : -EINVAL
+  if (blockSize === 0 || blockSize > 0x7fffffff || blockSize % PAGE_SIZE !== 0) return -EINVAL
+  if (blockSize < blockHeader + leastFrame) return -EINVAL
+  if (frameSize < leastFrame || frameSize % TPACKET_ALIGNMENT !== 0) return -EINVAL
+  const perBlock = Math.floor(blockSize / frameSize)
+  if (perBlock === 0 || perBlock * blocks !== frames) return -EINVAL
+  return blockSize * blocks > MAX_RING_SIZE ? -ENOMEM : blockSize * blocks
 }
 
 /** The size of a frame's header in this version; -EINVAL: there is none. */
@@ -85,17 +103,9 @@ export class PacketRing {
     version: number,
     reserve: number,
   ): OrErrno<PacketRing> | undefined {
-    const blocks = request.getUint32(TPACKET_REQ.tp_block_nr, true)
-    const blockSize = request.getUint32(TPACKET_REQ.tp_block_size, true)
-    const frameSize = request.getUint32(TPACKET_REQ.tp_frame_size, true)
-    const frames = request.getUint32(TPACKET_REQ.tp_frame_nr, true)
-    if (blocks === 0) return frames === 0 ? undefined : -EINVAL
-    if (blockSize === 0 || blockSize > 0x7fffffff || blockSize % PAGE_SIZE !== 0) return -EINVAL
-    if (frameSize < TPACKET_HDRLEN + reserve || frameSize % TPACKET_ALIGNMENT !== 0) return -EINVAL
-    const perBlock = Math.floor(blockSize / frameSize)
-    if (perBlock === 0 || perBlock * blocks !== frames) return -EINVAL
-    if (blockSize * blocks > MAX_RING_SIZE) return -ENOMEM
-    const pages = createSharedPages(task.kernel, 'packet_ring', blockSize * blocks, task.cred)
+    const size = ringSize(request, TPACKET_HDRLEN + reserve, 0)
+    if (size <= 0) return size === 0 ? undefined : size
+    const pages = createSharedPages(task.kernel, 'packet_ring', size, task.cred)
     return failed(pages) ? pages : new PacketRing(pages, version, reserve, request)
   }
 

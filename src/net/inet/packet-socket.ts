@@ -13,27 +13,8 @@ import {
   FIONREAD,
   MSG_OOB,
   MSG_PEEK,
-  PACKET_ADD_MEMBERSHIP,
   PACKET_AUXDATA,
-  PACKET_DROP_MEMBERSHIP,
-  PACKET_FANOUT,
-  PACKET_FANOUT_CBPF,
-  PACKET_FANOUT_DATA,
-  PACKET_HDRLEN,
   PACKET_IGNORE_OUTGOING,
-  PACKET_LOSS,
-  PACKET_MR_ALLMULTI,
-  PACKET_MR_MULTICAST,
-  PACKET_MR_PROMISC,
-  PACKET_ORIGDEV,
-  PACKET_QDISC_BYPASS,
-  PACKET_RESERVE,
-  PACKET_ROLLOVER_STATS,
-  PACKET_RX_RING,
-  PACKET_STATISTICS,
-  PACKET_TIMESTAMP,
-  PACKET_TX_HAS_OFF,
-  PACKET_VERSION,
   POLLERR,
   POLLIN,
   POLLOUT,
@@ -42,19 +23,15 @@ import {
   POLLWRNORM,
   SIOCOUTQ,
   SOCK_DGRAM,
-  SOCK_PACKET,
   SOCK_RAW,
   SOL_PACKET,
   SOL_SOCKET,
   TP_STATUS_CSUMNOTREADY,
   TP_STATUS_LOSING,
   TP_STATUS_USER,
-  TPACKET_V1,
-  TPACKET_V3,
 } from '../../abi/constants.ts'
 import {
   EAGAIN,
-  EBUSY,
   EFAULT,
   EINVAL,
   EMSGSIZE,
@@ -66,16 +43,7 @@ import {
   EPERM,
   ESOCKTNOSUPPORT,
 } from '../../abi/errno.ts'
-import {
-  FANOUT_ARGS,
-  PACKET_MREQ,
-  SOCKADDR_LL,
-  TPACKET_AUXDATA,
-  TPACKET_REQ,
-  TPACKET_REQ3,
-  TPACKET_STATS,
-  TPACKET_STATS_V3,
-} from '../../abi/layout.ts'
+import { SOCKADDR_LL, TPACKET_AUXDATA } from '../../abi/layout.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -87,41 +55,15 @@ import type { PacketTap } from '../ip/transport.ts'
 import type { NetDevice } from '../link/device.ts'
 import { CHECKSUM_PARTIAL, PACKET_OUTGOING, type Packet } from '../packet.ts'
 import { type ReceiveRequest, type SendRequest, Socket } from '../socket.ts'
-import { pushStamps } from '../stamps.ts'
-import { BlockRing, type RingOwner } from './block-ring.ts'
-import { readSocketFilter } from './filter.ts'
+import { pushStamps, wantsStamps } from '../stamps.ts'
+import type { BlockRing, RingOwner } from './block-ring.ts'
 import { Inbox } from './inbox.ts'
 import type { InetNetwork } from './network.ts'
-import { intBytes, readInt } from './option-bytes.ts'
+import { intBytes } from './option-bytes.ts'
 import { type FanoutGroup, joinFanout } from './packet-fanout.ts'
-import { PacketRing, ringHeaderSize } from './packet-ring.ts'
-
-/** Read as they were set. Those about rings for sending, which there are none of, change nothing. */
-const REMEMBERED: ReadonlySet<number> = new Set([
-  PACKET_AUXDATA,
-  PACKET_ORIGDEV,
-  PACKET_IGNORE_OUTGOING,
-  PACKET_QDISC_BYPASS,
-  PACKET_RESERVE,
-  PACKET_VERSION,
-  PACKET_TIMESTAMP,
-  PACKET_LOSS,
-  PACKET_TX_HAS_OFF,
-])
-/** Those that can be set. */
-const KNOWN: ReadonlySet<number> = new Set([
-  ...REMEMBERED,
-  PACKET_ADD_MEMBERSHIP,
-  PACKET_DROP_MEMBERSHIP,
-  PACKET_FANOUT,
-])
-/** Those whose value has to have just four bytes. */
-const EXACT: ReadonlySet<number> = new Set([
-  PACKET_IGNORE_OUTGOING,
-  PACKET_QDISC_BYPASS,
-  PACKET_LOSS,
-  PACKET_TX_HAS_OFF,
-])
+import { PacketMemberships } from './packet-memberships.ts'
+import { getPacketOption, setPacketOption } from './packet-options.ts'
+import { PacketRing } from './packet-ring.ts'
 
 export function createPacketSocket(
   net: InetNetwork,
@@ -130,13 +72,15 @@ export function createPacketSocket(
   protocol: number,
 ): OrErrno<Socket> {
   if (!net.capable(task, CAP_NET_RAW)) return -EPERM
-  if (type !== SOCK_DGRAM && type !== SOCK_RAW && type !== SOCK_PACKET) return -ESOCKTNOSUPPORT
-  return type === SOCK_PACKET ? -ESOCKTNOSUPPORT : new PacketSocket(net, type, protocol)
+  if (type !== SOCK_DGRAM && type !== SOCK_RAW) return -ESOCKTNOSUPPORT
+  return new PacketSocket(net, type, protocol)
 }
 
 export class PacketSockets implements PacketTap {
   readonly #net: InetNetwork
   readonly sockets = new Set<PacketSocket>()
+  /** Of PACKET_FANOUT, by their numbers. */
+  readonly groups = new Map<number, FanoutGroup>()
 
   constructor(net: InetNetwork) {
     this.#net = net
@@ -151,9 +95,6 @@ export class PacketSockets implements PacketTap {
     const { taps } = this.#net.ip
     if (this.sockets.size === 0) taps.splice(taps.indexOf(this), 1)
   }
-
-  /** By their numbers. */
-  readonly groups = new Map<number, FanoutGroup>()
 
   seen(device: NetDevice, packet: Packet): void {
     for (const socket of this.sockets) {
@@ -170,16 +111,18 @@ export class PacketSocket extends Socket implements RingOwner {
   #device = 0
   readonly #inbox = new Inbox()
   #received = 0
-  readonly #values = new Map<number, number>()
-  readonly #memberships: { readonly device: number; readonly type: number; readonly address: string }[] = []
+  /** Options that are one number, by name. */
+  readonly values = new Map<number, number>()
+  readonly memberships: PacketMemberships
   #ring: PacketRing | BlockRing | undefined = undefined
-  fanout: FanoutGroup | undefined = undefined
+  #fanout: FanoutGroup | undefined = undefined
 
   /** `protocol` is an ETH_P_* in network byte order, as socket(2) has it. */
   constructor(net: InetNetwork, type: number, protocol: number) {
     super(AF_PACKET, type, protocol)
     this.#net = net
     this.#etherType = swap(protocol)
+    this.memberships = new PacketMemberships(net.ip.devices)
     net.packets.add(this)
   }
 
@@ -188,6 +131,12 @@ export class PacketSocket extends Socket implements RingOwner {
   }
   get device(): number {
     return this.#device
+  }
+  get ring(): PacketRing | BlockRing | undefined {
+    return this.#ring
+  }
+  get fanout(): FanoutGroup | undefined {
+    return this.#fanout
   }
   override namespace(): NetNamespace {
     return this.#net.ns
@@ -209,15 +158,15 @@ export class PacketSocket extends Socket implements RingOwner {
     const device = this.#net.ip.devices.byIndex(this.#device)
     return this.#etherType !== 0 && (this.#device === 0 || device?.up === true)
   }
-  get hasRoom(): boolean {
-    return this.#ring?.hasRoom ?? this.#inbox.memory < this.options.rcvbuf
+  hasRoom(packet: Packet): boolean {
+    return this.#ring?.hasRoom ?? this.#inbox.hasRoom(packet, this.options.rcvbuf)
   }
   listensTo(device: NetDevice, packet: Packet): boolean {
     if (this.#etherType === 0 || (this.#device !== 0 && device.index !== this.#device)) return false
     // What goes out is only shown to those who want everything.
     if (this.#etherType !== ETH_P_ALL)
       return packet.type !== PACKET_OUTGOING && packet.networkProtocol === this.#etherType
-    return packet.type !== PACKET_OUTGOING || (this.#values.get(PACKET_IGNORE_OUTGOING) ?? 0) === 0
+    return packet.type !== PACKET_OUTGOING || (this.values.get(PACKET_IGNORE_OUTGOING) ?? 0) === 0
   }
   /** Where in the packet's bytes that begins which the socket sees. */
   frameStart(device: NetDevice, packet: Packet): number {
@@ -294,6 +243,8 @@ export class PacketSocket extends Socket implements RingOwner {
   override bind(_task: Task, address: Uint8Array): Status {
     const view = new DataView(address.buffer, address.byteOffset, address.length)
     if (address.length < SOCKADDR_LL.size || view.getUint16(0, true) !== AF_PACKET) return -EINVAL
+    // Those of a group all see the same.
+    if (this.#fanout !== undefined) return -EINVAL
     const index = view.getInt32(SOCKADDR_LL.sll_ifindex, true)
     const device = index === 0 ? undefined : this.#net.ip.devices.byIndex(index)
     if (index !== 0 && device === undefined) return -ENODEV
@@ -390,8 +341,8 @@ export class PacketSocket extends Socket implements RingOwner {
       packet.type,
       source,
     )
-    pushStamps(this, packet.timestamp || this.#net.realtime(), request)
-    if ((this.#values.get(PACKET_AUXDATA) ?? 0) !== 0) {
+    if (wantsStamps(this)) pushStamps(this, packet.timestamp || this.#net.realtime(), request)
+    if ((this.values.get(PACKET_AUXDATA) ?? 0) !== 0) {
       request.control.push({ level: SOL_PACKET, type: PACKET_AUXDATA, data: this.#auxiliary(packet) })
     }
     if ((flags & MSG_PEEK) === 0) this.#inbox.shift()
@@ -418,135 +369,41 @@ export class PacketSocket extends Socket implements RingOwner {
   ): OrErrno<Uint8Array> | undefined {
     if (level === SOL_SOCKET) return undefined
     if (level !== SOL_PACKET) return -ENOPROTOOPT
-    switch (name) {
-      case PACKET_STATISTICS: {
-        const blocks = this.#values.get(PACKET_VERSION) === TPACKET_V3
-        const view = new DataView(new ArrayBuffer(blocks ? TPACKET_STATS_V3.size : TPACKET_STATS.size))
-        if (blocks && this.#ring instanceof BlockRing) {
-          view.setUint32(TPACKET_STATS_V3.tp_freeze_q_cnt, this.#ring.freezes, true)
-          this.#ring.freezes = 0
-        }
-        view.setUint32(TPACKET_STATS.tp_packets, this.#received + this.#inbox.drops, true)
-        view.setUint32(TPACKET_STATS.tp_drops, this.#inbox.drops, true)
-        this.#received = this.#inbox.drops = 0
-        return new Uint8Array(view.buffer)
-      }
-      case PACKET_HDRLEN: {
-        if (length < 4) return -EINVAL
-        const version = task.mm.u32(at)
-        if (version === undefined) return -EFAULT
-        const size = ringHeaderSize(version)
-        return size < 0 ? size : intBytes(size)
-      }
-      case PACKET_FANOUT:
-        return intBytes(this.fanout?.number ?? 0)
-      case PACKET_ROLLOVER_STATS:
-        // How often packets went on to the next one is not counted.
-        return -EINVAL
-    }
-    return REMEMBERED.has(name) ? intBytes(this.#values.get(name) ?? 0) : -ENOPROTOOPT
+    return getPacketOption(this, task, name, length, at)
   }
-
   override setOption(task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
     if (level === SOL_SOCKET) return undefined
     if (level !== SOL_PACKET) return -ENOPROTOOPT
-    if (name === PACKET_RX_RING) return this.#setRing(task, value)
-    if (name === PACKET_FANOUT_DATA) return this.#setFanoutData(task, value)
-    if (!KNOWN.has(name)) return -ENOPROTOOPT
-    const number = readInt(value)
-    if (number === undefined) return -EINVAL
-    switch (name) {
-      case PACKET_VERSION:
-      case PACKET_RESERVE:
-        if (value.length !== 4 || number < 0) return -EINVAL
-        if (name === PACKET_VERSION && ringHeaderSize(number) < 0) return -EINVAL
-        if (this.#ring !== undefined) return -EBUSY
-        this.#values.set(name, number)
-        return 0
-      case PACKET_ADD_MEMBERSHIP:
-      case PACKET_DROP_MEMBERSHIP:
-        return value.length < PACKET_MREQ.size ? -EINVAL : this.#member(name === PACKET_ADD_MEMBERSHIP, value)
-      case PACKET_FANOUT: {
-        if (value.length !== 4 && value.length !== FANOUT_ARGS.size) return -EINVAL
-        const group = joinFanout(this.#net.packets.groups, this, value)
-        if (typeof group === 'number') return group
-        this.fanout = group
-        return 0
-      }
-      case PACKET_TIMESTAMP:
-        if (value.length !== 4) return -EINVAL
-        this.#values.set(name, number)
-        return 0
-      case PACKET_IGNORE_OUTGOING:
-        if (number < 0 || number > 1) return -EINVAL
-    }
-    if (EXACT.has(name) && value.length !== 4) return -EINVAL
-    this.#values.set(name, number !== 0 ? 1 : 0)
-    return 0
+    return setPacketOption(this, task, name, value)
   }
 
-  #setFanoutData(task: Task, value: Uint8Array): Status {
-    if (this.fanout === undefined || this.fanout.type !== PACKET_FANOUT_CBPF) return -EINVAL
-    const program = readSocketFilter(this, task, value)
-    if (typeof program === 'number') return program
-    this.fanout.program = program
-    return 0
+  /** PACKET_STATISTICS: what was counted since the last time. */
+  takeCounts(): { received: number; drops: number } {
+    const received = this.#received
+    const { drops } = this.#inbox
+    this.#received = this.#inbox.drops = 0
+    return { received, drops }
   }
 
   /** What waits for recvmsg(2) is lost with the first ring, as on Linux. */
-  #setRing(task: Task, value: Uint8Array): Status {
-    const version = this.#values.get(PACKET_VERSION) ?? TPACKET_V1
-    if (value.length < (version === TPACKET_V3 ? TPACKET_REQ3.size : TPACKET_REQ.size)) return -EINVAL
-    const request = new DataView(value.buffer, value.byteOffset, value.length)
-    const wanted = request.getUint32(TPACKET_REQ.tp_block_nr, true) !== 0
-    if (wanted && this.#ring !== undefined) return -EBUSY
-    const reserve = this.#values.get(PACKET_RESERVE) ?? 0
-    const ring =
-      version === TPACKET_V3
-        ? BlockRing.of(task, this, request, reserve)
-        : PacketRing.of(task, request, version, reserve)
-    if (typeof ring === 'number') return ring
+  replaceRing(ring: PacketRing | BlockRing | undefined): void {
     this.#inbox.clear()
     this.#ring?.release()
     this.#ring = ring
-    return 0
   }
 
-  #member(join: boolean, value: Uint8Array): Status {
-    const view = new DataView(value.buffer, value.byteOffset, value.length)
-    const index = view.getInt32(PACKET_MREQ.mr_ifindex, true)
-    const type = view.getUint16(PACKET_MREQ.mr_type, true)
-    const device = this.#net.ip.devices.byIndex(index)
-    const address = String(value.subarray(PACKET_MREQ.mr_address, PACKET_MREQ.mr_address + 8))
-    const at = this.#memberships.findIndex(
-      each => each.device === index && each.type === type && each.address === address,
-    )
-    if (!join) {
-      if (at < 0) return 0
-      this.#memberships.splice(at, 1)
-      if (device !== undefined) this.#count(device, type, -1)
-      return 0
-    }
-    if (device === undefined) return -ENODEV
-    if (at >= 0) return -EBUSY
-    if (type !== PACKET_MR_PROMISC && type !== PACKET_MR_ALLMULTI && type !== PACKET_MR_MULTICAST)
-      return -EINVAL
-    this.#memberships.push({ device: index, type, address })
-    this.#count(device, type, 1)
+  joinFanout(value: Uint8Array): Status {
+    const group = joinFanout(this.#net.packets.groups, this, value)
+    if (typeof group === 'number') return group
+    this.#fanout = group
     return 0
   }
-  #count(device: NetDevice, type: number, by: number): void {
-    if (type === PACKET_MR_PROMISC) device.promiscuity += by
-    else device.allMulticast += by
-    device.filterChanged()
-  }
-
   #leaveFanout(): void {
-    const { fanout } = this
+    const fanout = this.#fanout
     if (fanout === undefined) return
     fanout.members.splice(fanout.members.indexOf(this), 1)
     if (fanout.members.length === 0) this.#net.packets.groups.delete(fanout.id)
-    this.fanout = undefined
+    this.#fanout = undefined
   }
 
   override ioctl(context: IoctlContext, request: number, argument: number): number {
@@ -556,15 +413,10 @@ export class PacketSocket extends Socket implements RingOwner {
   }
 
   override release(): void {
-    for (const { device, type } of this.#memberships) {
-      const found = this.#net.ip.devices.byIndex(device)
-      if (found !== undefined) this.#count(found, type, -1)
-    }
+    this.memberships.clear()
     this.#leaveFanout()
     this.#net.packets.remove(this)
-    this.#inbox.clear()
-    this.#ring?.release()
-    this.#ring = undefined
+    this.replaceRing(undefined)
   }
 }
 

@@ -61,6 +61,7 @@ export class DeviceTable {
     this.#byName.delete(device.name)
     device.stack = undefined
     device.index = 0
+    device.wasUp = false
   }
 
   setUp(device: NetDevice, up: boolean): Status {
@@ -69,6 +70,7 @@ export class DeviceTable {
       const status = device.opened()
       if (status < 0) return status
       device.flags |= IFF_UP
+      device.wasUp = true
       this.#stack.deviceUp(device)
     } else {
       device.flags &= ~IFF_UP

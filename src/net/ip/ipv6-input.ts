@@ -21,7 +21,7 @@ import {
 import { EACCES, ENETUNREACH } from '../../abi/errno.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
-import { checkOptions6, HeaderWalk, OptionProblem } from './extension-headers.ts'
+import { checkOptions6, HeaderWalk, isExtension, OptionProblem } from './extension-headers.ts'
 import { forward6 } from './forwarding.ts'
 import { PASSED, passHooks } from './hooks.ts'
 import { IPV6_HEADER } from './numbers.ts'
@@ -117,6 +117,16 @@ function deliver6(stack: IpStack, packet: Packet): void {
   let at = packet.network + IPV6_HEADER
   let nextAt = packet.network + 6
   let protocol = packet.view.getUint8(nextAt)
+  if (isExtension(protocol)) {
+    // A filter may have made other headers of them since they were looked at first.
+    const walk = stack.headerWalk
+    walk.walk(packet.view, packet.network, packet.end)
+    if (walk.truncated) {
+      counters.ip6.InTruncatedPkts++
+      packet.release()
+      return
+    }
+  }
   for (let i = 0; i < MAX_HEADERS; i++) {
     const { view } = packet
     if (protocol === IPPROTO_HOPOPTS && i > 0) {

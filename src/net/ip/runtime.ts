@@ -1,10 +1,11 @@
 /**
- * NetRuntime: what all network stacks of one kernel share: clock, timers, randomness, packet buffers, and the backlog of
- * received packets. Made by who makes the kernel, or by a test with a virtual clock and a seed.
+ * NetRuntime: what all network stacks of one kernel share: clock, timers, randomness, packet buffers, the backlog of
+ * received packets, and the room that their filters have. Made by who makes the kernel, or by a test with a virtual clock and a seed.
  */
 import type { Clock } from '../../base/clock.ts'
 import type { Timers } from '../../kernel/timers.ts'
 import { AddressCache } from '../address.ts'
+import { FilterRoom } from '../filter/room.ts'
 import { PacketPool } from '../packet.ts'
 import { Backlog } from './backlog.ts'
 
@@ -15,6 +16,7 @@ export class NetRuntime {
   readonly packets = new PacketPool()
   readonly addresses = new AddressCache()
   readonly backlog: Backlog
+  readonly filterRoom = new FilterRoom()
 
   /** `fill`: random bytes that no guest can guess. */
   constructor(clock: Clock, timers: Timers, fill: (into: Uint8Array) => void) {

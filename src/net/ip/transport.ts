@@ -78,4 +78,6 @@ export interface StackListener {
   routeChanged(route: FibRoute, gone: boolean): void
   ruleChanged(change: { readonly rule: Rule; readonly family: number }, gone: boolean): void
   neighbourChanged(entry: Neighbour, gone: boolean): void
+  /** A number by which this namespace knows another. */
+  namespaceIdChanged(id: number, gone: boolean): void
 }

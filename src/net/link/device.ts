@@ -116,6 +116,9 @@ export abstract class NetDevice {
     this.name = name
   }
 
+  /** Since it came into its namespace. */
+  wasUp = false
+
   get up(): boolean {
     return (this.flags & IFF_UP) !== 0
   }

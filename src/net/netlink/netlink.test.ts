@@ -29,7 +29,7 @@ import {
   SOCK_RAW,
 } from '../../abi/constants.ts'
 import { EAGAIN, EEXIST, ENOBUFS, ENODEV, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
-import { IFADDRMSG, IFINFOMSG, NLMSGERR, NLMSGHDR } from '../../abi/layout.ts'
+import { IFADDRMSG, IFINFOMSG, NLMSGERR, NLMSGHDR, SOCKADDR_NL } from '../../abi/layout.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -185,7 +185,11 @@ test('netlink: without CAP_NET_ADMIN questions are answered and changes refused'
 test('netlink: members of a group hear of changes, and a full queue is told of by ENOBUFS', () => {
   const { task, socket } = world()
   const [actor, listener] = [socket(), socket()]
-  listener.groups.add(RTNLGRP_LINK)
+  // With a port of its own: one that has none hears nothing.
+  const address = new DataView(new ArrayBuffer(SOCKADDR_NL.size))
+  address.setUint16(SOCKADDR_NL.nl_family, AF_NETLINK, true)
+  address.setUint32(SOCKADDR_NL.nl_groups, 1 << (RTNLGRP_LINK - 1), true)
+  assert.equal(listener.bind(task, new Uint8Array(address.buffer)), 0)
   ask(task, actor, build(RTM_NEWLINK, CREATE, dummy('d0')))
   assert.deepEqual(
     read(task, listener).map(message => message.type),

@@ -59,9 +59,11 @@ export class NetlinkTable {
     from: NetlinkSocket | undefined,
     cred?: MessageCred,
   ): void {
+    const port = from?.port ?? 0
     for (const socket of this.sockets) {
-      if (socket === from || socket.protocol !== protocol || !socket.groups.has(group)) continue
-      socket.deliver(bytes, from?.port ?? 0, group, cred)
+      // The port is the sender's own, or the socket has none yet, as the kernel has none: Linux takes them for the same.
+      if (socket.port === port || socket.protocol !== protocol || !socket.groups.has(group)) continue
+      socket.deliver(bytes, port, group, cred)
     }
   }
   /** From one socket to another. */

@@ -8,7 +8,6 @@
  * from an inbox that nobody can reach, and empties their inboxes. Cycles that pass through two network namespaces
  * are not found.
  */
-
 import {
   CAP_SETGID,
   CAP_SETUID,
@@ -19,7 +18,6 @@ import {
   SCM_MAX_FD,
   SCM_PIDFD,
   SCM_RIGHTS,
-  SO_PASSPIDFD,
   SOL_SOCKET,
 } from '../../abi/constants.ts'
 import { EBADF, EINVAL, EPERM, ESRCH, ETOOMANYREFS } from '../../abi/errno.ts'
@@ -125,7 +123,7 @@ export function describe(
   if (options.passCred)
     control.push({ level: SOL_SOCKET, type: SCM_CREDENTIALS, data: credBytes(task, cred) })
   if (files !== undefined) control.push({ level: SOL_SOCKET, type: SCM_RIGHTS, files })
-  if (options.flag(SO_PASSPIDFD)) {
+  if (options.passPidFd) {
     const leader = cred?.pid?.group?.leader
     if (leader === undefined) control.push({ level: SOL_SOCKET, type: SCM_PIDFD, data: intBytes(-ESRCH) })
     else control.push({ level: SOL_SOCKET, type: SCM_PIDFD, files: [new PidFdFile(task, leader, 0)] })

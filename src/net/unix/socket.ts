@@ -9,7 +9,6 @@
  * `peer` outlives the peer's release (`dead`): getpeername still names it, and sending says EPIPE or ECONNREFUSED.
  * Data is in the receiver's inbox and charged to the sender (`wmem`) until read.
  */
-
 import {
   AF_UNIX,
   FIONREAD,
@@ -22,19 +21,11 @@ import {
   POLLRDNORM,
   POLLWRBAND,
   POLLWRNORM,
-  RLIMIT_NOFILE,
   S_IFMT,
   S_IFSOCK,
   SIOCOUTQ,
-  SO_INQ,
-  SO_PASSPIDFD,
   SO_PASSRIGHTS,
-  SO_PASSSEC,
-  SO_PEERCRED,
-  SO_PEERGROUPS,
-  SO_PEERPIDFD,
   SOCK_DGRAM,
-  SOCK_STREAM,
   SOL_SOCKET,
   SOMAXCONN,
 } from '../../abi/constants.ts'
@@ -46,33 +37,27 @@ import {
   EEXIST,
   EINVAL,
   EISCONN,
-  ENODATA,
   ENOTCONN,
   EOPNOTSUPP,
   EPERM,
   EPROTOTYPE,
-  ERANGE,
-  ESRCH,
 } from '../../abi/errno.ts'
-import { UCRED } from '../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
-import { PidFdFile } from '../../fs/pidfd/pidfd.ts'
-import { fromKernelId } from '../../kernel/id-map.ts'
 import { domainOf } from '../../kernel/landlock/domain.ts'
 import type { Pid } from '../../kernel/pid.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { IoctlContext } from '../../vfs/file.ts'
-import { filePut } from '../../vfs/file-ref.ts'
 import { LOOKUP_FOLLOW, lookup } from '../../vfs/namei.ts'
 import { createNode, unlink } from '../../vfs/operations.ts'
 import { dropPath, holdPath, type Path } from '../../vfs/path.ts'
 import { MAY_WRITE, permission } from '../../vfs/permission.ts'
-import { intBytes, readInt } from '../inet/option-bytes.ts'
+import { intBytes } from '../inet/option-bytes.ts'
 import { BOTH_SHUTDOWN, RCV_SHUTDOWN, SEND_SHUTDOWN, Socket } from '../socket.ts'
 import { isAbstract, parseUnixAddress, unixAddress } from './address.ts'
 import { Inbox, type UnixMessage } from './message.ts'
-import { collectGarbage, credBytes, discard } from './rights.ts'
+import { getUnixOption, inheritUnixOptions, setUnixOption } from './options.ts'
+import { collectGarbage, discard } from './rights.ts'
 import type { UnixTable } from './table.ts'
 
 export const CLOSED = 7
@@ -271,11 +256,7 @@ export abstract class UnixSocket extends Socket {
     const socket = this.#backlog.shift()
     if (socket === undefined) return (this.shutdownMask & RCV_SHUTDOWN) !== 0 ? -EINVAL : -EAGAIN
     this.roomQueue.wake(POLLOUT)
-    socket.options.passCred = this.options.passCred
-    for (const name of [SO_PASSPIDFD, SO_PASSSEC, SO_PASSRIGHTS]) {
-      const value = this.options.values.get(name)
-      if (value !== undefined) socket.options.values.set(name, value)
-    }
+    inheritUnixOptions(socket.options, this.options)
     return socket
   }
 
@@ -360,43 +341,10 @@ export abstract class UnixSocket extends Socket {
     name: number,
     length: number,
   ): OrErrno<Uint8Array> | undefined {
-    if (level !== SOL_SOCKET) return undefined
-    if (name === SO_PEERCRED) return this.#peerCredBytes(task)
-    if (name === SO_PEERPIDFD) return this.#peerPidFd(task)
-    if (name !== SO_PEERGROUPS) return undefined
-    if (this.peerCred === undefined) return -ENODATA
-    const groups = this.peerCred.groups
-    if (length < groups.length * 4) return -ERANGE
-    const map = task.cred.userNs.gidMap
-    return new Uint8Array(Uint32Array.from(groups, gid => fromKernelId(map, gid)).buffer)
+    return level === SOL_SOCKET ? getUnixOption(this, task, name, length) : undefined
   }
-
-  /** SO_INQ: of byte streams only. */
   override setOption(_task: Task, level: number, name: number, value: Uint8Array): Status | undefined {
-    if (level !== SOL_SOCKET || name !== SO_INQ || this.type !== SOCK_STREAM) return undefined
-    const number = value.length === 4 ? readInt(value)! : -1
-    if (number !== 0 && number !== 1) return -EINVAL
-    this.tellsRest = number === 1
-    return 0
-  }
-
-  #peerPidFd(task: Task): OrErrno<Uint8Array> {
-    if (this.peerCred === undefined) return -ENODATA
-    const leader = this.peerCred.pid.group?.leader
-    if (leader === undefined) return -ESRCH
-    const file = new PidFdFile(task, leader, 0)
-    const fd = task.fds.install(file, true, 0, task.group.rlimits.soft(RLIMIT_NOFILE))
-    if (fd >= 0) return intBytes(fd)
-    filePut(file)
-    return fd
-  }
-
-  #peerCredBytes(task: Task): Uint8Array {
-    if (this.peerCred !== undefined) return credBytes(task, this.peerCred)
-    const view = new DataView(new ArrayBuffer(UCRED.size))
-    view.setInt32(UCRED.uid, -1, true)
-    view.setInt32(UCRED.gid, -1, true)
-    return new Uint8Array(view.buffer)
+    return level === SOL_SOCKET ? setUnixOption(this, name, value) : undefined
   }
 
   override ioctl(context: IoctlContext, request: number, argument: number): number {
@@ -406,9 +354,7 @@ export abstract class UnixSocket extends Socket {
       if (this.state === LISTEN) return -EINVAL
       value = this.readableBytes
     } else return super.ioctl(context, request, argument)
-    const view = new DataView(new ArrayBuffer(4))
-    view.setInt32(0, value, true)
-    return context.copyOut(argument, new Uint8Array(view.buffer))
+    return context.copyOut(argument, intBytes(value))
   }
 
   /** SIOCINQ: all bytes of a connection, the next datagram's otherwise. */

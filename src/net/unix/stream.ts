@@ -1,5 +1,4 @@
 /** Byte streams: SOCK_STREAM of unix(7). Writes are not merged: control messages stay where they were sent. */
-
 import {
   MSG_OOB,
   MSG_PEEK,
@@ -74,7 +73,7 @@ export class UnixStream extends UnixSocket {
   }
 
   /**
-   * Bytes read. A read takes from several messages, but not across a change of sender (with SO_PASSCRED) nor
+   * Bytes read. A read takes from several messages, but not across a change of sender (with SO_PASSCRED or SO_PASSPIDFD) nor
    * beyond a message that carries Files.
    */
   override receive(task: Task, request: ReceiveRequest): number {

@@ -1,5 +1,6 @@
 /** The keys that a command of ipset(8) gives: one, or those of a range of addresses, networks or ports. */
 import {
+  IFNAMSIZ,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPSET_ATTR_CIDR,
@@ -61,7 +62,7 @@ export function readKeys(set: IpSet, attributes: Attributes, whole: boolean): Or
       next = combine(keys, ports, (key, port) => ({ ...key, ...port }))
     } else if (field === 'device') {
       const device = attributes.string(IPSET_ATTR_IFACE)
-      if (device === undefined) return -IPSET_ERR_PROTOCOL
+      if (device === undefined || device.length >= IFNAMSIZ) return -IPSET_ERR_PROTOCOL
       next = keys.map(key => ({ ...key, device }))
     } else {
       const isFirst = addresses++ === 0

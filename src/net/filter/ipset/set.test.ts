@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { IPSET_ERR_EXIST, IPSET_ERR_HASH_ELEM, IPSET_ERR_HASH_FULL } from '../../../abi/constants.ts'
+import {
+  IPSET_ERR_EXIST,
+  IPSET_ERR_HASH_ELEM,
+  IPSET_ERR_HASH_FULL,
+  IPSET_ERR_MAX_SETS,
+  IPSET_ERR_REFERENCED,
+  IPSET_ERR_TYPE_MISMATCH,
+} from '../../../abi/constants.ts'
 import { IpAddress } from '../../address.ts'
 import { FilterWorld } from '../../netlink/netfilter/testing.ts'
-import { IpSet, type Room, type SetConfig } from './set.ts'
+import { FilterRoom } from '../room.ts'
+import { IpSet, type SetConfig } from './set.ts'
 import { IpSets } from './sets.ts'
 import { findType, type MemberKey, NO_KEY } from './types.ts'
 
@@ -12,7 +20,7 @@ const CONFIG: SetConfig = {
   ...{ forceAdd: false, netmask: 32, bucketSize: 12, initialValue: 0, range: [0, 0] },
 }
 
-function setOf(type: string, config: Partial<SetConfig> = {}, room: Room = { left: 100 }) {
+function setOf(type: string, config: Partial<SetConfig> = {}, room = new FilterRoom(100)) {
   const world = new FilterWorld()
   const { runtime } = world.namespace().net.netfilter.stack
   return { world, set: new IpSet(runtime, room, 's', findType(type)!, true, { ...CONFIG, ...config }) }
@@ -32,7 +40,7 @@ test('ipset: an address is in the smallest network around it, which may exempt i
 })
 
 test('ipset: a set takes what it was made for, and what all sets together have room for', () => {
-  const room = { left: 2 }
+  const room = new FilterRoom(2)
   const { set } = setOf('hash:ip', {}, room)
   assert.equal(set.add(at('1.0.0.1'), {}, false), 0)
   assert.equal(set.add(at('1.0.0.1'), {}, false), -IPSET_ERR_EXIST)
@@ -55,7 +63,7 @@ test('ipset: what has a time is gone when it is over, and makes room', () => {
 })
 
 test('ipset: sets that are swapped take names, numbers and users from each other', () => {
-  const sets = new IpSets()
+  const sets = new IpSets(new FilterRoom(2))
   const { set: a } = setOf('hash:ip')
   const { set: b } = setOf('hash:ip')
   b.name = 'b'
@@ -66,4 +74,49 @@ test('ipset: sets that are swapped take names, numbers and users from each other
   assert.deepEqual([sets.find('b'), sets.at(0), b.references], [a, b, 1])
   assert.ok(sets.remove(b) < 0)
   assert.equal(sets.remove(a), 0)
+})
+
+test('ipset: a set that a rule refers to keeps its name, and may be swapped with one of other making', () => {
+  const sets = new IpSets(new FilterRoom(3))
+  const { set } = setOf('hash:ip')
+  const { set: bitmap } = setOf('bitmap:ip')
+  const { set: networks } = setOf('hash:net')
+  bitmap.name = 'bitmap'
+  networks.name = 'networks'
+  for (const each of [set, bitmap, networks]) assert.equal(sets.add(each), 0)
+  sets.use(set.index)
+  assert.equal(sets.rename(set, 'other'), -IPSET_ERR_REFERENCED)
+  assert.equal(sets.swap(set, networks), -IPSET_ERR_TYPE_MISMATCH)
+  assert.equal(sets.swap(set, bitmap), 0)
+  assert.equal(sets.rename(set, 'other'), 0)
+})
+
+test('ipset: a set takes its room with it when it goes, in use or not', () => {
+  const room = new FilterRoom(4)
+  const sets = new IpSets(room)
+  const { set } = setOf('hash:ip', {}, room)
+  sets.add(set)
+  sets.use(set.index)
+  for (const text of ['1.0.0.1', '1.0.0.2', '1.0.0.3']) assert.equal(set.add(at(text), {}, false), 0)
+  const { set: another } = setOf('hash:ip', {}, room)
+  another.name = 'another'
+  assert.equal(sets.add(another), -IPSET_ERR_MAX_SETS)
+  sets.clear()
+  assert.equal(room.left, 4)
+})
+
+test('ipset: what a set without timeouts is given stays, whatever time a rule says', () => {
+  const { world, set } = setOf('hash:ip')
+  set.add(at('1.0.0.1'), { timeout: 5 }, false)
+  world.run(10)
+  assert.ok(set.find(at('1.0.0.1')) !== undefined)
+})
+
+test('ipset: the room of what is over is found even if all of it is taken', () => {
+  const room = new FilterRoom(2)
+  const { world, set } = setOf('hash:ip', { timeout: 10 }, room)
+  for (const text of ['1.0.0.1', '1.0.0.2']) set.add(at(text), {}, false)
+  assert.equal(set.add(at('1.0.0.3'), {}, false), -IPSET_ERR_HASH_FULL)
+  world.run(11)
+  assert.equal(set.add(at('1.0.0.3'), {}, false), 0)
 })

@@ -11,6 +11,7 @@ import {
 import { NSEC_PER_SEC } from '../../../base/clock.ts'
 import type { Status } from '../../../base/result.ts'
 import type { NetRuntime } from '../../ip/runtime.ts'
+import type { FilterRoom } from '../room.ts'
 import { type Field, type IpMember, keyText, type MemberKey, type SetType } from './types.ts'
 
 export interface SetConfig {
@@ -42,11 +43,6 @@ export interface MemberOptions {
 /** The most that a timeout can be, in seconds: IPSET_MAX_TIMEOUT. */
 const MAX_TIMEOUT = Math.floor(0x7fffffff / 1000)
 
-/** For how many more elements there is room, in all sets of the namespace. */
-export interface Room {
-  left: number
-}
-
 export class IpSet {
   name: string
   readonly type: SetType
@@ -56,14 +52,18 @@ export class IpSet {
   /** Rules that name it. */
   references = 0
   readonly #runtime: NetRuntime
-  readonly #room: Room
+  readonly #room: FilterRoom
   readonly #members = new Map<string, IpMember>()
   /** How many members there are whose networks have so many bits, of either field. */
   readonly #lengths = new Map<number, number>()
+  /** Those lengths, the longest first; made anew for the first who asks after a change. */
+  #sorted: readonly number[] | undefined = undefined
+  /** No member's time is over before that (monotonic ns). */
+  #soonest = Number.POSITIVE_INFINITY
 
   constructor(
     runtime: NetRuntime,
-    room: Room,
+    room: FilterRoom,
     name: string,
     type: SetType,
     isV4: boolean,
@@ -87,8 +87,9 @@ export class IpSet {
     return this.isV4 ? 32 : 128
   }
   /** Of the networks in it, the longest first. */
-  lengths(): number[] {
-    return [...this.#lengths.keys()].sort((a, b) => b - a)
+  lengths(): readonly number[] {
+    this.#sorted ??= [...this.#lengths.keys()].sort((a, b) => b - a)
+    return this.#sorted
   }
 
   /** Those whose time is not over. */
@@ -118,6 +119,7 @@ export class IpSet {
     }
     if (before === undefined) this.#count(key, 1)
     this.#members.set(text, member)
+    this.#soonest = Math.min(this.#soonest, member.expires)
     return 0
   }
 
@@ -132,9 +134,11 @@ export class IpSet {
   }
 
   clear(): void {
-    this.#room.left += this.#members.size
+    this.#room.give(this.#members.size)
     this.#members.clear()
     this.#lengths.clear()
+    this.#sorted = undefined
+    this.#soonest = Number.POSITIVE_INFINITY
   }
 
   /** The member that the key belongs to: itself, or, where whole addresses are given, the smallest network around it. */
@@ -164,11 +168,12 @@ export class IpSet {
     this.#count(member.key, -1)
   }
   #count({ length, length2 }: MemberKey, by: number): void {
-    this.#room.left -= by
+    this.#room.give(-by)
     const { fields } = this.type
     if (!fields.includes('net')) return
     const bits = fields[0] === 'net' ? length : length2
     const count = (this.#lengths.get(bits) ?? 0) + by
+    if (count === by || count === 0) this.#sorted = undefined
     if (count === 0) this.#lengths.delete(bits)
     else this.#lengths.set(bits, count)
   }
@@ -183,19 +188,29 @@ export class IpSet {
   }
 
   #makeRoom(): boolean {
-    if (this.#room.left <= 0) return false
-    if (this.type.bitmap === true || this.#members.size < this.config.maxElements) return true
-    // Looking at them takes out those whose time is over.
-    for (const _ of this.members());
-    if (this.#members.size < this.config.maxElements) return true
+    if (this.#hasRoom()) return true
+    this.#expire()
+    if (this.#hasRoom()) return true
     const first = this.#members.entries().next().value
     if (!this.config.forceAdd || first === undefined) return false
     this.#remove(...first)
     return true
   }
 
+  #hasRoom(): boolean {
+    const isFull = this.type.bitmap !== true && this.#members.size >= this.config.maxElements
+    return !isFull && this.#room.left > 0
+  }
+  /** Takes out those whose time is over; a full set is not looked through for each packet that is to be added. */
+  #expire(): void {
+    if (this.#soonest > this.#runtime.now()) return
+    this.#soonest = Number.POSITIVE_INFINITY
+    for (const { expires } of this.members()) this.#soonest = Math.min(this.#soonest, expires)
+  }
+
   #expiry(seconds: number | undefined): number {
-    const timeout = Math.min(seconds ?? this.config.timeout ?? 0, MAX_TIMEOUT)
+    if (this.config.timeout === undefined) return Number.POSITIVE_INFINITY
+    const timeout = Math.min(seconds ?? this.config.timeout, MAX_TIMEOUT)
     return timeout === 0 ? Number.POSITIVE_INFINITY : this.#runtime.now() + timeout * NSEC_PER_SEC
   }
   /** Seconds that a member has left, 0 for ever. */

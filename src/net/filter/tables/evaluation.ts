@@ -20,8 +20,8 @@ import { REGISTERS_SIZE } from './registers.ts'
 
 /** NFT_JUMP_STACK_SIZE: deeper jumps are refused when rules are made. */
 export const MAX_JUMPS = 16
-/** Rules that one packet may go through: jumps of jumps could else keep the kernel busy for ever. */
-const MAX_RULES = 1 << 20
+/** What one packet may cost: jumps of jumps could else keep the kernel busy for ever. A rule is a step at least. */
+const MAX_STEPS = 1 << 20
 
 export class Evaluation {
   readonly bytes = new Uint8Array(REGISTERS_SIZE)
@@ -30,6 +30,8 @@ export class Evaluation {
   verdict = NFT_CONTINUE
   /** Of a match that says that the packet is to be dropped, whatever else the rule says (hotdrop). */
   dropped = false
+  /** How many more there may be. Expressions that take much longer than others take theirs from it. */
+  steps = MAX_STEPS
   /** Of NFT_JUMP and NFT_GOTO. */
   target: Chain | undefined = undefined
   stack!: IpStack
@@ -57,6 +59,7 @@ export class Evaluation {
     output: NetDevice | undefined,
   ): void {
     this.dropped = false
+    this.steps = MAX_STEPS
     this.stack = stack
     this.isV4 = isV4
     this.point = point
@@ -70,7 +73,6 @@ export class Evaluation {
     this.base = base
     let { rules }: { rules: readonly Rule[] } = base.chain
     let at = 0
-    let left = MAX_RULES
     for (;;) {
       if (at >= rules.length) {
         const back = this.#returnRules.pop()
@@ -79,7 +81,7 @@ export class Evaluation {
         at = this.#returnIndices.pop()!
         continue
       }
-      if (--left === 0) return NF_DROP
+      if (--this.steps <= 0) return NF_DROP
       this.#rule(rules[at++])
       const { verdict } = this
       if (verdict === NFT_CONTINUE || verdict === NFT_BREAK) continue

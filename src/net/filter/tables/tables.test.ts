@@ -1,16 +1,33 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  IPPROTO_DSTOPTS,
   IPPROTO_UDP,
   NF_ACCEPT,
   NF_DROP,
+  NF_INET_LOCAL_IN,
   NF_INET_LOCAL_OUT,
+  NFT_EXTHDR_OP_IPV4,
   NFT_GOTO,
   NFT_JUMP,
+  NFT_PAYLOAD_NETWORK_HEADER,
+  NFT_REG_1,
   NFT_RETURN,
+  NFTA_DATA_VALUE,
+  NFTA_EXTHDR_DREG,
+  NFTA_EXTHDR_LEN,
+  NFTA_EXTHDR_OFFSET,
+  NFTA_EXTHDR_OP,
+  NFTA_EXTHDR_TYPE,
+  NFTA_IMMEDIATE_DATA,
+  NFTA_IMMEDIATE_DREG,
+  NFTA_PAYLOAD_BASE,
+  NFTA_PAYLOAD_LEN,
+  NFTA_PAYLOAD_OFFSET,
+  NFTA_PAYLOAD_SREG,
 } from '../../../abi/constants.ts'
 import { EPERM } from '../../../abi/errno.ts'
-import { V4_LOOPBACK } from '../../address.ts'
+import { V4_LOOPBACK, V6_LOOPBACK } from '../../address.ts'
 import { plainFlow } from '../../ip/ipv4-output.ts'
 import {
   chain,
@@ -23,6 +40,7 @@ import {
   toPort,
   verdict,
 } from '../../netlink/netfilter/testing.ts'
+import { Packet } from '../../packet.ts'
 import { NfSet, type SetElement } from './set.ts'
 
 /** Whether a datagram of this machine's to a port gets out. */
@@ -115,6 +133,64 @@ test('rules: chains of one point are asked in order of their priorities, and eac
   assert.equal(passes(made, 1), false)
   assert.ok(passes(made, 2))
   assert.equal(passes(made, 2, 7), false)
+})
+
+test('rules: options are looked for within the packet, whatever length a rule before has given its header', () => {
+  const longHeader: Fill = writer => {
+    expression('immediate', w => {
+      w.be32(NFTA_IMMEDIATE_DREG, NFT_REG_1)
+      const data = w.nest(NFTA_IMMEDIATE_DATA)
+      w.bytes(NFTA_DATA_VALUE, Uint8Array.of(0x4f))
+      w.close(data)
+    })(writer)
+    expression('payload', w => {
+      w.be32(NFTA_PAYLOAD_SREG, NFT_REG_1)
+      w.be32(NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER)
+      w.be32(NFTA_PAYLOAD_OFFSET, 0)
+      w.be32(NFTA_PAYLOAD_LEN, 1)
+    })(writer)
+  }
+  const hasSourceRoute = expression('exthdr', w => {
+    w.be32(NFTA_EXTHDR_DREG, NFT_REG_1)
+    w.u8(NFTA_EXTHDR_TYPE, 131)
+    w.be32(NFTA_EXTHDR_OFFSET, 0)
+    w.be32(NFTA_EXTHDR_LEN, 1)
+    w.be32(NFTA_EXTHDR_OP, NFT_EXTHDR_OP_IPV4)
+  })
+  const made = space(NF_ACCEPT, rule('t', 'out', longHeader, hasSourceRoute, verdict(NF_DROP)))
+  const hook = made.net.ip.hooks.v4[NF_INET_LOCAL_OUT][0]
+  // All no-ops, up to the end of the buffer.
+  const packet = new Packet(new Uint8Array(28).fill(1, 20))
+  packet.start = packet.network = 0
+  packet.transport = 20
+  packet.end = 28
+  assert.equal(hook.filter(made.net.ip, NF_INET_LOCAL_OUT, packet, undefined, undefined), NF_ACCEPT)
+  assert.equal(packet.bytes[0], 0x4f)
+})
+
+test('rules: a packet of IPv6 is looked at again when they have made other headers of it', () => {
+  const world = new FilterWorld()
+  const { ip } = world.namespace().net
+  const protocols: number[] = []
+  ip.hooks.add(false, NF_INET_LOCAL_IN, {
+    priority: 0,
+    filter(_stack, _point, packet) {
+      protocols.push(packet.view.getUint8(packet.network + 6))
+      // As `ip6 nexthdr set 60` does.
+      packet.view.setUint8(packet.network + 6, IPPROTO_DSTOPTS)
+      return NF_ACCEPT
+    },
+  })
+  const packet = ip.packets.allocate(256)
+  const at = packet.append(256)
+  packet.bytes.fill(0, at, packet.end)
+  // A header of 2048 bytes, with options that lead beyond the packet.
+  packet.bytes.set([IPPROTO_UDP, 255, 0x1e, 250], at)
+  packet.bytes.set([0x1e, 250], at + 254)
+  assert.equal(ip.ip.send(packet, plainFlow(IPPROTO_UDP, V6_LOOPBACK, V6_LOOPBACK)), 0)
+  world.run(1)
+  assert.deepEqual(protocols, [IPPROTO_UDP])
+  assert.equal(ip.counters.ip6.InTruncatedPkts, 1)
 })
 
 const DESCRIPTION = {

@@ -13,9 +13,6 @@ import type { XtEntry } from './entry.ts'
 import { XT_RETURN } from './read.ts'
 import type { TableInfo } from './table-info.ts'
 
-/** Rules that one packet may go through: chains that call chains could else keep the kernel busy for ever. */
-const MAX_RULES = 1 << 20
-
 export interface TableDefinition {
   readonly name: string
   /** NF_INET_*, each with the priority there. */
@@ -63,7 +60,7 @@ export class XtTable {
     const { entries, starts, ends } = this.#info
     let at = starts[point]
     let callers: number[] | undefined
-    for (let left = MAX_RULES; left > 0; left--) {
+    while (--run.steps > 0) {
       const entry = entries[at]
       if (!entry.header.matches(packet, input, output) || !matchesAll(entry, run)) {
         if (run.dropped) return NF_DROP

@@ -34,14 +34,13 @@ import { failed, type OrErrno } from '../../../base/result.ts'
 import { readAddress } from '../../filter/ipset/members.ts'
 import type { IpSet, MemberOptions, SetConfig } from '../../filter/ipset/set.ts'
 import type { SetType } from '../../filter/ipset/types.ts'
+import { MOST_ELEMENTS } from '../../filter/room.ts'
 import type { Random } from '../../ip/runtime.ts'
 import { Attributes } from '../message.ts'
 
 const DEFAULT_HASH_SIZE = 1024
 const DEFAULT_MAX_ELEMENTS = 65536
 const DEFAULT_BUCKET_SIZE = 12
-/** However many elements a set is made for: what the kernel keeps of them has an end. */
-const MOST_ELEMENTS = 1 << 20
 /** IPSET_BITMAP_MAX_RANGE */
 const MAX_BITMAP = 0xffff
 
@@ -105,7 +104,8 @@ export function readOptions({ config }: IpSet, attributes: Attributes): OrErrno<
   const bytes = attributes.be64(IPSET_ATTR_BYTES)
   if ((packets !== undefined || bytes !== undefined) && !config.counters) return -IPSET_ERR_COUNTER
   const comment = attributes.string(IPSET_ATTR_COMMENT)
+  if (comment !== undefined && comment.length > IPSET_MAX_COMMENT_SIZE) return -IPSET_ERR_PROTOCOL
   if (comment !== undefined && !config.comments) return -IPSET_ERR_COMMENT
   const noMatch = ((attributes.be32(IPSET_ATTR_CADT_FLAGS) ?? 0) & IPSET_FLAG_NOMATCH) !== 0
-  return { timeout, packets, bytes, comment: comment?.slice(0, IPSET_MAX_COMMENT_SIZE), noMatch }
+  return { timeout, packets, bytes, comment, noMatch }
 }

@@ -49,7 +49,7 @@ import { IpAddress } from '../../address.ts'
 import type { IpSet } from '../../filter/ipset/set.ts'
 import { familyOf, type IpMember } from '../../filter/ipset/types.ts'
 import { type MessageWriter, NESTED } from '../message.ts'
-import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
+import type { Dump, NetlinkRequest } from '../protocol.ts'
 import { startMessage } from './header.ts'
 
 /** Elements in one message. */
@@ -66,7 +66,8 @@ interface Part {
 
 /** `flags`: IPSET_FLAG_LIST_*. */
 export function dumpSets(request: NetlinkRequest, sets: readonly IpSet[], flags: number): Dump {
-  return new ListDump(partsOf(sets, flags), (writer, { set, isFirst, members }) => {
+  const parts = partsOf(sets, flags)
+  const write = (writer: MessageWriter, { set, isFirst, members }: Part) => {
     startMessage(writer, NFNL_SUBSYS_IPSET, request.type & 0xff, NLM_F_MULTI, request, NFPROTO_IPV4, 0)
     writer.u8(IPSET_ATTR_PROTOCOL, IPSET_PROTOCOL)
     writer.string(IPSET_ATTR_SETNAME, set.name)
@@ -77,16 +78,32 @@ export function dumpSets(request: NetlinkRequest, sets: readonly IpSet[], flags:
       writer.close(list)
     }
     writer.end()
-  })
+  }
+  return {
+    next(writer) {
+      const { value } = parts.next()
+      if (value !== undefined) write(writer, value)
+      return value !== undefined
+    },
+  }
 }
 
-function* partsOf(sets: readonly IpSet[], flags: number): IterableIterator<Part> {
+/** Made as the asker reads: nothing is held for one who doesn't. What changes meanwhile is shown as it is then. */
+function* partsOf(sets: readonly IpSet[], flags: number): Generator<Part, undefined> {
   const withMembers = (flags & (IPSET_FLAG_LIST_SETNAME | IPSET_FLAG_LIST_HEADER)) === 0
   for (const set of sets) {
-    const members = withMembers ? [...set.members()] : []
-    for (let at = 0; at === 0 || at < members.length; at += AT_ONCE)
-      yield { set, isFirst: at === 0, members: members.slice(at, at + AT_ONCE) }
+    let isFirst = true
+    let members: IpMember[] = []
+    for (const member of withMembers ? set.members() : []) {
+      members.push(member)
+      if (members.length < AT_ONCE) continue
+      yield { set, isFirst, members }
+      isFirst = false
+      members = []
+    }
+    if (isFirst || members.length > 0) yield { set, isFirst, members }
   }
+  return undefined
 }
 
 function writeHeader(writer: MessageWriter, set: IpSet): void {

@@ -32,6 +32,7 @@ import {
   IFLA_INFO_KIND,
   IFLA_INFO_SLAVE_KIND,
   IFLA_LINK,
+  IFLA_LINK_NETNSID,
   IFLA_LINKINFO,
   IFLA_LINKMODE,
   IFLA_MAP,
@@ -83,8 +84,8 @@ export function operState(device: NetDevice): number {
 }
 
 export function queueing(device: NetDevice): string {
-  if (device.isLoopback || (device.kind !== '' && device.kind !== 'tun')) return 'noqueue'
-  return device.up ? 'pfifo_fast' : 'noop'
+  if (!device.wasUp) return 'noop'
+  return device.isLoopback || (device.kind !== '' && device.kind !== 'tun') ? 'noqueue' : 'pfifo_fast'
 }
 
 export function writeLink(
@@ -146,6 +147,9 @@ export function writeLink(
     if (device.master !== undefined) writer.string(IFLA_INFO_SLAVE_KIND, device.master.kind)
     writer.close(info)
   }
+  const other = device instanceof VethDevice ? device.peer?.stack : undefined
+  if (other !== undefined && other !== stack)
+    writer.u32(IFLA_LINK_NETNSID, stack.namespaceIds.numberOf(other))
   const families = writer.nest(IFLA_AF_SPEC)
   if (stack.ipv6Enabled(device)) {
     const inet6 = writer.nest(AF_INET6, NESTED)

@@ -6,10 +6,12 @@ import {
   RT_TABLE_LOCAL,
   RTM_DELLINK,
   RTM_DELNEIGH,
+  RTM_DELNSID,
   RTM_DELROUTE,
   RTM_DELRULE,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWNSID,
   RTM_NEWROUTE,
   RTM_NEWRULE,
   RTN_LOCAL,
@@ -21,6 +23,7 @@ import {
   RTNLGRP_IPV6_RULE,
   RTNLGRP_LINK,
   RTNLGRP_NEIGH,
+  RTNLGRP_NSID,
 } from '../../../abi/constants.ts'
 import type { FibRoute } from '../../ip/fib.ts'
 import type { InterfaceAddress } from '../../ip/interface-address.ts'
@@ -34,6 +37,7 @@ import { interfaceEvent } from '../uevent.ts'
 import { announceAddress } from './address.ts'
 import { writeLink } from './link-message.ts'
 import { announceNeighbour } from './neighbour.ts'
+import { writeNsId } from './ns-id.ts'
 import { announceRoute } from './route.ts'
 import { announceRule, type RuleChange } from './rule.ts'
 
@@ -84,6 +88,13 @@ export class RouteNotifier implements StackListener {
   neighbourChanged(entry: Neighbour, gone: boolean): void {
     if (!this.#table.listens(NETLINK_ROUTE, RTNLGRP_NEIGH)) return
     this.#send(RTNLGRP_NEIGH, announceNeighbour(this.#stack, entry, gone ? RTM_DELNEIGH : RTM_NEWNEIGH))
+  }
+
+  namespaceIdChanged(id: number, gone: boolean): void {
+    if (!this.#table.listens(NETLINK_ROUTE, RTNLGRP_NSID)) return
+    const writer = new MessageWriter()
+    writeNsId(writer, id, gone ? RTM_DELNSID : RTM_NEWNSID, 0, 0, 0)
+    this.#send(RTNLGRP_NSID, writer.take())
   }
 
   #send(group: number, bytes: Uint8Array): void {

@@ -27,6 +27,7 @@ import {
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWNSID,
   RTM_NEWROUTE,
   RTM_NEWRULE,
   RTM_SETLINK,
@@ -40,7 +41,7 @@ import { deleteAddress, getAddresses, newAddress } from './address.ts'
 import { deleteLink, getLinks, newLink, setLink } from './link.ts'
 import { deleteNeighbour, getNeighbours, newNeighbour } from './neighbour.ts'
 import { getNetconf } from './netconf.ts'
-import { getNsId } from './ns-id.ts'
+import { getNsId, newNsId } from './ns-id.ts'
 import { getQdiscs } from './qdisc.ts'
 import { deleteRoute, dumpNothing, dumpRoutes, getRoute, newRoute } from './route.ts'
 import { deleteRule, dumpRules, newRule } from './rule.ts'
@@ -125,6 +126,7 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [RTM_NEWRULE, newRule],
   [RTM_DELRULE, deleteRule],
   [RTM_GETNETCONF, getNetconf],
+  [RTM_NEWNSID, newNsId],
   [RTM_GETNSID, getNsId],
   [RTM_GETQDISC, getQdiscs],
   [RTM_GETTCLASS, (_stack, request) => dumpNothing(request)],

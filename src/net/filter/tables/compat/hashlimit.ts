@@ -90,37 +90,30 @@ function parse(
   if (sourceLength > bits || destinationLength > bits || (mode & ~KNOWN) !== 0) return -EINVAL
   const average = wide(config.avg)
   const burst = wide(config.burst)
-  let limit: HashLimitConfig
+  let rate: Pick<HashLimitConfig, 'cost' | 'cap' | 'refills'>
   if ((mode & XT_HASHLIMIT_BYTES) !== 0) {
     if (average === 0) return -EINVAL
     const cost = costOfChunk(average)
-    limit = { mode, cost, cap: NSEC_PER_SEC, refills: burst, max: u32(config.max), expire }
+    rate = { cost, cap: NSEC_PER_SEC, refills: burst }
   } else {
     const cost = (average * NSEC_PER_SEC) / scale
     if (burst === 0 || average === 0 || cost * burst > Number.MAX_SAFE_INTEGER) return -ERANGE
-    limit = { mode, cost, cap: cost * burst, refills: 0, max: u32(config.max), expire }
+    rate = { cost, cap: cost * burst, refills: 0 }
   }
-  const lengths = { source: sourceLength, destination: destinationLength }
-  return new HashLimitMatch(netfilter.hashLimits, `${family} ${name}`, limit, lengths)
+  const limit = { mode, sourceLength, destinationLength, max: u32(config.max), expire, ...rate }
+  return new HashLimitMatch(netfilter.hashLimits, `${family} ${name}`, limit)
 }
 
 class HashLimitMatch implements Match {
   readonly #limits: HashLimits
   readonly #name: string
   readonly #config: HashLimitConfig
-  readonly #lengths: { readonly source: number; readonly destination: number }
   #limit: HashLimit | undefined = undefined
 
-  constructor(
-    limits: HashLimits,
-    name: string,
-    config: HashLimitConfig,
-    lengths: { readonly source: number; readonly destination: number },
-  ) {
+  constructor(limits: HashLimits, name: string, config: HashLimitConfig) {
     this.#limits = limits
     this.#name = name
     this.#config = config
-    this.#lengths = lengths
   }
   attach(): void {
     this.#limit = this.#limits.use(this.#name, this.#config)
@@ -131,33 +124,36 @@ class HashLimitMatch implements Match {
 
   matches(run: Evaluation): boolean {
     const { mode } = this.#config
-    const key = this.#key(run)
+    const limit = this.#limit!
+    const key = keyOf(run, limit.config)
     if (key === undefined) return false
     const { packet, stack } = run
     const units =
       (mode & XT_HASHLIMIT_BYTES) === 0 ? 1 : ((packet.end - packet.network) >> XT_HASHLIMIT_BYTE_SHIFT) + 1
-    const within = this.#limit!.allows(key, units, stack.runtime.now())
+    const within = limit.allows(key, units, stack.runtime.now())
     if (within === undefined) {
       run.dropped = true
       return false
     }
     return within !== ((mode & XT_HASHLIMIT_INVERT) !== 0)
   }
+}
 
-  /** Undefined: it has no ports where there should be some. */
-  #key({ packet }: Evaluation): string | undefined {
-    const { mode } = this.#config
-    const { source, destination, view, transport, transportProtocol, end } = packet
-    let key = ''
-    if ((mode & XT_HASHLIMIT_HASH_DIP) !== 0) key += destination.masked(this.#lengths.destination).key
-    if ((mode & XT_HASHLIMIT_HASH_SIP) !== 0) key += source.masked(this.#lengths.source).key
-    if ((mode & (XT_HASHLIMIT_HASH_DPT | XT_HASHLIMIT_HASH_SPT)) === 0) return key
-    // Other protocols' packets count as of port 0.
-    if (!hasPorts(transportProtocol)) return `${key}${NO_PORTS}`
-    if (transport < 0 || end - transport < 4) return undefined
-    if ((mode & XT_HASHLIMIT_HASH_SPT) !== 0) key += String.fromCharCode(view.getUint16(transport))
-    if ((mode & XT_HASHLIMIT_HASH_DPT) !== 0) key += String.fromCharCode(view.getUint16(transport + 2))
-    return key
-  }
+/** As the rule that was first wants it. Undefined: it has no ports where there should be some. */
+function keyOf(
+  { packet }: Evaluation,
+  { mode, sourceLength, destinationLength }: HashLimitConfig,
+): string | undefined {
+  const { source, destination, view, transport, transportProtocol, end } = packet
+  let key = ''
+  if ((mode & XT_HASHLIMIT_HASH_DIP) !== 0) key += destination.masked(destinationLength).key
+  if ((mode & XT_HASHLIMIT_HASH_SIP) !== 0) key += source.masked(sourceLength).key
+  if ((mode & (XT_HASHLIMIT_HASH_DPT | XT_HASHLIMIT_HASH_SPT)) === 0) return key
+  // Other protocols' packets count as of port 0.
+  if (!hasPorts(transportProtocol)) return `${key}${NO_PORTS}`
+  if (transport < 0 || end - transport < 4) return undefined
+  if ((mode & XT_HASHLIMIT_HASH_SPT) !== 0) key += String.fromCharCode(view.getUint16(transport))
+  if ((mode & XT_HASHLIMIT_HASH_DPT) !== 0) key += String.fromCharCode(view.getUint16(transport + 2))
+  return key
 }
 const NO_PORTS = '\0'

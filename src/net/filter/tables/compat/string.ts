@@ -14,6 +14,8 @@ import type { Extension, Match } from './extension.ts'
 
 /** All of them find the same. */
 const ALGORITHMS: ReadonlySet<string> = new Set(['bm', 'kmp'])
+/** So many bytes (a power of two) take as long as a rule. */
+const STEP_SHIFT = 7
 const FLAGS = XT_STRING_FLAG_INVERT | XT_STRING_FLAG_IGNORECASE
 
 export const stringMatch: Extension<Match> = {
@@ -39,9 +41,11 @@ export const stringMatch: Extension<Match> = {
     )
     const inverted = (flags & XT_STRING_FLAG_INVERT) !== 0
     return {
-      matches({ packet }) {
-        const { bytes: data, network, end: last } = packet
-        return search.isIn(data, network + from, Math.min(network + to, last)) !== inverted
+      matches(run) {
+        const { bytes: data, network, end } = run.packet
+        const last = Math.min(network + to, end)
+        run.steps -= Math.max(last - network - from, 0) >> STEP_SHIFT
+        return search.isIn(data, network + from, last) !== inverted
       },
     }
   },

@@ -17,7 +17,8 @@ interface Step {
   readonly number: number
 }
 interface Test {
-  /** The first tells where to begin, whatever its operation. */
+  /** Where the first word stands. */
+  readonly start: number
   readonly steps: readonly Step[]
   readonly ranges: readonly { readonly min: number; readonly max: number }[]
 }
@@ -59,15 +60,17 @@ function readTest(info: DataView, at: number): Test | undefined {
       max: info.getUint32(element + XT_U32_VALUE_ELEMENT.max, true),
     }
   })
-  return { steps, ranges }
+  // The first tells where to begin, whatever its operation.
+  const [{ number: start }, ...rest] = steps
+  return { start, steps: rest, ranges }
 }
 
 /** What lies beyond the packet's end passes no test. */
-function passes({ view, network, end }: Packet, { steps, ranges }: Test): boolean {
+function passes({ view, network, end }: Packet, { start, steps, ranges }: Test): boolean {
   let base = network
   const word = (offset: number) => (base + offset + 4 <= end ? view.getUint32(base + offset) : -1)
-  let value = word(steps[0].number)
-  for (const { operation, number } of steps.slice(1)) {
+  let value = word(start)
+  for (const { operation, number } of steps) {
     if (value < 0) return false
     if (operation === XT_U32_AND) value = (value & number) >>> 0
     else if (operation === XT_U32_LEFTSH) value = number > 31 ? 0 : (value << number) >>> 0

@@ -125,8 +125,9 @@ function find({ packet, isV4 }: Evaluation, { operation, type }: Part): number {
   return isV4 ? -1 : findExtensionHeader(packet, type)
 }
 
-function findIpv4Option({ view, network }: Packet, wanted: number): number {
-  const end = network + (view.getUint8(network) & 15) * 4
+/** The header's length is what a rule before may have written there. */
+function findIpv4Option({ view, network, end: last }: Packet, wanted: number): number {
+  const end = Math.min(network + (view.getUint8(network) & 15) * 4, last)
   for (let at = network + IPV4_HEADER; at < end; ) {
     const kind = view.getUint8(at)
     if (kind === wanted) return at
