@@ -146,7 +146,7 @@ static void start(struct parts *parts, const struct order *order, struct watch *
 /* The sentry, which waits for them, locks itself in and goes on. */
 static void tell_settings(const struct order *order, const struct watch *watch)
 {
-	tell_sentry(watch->channel, order->settings, strlen(order->settings) + 1, STDERR_FILENO);
+	tell(watch->channel, order->settings, strlen(order->settings) + 1, STDERR_FILENO);
 }
 
 static _Noreturn void go_on(struct watch *watch)

@@ -1,4 +1,4 @@
-/* Control sockets, and the launcher's end of the socket pair to the sentry. */
+/* Control sockets, and what is said through sockets. */
 #include "launcher.h"
 
 #include <errno.h>
@@ -53,7 +53,21 @@ int open_control_socket(const char *path)
 	return fd;
 }
 
-void tell_sentry(int channel, const void *bytes, size_t length, int fd)
+int connect_in(int directory, const char *name, int type)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	/* By the directory's descriptor, since an address is short. */
+	snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%.32s", directory, name);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool tell(int socket, const void *bytes, size_t length, int fd)
 {
 	union {
 		struct cmsghdr header;
@@ -69,7 +83,7 @@ void tell_sentry(int channel, const void *bytes, size_t length, int fd)
 		control.header.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
 	}
-	sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)length;
 }
 
 /* Everybody can connect to an abstract socket. */
@@ -93,6 +107,6 @@ void pass_connection(int control, int channel)
 
 	if (connection < 0)
 		return;
-	tell_sentry(channel, "", 1, connection);
+	tell(channel, "", 1, connection);
 	close(connection);
 }

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* As src/sandbox/control-client.ts has it. */
@@ -63,20 +62,6 @@ static bool kill_sandbox(const struct brief *brief)
 	return killed;
 }
 
-static int connect_to_sentry(int directory)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	/* By the directory's descriptor, since an address is short. */
-	snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control.sock", directory);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 /* Where none comes it may still be obeyed: nobody must ask again, since some programs take a second signal for another. */
 static _Noreturn void give_up(void)
 {
@@ -110,7 +95,7 @@ static bool receive_done(int fd)
 static bool ask_sentry(int directory, const struct kill_words *kill)
 {
 	char request[MAX_CONTAINER_ID + 128];
-	int fd = connect_to_sentry(directory);
+	int fd = connect_in(directory, "control.sock", SOCK_STREAM);
 	int length = snprintf(request, sizeof request,
 		"{\"command\":\"signal\",\"container\":\"%s\",\"signo\":%d,\"all\":%s}\n", kill->id, kill->signal,
 		kill->all ? "true" : "false");

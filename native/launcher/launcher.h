@@ -30,6 +30,7 @@
  *   words.c       the runtime's verb behind its global flags
  *   brief.c       what is known here of a container
  *   kill.c, delete.c   two verbs of the runtime, where they need no node
+ *   standby.c     two others, `create` and `start`, in one process
  */
 #ifndef CAISSON_LAUNCHER_H
 #define CAISSON_LAUNCHER_H
@@ -61,8 +62,8 @@ struct parts {
 };
 /* Found from the launcher's own place, PACKAGE/native/build/caisson. */
 void find_parts(struct parts *parts);
-/* The caller's environment for node; variables that would act on node itself are renamed. `added`: one more, or NULL. */
-char **node_environment(char **environment, char *added);
+/* The caller's environment for node; variables that would act on node itself are renamed. `added`: two more, or NULL. */
+char **node_environment(char **environment, char *const added[2]);
 /* Says who the launcher is: CAISSON_LAUNCHER=PID. */
 char *launcher_variable(void);
 /* That of a sentry whose guests' environments come with their requests. */
@@ -117,8 +118,10 @@ int start_broker(void);
 /* An abstract socket, caisson-UID-PID, which ends with us; -1 where it can't be had. */
 int open_abstract_socket(void);
 int open_control_socket(const char *path);
-/* Sends a message to the sentry, with a descriptor if `fd` is one. What doesn't fit at once is lost. */
-void tell_sentry(int channel, const void *bytes, size_t length, int fd);
+/* Connects to the socket `name` in a directory: -1 where nobody listens. */
+int connect_in(int directory, const char *name, int type);
+/* Sends a message, with a descriptor if `fd` is one. What doesn't fit at once is lost, and false. */
+bool tell(int socket, const void *bytes, size_t length, int fd);
 /* A connection of our own user or root, -1 for others. */
 int accept_trusted(int listener);
 void pass_connection(int control, int channel);
@@ -221,6 +224,17 @@ bool is_thawed(const struct brief *brief);
 /* kill.c, delete.c: false where node has to do it; `words` stand behind the verb. */
 bool kill_container(const char *root, int count, char **words);
 bool delete_container(const char *root, int count, char **words);
+
+/* Numbers of descriptors above those that a caller may want to pass on to the container. */
+enum { LEAST_FD = 512 };
+
+/* standby.c */
+/* Environment variable of `create`: its socket to us, and the descriptors that the caller has left open: FD,FD,… */
+#define STANDBY_VARIABLE "CAISSON_STANDBY="
+/* In a process of its own, for which the one that called waits, if the verb is `create`: the variable. Else NULL. */
+char *fork_standby(int argc, char **argv);
+/* Does not return where somebody does it for us. */
+bool start_by_standby(const char *root, int verb, int argc, char **argv);
 
 /* spare.c */
 /* Environment variable of the runtime: FD:PID:KIND:WHERE, its end of the socket, the spare launcher, and its network. */

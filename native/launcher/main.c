@@ -1,6 +1,6 @@
 /*
  * Which verb needs what: most are plain runs of node, for some beside a spare sandbox; two make a sandbox around it, one is
- * all of its own, and two most often do without node.
+ * all of its own, and three most often do without a node of theirs.
  */
 #include "launcher.h"
 
@@ -65,7 +65,7 @@ static _Noreturn void run_command(struct parts *parts, int argc, char **argv, ch
 		.broker = user ? start_broker() : -1,
 		.tap = tap,
 		.oom_score_adj = read_setting("/proc/self/oom_score_adj"),
-		.environment = node_environment(environment, launcher_variable()),
+		.environment = node_environment(environment, (char *[2]){ launcher_variable() }),
 		.argc = argc,
 		.argv = argv,
 	};
@@ -88,6 +88,8 @@ static bool is_done_here(int argc, char **argv)
 		return false;
 	if (strcmp(argv[verb], "kill") == 0)
 		return kill_container(globals.root, argc - verb - 1, argv + verb + 1);
+	if (strcmp(argv[verb], "start") == 0)
+		return start_by_standby(globals.root, verb, argc, argv);
 	return strcmp(argv[verb], "delete") == 0
 		&& delete_container(globals.root, argc - verb - 1, argv + verb + 1);
 }
@@ -106,5 +108,7 @@ int main(int argc, char **argv, char **environment)
 		run_command(&parts, argc, argv, environment);
 	if (strcmp(verb, "sandbox") == 0)
 		run_container(&parts, argc, argv);
-	run_node(&parts, argc, argv, node_environment(environment, start_spare(&parts, argc, argv)));
+	char *standby = fork_standby(argc, argv);
+	char *spare = start_spare(&parts, argc, argv);
+	run_node(&parts, argc, argv, node_environment(environment, (char *[2]){ standby, spare }));
 }

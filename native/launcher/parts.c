@@ -47,10 +47,15 @@ void find_parts(struct parts *parts)
 	}
 }
 
+static bool sets(const char *variable, const char *name)
+{
+	return strncmp(variable, name, strlen(name)) == 0;
+}
+
 static bool is_hidden(const char *variable)
 {
 	for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++)
-		if (strncmp(variable, hidden[i], strlen(hidden[i])) == 0)
+		if (sets(variable, hidden[i]))
 			return true;
 	return false;
 }
@@ -63,24 +68,26 @@ char *launcher_variable(void)
 	return text;
 }
 
-char **node_environment(char **environment, char *added)
+char **node_environment(char **environment, char *const added[2])
 {
 	size_t count = 0, at = 0;
 	while (environment[count])
 		count++;
-	char **copy = calloc(count + 2, sizeof *copy);
+	char **copy = calloc(count + 3, sizeof *copy);
 	if (!copy)
 		die("environment");
 	for (size_t i = 0; i < count; i++) {
 		/* Of another process. */
-		if (strncmp(environment[i], SPARE_VARIABLE, strlen(SPARE_VARIABLE)) == 0)
+		if (sets(environment[i], SPARE_VARIABLE) || sets(environment[i], STANDBY_VARIABLE))
 			continue;
 		copy[at] = environment[i];
 		if (is_hidden(environment[i]) && asprintf(&copy[at], "%s%s", hidden_mark, environment[i]) < 0)
 			die("environment");
 		at++;
 	}
-	copy[at] = added;
+	for (int i = 0; i < 2; i++)
+		if (added[i])
+			copy[at++] = added[i];
 	return copy;
 }
 

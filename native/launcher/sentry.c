@@ -151,7 +151,7 @@ pid_t start_sentry(struct parts *parts, const struct sentry_options *options, co
 	}
 	close(pair[1]);
 	map_ids(child);
-	tell_sentry(pair[0], "g", 1, -1);
+	tell(pair[0], "g", 1, -1);
 	*channel = pair[0];
 	return child;
 }

@@ -74,9 +74,6 @@ static struct network wanted_network(int argc, char **argv)
 	return network;
 }
 
-/* The runtime's end is above the descriptors that a caller may want to pass on to the container. */
-enum { LEAST_FD = 512 };
-
 char *start_spare(struct parts *parts, int argc, char **argv)
 {
 	struct network network = wanted_network(argc, argv);

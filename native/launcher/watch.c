@@ -73,7 +73,7 @@ static void handle_signal(struct watch *watch, const struct signalfd_siginfo *in
 	if (asks_for_the_end(info->ssi_signo))
 		kill_if_deaf(watch);
 	unsigned char signo = info->ssi_signo;
-	tell_sentry(watch->channel, &signo, 1, -1);
+	tell(watch->channel, &signo, 1, -1);
 	if (info->ssi_signo == SIGTSTP && watch->stops)
 		raise(SIGSTOP);
 }

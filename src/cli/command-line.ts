@@ -1,6 +1,6 @@
 /** What the two programs have in common: one verb is run, and one place prints what went wrong. */
 import { UserError } from '../sandbox/user-error.ts'
-import { helpOf, parseWords, type Verb, Words } from './flags.ts'
+import { helpOf, parseWords, type Run, type Verb, Words } from './flags.ts'
 import { print, printError } from './output.ts'
 
 /** Nothing was run, or caisson itself failed. */
@@ -12,9 +12,10 @@ export async function runVerb(
   verb: Verb,
   words: readonly string[],
   globals = new Words(new Map(), []),
+  again?: Run,
 ): Promise<number> {
   const parsed = parseWords(verb.flags, words, verb.flagsAnywhere)
-  return parsed === undefined ? say(helpOf(name, verb)) : verb.run(parsed, globals)
+  return parsed === undefined ? say(helpOf(name, verb)) : verb.run(parsed, globals, again)
 }
 
 export function say(text: string): number {
@@ -32,12 +33,17 @@ function exitStatusOf(error: unknown): number {
 }
 
 /** Does what the command line says, by `run`. */
-export async function runProgram(run: () => Promise<number>): Promise<void> {
+export async function runProgram(run: Run): Promise<void> {
+  // At once: the end of a process that we started is for who adopts it to see, and not for our event loop.
+  process.exit(await runToStatus(() => run(process.argv.slice(2))))
+}
+
+/** Prints what went wrong. */
+export async function runToStatus(run: () => Promise<number>): Promise<number> {
   try {
-    // At once: the end of a process that we started is for who adopts it to see, and not for our event loop.
-    process.exit(await run())
+    return await run()
   } catch (error) {
     printError(`caisson: ${messageOf(error)}\n`)
-    process.exit(exitStatusOf(error))
+    return exitStatusOf(error)
   }
 }

@@ -16,6 +16,9 @@ export interface Flag {
 /** By name, without the dashes. */
 export type Flags = Readonly<Record<string, Flag>>
 
+/** Does a command line, without the program's name: the exit status. */
+export type Run = (words: readonly string[]) => Promise<number>
+
 export interface Verb {
   /** What follows the verb's name. */
   readonly usage: string
@@ -23,8 +26,8 @@ export interface Verb {
   readonly flags: Flags
   /** Whether flags may stand behind other words. */
   readonly flagsAnywhere?: boolean
-  /** Its exit status. `globals`: what stands in front of the verb. */
-  run(words: Words, globals: Words): Promise<number> | number
+  /** Its exit status. `globals`: what stands in front of the verb. `again`: for another command line in this process. */
+  run(words: Words, globals: Words, again?: Run): Promise<number> | number
 }
 
 export interface GivenFlag {

@@ -37,8 +37,8 @@ export function main(): Promise<void> {
   return runProgram(run)
 }
 
-async function run(): Promise<number> {
-  const globals = parseWords(GLOBAL_FLAGS, process.argv.slice(2))
+async function run(line: readonly string[]): Promise<number> {
+  const globals = parseWords(GLOBAL_FLAGS, line)
   if (globals === undefined || globals.rest[0] === 'help') return say(help())
   if (globals.has('version')) return say(versionText())
   const [name, ...words] = globals.rest
@@ -58,7 +58,7 @@ async function run(): Promise<number> {
 
 async function runOciVerb(name: string, words: readonly string[], globals: Words): Promise<number> {
   try {
-    return await runVerb(name, OCI_VERBS[name], words, globals)
+    return await runVerb(name, OCI_VERBS[name], words, globals, run)
   } catch (error) {
     const message = `${FAILURES[name] ?? ''}${messageOf(error)}`
     logEntry(globals, 'error', message)

@@ -1,9 +1,11 @@
 /** create, start, kill, wait, delete: a container's life, step by step. */
 
 import { UserError } from '../sandbox/user-error.ts'
+import { runToStatus } from './command-line.ts'
 import type { Flags, Verb } from './flags.ts'
 import { idOf, openRuntime, parseSignal, preservedDescriptors } from './oci-runtime.ts'
 import { print } from './output.ts'
+import { Standby } from './standby.ts'
 
 /** Of `create`, and of `run`. */
 export const CREATE_FLAGS: Flags = {
@@ -20,15 +22,19 @@ export const createVerb: Verb = {
   help: 'makes a container of a bundle; it stands ready and waits for start',
   flags: CREATE_FLAGS,
   flagsAnywhere: true,
-  async run(words, globals) {
+  async run(words, globals, again) {
     const id = idOf(words)
     const runtime = await openRuntime(globals)
-    await runtime.create(id, {
+    const standby = Standby.take(runtime.addon)
+    const { pid } = await runtime.create(id, {
       bundle: words.last('bundle') ?? '.',
       consoleSocket: words.last('console-socket'),
       pidFile: words.last('pid-file'),
       passed: preservedDescriptors(words, runtime.addon),
     })
+    if (again !== undefined) {
+      await standby?.serve(runtime.stateDirectory(id), pid, words => runToStatus(() => again(words)))
+    }
     return 0
   },
 }

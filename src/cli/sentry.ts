@@ -9,8 +9,7 @@ import { syscallsVerb } from './syscalls.ts'
 const VERBS: Readonly<Record<string, Verb>> = { do: doVerb, sandbox: sandboxVerb, syscalls: syscallsVerb }
 
 export function main(): Promise<void> {
-  const [, , name, ...words] = process.argv
-  return runProgram(async () => {
+  return runProgram(async ([name, ...words]) => {
     const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
     if (verb === undefined) throw new UserError(`there is no verb ${name} here`)
     return runVerb(name, verb, words)

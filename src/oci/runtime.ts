@@ -61,6 +61,11 @@ export class Runtime {
     return this.#context.addon
   }
 
+  /** What is kept of a container: see state.ts. */
+  stateDirectory(id: string): string {
+    return this.#context.store.directory(id)
+  }
+
   /** The new container stands ready; the process that is returned stands for it, and its end is the container's. */
   async create(id: string, request: CreateRequest): Promise<Standing> {
     const { createContainer } = await import('./create.ts')

@@ -5,6 +5,7 @@
  *   brief          what of it the launcher needs (brief.ts)
  *   control.sock   of the sandbox, if the container is its first
  *   sandbox.log    what launcher and sentry have to say
+ *   standby.sock   of a runtime that would do `start`, for a while (src/cli/standby.ts)
  *   network.json   how the interfaces were configured that the sandbox has taken over (sandbox-network.ts)
  *
  * The directory appears with a complete state.json in it (it is made under another name), so that there is no container

@@ -5,13 +5,14 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { after, test } from 'node:test'
 import { identifyProcess } from '../../src/oci/process-identity.ts'
 import { until } from './leftovers.ts'
-import { OciWorld, type Outcome } from './oci-bundle.ts'
+import { caisson, OciWorld, type Outcome } from './oci-bundle.ts'
 
 const needsRoot = process.getuid!() === 0 ? false : 'host mounts are given away by root alone'
 const world = new OciWorld()
@@ -178,4 +179,65 @@ launcherAlone('what has hooks at its end, or was left half removed, is removed b
     world.ok('delete', id)
   }
   assert.equal(read(mark), 'ran\n')
+})
+
+/** Those who stand by for `start`. */
+function standbys(): string[] {
+  return readdirSync('/proc').filter(pid => {
+    if (!/^\d+$/.test(pid)) return false
+    try {
+      const words = read(`/proc/${pid}/cmdline`).split('\0')
+      return words[0].endsWith('/node') && words.includes(world.root) && words.includes('create')
+    } catch {
+      return false
+    }
+  })
+}
+
+launcherAlone('a container is started by who has created it, once', async () => {
+  const output = world.create('soon', world.bundle({ args: ['sh', '-c', 'echo started'] }))
+  does('start', 'soon')
+  await until(() => read(output) === 'started\n', 'it runs')
+  await until(() => standbys().length === 0, 'nobody stands by any more')
+  leavesToNode('start', 'soon')
+})
+
+launcherAlone('where nobody stands by, start is left to Node.js', async () => {
+  world.create('late', world.bundle({ args: ['true'] }))
+  for (const pid of standbys()) process.kill(Number(pid), 'SIGKILL')
+  await until(() => standbys().length === 0, 'it is killed')
+  leavesToNode('start', 'late')
+  world.ok('start', 'late')
+})
+
+launcherAlone('who stands by ends with the container', async () => {
+  world.create('gone', world.bundle({ args: ['true'] }))
+  assert.equal(standbys().length, 1)
+  does('kill', 'gone', '9')
+  await until(() => standbys().length === 0, 'nobody stands by any more', 3000)
+})
+
+launcherAlone('what goes wrong is told to who starts, and to the log that he names', () => {
+  const bundle = world.bundle({
+    args: ['true'],
+    hooks: { startContainer: [{ path: '/bin/false' }] },
+  })
+  world.create('wrong', bundle)
+  const { status, stderr } = alone('start', 'wrong')
+  assert.equal(status, 1)
+  assert.match(stderr, /^caisson: .*startContainer/)
+  assert.doesNotMatch(stderr, LEFT_TO_NODE)
+  assert.match(read(join(world.directory, 'log')), /startContainer/)
+})
+
+launcherAlone('nothing of the caller of create is kept until start', async () => {
+  const words = wordsOf(['create', '--bundle', world.bundle({ args: ['true'] }), 'free'])
+  const create = spawn(caisson, words, { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] })
+  const [pipe] = create.stdio.slice(3) as Readable[]
+  const closed = once(pipe.resume(), 'close')
+  const [status] = await once(create, 'exit')
+  assert.equal(status, 0)
+  await closed
+  assert.equal(standbys().length, 1)
+  does('start', 'free')
 })
