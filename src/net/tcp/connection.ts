@@ -24,7 +24,7 @@ import type { TcpProtocol } from './protocol.ts'
 import { RackState } from './rack-state.ts'
 import { OutOfOrderQueue, ReceiveQueue } from './receive-queue.ts'
 import { RecoveryState } from './recovery-state.ts'
-import { RttEstimator } from './rtt.ts'
+import { RttEstimator, type WindowedMin } from './rtt.ts'
 import { SackList } from './sack-list.ts'
 import { SendBuffer } from './send-buffer.ts'
 import { SentQueue } from './sent-queue.ts'
@@ -180,6 +180,7 @@ export class TcpConnection implements Expiry, TableEntry, PortOwner {
 
   // Tuning of the receive buffer.
   rcvRtt = 0
+  rcvRttMin: WindowedMin | undefined = undefined
   rcvRttSeq: Seq = 0
   rcvRttAt = 0
   spaceSeq: Seq = 0

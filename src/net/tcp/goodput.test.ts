@@ -91,3 +91,10 @@ test('goodput: large segments that vanish in silence are replaced by smaller one
   })
   assert.ok(client.connection!.mss <= 1024)
 })
+
+test('goodput: a buffer is what the path needs, however long the queues become that it fills', () => {
+  const { rate, server } = send(20e6, { delay: 1, rate: 12.5e6, queue: 50e6 }, { delay: 1 })
+  assert.ok(rate > 0.9 * 12.5e6, `${Math.round(rate)} bytes/s`)
+  const { rcvbuf } = server.connection!.settings
+  assert.ok(rcvbuf < 500_000, `${rcvbuf} bytes`)
+})

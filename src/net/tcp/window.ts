@@ -4,7 +4,7 @@
  */
 import type { TcpConnection } from './connection.ts'
 import { MAX_WSCALE } from './options.ts'
-import { MSEC } from './rtt.ts'
+import { MSEC, WindowedMin } from './rtt.ts'
 import { seqAdd, seqBefore, seqDiff } from './sequence.ts'
 
 const MAX_UNSCALED = 0xffff
@@ -123,22 +123,29 @@ export function measureReceiveRtt(conn: TcpConnection, tsecr: number, length: nu
 }
 
 function receiveRttSample(conn: TcpConnection, rtt: number, smooth: boolean): void {
+  conn.rcvRttMin ??= new WindowedMin()
+  conn.rcvRttMin.add(rtt, conn.protocol.now, conn.protocol.network.sysctl.ipv4.tcp_min_rtt_wlen * 1e9)
   if (conn.rcvRtt === 0) conn.rcvRtt = rtt
   else if (smooth) conn.rcvRtt += (rtt - conn.rcvRtt) / 8
   // A window's time is an upper bound.
   else conn.rcvRtt = Math.min(conn.rcvRtt, rtt)
 }
 
-/** The application has read: once per round trip the buffer is fitted to twice what it reads in one. */
+/**
+ * The application has read: once per round trip the buffer is fitted to twice what it reads in one. Of a round trip counts what
+ * the path needs, not what segments wait in queues, ours among them: else a larger buffer would make longer queues, these
+ * a longer round trip, and that a larger buffer, until all that waits has left the CPU's caches before it is read.
+ */
 export function adjustReceiveSpace(conn: TcpConnection): void {
   const { now, network } = conn.protocol
-  if (conn.rcvRtt === 0 || now - conn.spaceAt < conn.rcvRtt) return
-  const copied = seqDiff(conn.copiedSeq, conn.spaceSeq)
+  if (conn.rcvRttMin === undefined || now - conn.spaceAt < conn.rcvRtt) return
+  const path = Math.min(1, Math.max(conn.rcvRttMin.value, MSEC) / conn.rcvRtt)
+  const copied = Math.floor(seqDiff(conn.copiedSeq, conn.spaceSeq) * path)
   if (copied > conn.space) {
     if (network.sysctl.ipv4.tcp_moderate_rcvbuf !== 0 && !conn.settings.rcvbufLocked) {
       let window = copied * 2 + 16 * conn.advertisedMss
       // In slow start the peer's rate doubles per round trip: stay ahead.
-      window += 2 * Math.floor((window * (copied - conn.space)) / conn.space)
+      window += 2 * Math.floor(window * Math.min((copied - conn.space) / conn.space, 1))
       const rcvbuf = Math.min(spaceOfWindow(conn, window), network.sysctl.ipv4.tcp_rmem[2])
       if (rcvbuf > conn.settings.rcvbuf && !conn.protocol.memory.pressure) {
         conn.settings.rcvbuf = rcvbuf
