@@ -184,6 +184,7 @@ const FAMILIES: Family[] = [
       FSCONFIG_CMD_CREATE_EXCL 8, MNT_ID_REQ_SIZE_VER0 24, MNT_ID_REQ_SIZE_VER1 32, STATMOUNT_SB_BASIC 1,
       STATMOUNT_MNT_BASIC 2, STATMOUNT_PROPAGATE_FROM 4, STATMOUNT_MNT_ROOT 8, STATMOUNT_MNT_POINT 0x10,
       STATMOUNT_FS_TYPE 0x20, STATMOUNT_MNT_NS_ID 0x40, STATMOUNT_MNT_OPTS 0x80, LISTMOUNT_REVERSE 1`,
+    set: 'MOVE_MOUNT__MASK 0x377',
   },
   {
     about: 'statfs(2): file system magics and flags',
@@ -285,7 +286,8 @@ const FAMILIES: Family[] = [
     from: ['linux/nsfs.h'],
     names: [/^NS_/],
     extra: `NS_GET_MNTNS_ID 0x8008b705, NS_GET_PID_FROM_PIDNS 0x8004b706, NS_GET_TGID_FROM_PIDNS 0x8004b707,
-      NS_GET_PID_IN_PIDNS 0x8004b708, NS_GET_TGID_IN_PIDNS 0x8004b709`,
+      NS_GET_PID_IN_PIDNS 0x8004b708, NS_GET_TGID_IN_PIDNS 0x8004b709, NS_MNT_GET_INFO 0x8010b70a,
+      NS_MNT_GET_NEXT 0x8010b70b, NS_MNT_GET_PREV 0x8010b70c`,
   },
   {
     about: 'signals and signal actions',
@@ -406,7 +408,8 @@ const FAMILIES: Family[] = [
       IORING_REGISTER_USE_REGISTERED_RING (1u<<31), IOU_PBUF_RING_MMAP 1, IOU_PBUF_RING_INC 2,
       IORING_OFF_PBUF_RING 0x80000000u, IORING_OFF_PBUF_SHIFT 16, IORING_OFF_MMAP_MASK 0xf8000000u,
       IORING_ASYNC_CANCEL_USERDATA (1<<4), IORING_ASYNC_CANCEL_OP (1<<5),
-      IORING_MSG_RING_FLAGS_PASS 2, IORING_SEND_ZC_REPORT_USAGE (1<<3), IORING_FIXED_FD_NO_CLOEXEC 1`,
+      IORING_MSG_RING_FLAGS_PASS 2, IORING_SEND_ZC_REPORT_USAGE (1<<3), IORING_FIXED_FD_NO_CLOEXEC 1,
+      IORING_NOP_INJECT_RESULT 1, IORING_REGISTER_SRC_REGISTERED 1, IORING_REGISTER_DST_REPLACE 2`,
     set: 'IORING_OP_LAST 58, IORING_REGISTER_LAST 31',
   },
   { about: 'getrandom(2), random ioctls', from: ['linux/random.h'], names: [/^GRND_/, /^RND/] },
@@ -571,6 +574,10 @@ const FAMILIES: Family[] = [
       'linux/netconf.h',
       'linux/veth.h',
       'linux/net_namespace.h',
+      'linux/if_bridge.h',
+      'linux/if_vlan.h',
+      'linux/if_tunnel.h',
+      'linux/if_addrlabel.h',
     ],
     names: [
       /^NETLINK_/,
@@ -594,7 +601,16 @@ const FAMILIES: Family[] = [
       /^RTMGRP_/,
       /^RTNLGRP_/,
       /^RTNH_/,
-      /^IFLA_(?!VF|BRIDGE|BOND|VXLAN|GENEVE|MACSEC|HSR|CAN|IPOIB|PPP)/,
+      /^IFLA_(?!VF|BOND|GENEVE|MACSEC|HSR|CAN|IPOIB|PPP)/,
+      /^(MACVLAN|IPVLAN)_(MODE|FLAG|F)_/,
+      /^VLAN_FLAG_/,
+      /^BRIDGE_(VLAN_INFO|FLAGS|MODE)_/,
+      /^BR_(STATE|BOOLOPT)_/,
+      /^RTEXT_FILTER_/,
+      /^NDTA_/,
+      /^NDTPA_/,
+      /^IFAL_/,
+      /^TCA_(UNSPEC|KIND|OPTIONS|STATS|STATS2|XSTATS)$/,
       /^IFA_/,
       /^NDA_/,
       /^NUD_/,
@@ -795,6 +811,9 @@ const LAYOUTS: LayoutGroup[] = [
       'FUSE_POLL_OUT = struct fuse_poll_out: revents',
       'FUSE_NOTIFY_POLL_WAKEUP_OUT = struct fuse_notify_poll_wakeup_out: *',
       'FUSE_DIRENT = struct fuse_dirent: ino off namelen type name',
+      'FUSE_NOTIFY_STORE_OUT = struct fuse_notify_store_out: nodeid offset size=size',
+      'FUSE_NOTIFY_RETRIEVE_OUT = struct fuse_notify_retrieve_out: notify_unique nodeid offset size=size',
+      'FUSE_NOTIFY_RETRIEVE_IN = struct fuse_notify_retrieve_in: offset size=size',
       'FUSE_NOTIFY_INVAL_INODE_OUT = struct fuse_notify_inval_inode_out: *',
       'FUSE_NOTIFY_INVAL_ENTRY_OUT = struct fuse_notify_inval_entry_out: parent namelen flags',
       'FUSE_NOTIFY_DELETE_OUT = struct fuse_notify_delete_out: parent child namelen',
@@ -808,6 +827,7 @@ const LAYOUTS: LayoutGroup[] = [
         __u32 sb_flags, fs_type; __u64 mnt_id, mnt_parent_id; __u32 mnt_id_old, mnt_parent_id_old; __u64 mnt_attr,
         mnt_propagation, mnt_peer_group, mnt_master, propagate_from; __u32 mnt_root, mnt_point; __u64 mnt_ns_id;
         __u64 spare2[49]; };
+      struct k_mnt_ns_info { __u32 size, nr_mounts; __u64 mnt_ns_id; };
       struct k_lsm_ctx { __u64 id, flags, len, ctx_len; };
       struct k_landlock_ruleset { __u64 handled_access_fs, handled_access_net, scoped; };
       struct k_landlock_beneath { __u64 allowed_access; __s32 parent_fd; } __attribute__((packed));
@@ -815,6 +835,7 @@ const LAYOUTS: LayoutGroup[] = [
     structs: [
       'MNT_ID_REQ = struct k_mnt_id_req: *',
       'STATMOUNT = struct k_statmount: *',
+      'MNT_NS_INFO = struct k_mnt_ns_info: *',
       'LSM_CTX = struct k_lsm_ctx: *',
       'LANDLOCK_RULESET_ATTR = struct k_landlock_ruleset: *',
       'LANDLOCK_PATH_BENEATH_ATTR = struct k_landlock_beneath: *',
@@ -838,6 +859,7 @@ const LAYOUTS: LayoutGroup[] = [
       struct k_uring_wait { __u64 sigmask; __u32 sigmask_sz, min_wait_usec; __u64 ts; };
       struct k_buf_reg { __u64 ring_addr; __u32 ring_entries; __u16 bgid, flags; __u64 resv[3]; };
       struct k_sync_cancel { __u64 addr; int fd; __u32 flags; __s64 timeout[2]; __u8 opcode, pad[7]; __u64 pad2[3]; };
+      struct k_clone_buffers { __u32 src_fd, flags, src_off, dst_off, nr, pad[3]; };
       struct k_buf_status { __u32 buf_group, head, resv[8]; };
       struct k_uring_clock { __u32 clockid, __resv[3]; };`,
     structs: [
@@ -856,6 +878,7 @@ const LAYOUTS: LayoutGroup[] = [
       'IO_URING_BUF = struct io_uring_buf: addr len bid resv',
       'IO_URING_BUF_REG = struct k_buf_reg: *',
       'IO_URING_BUF_STATUS = struct k_buf_status: *',
+      'IO_URING_CLONE_BUFFERS = struct k_clone_buffers: *',
       'IO_URING_FILES_UPDATE = struct io_uring_files_update: offset resv fds',
       'IO_URING_CLOCK_REGISTER = struct k_uring_clock: *',
       'IO_URING_RSRC_REGISTER = struct io_uring_rsrc_register: nr flags resv2 data tags',
@@ -965,6 +988,9 @@ const LAYOUTS: LayoutGroup[] = [
       'linux/inet_diag.h',
       'linux/unix_diag.h',
       'linux/route.h',
+      'linux/ipv6_route.h',
+      'linux/if_bridge.h',
+      'linux/if_addrlabel.h',
       'linux/if_ether.h',
       'linux/filter.h',
       'linux/netfilter/xt_state.h',
@@ -1183,6 +1209,15 @@ const LAYOUTS: LayoutGroup[] = [
       'RTNL_LINK_STATS64 = struct rtnl_link_stats64: *',
       'RTNL_LINK_IFMAP = struct rtnl_link_ifmap: mem_start mem_end base_addr irq dma port',
       'FIB_RULE_HDR = struct fib_rule_hdr: *',
+      'TCMSG = struct tcmsg: tcm_family tcm_ifindex tcm_handle tcm_parent tcm_info',
+      'IFLA_BRIDGE_ID = struct ifla_bridge_id: *',
+      'BRIDGE_VLAN_INFO = struct bridge_vlan_info: *',
+      'BR_BOOLOPT_MULTI = struct br_boolopt_multi: *',
+      'IFLA_VLAN_FLAGS = struct ifla_vlan_flags: *',
+      'IFLA_VLAN_QOS_MAPPING = struct ifla_vlan_qos_mapping: *',
+      'IFADDRLBLMSG = struct ifaddrlblmsg: *',
+      'IN6_RTMSG = struct in6_rtmsg: *',
+      'IN6_IFREQ = struct in6_ifreq: *',
       'GENLMSGHDR = struct genlmsghdr: *',
       `INET_DIAG_REQ_V2 = struct inet_diag_req_v2: sdiag_family sdiag_protocol idiag_ext pad idiag_states id`,
       `INET_DIAG_SOCKID = struct inet_diag_sockid: idiag_sport idiag_dport idiag_src idiag_dst idiag_if

@@ -132,11 +132,29 @@ static void become_sentry(struct parts *parts, const struct sentry_options *opti
 	start_zygote(parts, options->oom_score_adj);
 }
 
+/* Node.js reserves many more addresses than it uses, and so does the sentry, for the slots of guest threads. */
+static void lift_address_limit(void)
+{
+	enum { NEEDED_GIB = 16 };
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_AS, &limit);
+	if (limit.rlim_max >> 30 >= NEEDED_GIB)
+		return;
+	warn("a limit of %llu KiB of addresses is in force (ulimit -v), and a sandbox reserves up to %d GiB: start it without",
+		(unsigned long long)limit.rlim_max / 1024, NEEDED_GIB);
+	exit(EXIT_INTERNAL);
+}
+
 pid_t start_sentry(struct parts *parts, const struct sentry_options *options, const sigset_t *watched, int *channel)
 {
 	int pair[2];
 	sigset_t before;
 
+	lift_address_limit();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		die("socketpair");
 	/* A caller that ignores SIGCHLD would take the exit status from us. */

@@ -25,6 +25,9 @@ static _Noreturn void end_as(int status)
 		warn("the sandbox was killed from outside or by the host's out-of-memory killer");
 	else if (signal != SIGKILL)
 		warn("the sandbox's kernel died of signal %d (%s)", signal, strsignal(signal));
+	/* V8 aborts when it gets no memory. */
+	if ((signal == SIGTRAP || signal == SIGABRT) && read_setting("/proc/sys/vm/overcommit_memory") == 2)
+		warn("the host counts reserved memory as used, so that there may have been none left; let it be with: sysctl -w vm.overcommit_memory=0");
 	exit(128 + signal);
 }
 

@@ -263,7 +263,16 @@ stub_born:
 	wrgsbase %rdi
 	movq	%gs:SLOT_STACK, %rsp
 	call	stub_thread_start
+	.globl stub_begin
+stub_begin:
+	call	stub_thread_born
 	jmp	stub_exit
+
+/* rdi: the ucontext that stands for all registers. */
+	.globl stub_return
+	.type stub_return, @function
+stub_return:
+	movq	%rdi, %rsp
 
 	.globl stub_restorer
 	.type stub_restorer, @function

@@ -202,6 +202,19 @@ static long run_op(slot_t *slot, struct caisson_op *op, int *fds)
 }
 
 /*
+ * The thread ends. The process's first one stays behind, asleep, until the process does: without it the host shows others
+ * nothing of the process's memory any more (process_vm_readv(2), /proc/PID/statm).
+ */
+static void end_thread(const slot_t *slot)
+{
+	uint32_t never = 0;
+
+	while ((uint64_t)slot == CAISSON_SLOTS)
+		stub_syscall(__NR_futex, (unsigned long)&never, FUTEX_WAIT, 0, 0, 0, 0);
+	stub_syscall(__NR_exit, 0, 0, 0, 0, 0, 0);
+}
+
+/*
  * Carries one stop to the sentry and does as it says until the guest may go on. An operation that fails in the last
  * reply is the call's failure: the errno goes to *result, where the result register is. Returns RESUME, or WAIT: then the
  * caller has it run stub_run_wait.
@@ -223,7 +236,7 @@ static uint32_t serve(slot_t *slot, uint32_t what, uint64_t *result)
 				*result = (uint64_t)status;
 		}
 		if (command == CAISSON_COMMAND_EXIT)
-			stub_syscall(__NR_exit, 0, 0, 0, 0, 0, 0);
+			end_thread(slot);
 		if (command == CAISSON_COMMAND_RESUME || command == CAISSON_COMMAND_WAIT) {
 			atomic_store_explicit(STATE(slot), CAISSON_STATE_RUN, memory_order_release);
 			return command;
@@ -475,20 +488,29 @@ void stub_kicked(slot_t *slot)
 		stub_run_wait(slot);
 }
 
-static void set_altstack(slot_t *slot)
-{
-	stack_t stack = { .ss_sp = (char *)slot + CAISSON_SLOT_ALTSTACK, .ss_size = CAISSON_SLOT_ALTSTACK_SIZE };
-
-	stub_syscall(__NR_sigaltstack, (unsigned long)&stack, 0, 0, 0, 0, 0);
-}
-
-/* From entry.S: the first code of a thread. The sentry learns that it is there and has it wait. */
+/*
+ * From entry.S: the first code of a thread, on the slot's stack. It goes on at stub_begin by a return from a signal that never
+ * was: that sets the signal stack and clears the signal mask in one call, which handlers need anyway.
+ */
 void stub_thread_start(slot_t *slot)
 {
-	uint64_t none = 0;
+	ucontext_t context = {
+		.uc_stack = { .ss_sp = (char *)slot + CAISSON_SLOT_ALTSTACK, .ss_size = CAISSON_SLOT_ALTSTACK_SIZE },
+	};
+	greg_t *regs = context.uc_mcontext.gregs;
 
-	set_altstack(slot);
-	stub_syscall(__NR_rt_sigprocmask, SIG_SETMASK, (unsigned long)&none, 0, sizeof none, 0, 0);
+	regs[REG_RIP] = (greg_t)stub_begin;
+	regs[REG_RDI] = (greg_t)slot;
+	regs[REG_RSP] = (greg_t)slot->stack_top;
+	regs[REG_EFL] = 0x202;
+	/* __USER_CS, and __USER_DS for the stack. */
+	regs[REG_CSGSFS] = 0x33 | 0x2bll << 48;
+	stub_return(&context);
+}
+
+/* From entry.S: the sentry learns that the thread is there and has it wait. */
+void stub_thread_born(slot_t *slot)
+{
 	serve(slot, CAISSON_STOP_BORN, &slot->rax);
 }
 

@@ -18,6 +18,8 @@ void stub_entry(void);
 void stub_wait_entry(void);
 void stub_exit_again(void);
 void stub_born(slot_t *slot);
+void stub_begin(void);
+_Noreturn void stub_return(void *context);
 void stub_restorer(void);
 extern const char stub_exit[], stub_exit_end[];
 extern const char stub_wait_begin[], stub_wait_end[];

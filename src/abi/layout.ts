@@ -238,6 +238,18 @@ export const FUSE_NOTIFY_POLL_WAKEUP_OUT = { size: 8, kh: 0 } as const
 
 export const FUSE_DIRENT = { size: 24, ino: 0, off: 8, namelen: 16, type: 20, name: 24 } as const
 
+export const FUSE_NOTIFY_STORE_OUT = { size: 24, nodeid: 0, offset: 8, size_: 16 } as const
+
+export const FUSE_NOTIFY_RETRIEVE_OUT = {
+  size: 32,
+  notify_unique: 0,
+  nodeid: 8,
+  offset: 16,
+  size_: 24,
+} as const
+
+export const FUSE_NOTIFY_RETRIEVE_IN = { size: 40, offset: 8, size_: 16 } as const
+
 export const FUSE_NOTIFY_INVAL_INODE_OUT = { size: 24, ino: 0, off: 8, len: 16 } as const
 
 export const FUSE_NOTIFY_INVAL_ENTRY_OUT = { size: 16, parent: 0, namelen: 8, flags: 12 } as const
@@ -270,6 +282,8 @@ export const STATMOUNT = {
   mnt_ns_id: 112,
   spare2: 120,
 } as const
+
+export const MNT_NS_INFO = { size: 16, size_: 0, nr_mounts: 4, mnt_ns_id: 8 } as const
 
 export const LSM_CTX = { size: 32, id: 0, flags: 8, len: 16, ctx_len: 24 } as const
 
@@ -444,6 +458,16 @@ export const IO_URING_BUF_REG = {
 } as const
 
 export const IO_URING_BUF_STATUS = { size: 40, buf_group: 0, head: 4, resv: 8 } as const
+
+export const IO_URING_CLONE_BUFFERS = {
+  size: 32,
+  src_fd: 0,
+  flags: 4,
+  src_off: 8,
+  dst_off: 12,
+  nr: 16,
+  pad: 20,
+} as const
 
 export const IO_URING_FILES_UPDATE = { size: 16, offset: 0, resv: 4, fds: 8 } as const
 
@@ -1524,6 +1548,51 @@ export const FIB_RULE_HDR = {
   action: 7,
   flags: 8,
 } as const
+
+export const TCMSG = {
+  size: 20,
+  tcm_family: 0,
+  tcm_ifindex: 4,
+  tcm_handle: 8,
+  tcm_parent: 12,
+  tcm_info: 16,
+} as const
+
+export const IFLA_BRIDGE_ID = { size: 8, prio: 0, addr: 2 } as const
+
+export const BRIDGE_VLAN_INFO = { size: 4, flags: 0, vid: 2 } as const
+
+export const BR_BOOLOPT_MULTI = { size: 8, optval: 0, optmask: 4 } as const
+
+export const IFLA_VLAN_FLAGS = { size: 8, flags: 0, mask: 4 } as const
+
+export const IFLA_VLAN_QOS_MAPPING = { size: 8, from: 0, to: 4 } as const
+
+export const IFADDRLBLMSG = {
+  size: 12,
+  ifal_family: 0,
+  __ifal_reserved: 1,
+  ifal_prefixlen: 2,
+  ifal_flags: 3,
+  ifal_index: 4,
+  ifal_seq: 8,
+} as const
+
+export const IN6_RTMSG = {
+  size: 80,
+  rtmsg_dst: 0,
+  rtmsg_src: 16,
+  rtmsg_gateway: 32,
+  rtmsg_type: 48,
+  rtmsg_dst_len: 52,
+  rtmsg_src_len: 54,
+  rtmsg_metric: 56,
+  rtmsg_info: 64,
+  rtmsg_flags: 72,
+  rtmsg_ifindex: 76,
+} as const
+
+export const IN6_IFREQ = { size: 24, ifr6_addr: 0, ifr6_prefixlen: 16, ifr6_ifindex: 20 } as const
 
 export const GENLMSGHDR = { size: 4, cmd: 0, version: 1, reserved: 2 } as const
 

@@ -3,6 +3,7 @@
  * A Credentials object is immutable once published: a task that changes identity gets a changed copy, so that
  * open files and sockets can keep the one that they were made with.
  */
+import { INVALID_ID } from './id-map.ts'
 
 /** Capability sets are 41 bits: two words. */
 export class CapabilitySet {
@@ -98,6 +99,12 @@ export function firstUserNs(ns: UserNamespace): UserNamespace {
   return at
 }
 
+/** How the owners of files look through a mount: vfs/idmap.ts. */
+export interface OwnerMap {
+  uidSeen(kept: number): number
+  gidSeen(kept: number): number
+}
+
 /** All ids are kernel-wide ids (those of the first user namespace). */
 export class Credentials {
   uid = 0
@@ -118,6 +125,8 @@ export class Credentials {
   noNewPrivs = false
   /** landlock(7): a Domain of kernel/landlock, which vfs/ asks by vfs/restriction.ts; undefined until it restricts itself. */
   landlock: object | undefined = undefined
+  /** Of an identity as the files behind an id-mapped mount know it: how their owners are seen. */
+  owners: OwnerMap | undefined = undefined
   userNs: UserNamespace
 
   constructor(userNs: UserNamespace) {
@@ -131,6 +140,21 @@ export class Credentials {
 
   inGroup(gid: number): boolean {
     return this.fsgid === gid || this.groups.includes(gid)
+  }
+
+  /** Whether the owner, and the group, of a file mean anything in its user namespace. */
+  mapsUid(uid: number): boolean {
+    return isMapped(this.userNs.uidMap, this.owners?.uidSeen(uid) ?? uid)
+  }
+  mapsGid(gid: number): boolean {
+    return isMapped(this.userNs.gidMap, this.owners?.gidSeen(gid) ?? gid)
+  }
+  /** Whether anybody is behind the owner, and the group, of a file: behind id-mapped mounts and layers there may be nobody. */
+  knowsUid(uid: number): boolean {
+    return (this.owners?.uidSeen(uid) ?? uid) !== INVALID_ID
+  }
+  knowsGid(gid: number): boolean {
+    return (this.owners?.gidSeen(gid) ?? gid) !== INVALID_ID
   }
 
   /** Whether this identity holds `cap` over what `ns` owns: capable(), ns_capable(). */

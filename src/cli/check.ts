@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { findHierarchies } from '../oci/cgroup/hierarchies.ts'
 import { type Addon, loadAddon } from '../platform/addon.ts'
 import type { Verb } from './flags.ts'
 import { packageRoot } from './package-root.ts'
@@ -119,13 +120,9 @@ function checkOvercommit(): Finding {
 }
 
 function checkCgroups(): Finding {
-  const unified = existsSync('/sys/fs/cgroup/cgroup.controllers')
-  return hope(
-    'cgroups',
-    unified,
-    'version 2',
-    "version 1 or none: 'do' needs none, limits will need version 2",
-  )
+  const { version, list } = findHierarchies()
+  const none = "none is mounted: 'do' needs none, but limits of containers do"
+  return hope('cgroups', list.length > 0, `version ${version}`, none)
 }
 
 /** The two trials that settle it: the namespaces, and a whole sandbox. */

@@ -4,6 +4,7 @@ import { realpathSync } from 'node:fs'
 import { isAbsolute, normalize, resolve } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { encodeText } from '../base/bytes.ts'
+import { INIT_PATH, initProgram } from '../sandbox/init-program.ts'
 import type { Donation, LogLevel, SandboxOptions } from '../sandbox/options.ts'
 import { runSandbox } from '../sandbox/sandbox.ts'
 import { UserError } from '../sandbox/user-error.ts'
@@ -31,6 +32,9 @@ export const doVerb: Verb = {
       value: 'SIZE',
       help: 'most that writes to the root may take in memory: 512m; 2g if absent',
     },
+    init: {
+      help: 'start the command below an init, which is process 1, passes signals on and waits for orphans',
+    },
     strace: { help: 'print each system call on standard error' },
     'log-level': { value: 'LEVEL', help: `what to log: ${LOG_LEVELS.join(', ')}; 'warn' if absent` },
     'no-patch': { help: 'do not rewrite system call instructions (slower, for debugging)' },
@@ -44,9 +48,11 @@ export const doVerb: Verb = {
 function sandboxOptions(words: Words): SandboxOptions {
   if (words.rest.length === 0) throw new UserError('missing required argument: the command to run')
   const cwd = words.last('cwd')
+  const root = packageRoot()
+  const init = words.has('init')
   const hostname = encodeText(checkHostname(words.last('hostname') ?? 'caisson'))
   return {
-    packageRoot: packageRoot(),
+    packageRoot: root,
     id: process.env.CAISSON_LAUNCHER ?? '0',
     args: rawArguments(words.rest),
     env: changedEnvironment(guestEnvironment(), words.all('env')),
@@ -57,7 +63,9 @@ function sandboxOptions(words: Words): SandboxOptions {
       { source: '/', target: '/', readOnly: true },
       ...words.all('rw').map(path => donate(path, resolve(path), false)),
       ...words.all('volume').map(parseVolume),
+      ...(init ? [donate(initProgram(root), INIT_PATH, true)] : []),
     ],
+    init,
     readOnlyRoot: words.has('read-only'),
     overlaySize: parseSize(words.last('overlay-size') ?? '2g'),
     ...networkOptions(words, hostname),

@@ -23,6 +23,9 @@ export const runVerb: Verb = {
   flags: {
     ...CREATE_FLAGS,
     detach: { short: 'd', help: "don't wait for its end" },
+    init: {
+      help: 'start the command below an init, which is process 1, passes signals on and waits for orphans',
+    },
     keep: { help: "don't remove it at its end" },
     'no-subreaper': { help: 'taken for compatibility: none is used' },
   },
@@ -40,6 +43,7 @@ export const runVerb: Verb = {
       consoleSocket,
       terminal,
       pidFile: words.last('pid-file'),
+      init: words.has('init'),
       passed: preservedDescriptors(words, runtime.addon),
     })
     try {

@@ -46,6 +46,11 @@ const CPUCLOCK_PERTHREAD = 4
 const CPUCLOCK_WHICH = 3
 const CPUCLOCK_MAX = 3
 
+/** Clocks that wake a machine that sleeps, by a real-time clock of its own. There is none: they can be read, not waited for. */
+export function isAlarmClock(id: number): boolean {
+  return id === CLOCK_REALTIME_ALARM || id === CLOCK_BOOTTIME_ALARM
+}
+
 /** The clock behind an id, as `task` may use it; -EINVAL if there is none. */
 export function clockOf(task: Task, id: number): OrErrno<ClockSource> {
   switch (id) {

@@ -19,7 +19,8 @@ import { EINVAL, EPERM } from '../abi/errno.ts'
 import { CapabilitySet, type Credentials, isWithin, type UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { File } from '../vfs/file.ts'
-import { isMapped, toKernelId } from './id-map.ts'
+import { seenGid, seenUid } from '../vfs/idmap.ts'
+import { INVALID_ID, isMapped, toKernelId } from './id-map.ts'
 
 const S_IXGRP = 0o010
 const XATTR_NAME_CAPS = 'security.capability'
@@ -88,12 +89,22 @@ export function execCredentials(old: Credentials, file: File, unsafe: boolean): 
 }
 
 function takeSetIdBits(cred: Credentials, file: File): void {
-  const { mode, uid, gid } = file.inode
+  const { mode } = file.inode
+  const uid = seenUid(file.path.mount, file.inode)
+  const gid = seenGid(file.path.mount, file.inode)
   const { userNs } = cred
   if (!isMapped(userNs.uidMap, uid) || !isMapped(userNs.gidMap, gid)) return
   if ((mode & S_ISUID) !== 0) cred.euid = uid
   // Without group execution the bit means mandatory locking.
   if ((mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP)) cred.egid = gid
+}
+
+/** rootid_owns_currentns: whether what that id gave counts here: root of the namespace, or of one that it comes from. */
+function isRootOver(id: number, userNs: UserNamespace): boolean {
+  if (id === INVALID_ID) return false
+  for (let ns: UserNamespace | undefined = userNs; ns !== undefined; ns = ns.parent)
+    if (toKernelId(ns.uidMap, 0) === id) return true
+  return false
 }
 
 /** struct vfs_ns_cap_data; undefined when the file has none. */
@@ -108,9 +119,9 @@ function fileCapabilities(file: File, userNs: UserNamespace): FileCapabilities |
   const rooted = revision === VFS_CAP_REVISION_3
   if (!rooted && revision !== VFS_CAP_REVISION_2 && revision !== VFS_CAP_REVISION_1) return -EINVAL
   if (value.length !== 4 + words * 8 + (rooted ? 4 : 0)) return -EINVAL
-  // Capabilities that another namespace's root gave mean nothing here.
-  const owner = rooted ? view.getUint32(4 + words * 8, true) : 0
-  if (owner !== toKernelId(userNs.uidMap, 0)) return undefined
+  const kept = rooted ? view.getUint32(4 + words * 8, true) : 0
+  const { idmap } = file.path.mount
+  if (!isRootOver(idmap === undefined ? kept : idmap.uidSeen(kept), userNs)) return undefined
   return {
     permitted: new CapabilitySet(view.getUint32(4, true), words > 1 ? view.getUint32(12, true) : 0).and(
       CapabilitySet.ALL,

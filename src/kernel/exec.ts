@@ -26,7 +26,7 @@ import { filePut } from '../vfs/file-ref.ts'
 import { LOOKUP_FOLLOW, lookup, openPath, type WalkContext } from '../vfs/namei.ts'
 import { askPermission, notifyFile } from '../vfs/notify.ts'
 import type { Path } from '../vfs/path.ts'
-import { MAY_EXEC, MAY_READ, permission } from '../vfs/permission.ts'
+import { MAY_EXEC, MAY_READ, permissionAt } from '../vfs/permission.ts'
 import { restrictedAccess } from '../vfs/restriction.ts'
 import { accountExec } from './cpu-time.ts'
 import { commitCredentials } from './credentials.ts'
@@ -96,7 +96,7 @@ export function openExecutablePath(ctx: WalkContext, path: Path): OrErrno<File> 
   const status = inode.getattr()
   if (status < 0) return status
   if (inode.type !== S_IFREG || (path.mount.flags & MS_NOEXEC) !== 0) return -EACCES
-  const allowed = permission(ctx.cred, inode, MAY_EXEC)
+  const allowed = permissionAt(ctx.cred, path, MAY_EXEC)
   if (allowed < 0) return allowed
   const restricted = restrictedAccess(ctx.cred, path, LANDLOCK_ACCESS_FS_EXECUTE)
   if (restricted < 0) return restricted
@@ -223,8 +223,8 @@ export function commitExec(task: Task, next: PendingExec): void {
 /** begin_new_exec: who acts as another, or runs what it can't read, leaves no copy of that. */
 function mayBeDumped({ cred, mm }: Task): boolean {
   if (cred.euid !== cred.uid || cred.egid !== cred.gid) return false
-  const program = mm.exeFile?.inode
-  return program === undefined || permission(cred, program, MAY_READ) === 0
+  const program = mm.exeFile?.path
+  return program === undefined || permissionAt(cred, program, MAY_READ) === 0
 }
 
 /** All registers of a new program's first instruction. */
@@ -256,7 +256,7 @@ function switchSpace(task: Task, next: PendingExec): void {
   const oldMm = task.mm
   accountExec(task)
   oldThread.owner = undefined
-  next.mm.coredumpFilter = oldMm.coredumpFilter
+  oldMm.passFlags(next.mm)
   if (oldMm.users > 1) oldThread.exit()
   if (task.ptrace !== undefined) {
     next.thread.space.setTraced?.(true)

@@ -165,6 +165,8 @@ function startChild(parent: Task, request: CloneRequest, parts: Parts): OrErrno<
   kernel.users.of(child.cred.uid).tasks++
   child.comm = parent.comm
   child.personality = parent.personality
+  child.memoryFailure = parent.memoryFailure
+  child.ioFlusher = parent.ioFlusher
   child.login = parent.login
   child.memoryPolicy = parent.memoryPolicy
   child.seccomp = parent.seccomp

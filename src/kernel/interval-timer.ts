@@ -40,7 +40,8 @@ class RealTimer implements IntervalTimer, Expiry {
   }
   set(value: number, interval: number): void {
     const { kernel } = this.#group
-    this.#interval = interval
+    // One that is disarmed has forgotten its interval, unlike those of CPU time.
+    this.#interval = value === 0 ? 0 : interval
     if (value === 0) kernel.timers.cancel(this.#timer)
     else kernel.timers.add(this.#timer, kernel.now() + value)
   }

@@ -73,22 +73,31 @@ function runQueue(kernel: Kernel): void {
   for (let i = 0; i < count; i++) {
     const task = runnable[i]
     task.queued = false
-    if (task.state === BLOCKED) {
-      task.state = IN_KERNEL
-      if (task.notification !== undefined) awaitReply(task)
-      else if (task.pageWait !== undefined) pageArrived(task)
-      else if (task.pageNotices?.result !== undefined) awaitNotices(task, task.pageNotices.result)
-      else attempt(task)
-    } else if (task.state === STOPPED && !task.signals.stopped) {
-      task.state = IN_KERNEL
-      returnToGuest(task, task.result)
-    } else if (task.state === STOPPED && task.signals.fatalPending(task)) {
-      task.state = IN_KERNEL
-      returnToGuest(task, NO_RESULT)
-    } else if (task.state === TRACED) resumeTraced(task)
-    else if (task.state === DUMPING) stepDump(task)
+    try {
+      runTask(task)
+    } catch (error) {
+      taskFailed(task, error)
+    }
   }
   runnable.splice(0, count)
+}
+
+/** A task that was put on the queue: it was woken, continued, or has a piece of work to do. */
+function runTask(task: Task): void {
+  if (task.state === BLOCKED) {
+    task.state = IN_KERNEL
+    if (task.notification !== undefined) awaitReply(task)
+    else if (task.pageWait !== undefined) pageArrived(task)
+    else if (task.pageNotices?.result !== undefined) awaitNotices(task, task.pageNotices.result)
+    else attempt(task)
+  } else if (task.state === STOPPED && !task.signals.stopped) {
+    task.state = IN_KERNEL
+    returnToGuest(task, task.result)
+  } else if (task.state === STOPPED && task.signals.fatalPending(task)) {
+    task.state = IN_KERNEL
+    returnToGuest(task, NO_RESULT)
+  } else if (task.state === TRACED) resumeTraced(task)
+  else if (task.state === DUMPING) stepDump(task)
 }
 
 function wakeDormant({ dormant }: Kernel): void {
@@ -112,7 +121,10 @@ function runOperations(kernel: Kernel): void {
     try {
       operation.attempt()
     } catch (error) {
-      operationFailed(operation.task, error)
+      const { task } = operation
+      reportBug(task, 'an operation', error)
+      // Its threads may be running.
+      if (!task.ended) killGroup(task.group, SIGSYS)
     }
   }
 }
@@ -126,6 +138,14 @@ function serve(thread: PlatformThread, reason: number): void {
     return
   }
   task.state = IN_KERNEL
+  try {
+    serveStop(task, reason)
+  } catch (error) {
+    taskFailed(task, error)
+  }
+}
+
+function serveStop(task: Task, reason: number): void {
   if (task.ptrace !== undefined) enterKernel(task, task.ptrace, reason)
   if (reason === STOP_KICK) checkCpuAlarms(task)
   if (reason === STOP_KICK || task.signals.fatalPending(task)) returnToGuest(task, NO_RESULT)
@@ -170,9 +190,6 @@ export function attempt(task: Task): void {
   try {
     result = kernel.syscalls.run(task, task.callNumber)
     if (result === PENDING) result = task.requests!.wait(task)
-  } catch (error) {
-    handlerFailed(task, error)
-    return
   } finally {
     kernel.current = undefined
   }
@@ -237,15 +254,14 @@ function finishWait(task: Task): void {
 }
 
 /** A bug in the kernel: the guest's process pays, the sandbox lives, the log says all that is known. */
-function handlerFailed(task: Task, error: unknown): void {
-  reportBug(task, `${task.kernel.syscalls.name(task.callNumber)}(${task.args.join(', ')})`, error)
-  if (!task.ended) endGroup(task, SIGSYS)
-}
-
-/** The same outside of a call: the process ends as by a signal, since its threads may be running. */
-function operationFailed(task: Task, error: unknown): void {
-  reportBug(task, 'an operation', error)
-  if (!task.ended) killGroup(task.group, SIGSYS)
+function taskFailed(task: Task, error: unknown): void {
+  const { callNumber, kernel } = task
+  const call = `${kernel.syscalls.name(callNumber)}(${task.args.join(', ')})`
+  reportBug(task, callNumber < 0 ? 'a stop' : call, error)
+  if (task.ended) return
+  // A thread that runs has to be stopped first.
+  if (task.state === IN_KERNEL) endGroup(task, SIGSYS)
+  else killGroup(task.group, SIGSYS)
 }
 
 function reportBug(task: Task, what: string, error: unknown): void {

@@ -68,7 +68,7 @@ export class IpcNamespace {
   readonly sem: SemTable
   readonly msg: MessageTable
   readonly shm: ShmTable
-  /** Descriptors that keep it, beside tasks and mounts. */
+  /** Descriptors and mounts of its file, that keep it beside tasks. */
   holders = 0
   /** The super block of POSIX message queues, made by fs/mqueue on first use. */
   mqueue: unknown = undefined
@@ -93,7 +93,7 @@ export class NetNamespace {
   unprivilegedPortStart = 1024
   /** What the network stacks of the kernel share, put there by net/; undefined: they have none but unix sockets. */
   runtime: NetworkRuntime | undefined
-  /** Descriptors and whatever else keeps it, beside tasks, sockets and mounts. */
+  /** Descriptors and mounts of its file, and whatever else keeps it beside tasks and sockets. */
   holders = 0
   #stack: unknown = undefined
 

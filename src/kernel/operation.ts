@@ -177,6 +177,11 @@ export abstract class Operation implements Waiter, Expiry {
 
   #queue(): void {
     this.#state = QUEUED
+    this.enqueue()
+  }
+
+  /** Puts it where somebody will try it. */
+  protected enqueue(): void {
     this.task.kernel.operations.push(this)
   }
 

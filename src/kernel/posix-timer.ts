@@ -12,6 +12,7 @@ import { SigInfo, type TimerSignalSource } from './signal-info.ts'
 import type { Task } from './task.ts'
 import type { ThreadGroup } from './thread-group.ts'
 import { type Expiry, Timer } from './timers.ts'
+import type { UserAccount } from './user-account.ts'
 
 /** A timer whose signal is ignored goes on by itself, not faster than this (ns). */
 const MIN_IGNORED_PERIOD = 1e6
@@ -33,6 +34,8 @@ export class PosixTimer implements Expiry, TimerSignalSource {
   readonly id: number
   readonly clock: ClockSource
   readonly event: TimerEvent
+  /** Its signal counts there from its beginning to its end. */
+  readonly account: UserAccount
   /** Of the last delivered signal: timer_getoverrun(2). */
   overrun = 0
   readonly #group: ThreadGroup
@@ -45,8 +48,9 @@ export class PosixTimer implements Expiry, TimerSignalSource {
   #queued = false
   #deleted = false
 
-  constructor(group: ThreadGroup, id: number, clock: ClockSource, event: TimerEvent) {
+  constructor(group: ThreadGroup, id: number, clock: ClockSource, event: TimerEvent, account: UserAccount) {
     this.#group = group
+    this.account = account
     this.id = id
     this.clock = clock
     this.event = event
@@ -158,14 +162,21 @@ export class PosixTimers {
   get(id: number): PosixTimer | undefined {
     return this.#timers.get(id)
   }
-  create(group: ThreadGroup, clock: ClockSource, event: (id: number) => TimerEvent): PosixTimer {
+  create(
+    group: ThreadGroup,
+    clock: ClockSource,
+    event: (id: number) => TimerEvent,
+    account: UserAccount,
+  ): PosixTimer {
     const id = this.#next++
-    const timer = new PosixTimer(group, id, clock, event(id))
+    const timer = new PosixTimer(group, id, clock, event(id), account)
+    account.pendingSignals++
     this.#timers.set(id, timer)
     return timer
   }
   delete(timer: PosixTimer): void {
     this.#timers.delete(timer.id)
+    timer.account.pendingSignals--
     timer.delete()
   }
   values(): IterableIterator<PosixTimer> {

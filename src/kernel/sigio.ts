@@ -60,7 +60,7 @@ const OWN_CODES: ReadonlySet<number> = new Set([SIGILL, SIGFPE, SIGSEGV, SIGBUS,
 /** Whom the file signals (`pid` undefined: nobody), with whose rights. */
 export function setFileOwner(file: File, pid: Pid | undefined, type: number, cred: Credentials): void {
   file.owner = pid
-  file.ownerType = pid === undefined ? F_OWNER_TID : type
+  file.ownerType = type
   file.ownerCred = cred
   if (pid !== undefined) file.owned()
 }

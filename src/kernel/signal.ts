@@ -138,7 +138,7 @@ function send(
   const account = group.kernel.users.of(task.cred.uid)
   const exempt = info.timer !== undefined || (signo < SIGRTMIN && (info.fromKernel || info.code >= 0))
   if (exempt || account.pendingSignals < group.rlimits.soft(RLIMIT_SIGPENDING)) {
-    queue.add(signo, info, account)
+    queue.add(signo, info, info.timer === undefined ? account : undefined)
   } else {
     if (signo >= SIGRTMIN && info.code !== SI_USER) return -EAGAIN
     queue.add(signo, undefined, undefined)

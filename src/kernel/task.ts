@@ -10,7 +10,7 @@
  * a call must remember between two tries is a plain record in `task.progress`, undefined at the first try. A signal
  * is looked for in one place, after a try that returned BLOCK: the call then returns the block's `interrupted` value.
  */
-import { SIGPIPE } from '../abi/constants.ts'
+import { PR_MCE_KILL_DEFAULT, SIGPIPE } from '../abi/constants.ts'
 import { ERESTARTSYS } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { BLOCK } from '../base/result.ts'
@@ -174,6 +174,9 @@ export class Task implements Waiter, WalkContext, Expiry {
   timerSlack = 50000
   defaultTimerSlack = 50000
   personality = 0
+  /** prctl(2): PR_MCE_KILL_*, and PR_SET_IO_FLUSHER. Kept for who asks; nothing depends on them here. */
+  memoryFailure = PR_MCE_KILL_DEFAULT
+  ioFlusher = false
   /** Who logged in, for audit; undefined: nobody did. */
   login: { readonly uid: number; readonly session: number } | undefined = undefined
   /** By whom it is traced; the stop that its tracer sees; whom it traces. */

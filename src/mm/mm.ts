@@ -12,7 +12,7 @@
  *
  * The calls are in files of their own: mmap.ts, munmap.ts, mprotect.ts, mremap.ts, madvise.ts, mlock.ts, brk.ts.
  */
-import { IOV_MAX, PATH_MAX, RLIM_INFINITY } from '../abi/constants.ts'
+import { IOV_MAX, PATH_MAX, PR_MDWE_NO_INHERIT, RLIM_INFINITY } from '../abi/constants.ts'
 import { EFAULT, EINVAL, ENAMETOOLONG } from '../abi/errno.ts'
 import { IOVEC } from '../abi/layout.ts'
 import { fromBytes } from '../base/bytes.ts'
@@ -104,6 +104,10 @@ export class Mm implements SpaceOwner {
   exeFile: File | undefined = undefined
   /** prctl(PR_SET_DUMPABLE): 1 unless the program is set-id or changed identity. */
   dumpable = 1
+  /** prctl(PR_SET_MDWE): PR_MDWE_* bits. */
+  denyWriteExec = 0
+  /** prctl(PR_SET_THP_DISABLE). Which pages are huge is the host's affair. */
+  thpDisabled = false
   /** Whose page faults userfaultfd(2) serves; undefined: none. */
   faultAreas: FaultAreas | undefined = undefined
   /** What io_setup(2) made, by address; ends with the mm. Made on first use. */
@@ -170,10 +174,17 @@ export class Mm implements SpaceOwner {
     child.envEnd = this.envEnd
     child.auxv = this.auxv
     child.dumpable = this.dumpable
-    child.coredumpFilter = this.coredumpFilter
+    this.passFlags(child)
     child.setExeFile(this.exeFile)
     if (this.faultAreas !== undefined) copyAreas(this, child)
     return child
+  }
+
+  /** What a fork and an exec leave to the new address space (MMF_INIT_MASK). */
+  passFlags(to: Mm): void {
+    to.coredumpFilter = this.coredumpFilter
+    to.thpDisabled = this.thpDisabled
+    to.denyWriteExec = (this.denyWriteExec & PR_MDWE_NO_INHERIT) !== 0 ? 0 : this.denyWriteExec
   }
 
   /** Makes `file` what /proc/PID/exe leads to; takes a reference of its own and denies writing. */

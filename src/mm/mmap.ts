@@ -30,6 +30,7 @@ import {
 import { EACCES, EAGAIN, EEXIST, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM } from '../abi/errno.ts'
 import type { File, MapSource } from '../vfs/file.ts'
 import { fileGet } from '../vfs/file-ref.ts'
+import { deniesExec } from './deny-write-exec.ts'
 import { unmapAreas } from './fault-area.ts'
 import { getUnmappedArea, MMAP_MIN_ADDR, PMD_SIZE } from './layout.ts'
 import { canLock, lockFits, mayExpand } from './limits.ts'
@@ -243,6 +244,7 @@ function fromFile(mm: Mm, region: Region, file: File, size: number, prot: number
 
 /** Maps on the host and keeps the books: mmap_region. What was in the range goes. */
 function mapRegion(mm: Mm, start: number, length: number, region: Region): number {
+  if (deniesExec(mm, region.flags, region.flags)) return -EACCES
   const end = start + length
   const replaced = replacedBytes(mm, start, end)
   if (replaced < 0) return replaced
@@ -264,11 +266,12 @@ function mapRegion(mm: Mm, start: number, length: number, region: Region): numbe
     }
     return status
   }
+  // First: what is replaced may be all that holds the file.
+  if (region.file !== undefined) fileGet(region.file)
   if (replaced > 0) {
     carve(mm.vmas, start, end)
     unmapAreas(mm, start, end)
   }
-  if (region.file !== undefined) fileGet(region.file)
   addVma(mm.vmas, new Vma(start, end, region.flags, region.file, region.offset, region.shared))
   return start
 }

@@ -10,6 +10,7 @@ import {
 } from '../abi/constants.ts'
 import { EACCES, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
+import { deniesExec } from './deny-write-exec.ts'
 import { protectOnHost } from './fault-area.ts'
 import { mayExpand } from './limits.ts'
 import type { Mm } from './mm.ts'
@@ -61,6 +62,7 @@ export function mprotect(mm: Mm, start: number, length: number, prot: number): S
     const flags: number = (vma.flags & ~VM_ACCESS) | protFlags(prot | exec)
     // The MAY bits stand four above the rights.
     if ((flags & ~(flags >> 4) & VM_ACCESS) !== 0) return -EACCES
+    if (deniesExec(mm, vma.flags, flags)) return -EACCES
     const to = Math.min(vma.end, end)
     const status = protectPart(mm, vma, at, to, flags)
     if (status < 0) return status

@@ -196,12 +196,13 @@ function moveVma(
     return status
   }
 
+  // First: the old place may be all that holds the file.
+  if (file !== undefined) fileGet(file)
   if (oldSize > 0 && !keep) carve(mm.vmas, address, address + oldSize)
   else if (keep && (vmFlags & VM_LOCKED) !== 0) {
     // The pages that were locked have gone.
     modifyVma(mm.vmas, vma, address, address + oldSize, vmFlags & ~(VM_LOCKED | VM_LOCKONFAULT))
   }
-  if (file !== undefined) fileGet(file)
   const moved = new Vma(target, target + newSize, vmFlags, file, offset, shared)
   moved.name = name
   addVma(mm.vmas, moved)

@@ -107,6 +107,8 @@ export class IpStack {
   raw: RawReceiver | undefined = undefined
   echo: EchoReceiver | undefined = undefined
   readonly taps: PacketTap[] = []
+  /** Tunnels whose outer packets are this namespace's, wherever they are. */
+  readonly tunnels = new Set<NetDevice>()
   listener: StackListener | undefined = undefined
   /** The device through which the namespace talks to itself. */
   loopback: NetDevice | undefined = undefined
@@ -186,6 +188,7 @@ export class IpStack {
       }
       for (const tap of this.taps) tap.seen(device, packet)
       device.guard?.arrives(device, packet)
+      if (device.vlans?.handleFrame(device, packet)) return
       if (device.frameHandler?.handleFrame(device, packet)) return
     }
     packet.network = packet.start
@@ -341,8 +344,8 @@ export class IpStack {
 
   /** Ends everything that a timer or another namespace could still reach. */
   close(): void {
-    for (const device of [...this.devices.all]) {
-      this.devices.unregister(device)
+    for (const device of [...this.devices.all, ...this.tunnels]) {
+      device.stack?.devices.unregister(device)
       device.close()
     }
     this.neighbours4.close()

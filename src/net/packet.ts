@@ -95,6 +95,10 @@ export class Packet {
   /** What conntrack knows of it (filter/connection.ts), and as what it belongs to that connection: IP_CT_*. */
   connection: unknown = undefined
   connectionInfo = 0
+  /** Where it goes next on a link without addresses: a tunnel's end, if it has none of its own. */
+  nextHop: IpAddress | undefined = undefined
+  /** The endpoint that is to have it, whatever its addresses say: of TPROXY. */
+  assigned: unknown = undefined
   /** Of a packet that a socket here has sent: whose the socket is. */
   owner: SocketOwner | undefined = undefined
 
@@ -193,6 +197,8 @@ export class Packet {
     this.priority = from.priority
     this.connection = from.connection
     this.connectionInfo = from.connectionInfo
+    this.nextHop = from.nextHop
+    this.assigned = from.assigned
     this.owner = from.owner
   }
 
@@ -213,6 +219,8 @@ export class Packet {
     this.toMany = false
     this.localAddress = undefined
     this.timestamp = 0
+    this.nextHop = undefined
+    this.assigned = undefined
     this.owner = undefined
   }
   /** Forgets what another namespace knew of it: when it crosses a veth pair. */
@@ -248,6 +256,8 @@ export class Packet {
     this.timestamp = this.mark = this.priority = 0
     this.connection = undefined
     this.connectionInfo = 0
+    this.nextHop = undefined
+    this.assigned = undefined
     this.owner = undefined
     this.next = undefined
     this.released = false
@@ -337,6 +347,7 @@ export class PacketPool {
     // Nothing of the packet may keep devices or connections alive.
     packet.device = undefined
     packet.connection = undefined
+    packet.assigned = undefined
     packet.owner = undefined
     packet.next = undefined
     for (let i = 0; i < SIZES.length; i++) {

@@ -39,11 +39,14 @@ import { identifyProcess } from './process-identity.ts'
 import { type Standing, standingOf } from './standing.ts'
 import { asUserError, ownIdentity, type SavedState, statusOf } from './state.ts'
 import { sysctlPath } from './sysctl.ts'
+import { withInit } from './with-init.ts'
 
 export interface CreateRequest extends ProcessIo {
   readonly bundle: string
   /** Where to write the pid. */
   readonly pidFile?: string
+  /** Whether its command runs below an init. */
+  readonly init?: boolean
 }
 
 /** Longer than a sandbox that is short of memory and CPU takes. */
@@ -69,7 +72,8 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
     throw new UserError("containers can be made by root alone; 'caisson do' runs commands of ordinary users")
   }
   const bundle = resolve(request.bundle)
-  const config = loadBundle(bundle)
+  const given = loadBundle(bundle)
+  const config = request.init ? withInit(given, context.options.packageRoot) : given
   const membership = membershipOf(context, id, config)
   const plan = planContainer(config, {
     id,
@@ -96,7 +100,7 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
     sandbox: membership.sandbox ?? id,
     ownStack: plan.sockets === 'sandbox' || undefined,
     networkPath: plan.network.kind === 'path' ? plan.network.path : undefined,
-    cgroup: await HostCgroup.plan(plan),
+    cgroup: await planCgroup(plan),
     startLimitMs: limitOf(plan.hooks.startContainer, CREATE_TIMEOUT_MS),
     poststart: plan.hooks.poststart,
     poststop: plan.hooks.poststop,
@@ -105,6 +109,12 @@ async function create(context: Context, id: string, request: CreateRequest): Pro
   }
   store.create(state)
   return store.locked(id, () => new Creation(context, plan, request, state).run())
+}
+
+async function planCgroup(plan: ContainerPlan) {
+  if (plan.cgroup.driver === 'cgroupfs') return HostCgroup.plan(plan)
+  const { userManager } = await import('./cgroup/systemd.ts')
+  return HostCgroup.plan(plan, undefined, await userManager())
 }
 
 /** One `create` under way. */

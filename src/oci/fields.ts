@@ -23,7 +23,7 @@ const HOOKS = obeyed('run on the host, in order')
 const OTHER_SYSTEM = refused('this is a Linux runtime')
 const HOST_CGROUP = obeyed("written to the sandbox's cgroup on the host")
 const BOTH_CGROUPS = obeyed("written to the sandbox's cgroup on the host, and shown in the guest's")
-const ID_MAPPED_MOUNT = refused('files have the owners that the host shows')
+const ID_MAPPED_MOUNT = obeyed('of bind mounts: what the host shows as an owner is an id inside of the map')
 
 /** Paths with `[]` for the elements of an array and `*` for the values of a map. */
 export const FIELDS: Readonly<Record<string, Field>> = {
@@ -77,7 +77,7 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   'mounts[].destination': obeyed('made where it is missing'),
   'mounts[].type': obeyed("the sandbox's own file systems; the host's only by bind"),
   'mounts[].source': obeyed('of bind mounts: relative to the bundle'),
-  'mounts[].options': obeyed('see the list of options; `remount`, `idmap` and `ridmap` are refused'),
+  'mounts[].options': obeyed('see the list of options; `remount` is refused'),
   'mounts[].uidMappings[].containerID': ID_MAPPED_MOUNT,
   'mounts[].uidMappings[].hostID': ID_MAPPED_MOUNT,
   'mounts[].uidMappings[].size': ID_MAPPED_MOUNT,

@@ -6,3 +6,9 @@ export function isHostRoot(): boolean {
     process.geteuid!() === 0 && /^ *0 +0 +4294967295$/m.test(readFileSync('/proc/self/uid_map', 'latin1'))
   )
 }
+
+/** Who the user of a user namespace is on the host: the first of its own ids. */
+export function hostUid(): number {
+  const [, uid] = /^ *0 +(\d+) /m.exec(readFileSync('/proc/self/uid_map', 'latin1')) ?? []
+  return uid === undefined ? process.getuid!() : Number(uid)
+}

@@ -80,7 +80,7 @@ const CHANGES: ReadonlyMap<string, Change> = new Map([
   ...Object.entries(ATTRIBUTES),
   ...Object.entries(ATTRIBUTES).map(([name, change]): [string, Change] => [`r${name}`, change]),
 ])
-const REFUSED: ReadonlySet<string> = new Set(['remount', 'idmap', 'ridmap'])
+const REFUSED: ReadonlySet<string> = new Set(['remount'])
 
 /** Every name, for `features`. */
 export const MOUNT_OPTIONS: readonly string[] = [
@@ -88,6 +88,8 @@ export const MOUNT_OPTIONS: readonly string[] = [
   ...Object.keys(PROPAGATION).flatMap(name => [name, `r${name}`]),
   'bind',
   'rbind',
+  'idmap',
+  'ridmap',
   'tmpcopyup',
 ].sort()
 
@@ -98,6 +100,8 @@ export interface MountOptions {
   readonly recursive: boolean
   readonly propagation: readonly number[]
   readonly copyUp: boolean
+  /** By the container's own maps, where the mount has none. */
+  readonly idmap: boolean
   /** What is the file system's to understand. */
   readonly rest: readonly string[]
   /** The first one that can't be obeyed. */
@@ -109,6 +113,7 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   let bind = false
   let recursive = false
   let copyUp = false
+  let idmap = false
   let refused: string | undefined
   const propagation: number[] = []
   const rest: string[] = []
@@ -120,10 +125,11 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
     else if (option === 'bind') bind = true
     else if (option === 'rbind') bind = recursive = true
     else if (option === 'tmpcopyup') copyUp = true
+    else if (option === 'idmap' || option === 'ridmap') idmap = true
     else if (REFUSED.has(option)) refused ??= option
     else if (option !== '') rest.push(option)
   }
-  return { flags, bind, recursive, propagation, copyUp, rest, refused }
+  return { flags, bind, recursive, propagation, copyUp, idmap, rest, refused }
 }
 
 /** 'rslave' → MS_SLAVE | MS_REC */

@@ -11,6 +11,7 @@ import { UserError } from '../sandbox/user-error.ts'
 import type { Config, MountConfig } from './config.ts'
 import { isKnownDevice } from './devices.ts'
 import { parseMountOptions, parsePropagation } from './mount-options.ts'
+import { type IdMaps, idMap } from './namespaces.ts'
 import type { HostTree } from './plan.ts'
 import { pseudoType } from './pseudo-type.ts'
 
@@ -55,11 +56,12 @@ export function planRoot(config: Config, bundle: string): { tree: HostTree; prop
   }
 }
 
-/** `first`: the index of the first tree. */
+/** `first`: the index of the first tree; `own`: the maps of the container's user namespace. */
 export function planMounts(
   mounts: readonly MountConfig[],
   bundle: string,
   first: number,
+  own: IdMaps,
   warnings: string[],
 ): MountPlan {
   const trees: HostTree[] = []
@@ -72,6 +74,7 @@ export function planMounts(
     }
     const target = posix.normalize(posix.join('/', mount.destination))
     if (target === '/') throw new UserError(`${field}.destination is the root, which root.path gives`)
+    const idmap = planIdmap(mount, field, options.idmap, own)
     const common = { target, flags, propagation }
     if (mount.type !== 'bind' && !options.bind) {
       const type = OWN_TYPES.get(mount.type ?? '')
@@ -86,10 +89,10 @@ export function planMounts(
     for (const option of rest) warnings.push(`${field}.options: a bind mount has no use for '${option}'`)
     if (!mount.source) throw new UserError(`${field}.source is missing: what shall be bound?`)
     const source = resolve(bundle, mount.source)
-    const own = ownInsteadOf(source, `${field}.source`)
-    if (own !== undefined) {
-      warnings.push(`${field}.source: the sandbox has its own ${own} in place of the host's ${source}`)
-      return { ...common, type: own, source: own, options: '' }
+    const pseudo = ownInsteadOf(source, `${field}.source`)
+    if (pseudo !== undefined) {
+      warnings.push(`${field}.source: the sandbox has its own ${pseudo} in place of the host's ${source}`)
+      return { ...common, type: pseudo, source: pseudo, options: '' }
     }
     if (propagation.some(change => (change & (MS_SLAVE | MS_SHARED)) !== 0)) {
       warnings.push(`${field}.options: mounts that the host makes later below ${source} won't appear there`)
@@ -98,9 +101,24 @@ export function planMounts(
     const readOnly = (flags & MS_RDONLY) !== 0
     trees.push({ source, recursive: options.recursive, readOnly, field: `${field}.source` })
     const bind = MS_BIND | (options.recursive ? MS_REC : 0)
-    return { ...common, flags: flags | bind, type: 'bind', source, options: '', tree }
+    return { ...common, flags: flags | bind, type: 'bind', source, options: '', tree, idmap }
   })
   return { mounts: specs, trees }
+}
+
+/** How the owners of files in a bind mount are to be seen; undefined: as they are. */
+function planIdmap(mount: MountConfig, field: string, asked: boolean, own: IdMaps): IdMaps | undefined {
+  const { uidMappings = [], gidMappings = [] } = mount
+  if (uidMappings.length === 0 && gidMappings.length === 0) {
+    if (!asked) return undefined
+    if (own.uidMap.length > 0) return own
+    throw new UserError(
+      `${field}.options has 'idmap', but neither the mount nor the container has mappings: give ${field}.uidMappings and gidMappings`,
+    )
+  }
+  if (uidMappings.length === 0 || gidMappings.length === 0)
+    throw new UserError(`${field}: uidMappings and gidMappings must be given together`)
+  return { uidMap: idMap(uidMappings), gidMap: idMap(gidMappings) }
 }
 
 /** The type of the sandbox's own file system that stands in for the host's at `source`. */

@@ -138,7 +138,7 @@ function planUserNamespace(
   paths: ReadonlyMap<NamespaceType, string>,
   pod: Pod | undefined,
   warnings: string[],
-): { uidMap: IdMapSpec[]; gidMap: IdMapSpec[] } {
+): IdMaps {
   const { uidMappings = [], gidMappings = [] } = linux
   const path = paths.get('user')
   if (path === undefined) {
@@ -157,7 +157,12 @@ function planUserNamespace(
   return { uidMap: idMap(uidMappings), gidMap: idMap(gidMappings) }
 }
 
-function idMap(mappings: readonly IdMapping[]): IdMapSpec[] {
+export interface IdMaps {
+  readonly uidMap: readonly IdMapSpec[]
+  readonly gidMap: readonly IdMapSpec[]
+}
+
+export function idMap(mappings: readonly IdMapping[]): IdMapSpec[] {
   return mappings.map(({ containerID, hostID, size }) => ({
     inside: containerID,
     outside: hostID,

@@ -114,8 +114,16 @@ const REFUSED: readonly (readonly [Change, RegExp])[] = [
   [{ mounts: [mount('/a', '')] }, /^mounts\[0\]\.source is missing/],
   [{ mounts: [mount('/', 'rootfs')] }, /^mounts\[0\]\.destination is the root/],
   [
+    { mounts: [mount('/a', 'rootfs', 'remount')] },
+    /^mounts\[0\]\.options can't be obeyed: a sandbox has no 'remount'$/,
+  ],
+  [
     { mounts: [mount('/a', 'rootfs', 'idmap')] },
-    /^mounts\[0\]\.options can't be obeyed: a sandbox has no 'idmap'$/,
+    /^mounts\[0\]\.options has 'idmap', but neither the mount nor the container has mappings/,
+  ],
+  [
+    { mounts: [{ ...mount('/a', 'rootfs'), uidMappings: [{ containerID: 0, hostID: 1, size: 1 }] }] },
+    /^mounts\[0\]: uidMappings and gidMappings must be given together$/,
   ],
   [
     { mounts: [mount('/a', '/proc/self/status')] },

@@ -40,8 +40,8 @@ export function planContainer(config: Config, options: PlanOptions): ContainerPl
   const warnings = judgeFields(config)
   if (process === undefined) throw new UserError('process is missing: what shall be run?')
   const root = planRoot(config, bundle)
-  const { mounts, trees } = planMounts(config.mounts ?? [], bundle, 1, warnings)
   const { network, ...namespaces } = planNamespaces(config, membership.sandbox, membership.members, warnings)
+  const { mounts, trees } = planMounts(config.mounts ?? [], bundle, 1, namespaces, warnings)
   // Who asks for the host's network wants that, whatever others have; and a process that lives there already needs it.
   const isOthers = isOwnNetwork(network) || membership.strangers === true
   const sockets = options.network === 'sandbox' && isOthers ? 'host' : options.network

@@ -217,6 +217,7 @@ export class FakeThread implements PlatformThread {
   materialize(): Status {
     return 0
   }
+  readonly stateFeatures = 3
   extendedStateSize(): number {
     return XSTATE_SIZE
   }

@@ -114,6 +114,8 @@ export interface PlatformThread {
    * there already. A system call's rip points behind the call instruction. Negative errno if the thread died.
    */
   materialize(): Status
+  /** Which parts of the extended state the CPU saves: the XSAVE feature bits. */
+  readonly stateFeatures: number
   /** Bytes of the extended state in the signal-frame format (fxsave, xsave header, magic words). */
   extendedStateSize(): number
   /** Copies it out; call `materialize` first. */

@@ -34,6 +34,7 @@ import type { Kernel } from '../kernel/kernel.ts'
 import type { NsProxy } from '../kernel/namespaces.ts'
 import { newHostStat } from '../platform/host.ts'
 import type { MountContext } from '../vfs/fs-type.ts'
+import { MountIdmap } from '../vfs/idmap.ts'
 import { Mount, MountNamespace, mountTree } from '../vfs/mount.ts'
 import { bind, mountFlags, remountBind, setPropagation } from '../vfs/mount-operations.ts'
 import { LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
@@ -157,6 +158,7 @@ class Builder {
     if (spec.tree === undefined) throw new UserError(`the bind mount at ${spec.target} has no source`)
     const mount = this.#trees.mount(spec.tree, spec.target)
     mount.flags = mountFlags(spec.flags)
+    if (spec.idmap !== undefined && mount.sb.idmappable) mount.idmap = new MountIdmap(spec.idmap, undefined)
     const source = encodeText(spec.source)
     mount.sb.source = source
     if (mount.sb instanceof HostSuper) mount.sb.hostPath = source

@@ -79,6 +79,8 @@ export interface SandboxOptions extends SentryOptions {
   readonly id: string
   /** The command and its arguments: byte strings. The command is looked for in the guest's PATH. */
   readonly args: readonly string[]
+  /** Whether process 1 is an init, which starts the command; its program is donated. */
+  readonly init: boolean
   /** NAME=value byte strings. */
   readonly env: readonly string[]
   /** Absolute, a byte string. */

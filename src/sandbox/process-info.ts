@@ -7,6 +7,7 @@ import type { Task } from '../kernel/task.ts'
 import type { ThreadGroup } from '../kernel/thread-group.ts'
 import type { Container } from './container.ts'
 import type { ProcessInfo } from './protocol.ts'
+import { unixMs } from './wall-clock.ts'
 
 /** Of one command line, and of all together: a guest can make them as long and as many as it likes. */
 const MAX_ARGUMENTS = 4096
@@ -27,7 +28,7 @@ function describe(container: Container, group: ThreadGroup, args: readonly strin
   const { kernel, ns, userNs } = container.place
   const task = group.representative
   const terminal = group.processGroup.session.terminal
-  const bootMs = Date.now() - kernel.clock.boottime() / 1e6
+  const bootMs = unixMs(kernel) - kernel.clock.boottime() / 1e6
   return {
     pid: group.pid.in(ns.pidForChildren),
     hostPid: (task.thread.space as { readonly pid?: number }).pid ?? 0,

@@ -89,6 +89,8 @@ export interface MountSpec {
   readonly tree?: number
   /** tmpcopyup: the tmpfs begins with what the directory below it holds. */
   readonly copyUp?: boolean
+  /** 'bind': the owners of files there are ids inside of these maps. */
+  readonly idmap?: { readonly uidMap: readonly IdMapSpec[]; readonly gidMap: readonly IdMapSpec[] }
 }
 
 export interface DeviceSpec {

@@ -27,6 +27,7 @@ import { MAY_EXEC, permission } from '../vfs/permission.ts'
 import { commandError, findCommand, reasonOf, variable } from './command.ts'
 import { ControlServer } from './control.ts'
 import { useRules } from './flow-policy.ts'
+import { INIT_PATH } from './init-program.ts'
 import { watchLauncher } from './launcher-channel.ts'
 import type { SandboxOptions, SandboxUser } from './options.ts'
 import { buildRoot } from './root.ts'
@@ -34,6 +35,7 @@ import { EXIT_CRASH, Sentry } from './sentry.ts'
 import { Stdio } from './stdio.ts'
 import { connectTap, tapBlock } from './tap-network.ts'
 import { UserError } from './user-error.ts'
+import { unixMs } from './wall-clock.ts'
 
 /** Signals to the launcher that go where the caller's terminal would have sent them. */
 const PASSED_ON = new Set([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT])
@@ -54,7 +56,7 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   sentry.seal()
   if (tap !== undefined) connectTap(sentry, tap, guard)
 
-  const startedMs = Date.now()
+  const startedMs = unixMs(kernel)
   const command = options.args.map(decodeText).join(' ')
   const control = new ControlServer(host, sentry.log, (request, connection) => {
     if (request.command === 'info') {
@@ -119,8 +121,8 @@ function startCommand(
   const fds = new FdTable()
   stdio.installOwn(fds, walk)
   const task = kernel.startInit({
-    path,
-    argv: options.args,
+    path: options.init ? INIT_PATH : path,
+    argv: options.init ? [INIT_PATH, ...options.args] : options.args,
     envp: options.env,
     cred,
     fs,

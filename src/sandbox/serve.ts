@@ -17,6 +17,7 @@ import type { SentryOptions, SentrySettings } from './options.ts'
 import type { ControlRequest } from './protocol.ts'
 import { EXIT_CRASH, Sentry } from './sentry.ts'
 import { UserError } from './user-error.ts'
+import { unixMs } from './wall-clock.ts'
 
 /** Bytes. With less, the pages of Node.js's file that only the start needed make the sentry look larger than the guest. */
 const TIGHT = 256 << 20
@@ -43,7 +44,7 @@ export async function serveContainers(
   sentry.set(settingsOf(awaitSettings(addon, host)))
   sentry.seal()
 
-  const startedMs = Date.now()
+  const startedMs = unixMs(kernel)
   const containers = new Containers(kernel, new LinuxLinks(addon))
   const reports = new StartReports(host)
   const handle = (request: ControlRequest, connection: Connection): void => {

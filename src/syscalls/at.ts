@@ -1,6 +1,6 @@
 /** Paths in arguments: a directory descriptor and a name. What the *at() calls have in common. */
 import { AT_FDCWD, O_PATH, RLIMIT_NOFILE } from '../abi/constants.ts'
-import { EBADF } from '../abi/errno.ts'
+import { EBADF, ENOENT } from '../abi/errno.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -11,8 +11,17 @@ import type { Path } from '../vfs/path.ts'
 /** In place of a descriptor, where an operation is tried: the File that it holds. No descriptor of the guest's is so. */
 export const HELD_FILE = -0x7ffffff0
 
-/** Where the walk for `name` starts: undefined is the working directory (or does not matter); -EBADF. */
-export function startOf(task: Task, dirfd: number, name: string): Path | undefined | number {
+/**
+ * Where the walk for `name` starts: undefined is the working directory (or does not matter); -EBADF. That a name is empty,
+ * -ENOENT where it may not be, is seen before the descriptor is looked at.
+ */
+export function startOf(
+  task: Task,
+  dirfd: number,
+  name: string,
+  mayBeEmpty = false,
+): Path | undefined | number {
+  if (name === '' && !mayBeEmpty) return -ENOENT
   if (dirfd === AT_FDCWD || name.charCodeAt(0) === 0x2f) return undefined
   const file = task.fds.get(dirfd)
   return file === undefined ? -EBADF : file.path
@@ -20,9 +29,10 @@ export function startOf(task: Task, dirfd: number, name: string): Path | undefin
 
 /** The place that (dirfd, name) leads to. `flags` are LOOKUP_*: with LOOKUP_EMPTY an empty name is the descriptor's own place. */
 export function lookupAt(task: Task, dirfd: number, nameAt: GuestAddr, flags: number): OrErrno<Path> {
-  const name = readName(task, nameAt, (flags & LOOKUP_EMPTY) !== 0)
+  const mayBeEmpty = (flags & LOOKUP_EMPTY) !== 0
+  const name = readName(task, nameAt, mayBeEmpty)
   if (failed(name)) return name
-  const start = startOf(task, dirfd, name)
+  const start = startOf(task, dirfd, name, mayBeEmpty)
   if (typeof start === 'number') return start
   return lookup(task.walk, start, name, flags)
 }

@@ -10,6 +10,7 @@ import { cachedPages } from '../mm/cached-pages.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { PAGE_SIZE, pageCeil, pageFloor } from '../mm/vma.ts'
 import type { File } from '../vfs/file.ts'
+import { throughMount } from '../vfs/idmap.ts'
 import { MAY_WRITE, ownerOrCapable, permission } from '../vfs/permission.ts'
 import { fd as fdArg, hex, type SyscallRows, structIn, structOut } from './args.ts'
 import { fileOf } from './at.ts'
@@ -41,7 +42,8 @@ export function cachestat(task: Task, fd: number, rangeAt: GuestAddr, at: GuestA
 }
 
 /** can_do_cachestat: what others read of a file that one may not change tells of them. */
-function mayAsk({ cred }: Task, file: File): boolean {
+function mayAsk(task: Task, file: File): boolean {
+  const cred = throughMount(task.cred, file.path.mount)
   return file.writable || ownerOrCapable(cred, file.inode) || permission(cred, file.inode, MAY_WRITE) === 0
 }
 

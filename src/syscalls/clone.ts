@@ -29,6 +29,7 @@ import { NSIG } from '../kernel/signal-state.ts'
 import { NO_RESULT, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { addr, hex, type SyscallRows, size, structIn } from './args.ts'
+import { copyStruct } from './struct-argument.ts'
 
 /** The exit signal's place in clone's flags. */
 const CSIGNAL = 0xff
@@ -125,10 +126,8 @@ function run(task: Task, request: CloneRequest): number {
 function readCloneArgs(task: Task, args: GuestAddr, length: number): OrErrno<CloneRequest> {
   if (length > PAGE_SIZE) return -E2BIG
   if (length < CLONE_ARGS_SIZE_VER0) return -EINVAL
-  const bytes = new Uint8Array(Math.max(length, CLONE_ARGS.size))
-  if (task.mm.copyIn(args, bytes.subarray(0, length)) < 0) return -EFAULT
-  for (let i = CLONE_ARGS.size; i < length; i++) if (bytes[i] !== 0) return -E2BIG
-  const view = new DataView(bytes.buffer)
+  const view = copyStruct(task, args, length, CLONE_ARGS.size)
+  if (failed(view)) return view
   const lo = (at: number): number => view.getUint32(at, true)
   const hi = (at: number): number => view.getUint32(at + 4, true)
   const u64 = (at: number): number => hi(at) * 0x100000000 + lo(at)

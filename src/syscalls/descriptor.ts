@@ -83,6 +83,7 @@ import { HeldProgress, type Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File, IoctlContext, Lingering } from '../vfs/file.ts'
 import { fileGet, filePut } from '../vfs/file-ref.ts'
+import { throughMount } from '../vfs/idmap.ts'
 import { setLease } from '../vfs/leases.ts'
 import { INODE_APPEND, ownerOrCapable } from '../vfs/permission.ts'
 import { addr, fd as fdArg, flags as flagsArg, hex, int, type SyscallRows, uint, word } from './args.ts'
@@ -246,7 +247,8 @@ function setStatusFlags(task: Task, file: File, fd: number, flags: number): numb
   const { inode } = file
   if ((file.flags & O_APPEND) !== 0 && (flags & O_APPEND) === 0 && (inode.inodeFlags & INODE_APPEND) !== 0)
     return -EPERM
-  if ((flags & ~file.flags & O_NOATIME) !== 0 && !ownerOrCapable(task.cred, inode)) return -EPERM
+  const cred = throughMount(task.cred, file.path.mount)
+  if ((flags & ~file.flags & O_NOATIME) !== 0 && !ownerOrCapable(cred, inode)) return -EPERM
   file.flags = (file.flags & ~SETTABLE) | (flags & SETTABLE)
   switchAsync(task, file, fd, (flags & FASYNC) !== 0)
   return 0

@@ -9,9 +9,9 @@ import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
-import { notifyAccess } from '../vfs/notify.ts'
+import { askToRead, notifyAccess } from '../vfs/notify.ts'
 import { pathToStringChecked } from '../vfs/path-string.ts'
-import { MAY_CHDIR, MAY_EXEC, permission } from '../vfs/permission.ts'
+import { MAY_CHDIR, MAY_EXEC, permissionAt } from '../vfs/permission.ts'
 import { addr, bufferOut, fd as fdArg, path, type SyscallRows, size, uint } from './args.ts'
 import { fileOf, lookupAt } from './at.ts'
 
@@ -23,6 +23,8 @@ const OLD_NAME_OFFSET = 18
 export function getdents64(task: Task, fd: number, buffer: GuestAddr, count: number): number {
   const file = fileOf(task, fd)
   if (file === undefined) return -EBADF
+  const asked = file.inode.isDir ? askToRead(file) : 0
+  if (asked !== 0) return asked
   const before = file.pos
   const records = file.readDirents(Math.min(count, MAX_BATCH))
   return typeof records === 'number' ? records : putRecords(task, file, before, buffer, records)
@@ -33,6 +35,8 @@ export function getdents(task: Task, fd: number, buffer: GuestAddr, count: numbe
   const file = fileOf(task, fd)
   if (file === undefined) return -EBADF
   if (!file.inode.isDir) return -ENOTDIR
+  const asked = askToRead(file)
+  if (asked !== 0) return asked
   const bytes = new Uint8Array(Math.min(count, MAX_BATCH))
   const view = new DataView(bytes.buffer)
   const before = file.pos
@@ -69,7 +73,7 @@ function putRecords(task: Task, file: File, before: number, buffer: GuestAddr, r
 export function chdir(task: Task, nameAt: GuestAddr): number {
   const found = lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
   if (failed(found)) return found
-  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC | MAY_CHDIR)
+  const status = permissionAt(task.cred, found, MAY_EXEC | MAY_CHDIR)
   if (status < 0) return status
   task.fs.cwd = found
   return 0
@@ -79,7 +83,7 @@ export function fchdir(task: Task, fd: number): number {
   const file = task.fds.get(fd)
   if (file === undefined) return -EBADF
   if (!file.inode.isDir) return -ENOTDIR
-  const status = permission(task.cred, file.inode, MAY_EXEC | MAY_CHDIR)
+  const status = permissionAt(task.cred, file.path, MAY_EXEC | MAY_CHDIR)
   if (status < 0) return status
   task.fs.cwd = file.path
   return 0
@@ -88,7 +92,7 @@ export function fchdir(task: Task, fd: number): number {
 export function chroot(task: Task, nameAt: GuestAddr): number {
   const found = lookupAt(task, AT_FDCWD, nameAt, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
   if (failed(found)) return found
-  const status = permission(task.cred, found.dentry.inode!, MAY_EXEC | MAY_CHDIR)
+  const status = permissionAt(task.cred, found, MAY_EXEC | MAY_CHDIR)
   if (status < 0) return status
   if (!task.cred.capable(CAP_SYS_CHROOT)) return -EPERM
   task.fs.root = found

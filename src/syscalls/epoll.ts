@@ -63,7 +63,7 @@ export function epoll_ctl(
   const file = fileOf(task, fd)
   if (epoll === undefined || file === undefined) return -EBADF
   // What is always ready (regular files, directories) can't be watched.
-  if (file.waitQueue === undefined) return -EPERM
+  if (file.pollQueue === undefined) return -EPERM
   if (epoll === file || !(epoll instanceof EpollFile)) return -EINVAL
   if (operation === EPOLL_CTL_ADD) return epoll.add(file, fd, events, dataLo, dataHi)
   if (operation === EPOLL_CTL_MOD) return epoll.modify(file, fd, events, dataLo, dataHi)

@@ -62,7 +62,7 @@ import type { GuestAddr } from '../mm/mm.ts'
 import type { Watched } from '../vfs/marks.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
-import { MAY_READ, permission } from '../vfs/permission.ts'
+import { MAY_READ, permissionAt } from '../vfs/permission.ts'
 import { fd as fdArg, flags as flagsArg, hex, path, type SyscallRows, size } from './args.ts'
 import { fileOf, lookupAt } from './at.ts'
 import { installFile } from './install.ts'
@@ -194,7 +194,7 @@ function typeOf(object: Watched): number {
 function findPlace(task: Task, dirfd: number, nameAt: GuestAddr, flags: number): OrErrno<Path> {
   const place = nameAt === 0 ? placeOfFd(task, dirfd, flags) : lookupMarked(task, dirfd, nameAt, flags)
   if (failed(place)) return place
-  const status = permission(task.cred, place.dentry.inode!, MAY_READ)
+  const status = permissionAt(task.cred, place, MAY_READ)
   return status < 0 ? status : place
 }
 
@@ -259,8 +259,7 @@ export const fanotifyCalls = {
     run: fanotify_init,
     args: [hex, hex],
     returns: 'fd',
-    partial:
-      'FAN_ACCESS_PERM is asked by read(2) and its kin only; files that an open makes are not asked about',
+    partial: 'files that an open makes are not asked about',
   },
   fanotify_mark: {
     nr: NR.fanotify_mark,

@@ -13,7 +13,9 @@ import { EINVAL, EOVERFLOW, EPERM } from '../abi/errno.ts'
 import type { OrErrno } from '../base/result.ts'
 import { fromKernelId, INVALID_ID, OVERFLOW_ID, toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
-import type { Inode } from '../vfs/inode.ts'
+import { throughMount } from '../vfs/idmap.ts'
+import type { Mount } from '../vfs/mount.ts'
+import type { Path } from '../vfs/path.ts'
 import { capableOver } from '../vfs/permission.ts'
 
 export const XATTR_CAPABILITY = 'security.capability'
@@ -32,28 +34,30 @@ function viewOf(value: Uint8Array): DataView {
 }
 
 /** cap_convert_nscap: what is to be kept when a task sets the value. */
-export function keptCapability(task: Task, inode: Inode, value: Uint8Array): OrErrno<Uint8Array> {
+export function keptCapability(task: Task, { mount, dentry }: Path, value: Uint8Array): OrErrno<Uint8Array> {
   const revision = revisionOf(value)
   const valid =
     (value.length === SIZE_2 && revision === VFS_CAP_REVISION_2) ||
     (value.length === SIZE_3 && revision === VFS_CAP_REVISION_3)
   if (!valid) return -EINVAL
   const { cred } = task
-  if (!capableOver(cred, inode, CAP_SETFCAP)) return -EPERM
+  if (!capableOver(throughMount(cred, mount), dentry.inode!, CAP_SETFCAP)) return -EPERM
   const { userNs } = cred
-  if (revision === VFS_CAP_REVISION_2 && userNs.level === 0) return value
+  const { idmap } = mount
+  if (revision === VFS_CAP_REVISION_2 && userNs.level === 0 && idmap === undefined) return value
   const inside = revision === VFS_CAP_REVISION_3 ? viewOf(value).getUint32(ROOT_ID, true) : 0
-  const root = toKernelId(userNs.uidMap, inside)
+  const seen = toKernelId(userNs.uidMap, inside)
+  const root = idmap === undefined ? seen : idmap.uidKept(seen)
   if (root === INVALID_ID) return -EINVAL
   return withRoot(value, VFS_CAP_REVISION_3, SIZE_3, root)
 }
 
 /** cap_inode_getsecurity: what the task sees of the value that is kept. */
-export function shownCapability(task: Task, value: Uint8Array): OrErrno<Uint8Array> {
+export function shownCapability(task: Task, { idmap }: Mount, value: Uint8Array): OrErrno<Uint8Array> {
   if (value.length !== SIZE_3 || revisionOf(value) !== VFS_CAP_REVISION_3) return value
   const { userNs } = task.cred
   const root = viewOf(value).getUint32(ROOT_ID, true)
-  const inside = fromKernelId(userNs.uidMap, root)
+  const inside = fromKernelId(userNs.uidMap, idmap === undefined ? root : idmap.uidSeen(root))
   if (inside === 0) return withRoot(value, VFS_CAP_REVISION_2, SIZE_2, 0)
   if (inside === OVERFLOW_ID && userNs.level > 0) return -EOVERFLOW
   return withRoot(value, VFS_CAP_REVISION_3, SIZE_3, inside)

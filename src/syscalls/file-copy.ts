@@ -12,6 +12,7 @@ import {
   S_IFIFO,
   S_IFLNK,
   S_IFREG,
+  S_IFSOCK,
   SEEK_CUR,
   SEEK_SET,
 } from '../abi/constants.ts'
@@ -36,7 +37,7 @@ import { PipeFile } from '../fs/pipe/pipe-file.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
-import { notifyAccess, notifyModify } from '../vfs/notify.ts'
+import { askToRead, notifyAccess, notifyModify } from '../vfs/notify.ts'
 import { removePrivileges } from '../vfs/permission.ts'
 import { addr, fd as fdArg, hex, int, off, type SyscallRows, size } from './args.ts'
 import { fileOf } from './at.ts'
@@ -74,8 +75,14 @@ export function sendfile(
     if (given < 0) return -EINVAL
     from = given
   }
-  if (!input.seekable || input.inode.isDir || (output.flags & O_APPEND) !== 0) return -EINVAL
+  if ((output.flags & O_APPEND) !== 0) return -EINVAL
+  const { type } = input.inode
+  if (type === S_IFIFO || type === S_IFSOCK) return -EINVAL
+  if (count === 0) return 0
+  if (!input.seekable || input.inode.isDir) return -EINVAL
 
+  const asked = askToRead(input)
+  if (asked !== 0) return asked
   const start = from
   let done = earlier?.done ?? 0
   const result = pump(task, input, from, output, Math.min(count, MAX_RW_COUNT) - done)
@@ -183,7 +190,9 @@ function copyRange(
   if (input.inode === output.inode && outOffset + count > inOffset && outOffset < inOffset + count)
     return -EINVAL
   if (count === 0) return 0
-  const privileges = removePrivileges(task.cred, output.inode)
+  const asked = askToRead(input)
+  if (asked !== 0) return asked
+  const privileges = removePrivileges(task.cred, output.path)
   if (privileges < 0) return privileges
   const limited = limitWrite(task, output, new BufferSrc(new Uint8Array(Math.min(count, 1))), outOffset)
   if (typeof limited === 'number') return limited
@@ -246,7 +255,7 @@ export function fallocate(task: Task, fd: number, mode: number, offset: number, 
     const allowed = checkSize(task, inode.size, offset + length)
     if (allowed < 0) return allowed
   }
-  const privileges = removePrivileges(task.cred, inode)
+  const privileges = removePrivileges(task.cred, file.path)
   if (privileges < 0) return privileges
   const status = file.fallocate(mode, offset, length)
   if (status === 0) notifyModify(file)

@@ -8,6 +8,7 @@ import {
   F_UNLCK,
   F_WRLCK,
   LOCK_EX,
+  LOCK_MAND,
   LOCK_NB,
   LOCK_SH,
   LOCK_UN,
@@ -160,6 +161,8 @@ function pidOf(task: Task, lock: PosixLock): number {
 
 /** Locks of the open description, shared by all its descriptors. */
 export function flock(task: Task, fd: number, operation: number): number {
+  // Mandatory locks, which were never any good.
+  if ((operation & LOCK_MAND) !== 0) return 0
   const kind = operation & ~LOCK_NB
   if (kind !== LOCK_SH && kind !== LOCK_EX && kind !== LOCK_UN) return -EINVAL
   const file = fileOf(task, fd)

@@ -25,6 +25,7 @@ import { FSXATTR } from '../abi/layout.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
+import { throughMount } from '../vfs/idmap.ts'
 import { ownerOrCapable, wantWrite } from '../vfs/permission.ts'
 
 /** The flags by their two names. */
@@ -68,7 +69,7 @@ function setFlags(task: Task, file: File, flags: number): number {
   const writable = wantWrite(file.path)
   if (writable < 0) return writable
   const { inode } = file
-  if (!ownerOrCapable(task.cred, inode)) return -EPERM
+  if (!ownerOrCapable(throughMount(task.cred, file.path.mount), inode)) return -EPERM
   const changes = inode.inodeFlags ^ flags
   if ((changes & (FS_IMMUTABLE_FL | FS_APPEND_FL)) !== 0 && !task.cred.capable(CAP_LINUX_IMMUTABLE))
     return -EPERM

@@ -21,7 +21,7 @@ import { InotifyFile } from '../fs/inotify/inotify.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
-import { MAY_READ, permission } from '../vfs/permission.ts'
+import { MAY_READ, permissionAt } from '../vfs/permission.ts'
 import { fd as fdArg, flags as flagsArg, hex, int, path, type SyscallRows } from './args.ts'
 import { fileOf } from './at.ts'
 import { installFile } from './install.ts'
@@ -65,7 +65,7 @@ export function inotify_add_watch(task: Task, fd: number, nameAt: GuestAddr, mas
   if ((mask & IN_ONLYDIR) !== 0) flags |= LOOKUP_DIRECTORY
   const place = lookup(task.walk, undefined, name, flags)
   if (failed(place)) return place
-  const status = permission(task.cred, place.dentry.inode!, MAY_READ)
+  const status = permissionAt(task.cred, place, MAY_READ)
   return status < 0 ? status : file.addWatch(place, mask)
 }
 

@@ -26,6 +26,7 @@ import {
 } from './args.ts'
 import { fileOf } from './at.ts'
 import { installFile } from './install.ts'
+import { copyStruct } from './struct-argument.ts'
 
 const PAGE_SIZE = 4096
 /** The struct's first version ended behind handled_access_fs. */
@@ -38,13 +39,11 @@ export function landlock_create_ruleset(task: Task, at: GuestAddr, size: number,
   if (at === 0) return -EFAULT
   if (size < MIN_ATTR_SIZE) return -EINVAL
   if (size > PAGE_SIZE) return -E2BIG
-  const view = task.mm.view(at, size)
-  if (view === undefined) return -EFAULT
-  for (let i = LANDLOCK_RULESET_ATTR.size; i < size; i++) if (view.getUint8(i) !== 0) return -E2BIG
-  const field = (offset: number) => (offset + 8 <= size ? take64(view, offset) : 0)
-  const fs = field(LANDLOCK_RULESET_ATTR.handled_access_fs)
-  const net = field(LANDLOCK_RULESET_ATTR.handled_access_net)
-  const scope = field(LANDLOCK_RULESET_ATTR.scoped)
+  const view = copyStruct(task, at, size, LANDLOCK_RULESET_ATTR.size)
+  if (failed(view)) return view
+  const fs = take64(view, LANDLOCK_RULESET_ATTR.handled_access_fs)
+  const net = take64(view, LANDLOCK_RULESET_ATTR.handled_access_net)
+  const scope = take64(view, LANDLOCK_RULESET_ATTR.scoped)
   if (fs > ACCESS_FS || net > ACCESS_NET || scope > SCOPES) return -EINVAL
   if (fs === 0 && net === 0 && scope === 0) return -ENOMSG
   const place = task.kernel.anonFs.path('anon_inode:[landlock-ruleset]', 0o600)

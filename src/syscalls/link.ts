@@ -146,7 +146,7 @@ export function readlinkat(
   if (size <= 0) return -EINVAL
   const name = task.mm.readPath(nameAt)
   if (failed(name)) return name
-  const start = startOf(task, dirfd, name)
+  const start = startOf(task, dirfd, name, true)
   if (typeof start === 'number') return start
   const found = lookup(task.walk, start, name, LOOKUP_EMPTY)
   if (failed(found)) return found
@@ -168,7 +168,6 @@ function withName(
 ): number {
   const name = task.mm.readPath(nameAt)
   if (failed(name)) return name
-  if (name === '') return -ENOENT
   const start = startOf(task, dirfd, name)
   return typeof start === 'number' ? start : then(start, name)
 }

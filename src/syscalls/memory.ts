@@ -2,6 +2,8 @@
 import {
   CAP_IPC_LOCK,
   CAP_SYS_ADMIN,
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
   MAP_32BIT,
   MAP_ANONYMOUS,
   MAP_DENYWRITE,
@@ -20,6 +22,7 @@ import {
   MAP_SHARED,
   MAP_STACK,
   MAP_SYNC,
+  MAP_TYPE,
   MCL_CURRENT,
   MCL_FUTURE,
   MCL_ONFAULT,
@@ -57,9 +60,11 @@ import { mremap as remap } from '../mm/mremap.ts'
 import { munmap as unmap } from '../mm/munmap.ts'
 import { dropMirrors, remapShared } from '../mm/remap-pages.ts'
 import { mincore as incore, msync as sync } from '../mm/residency.ts'
-import { PAGE_SIZE, pageFloor, VM_SHARED } from '../mm/vma.ts'
+import { PAGE_SIZE, pageCeil, pageFloor, VM_SHARED } from '../mm/vma.ts'
+import type { File } from '../vfs/file.ts'
 import { addr, fd, flags, hex, int, type SyscallRows, size } from './args.ts'
 import { memoryPolicyCalls } from './memory-policy.ts'
+import { isPopulating, PIECE, Population, populate } from './populate.ts'
 import { processVmCalls } from './process-vm.ts'
 
 /** MAP_HUGE_2MB's and MAP_HUGE_1GB's size fields: the sizes that the machine knows. */
@@ -84,15 +89,39 @@ export function mmap(
   fdNumber: number,
   offset: number,
 ): number {
+  if (task.progress instanceof Population) return populateMapping(task, task.progress)
   if (offset % PAGE_SIZE !== 0) return -EINVAL
   const huge = (mapFlags & MAP_HUGETLB) !== 0
   if ((mapFlags & MAP_ANONYMOUS) !== 0) {
     if (huge) return noHugePages(mapFlags)
-    return map(enter(task), hint, length, prot, mapFlags, undefined, offset)
+    return mapAndPopulate(task, hint, length, prot, mapFlags, undefined, offset)
   }
   const file = task.fds.get(fdNumber)
   if (file === undefined || (file.flags & O_PATH) !== 0) return -EBADF
-  return huge ? -EINVAL : map(enter(task), hint, length, prot, mapFlags, file, offset)
+  return huge ? -EINVAL : mapAndPopulate(task, hint, length, prot, mapFlags, file, offset)
+}
+
+function mapAndPopulate(
+  task: Task,
+  hint: GuestAddr,
+  length: number,
+  prot: number,
+  mapFlags: number,
+  file: File | undefined,
+  offset: number,
+): number {
+  const mm = enter(task)
+  const populates = (mapFlags & (MAP_POPULATE | MAP_NONBLOCK)) === MAP_POPULATE
+  if (!populates || length <= PIECE) return map(mm, hint, length, prot, mapFlags, file, offset)
+  const at = map(mm, hint, length, prot, mapFlags & ~MAP_POPULATE, file, offset)
+  if (at < 0) return at
+  const writes = (prot & PROT_WRITE) !== 0 && (mapFlags & MAP_TYPE) === MAP_PRIVATE
+  const advice = writes ? MADV_POPULATE_WRITE : MADV_POPULATE_READ
+  return populateMapping(task, new Population(at, at + pageCeil(length), advice, at))
+}
+
+function populateMapping(task: Task, population: Population): number {
+  return populate(task, population, (start, length, advice) => task.mm.space.advise(start, length, advice))
 }
 
 /** As on a machine whose pool of huge pages is empty. */
@@ -128,7 +157,14 @@ export function brk(task: Task, address: GuestAddr): number {
 }
 
 export function madvise(task: Task, start: GuestAddr, length: number, advice: number): number {
-  return advise(enter(task), start, length, advice, task.cred.capable(CAP_SYS_ADMIN, task.kernel.userNs))
+  const mm = enter(task)
+  const admin = task.cred.capable(CAP_SYS_ADMIN, task.kernel.userNs)
+  const end = start + length
+  if (!isPopulating(advice) || length <= PIECE || end > Number.MAX_SAFE_INTEGER)
+    return advise(mm, start, length, advice, admin)
+  const population =
+    task.progress instanceof Population ? task.progress : new Population(start, pageCeil(end), advice)
+  return populate(task, population, (at, size) => advise(mm, at, size, advice, admin))
 }
 
 export function msync(task: Task, start: GuestAddr, length: number, how: number): number {

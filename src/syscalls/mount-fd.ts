@@ -21,6 +21,7 @@ import {
   FSPICK_NO_AUTOMOUNT,
   FSPICK_SYMLINK_NOFOLLOW,
   MOUNT_ATTR__ATIME,
+  MOUNT_ATTR_IDMAP,
   MOUNT_ATTR_NOATIME,
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NODIRATIME,
@@ -31,6 +32,7 @@ import {
   MOUNT_ATTR_RELATIME,
   MOUNT_ATTR_STRICTATIME,
   MOVE_MOUNT__MASK,
+  MOVE_MOUNT_BENEATH,
   MOVE_MOUNT_F_EMPTY_PATH,
   MOVE_MOUNT_F_SYMLINKS,
   MOVE_MOUNT_SET_GROUP,
@@ -55,12 +57,16 @@ import {
 import { E2BIG, EBADF, EBUSY, EFAULT, EINVAL, ENODEV, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { MOUNT_ATTR } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { UserNamespace } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
+import { take64 } from '../base/words.ts'
 import { FsContextFile, isDetached, TreeFile } from '../fs/fs-context.ts'
+import { NsFile } from '../fs/proc/ns-file.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { type File, PathFile } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
+import { MountIdmap } from '../vfs/idmap.ts'
 import { type Mount, mayHaveFlags, mountTree } from '../vfs/mount.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
@@ -79,6 +85,7 @@ import {
   uint,
 } from './args.ts'
 import { fdLimit, fileOf, lookupAt } from './at.ts'
+import { copyStruct } from './struct-argument.ts'
 
 const MAX_KEY = 256
 const MAX_ATTR = 4096
@@ -261,6 +268,7 @@ export function move_mount(
 ): number {
   if (!mayMount(task) || !mayChangeMounts(task.cred)) return -EPERM
   if ((flags & ~MOVE_MOUNT__MASK) !== 0) return -EINVAL
+  if ((flags & MOVE_MOUNT_BENEATH) !== 0 && (flags & MOVE_MOUNT_SET_GROUP) !== 0) return -EINVAL
   const how = (follow: number, empty: number): number =>
     ((flags & follow) !== 0 ? LOOKUP_FOLLOW : 0) | ((flags & empty) !== 0 ? LOOKUP_EMPTY : 0)
   const to = lookupAt(task, toFd, toAt, how(MOVE_MOUNT_T_SYMLINKS, MOVE_MOUNT_T_EMPTY_PATH))
@@ -269,16 +277,19 @@ export function move_mount(
     lookupAt(task, fromFd, fromAt, how(MOVE_MOUNT_F_SYMLINKS, MOVE_MOUNT_F_EMPTY_PATH)),
   )
   if (failed(from)) return from
-  if ((flags & MOVE_MOUNT_SET_GROUP) !== 0) return -EINVAL
+  if ((flags & MOVE_MOUNT_SET_GROUP) !== 0) return operations.setGroup(task.cred, from, to)
   const ns = task.mountNs
+  const beneath = (flags & MOVE_MOUNT_BENEATH) !== 0 ? task.fs : undefined
   if (from.dentry === from.mount.root && isDetached(from.mount)) {
-    return operations.attachDetached(ns, to, from.mount)
+    return operations.attachDetached(ns, to, from.mount, beneath)
   }
-  return operations.moveMount(ns, to, from)
+  return operations.moveMount(ns, to, from, beneath)
 }
 
 /** struct mount_attr, decoded. */
 interface AttributeChange {
+  /** MOUNT_ATTR_IDMAP: by whose maps. */
+  readonly idmap: UserNamespace | undefined
   readonly set: number
   readonly clear: number
   readonly propagation: number
@@ -303,9 +314,8 @@ export function mount_setattr(
 }
 
 function readChange(task: Task, at: GuestAddr, length: number): OrErrno<AttributeChange> {
-  const view = task.mm.view(at, length)
-  if (view === undefined) return -EFAULT
-  for (let i = MOUNT_ATTR.size; i < length; i++) if (view.getUint8(i) !== 0) return -E2BIG
+  const view = copyStruct(task, at, length, MOUNT_ATTR.size)
+  if (failed(view)) return view
   const set = view.getUint32(MOUNT_ATTR.attr_set, true)
   const clear = view.getUint32(MOUNT_ATTR.attr_clr, true)
   const propagation = view.getUint32(MOUNT_ATTR.propagation, true)
@@ -313,14 +323,27 @@ function readChange(task: Task, at: GuestAddr, length: number): OrErrno<Attribut
     field => view.getUint32(field + 4, true) !== 0,
   )
   if (set === 0 && clear === 0 && propagation === 0 && !high) return 0
-  if (high || ((set | clear) & ~KNOWN_ATTRIBUTES) !== 0) return -EINVAL
+  if (high || ((set | clear) & ~(KNOWN_ATTRIBUTES | MOUNT_ATTR_IDMAP)) !== 0) return -EINVAL
   const kinds = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE
   if ((propagation & ~kinds) !== 0 || (propagation & (propagation - 1)) !== 0) return -EINVAL
   // Access times are one field of three values: it is cleared as a whole, or not at all.
   if ((clear & MOUNT_ATTR__ATIME) !== 0) {
     if ((clear & MOUNT_ATTR__ATIME) !== MOUNT_ATTR__ATIME || atimeFlags(set) === undefined) return -EINVAL
   } else if ((set & MOUNT_ATTR__ATIME) !== 0) return -EINVAL
-  return { set, clear, propagation }
+  if ((clear & MOUNT_ATTR_IDMAP) !== 0) return -EINVAL
+  if ((set & MOUNT_ATTR_IDMAP) === 0) return { set, clear, propagation, idmap: undefined }
+  const idmap = userNamespaceOf(task, take64(view, MOUNT_ATTR.userns_fd))
+  return typeof idmap === 'number' ? idmap : { set, clear, propagation, idmap }
+}
+
+/** build_mount_idmapped: the user namespace of a descriptor, whose maps the caller may have mounts seen by. */
+function userNamespaceOf(task: Task, fd: number): OrErrno<UserNamespace> {
+  if (fd > 0x7fffffff) return -EINVAL
+  const file = fileOf(task, fd)
+  if (file === undefined) return -EBADF
+  if (!(file instanceof NsFile) || !(file.ns instanceof UserNamespace)) return -EINVAL
+  if (file.ns.level === 0) return -EPERM
+  return task.cred.capable(CAP_SYS_ADMIN, file.ns) ? file.ns : -EPERM
 }
 
 function changedFlags(mount: Mount, { set, clear }: AttributeChange): number {
@@ -339,11 +362,18 @@ function changeMounts(task: Task, at: Path, recursive: boolean, change: Attribut
   if (at.dentry !== mount.root) return -EINVAL
   if (mount.namespace !== ns && !isDetached(topMount(mount))) return -EINVAL
   const mounts = recursive ? mountTree(mount) : [mount]
-  if (mounts.some(each => !mayHaveFlags(each, changedFlags(each, change)))) return -EPERM
-  if ((change.set & MOUNT_ATTR_RDONLY) !== 0 && mounts.some(each => !each.readOnly && each.writers > 0))
-    return -EBUSY
+  const becomesReadOnly = (change.set & MOUNT_ATTR_RDONLY) !== 0
+  const { idmap } = change
+  if (idmap !== undefined && (idmap.uidMap.length === 0 || idmap.gidMap.length === 0)) return -EINVAL
+  for (const each of mounts) {
+    if (!mayHaveFlags(each, changedFlags(each, change))) return -EPERM
+    const mappable = idmap === undefined ? 0 : operations.mayIdmap(task.cred, each, idmap)
+    if (mappable < 0) return mappable
+    if (each.writers > 0 && (idmap !== undefined || (becomesReadOnly && !each.readOnly))) return -EBUSY
+  }
   for (const each of mounts) {
     each.flags = changedFlags(each, change)
+    if (idmap !== undefined) each.idmap = new MountIdmap(idmap, each.sb.userNs)
     if (change.propagation !== 0) operations.setPropagation(each, change.propagation)
   }
   ns.changes.changed()
@@ -375,12 +405,10 @@ export const mountFdCalls = {
     nr: NR.move_mount,
     run: move_mount,
     args: [fdArg, path, fdArg, path, hex],
-    partial: 'MOVE_MOUNT_SET_GROUP and MOVE_MOUNT_BENEATH are refused with EINVAL',
   },
   mount_setattr: {
     nr: NR.mount_setattr,
     run: mount_setattr,
     args: [fdArg, path, treeFlags, addr, size],
-    partial: 'MOUNT_ATTR_IDMAP is refused with EINVAL',
   },
 } satisfies SyscallRows

@@ -35,6 +35,7 @@ import { major, minor } from '../vfs/vfs.ts'
 import { addr, flags as flagsArg, hex, type SyscallRows, size } from './args.ts'
 import { newStatfs } from './mount.ts'
 import { mountAttributes } from './mount-fd.ts'
+import { copyStruct } from './struct-argument.ts'
 
 const PAGE_SIZE = 4096
 const MAX_LISTED = 1_000_000
@@ -54,14 +55,12 @@ function readRequest(task: Task, at: GuestAddr): OrErrno<{ id: number; param: nu
   if (length === undefined) return -EFAULT
   if (length > PAGE_SIZE) return -E2BIG
   if (length < MNT_ID_REQ_SIZE_VER0) return -EINVAL
-  const view = task.mm.view(at, length)
-  if (view === undefined) return -EFAULT
-  for (let i = MNT_ID_REQ.size; i < length; i++) if (view.getUint8(i) !== 0) return -E2BIG
+  const view = copyStruct(task, at, length, MNT_ID_REQ.size)
+  if (failed(view)) return view
   if (view.getUint32(MNT_ID_REQ.spare, true) !== 0) return -EINVAL
   const id = take64(view, MNT_ID_REQ.mnt_id)
   if (id <= UNIQUE_ID_OFFSET) return -EINVAL
-  const nsId = length >= MNT_ID_REQ.size ? take64(view, MNT_ID_REQ.mnt_ns_id) : 0
-  return { id, param: take64(view, MNT_ID_REQ.param), nsId }
+  return { id, param: take64(view, MNT_ID_REQ.param), nsId: take64(view, MNT_ID_REQ.mnt_ns_id) }
 }
 
 /** grab_requested_mnt_ns: the caller's, or another that it is privileged over. */

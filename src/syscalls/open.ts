@@ -28,7 +28,7 @@ import {
   RESOLVE_NO_SYMLINKS,
   RESOLVE_NO_XDEV,
 } from '../abi/constants.ts'
-import { E2BIG, EAGAIN, EFAULT, EINVAL, EISDIR, EMFILE, EOPNOTSUPP, ERESTARTSYS } from '../abi/errno.ts'
+import { E2BIG, EAGAIN, EINVAL, EISDIR, EMFILE, EOPNOTSUPP, ERESTARTSYS } from '../abi/errno.ts'
 import { OPEN_HOW } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed } from '../base/result.ts'
@@ -48,6 +48,7 @@ import {
   structIn,
 } from './args.ts'
 import { fdLimit, startOf } from './at.ts'
+import { copyStruct } from './struct-argument.ts'
 
 export const O_FLAGS = {
   O_WRONLY: 1,
@@ -137,10 +138,8 @@ export function openat2(
 ): number {
   if (howSize < OPEN_HOW.size) return -EINVAL
   if (howSize > 4096) return -E2BIG
-  const how = task.mm.view(howAt, howSize)
-  if (how === undefined) return -EFAULT
-  // Fields of a later version may be there if they ask for nothing.
-  for (let at = OPEN_HOW.size; at < howSize; at++) if (how.getUint8(at) !== 0) return -E2BIG
+  const how = copyStruct(task, howAt, howSize, OPEN_HOW.size)
+  if (failed(how)) return how
   let flags = how.getUint32(OPEN_HOW.flags, true)
   const highFlags = how.getUint32(OPEN_HOW.flags + 4, true)
   const mode = how.getUint32(OPEN_HOW.mode, true)
@@ -177,9 +176,9 @@ function doOpen(
   const name = task.mm.readPath(nameAt)
   if (failed(name)) return name
   const limit = fdLimit(task)
-  if (task.fds.lowestFree() >= limit) return -EMFILE
+  if (name !== '' && task.fds.lowestFree() >= limit) return -EMFILE
   // Below RESOLVE_IN_ROOT an absolute name starts at the descriptor too.
-  const start = startOf(task, dirfd, (resolve & RESOLVE_IN_ROOT) !== 0 ? '' : name)
+  const start = startOf(task, dirfd, (resolve & RESOLVE_IN_ROOT) !== 0 && name !== '' ? '.' : name)
   if (typeof start === 'number') return start
   const { vfs } = task.kernel
   vfs.leaseWait = undefined

@@ -19,6 +19,7 @@ import { dropBytes, moveSlots, PipeDst, PipeSrc, peekBytes } from '../fs/pipe/sp
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import type { File } from '../vfs/file.ts'
+import { askToRead } from '../vfs/notify.ts'
 import { addr, fd as fdArg, flags as flagsArg, type SyscallRows, size } from './args.ts'
 import { fileOf } from './at.ts'
 import { READ_EVENTS, sleepOn, WRITE_EVENTS } from './blocking.ts'
@@ -190,6 +191,8 @@ function fileToPipe(
   const room = roomIn(task, output)
   if (room === -EAGAIN) return dontWait || output.nonblocking ? -EAGAIN : sleepOn(task, output, WRITE_EVENTS)
   if (room < 0) return room
+  const asked = input.inode.isRegular ? askToRead(input) : 0
+  if (asked !== 0) return asked
   const dst = new PipeDst(output.pipe, length)
   const n = offset === OWN_POSITION ? input.read(dst) : input.readAt(dst, offset)
   if (n === -EAGAIN && !dontWait && !input.nonblocking) {
@@ -208,8 +211,8 @@ export function vmsplice(task: Task, fd: number, iov: GuestAddr, count: number, 
   if (file.writable) {
     const src = task.mm.srcVector(iov, count)
     if (typeof src === 'number') return src
-    if (!(file instanceof PipeFile)) return -EBADF
     if (src.remaining === 0) return 0
+    if (!(file instanceof PipeFile)) return -EBADF
     const dontWait = file.nonblocking || (flags & SPLICE_F_NONBLOCK) !== 0
     const n = file.pipe.write(src, false)
     if (n === -EAGAIN && !dontWait) return sleepOn(task, file, WRITE_EVENTS)
@@ -218,6 +221,7 @@ export function vmsplice(task: Task, fd: number, iov: GuestAddr, count: number, 
   }
   const dst = task.mm.dstVector(iov, count)
   if (typeof dst === 'number') return dst
+  if (dst.remaining === 0) return 0
   if (!(file instanceof PipeFile)) return -EBADF
   const n = file.pipe.read(dst)
   const dontWait = file.nonblocking || (flags & SPLICE_F_NONBLOCK) !== 0

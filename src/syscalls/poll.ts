@@ -22,7 +22,7 @@ import {
 import { EBADF, EFAULT, EINTR, EINVAL, ERESTART_RESTARTBLOCK, ERESTARTNOHAND } from '../abi/errno.ts'
 import { POLLFD, TIMESPEC, TIMEVAL } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
-import { BLOCK } from '../base/result.ts'
+import { BLOCK, PENDING } from '../base/result.ts'
 import { take64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
@@ -77,7 +77,11 @@ function pollFor(task: Task, fdsAt: GuestAddr, count: number, span: number, inte
   const fds = state?.data ?? readFds(task, fdsAt, count)
   if (fds === undefined) return -EFAULT
   const revents = new Int16Array(count)
-  const found = scan(task, fds, revents)
+  const found = scan(task, fds, revents, span !== 0)
+  if (found < 0) {
+    if (state === undefined) remember(task, fds, span)
+    return found
+  }
   if (found > 0 || span === 0 || passed(task, state)) {
     const status = writeEvents(task, fds, revents, fdsAt)
     return status < 0 ? status : found
@@ -85,7 +89,7 @@ function pollFor(task: Task, fdsAt: GuestAddr, count: number, span: number, inte
   state ??= remember(task, fds, span)
   for (let i = 0; i < count; i++) {
     const file = fileOf(task, fds[i * 2])
-    if (file?.waitQueue !== undefined) task.block(file.waitQueue, interrupted, wantedOf(fds, i))
+    if (file?.pollQueue !== undefined) task.block(file.pollQueue, interrupted, wantedOf(fds, i))
   }
   return task.blockUntil(state.deadline, interrupted)
 }
@@ -107,14 +111,17 @@ function wantedOf(fds: Int32Array, i: number): number {
   return ((fds[i * 2 + 1] << 16) >> 16) | POLLERR | POLLHUP
 }
 
-/** Asks every file: how many have something. */
-function scan(task: Task, fds: Int32Array, revents: Int16Array): number {
+/** Asks every file: how many have something; or PENDING. `waits`: as for `File.pollNow`. */
+function scan(task: Task, fds: Int32Array, revents: Int16Array, waits: boolean): number {
   let found = 0
   for (let i = 0; i < revents.length; i++) {
     const fd = fds[i * 2]
     if (fd < 0) continue
     const file = fileOf(task, fd)
-    revents[i] = file === undefined ? POLLNVAL : file.poll() & wantedOf(fds, i)
+    const wanted = wantedOf(fds, i)
+    const now = file === undefined ? POLLNVAL : file.pollNow(wanted, waits && found === 0)
+    if (now === PENDING) return PENDING
+    revents[i] = file === undefined ? POLLNVAL : now & wanted
     if (revents[i] !== 0) found++
   }
   return found
@@ -204,7 +211,12 @@ function selectFor(
     const wanted = wantedEvents(sets, bytes, fd)
     if (wanted === 0) continue
     const file = fileOf(task, fd)
-    const events = file === undefined ? POLLNVAL : file.poll() & wanted
+    const now = file === undefined ? POLLNVAL : file.pollNow(wanted, span !== 0 && found === 0)
+    if (now === PENDING) {
+      if (state === undefined) remember(task, sets, span)
+      return PENDING
+    }
+    const events = file === undefined ? POLLNVAL : now & wanted
     if (events === 0) continue
     found += setBit(sets, results, 0, fd, (events & (SELECT_IN | POLLNVAL)) !== 0)
     found += setBit(sets, results, bytes, fd, (events & (SELECT_OUT | POLLNVAL)) !== 0)
@@ -221,7 +233,7 @@ function selectFor(
   state ??= remember(task, sets, span)
   for (let fd = 0; fd < count; fd++) {
     const wanted = wantedEvents(sets, bytes, fd)
-    const queue = wanted === 0 ? undefined : fileOf(task, fd)?.waitQueue
+    const queue = wanted === 0 ? undefined : fileOf(task, fd)?.pollQueue
     if (queue !== undefined) task.block(queue, -ERESTARTNOHAND, wanted)
   }
   return task.blockUntil(state.deadline, -ERESTARTNOHAND)
@@ -297,6 +309,7 @@ function finish(
   write: (task: Task, at: GuestAddr, ns: number) => number,
   interrupted: number,
 ): number {
+  if (result === PENDING) return PENDING
   if (result === BLOCK) {
     if (!task.signalPending()) return BLOCK
     result = interrupted

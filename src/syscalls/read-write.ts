@@ -1,6 +1,5 @@
 /** Reading and writing: read(2) and family. The calls that move bytes between two files are in file-copy.ts. */
 import {
-  FAN_ACCESS_PERM,
   O_APPEND,
   O_DSYNC,
   O_SYNC,
@@ -17,8 +16,8 @@ import { NR } from '../abi/syscall-numbers.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import type { File } from '../vfs/file.ts'
-import { askPermission, notifyAccess, notifyModify } from '../vfs/notify.ts'
+import { File } from '../vfs/file.ts'
+import { askToRead, notifyAccess, notifyModify } from '../vfs/notify.ts'
 import { removePrivileges } from '../vfs/permission.ts'
 import { bufferIn, bufferOut, fd as fdArg, hex, int, off, type SyscallRows, size, vector } from './args.ts'
 import { fileOf } from './at.ts'
@@ -136,7 +135,10 @@ function readVector(
   if (offset !== OWN_POSITION && !file.seekable) return -ESPIPE
   if (!file.readable) return -EBADF
   const into = task.mm.dstVector(iov, count)
-  return typeof into === 'number' ? into : readTo(task, file, into, offset, flags, file.nonblocking)
+  if (typeof into === 'number') return into
+  // What can be read at all is not asked for nothing.
+  if (into.remaining === 0 && file.read !== File.prototype.read) return 0
+  return readTo(task, file, into, offset, flags, file.nonblocking)
 }
 
 /** The second half of preadv2(2). `flags` are RWF_*, the offset may be OWN_POSITION; -EAGAIN only if `nonblocking`. */
@@ -215,7 +217,7 @@ function doneBefore(task: Task): number {
 }
 
 function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): number {
-  const asked = file.inode.isRegular && !file.quiet ? askPermission(file.path, FAN_ACCESS_PERM) : 0
+  const asked = file.inode.isRegular ? askToRead(file) : 0
   if (asked !== 0) return asked
   const n = file.read(into)
   if (n > 0) notifyAccess(file)
@@ -224,7 +226,7 @@ function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): nu
 }
 
 function readAtInto(file: File, into: IoDst, offset: number): number {
-  const asked = file.quiet ? 0 : askPermission(file.path, FAN_ACCESS_PERM)
+  const asked = askToRead(file)
   if (asked !== 0) return asked
   const n = file.readAt(into, offset)
   if (n > 0) notifyAccess(file)
@@ -235,7 +237,7 @@ function writeFrom(task: Task, file: File, from: IoSrc, done: number, nonblockin
   if (!file.inode.isRegular) return writeOut(task, file, from, done, nonblocking)
   const limited = limitWrite(task, file, from, file.pos)
   if (typeof limited === 'number') return limited
-  const status = removePrivileges(task.cred, file.inode)
+  const status = removePrivileges(task.cred, file.path)
   if (status < 0) return status
   const n = file.write(limited)
   if (n > 0) notifyModify(file)
@@ -254,7 +256,7 @@ function writeAtFrom(task: Task, file: File, from: IoSrc, offset: number, flags:
   if (inode.isRegular) {
     limited = limitWrite(task, file, from, offset)
     if (typeof limited === 'number') return limited
-    const status = removePrivileges(task.cred, inode)
+    const status = removePrivileges(task.cred, file.path)
     if (status < 0) return status
   }
   const n = (flags & RWF_NOAPPEND) !== 0 ? writeInside(file, limited, offset) : file.writeAt(limited, offset)

@@ -17,6 +17,8 @@ import {
   SCHED_DEADLINE,
   SCHED_FIFO,
   SCHED_FLAG_ALL,
+  SCHED_FLAG_KEEP_PARAMS,
+  SCHED_FLAG_KEEP_POLICY,
   SCHED_FLAG_RESET_ON_FORK,
   SCHED_IDLE,
   SCHED_NORMAL,
@@ -28,6 +30,7 @@ import { SCHED_ATTR, SCHED_PARAM, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
 import { cpusOfMask, maskOfCpus } from '../base/cpu-list.ts'
+import { take64 } from '../base/words.ts'
 import { toKernelId } from '../kernel/id-map.ts'
 import { allowedCpus, applyScheduling, lastCpu, Scheduling } from '../kernel/scheduling.ts'
 import type { Task } from '../kernel/task.ts'
@@ -94,11 +97,12 @@ function setParam(task: Task, pid: number, policy: number | undefined, at: Guest
 }
 
 /** __sched_setscheduler's checks. */
-function apply(task: Task, target: Task, wanted: Scheduling): number {
+function apply(task: Task, target: Task, wanted: Scheduling, deadlineFits = false): number {
   const { policy, priority } = wanted
   const realTime = policy === SCHED_FIFO || policy === SCHED_RR
   const known = [SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE, SCHED_DEADLINE].includes(policy)
   if (!known || priority < 0 || priority > MAX_RT_PRIORITY || realTime !== priority > 0) return -EINVAL
+  if (policy === SCHED_DEADLINE && !deadlineFits) return -EINVAL
   const old = target.scheduling
   if (!task.cred.capable(CAP_SYS_NICE)) {
     const { rlimits } = target.group
@@ -163,14 +167,31 @@ export function sched_setattr(task: Task, pid: number, at: GuestAddr, flags: num
   const target = find(task, pid)
   if (target === undefined) return -ESRCH
   const wanted = Object.assign(new Scheduling(), target.scheduling)
-  wanted.policy = view.getUint32(SCHED_ATTR.sched_policy, true)
-  wanted.priority = view.getUint32(SCHED_ATTR.sched_priority, true)
-  wanted.resetOnFork = (attrFlags & SCHED_FLAG_RESET_ON_FORK) !== 0
-  if (wanted.policy === SCHED_NORMAL || wanted.policy === SCHED_BATCH) {
-    wanted.nice = Math.max(-20, Math.min(19, view.getInt32(SCHED_ATTR.sched_nice, true)))
+  if ((attrFlags & SCHED_FLAG_KEEP_POLICY) === 0) {
+    wanted.policy = view.getUint32(SCHED_ATTR.sched_policy, true)
+    wanted.resetOnFork = (attrFlags & SCHED_FLAG_RESET_ON_FORK) !== 0
   }
-  return apply(task, target, wanted)
+  if ((attrFlags & SCHED_FLAG_KEEP_PARAMS) === 0) {
+    wanted.priority = view.getUint32(SCHED_ATTR.sched_priority, true)
+    if (wanted.policy === SCHED_NORMAL || wanted.policy === SCHED_BATCH) {
+      wanted.nice = Math.max(-20, Math.min(19, view.getInt32(SCHED_ATTR.sched_nice, true)))
+    }
+  }
+  return apply(task, target, wanted, deadlineFits(view))
 }
+
+/** __checkparam_dl: what of a period a deadline task wants, ns. */
+function deadlineFits(view: DataView): boolean {
+  const runtime = take64(view, SCHED_ATTR.sched_runtime)
+  const deadline = take64(view, SCHED_ATTR.sched_deadline)
+  const period = take64(view, SCHED_ATTR.sched_period) || deadline
+  if (runtime < MIN_RUNTIME || deadline < runtime || period < deadline || period >= 2 ** 63) return false
+  return period >= MIN_PERIOD && period <= MAX_PERIOD
+}
+/** 1 << DL_SCALE; kernel.sched_deadline_period_min_us and _max_us. */
+const MIN_RUNTIME = 1024
+const MIN_PERIOD = 100_000
+const MAX_PERIOD = 2 ** 22 * 1000
 
 /** The size that would have been right is told. */
 function tooBig(task: Task, at: GuestAddr): number {

@@ -25,6 +25,7 @@ import { put64 } from '../base/words.ts'
 import { fromKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import { seenGid, seenUid } from '../vfs/idmap.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import type { Path } from '../vfs/path.ts'
 import { INODE_APPEND, INODE_IMMUTABLE } from '../vfs/permission.ts'
@@ -67,7 +68,7 @@ export function lookupFlags(flags: number): number {
   )
 }
 
-function putStat(task: Task, { dentry }: Path, buffer: GuestAddr): number {
+function putStat(task: Task, { mount, dentry }: Path, buffer: GuestAddr): number {
   const inode = dentry.inode!
   const status = inode.getattr()
   if (status < 0) return status
@@ -77,8 +78,8 @@ function putStat(task: Task, { dentry }: Path, buffer: GuestAddr): number {
   put64(out, STAT.st_ino, inode.ino)
   put64(out, STAT.st_nlink, inode.nlink)
   out.setUint32(STAT.st_mode, inode.mode, true)
-  out.setUint32(STAT.st_uid, fromKernelId(ns.uidMap, inode.uid), true)
-  out.setUint32(STAT.st_gid, fromKernelId(ns.gidMap, inode.gid), true)
+  out.setUint32(STAT.st_uid, fromKernelId(ns.uidMap, seenUid(mount, inode)), true)
+  out.setUint32(STAT.st_gid, fromKernelId(ns.gidMap, seenGid(mount, inode)), true)
   out.setUint32(STAT.st_rdev, encodeDev(inode.rdev), true)
   put64(out, STAT.st_size, inode.size)
   put64(out, STAT.st_blksize, inode.blksize)
@@ -121,8 +122,8 @@ export function statx(
   put64(out, STATX.stx_attributes, attributes)
   put64(out, STATX.stx_attributes_mask, STATX_ATTR_MOUNT_ROOT | STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)
   out.setUint32(STATX.stx_nlink, inode.nlink, true)
-  out.setUint32(STATX.stx_uid, fromKernelId(ns.uidMap, inode.uid), true)
-  out.setUint32(STATX.stx_gid, fromKernelId(ns.gidMap, inode.gid), true)
+  out.setUint32(STATX.stx_uid, fromKernelId(ns.uidMap, seenUid(found.mount, inode)), true)
+  out.setUint32(STATX.stx_gid, fromKernelId(ns.gidMap, seenGid(found.mount, inode)), true)
   out.setUint16(STATX.stx_mode, inode.mode, true)
   put64(out, STATX.stx_ino, inode.ino)
   put64(out, STATX.stx_size, inode.size)

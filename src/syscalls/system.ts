@@ -39,7 +39,8 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { put64 } from '../base/words.ts'
 import { EpollFile } from '../fs/epoll/epoll.ts'
 import { PidFdFile } from '../fs/pidfd/pidfd.ts'
-import { NS_KINDS, NsFile } from '../fs/proc/ns-file.ts'
+import { NsFile } from '../fs/proc/ns-file.ts'
+import { NS_KINDS } from '../fs/proc/ns-kinds.ts'
 import { mayInspect } from '../kernel/credentials.ts'
 import { enterNamespaces, type NamespaceChoice } from '../kernel/namespace-enter.ts'
 import { killGroup } from '../kernel/signal.ts'
@@ -62,6 +63,7 @@ import {
   structOut,
   uint,
 } from './args.ts'
+import { fileOf } from './at.ts'
 
 const NEW_UTS_LEN = 64
 /** sysinfo's load averages have 16 bits behind the point. */
@@ -239,7 +241,7 @@ const NS_FLAGS =
 
 /** setns(2): one namespace by its file, or several of a process by its pidfd. */
 export function setns(task: Task, fd: number, type: number): number {
-  const file = task.fds.get(fd)
+  const file = fileOf(task, fd)
   if (file === undefined) return -EBADF
   if (file instanceof NsFile) {
     if (type !== 0 && NS_KINDS[file.kind] !== type) return -EINVAL

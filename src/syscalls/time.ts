@@ -1,5 +1,8 @@
 /** Clocks and sleeping: clock_gettime(2), nanosleep(2) and their kin. Timers are in timer.ts. */
 import {
+  ADJ_OFFSET,
+  ADJ_OFFSET_SINGLESHOT,
+  ADJ_OFFSET_SS_READ,
   CLOCK_MONOTONIC,
   CLOCK_MONOTONIC_RAW,
   CLOCK_REALTIME,
@@ -14,7 +17,15 @@ import { NR } from '../abi/syscall-numbers.ts'
 import { Timespec } from '../base/clock.ts'
 import { failed } from '../base/result.ts'
 import { put64 } from '../base/words.ts'
-import { type ClockSource, clockOf, cpuTimeOf, readClock, setNs, toNs } from '../kernel/clocks.ts'
+import {
+  type ClockSource,
+  clockOf,
+  cpuTimeOf,
+  isAlarmClock,
+  readClock,
+  setNs,
+  toNs,
+} from '../kernel/clocks.ts'
 import { CpuAlarm } from '../kernel/cpu-alarm.ts'
 import { groupTotals } from '../kernel/cpu-time.ts'
 import { HeldProgress, type Task } from '../kernel/task.ts'
@@ -26,6 +37,9 @@ import { deadlineOf, readTime, writeTime } from './timespec.ts'
 const NSEC_PER_TICK = 1e7
 /** What the coarse clocks advance by: CONFIG_HZ = 250. */
 const COARSE_RESOLUTION = 4e6
+/** The bits of adjtime(3)'s two modes: that it is that, and that it only asks what is left to be adjusted. */
+const ADJTIME = ADJ_OFFSET_SINGLESHOT & ~ADJ_OFFSET
+const READS_ADJTIME = ADJ_OFFSET_SS_READ & ~ADJ_OFFSET_SINGLESHOT
 
 export function clock_gettime(task: Task, id: number, at: GuestAddr): number {
   const clock = clockOf(task, id)
@@ -38,6 +52,7 @@ export function clock_gettime(task: Task, id: number, at: GuestAddr): number {
 export function clock_getres(task: Task, id: number, at: GuestAddr): number {
   const clock = clockOf(task, id)
   if (failed(clock)) return clock
+  if (isAlarmClock(id)) return -EINVAL
   return at === 0 ? 0 : writeTime(task, at, new Timespec(0, clock.coarse ? COARSE_RESOLUTION : 1))
 }
 
@@ -103,8 +118,7 @@ export function clock_nanosleep(
   requestAt: GuestAddr,
   remainingAt: GuestAddr,
 ): number {
-  if (id === CLOCK_THREAD_CPUTIME_ID) return -EINVAL
-  if (id === CLOCK_MONOTONIC_RAW) return -EOPNOTSUPP
+  if (id === CLOCK_THREAD_CPUTIME_ID || id === CLOCK_MONOTONIC_RAW || isAlarmClock(id)) return -EOPNOTSUPP
   const clock = clockOf(task, id)
   if (failed(clock)) return clock
   if (clock.coarse) return -EOPNOTSUPP
@@ -193,9 +207,12 @@ export function clock_adjtime(task: Task, id: number, at: GuestAddr): number {
   if (id !== CLOCK_REALTIME) return -EOPNOTSUPP
   const view = task.mm.view(at, TIMEX.size)
   if (view === undefined) return -EFAULT
-  if (view.getUint32(TIMEX.modes, true) !== 0) return -EPERM
+  const modes = view.getUint32(TIMEX.modes, true)
+  if ((modes & ADJTIME) !== 0 && (modes & ADJ_OFFSET) === 0) return -EINVAL
+  if (modes !== 0 && (modes & (ADJTIME | READS_ADJTIME)) !== (ADJTIME | READS_ADJTIME)) return -EPERM
   const now = task.kernel.clock.realtime()
   const out = task.mm.out(TIMEX.size)
+  out.setUint32(TIMEX.modes, modes, true)
   out.setInt32(TIMEX.status, STA_UNSYNC, true)
   put64(out, TIMEX.maxerror, 16000000)
   put64(out, TIMEX.esterror, 16000000)

@@ -1,12 +1,10 @@
 /** Timers that send signals: setitimer(2), alarm(2), timer_create(2) and its kin. */
 import {
-  CAP_WAKE_ALARM,
-  CLOCK_BOOTTIME_ALARM,
   CLOCK_MONOTONIC_RAW,
-  CLOCK_REALTIME_ALARM,
   ITIMER_PROF,
   ITIMER_REAL,
   ITIMER_VIRTUAL,
+  RLIMIT_SIGPENDING,
   SIGALRM,
   SIGEV_NONE,
   SIGEV_SIGNAL,
@@ -14,13 +12,13 @@ import {
   SIGEV_THREAD_ID,
   TIMER_ABSTIME,
 } from '../abi/constants.ts'
-import { EFAULT, EINVAL, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
+import { EAGAIN, EFAULT, EINVAL, EOPNOTSUPP } from '../abi/errno.ts'
 import { ITIMERSPEC, ITIMERVAL, SIGEVENT } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { NSEC_PER_SEC, Timespec } from '../base/clock.ts'
 import { failed } from '../base/result.ts'
 import { put64, takeSigned64 } from '../base/words.ts'
-import { clockOf, setNs, toNs } from '../kernel/clocks.ts'
+import { clockOf, isAlarmClock, setNs, toNs } from '../kernel/clocks.ts'
 import { intervalTimersOf, type TimerSetting } from '../kernel/interval-timer.ts'
 import { PosixTimers, type TimerEvent } from '../kernel/posix-timer.ts'
 import { NSIG } from '../kernel/signal-state.ts'
@@ -107,9 +105,7 @@ export function timer_create(task: Task, clockId: number, eventAt: GuestAddr, id
   }
   const clock = clockOf(task, clockId)
   if (failed(clock)) return clock
-  if (clock.coarse || clockId === CLOCK_MONOTONIC_RAW) return -EOPNOTSUPP
-  const wakes = clockId === CLOCK_REALTIME_ALARM || clockId === CLOCK_BOOTTIME_ALARM
-  if (wakes && !task.cred.capable(CAP_WAKE_ALARM)) return -EPERM
+  if (clock.coarse || clockId === CLOCK_MONOTONIC_RAW || isAlarmClock(clockId)) return -EOPNOTSUPP
   task.group.posixTimers ??= new PosixTimers()
   const timers = task.group.posixTimers
   // Without an event the value is the timer's id.
@@ -121,7 +117,10 @@ export function timer_create(task: Task, clockId: number, eventAt: GuestAddr, id
     valueHi: value?.hi ?? 0,
     thread,
   })
-  const timer = timers.create(task.group, clock, event)
+  // Each has a signal of its own in reserve.
+  const account = task.kernel.users.of(task.cred.uid)
+  if (account.pendingSignals >= task.group.rlimits.soft(RLIMIT_SIGPENDING)) return -EAGAIN
+  const timer = timers.create(task.group, clock, event, account)
   const status = task.mm.putU32(idAt, timer.id)
   if (status < 0) timers.delete(timer)
   return status

@@ -29,11 +29,13 @@ import { toBytes } from '../base/bytes.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { take64 } from '../base/words.ts'
-import { fromKernelId, toKernelId } from '../kernel/id-map.ts'
+import { idInside, toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { decodeAcl, encodeAcl, isAclName, setAcl } from '../vfs/acl.ts'
+import { throughMount } from '../vfs/idmap.ts'
 import type { Inode } from '../vfs/inode.ts'
+import type { Mount } from '../vfs/mount.ts'
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW } from '../vfs/namei.ts'
 import { notifyAttrib } from '../vfs/notify.ts'
 import type { Path } from '../vfs/path.ts'
@@ -247,9 +249,9 @@ function set(
   if (hasAcls(inode, key)) return changeAcl(task, place, key, value)
   let allowed = wantWrite(place)
   if (allowed < 0) return allowed
-  const kept = key === XATTR_CAPABILITY ? keptCapability(task, inode, value) : value
+  const kept = key === XATTR_CAPABILITY ? keptCapability(task, place, value) : value
   if (typeof kept === 'number') return kept
-  allowed = mayWrite(task.cred, inode, key)
+  allowed = mayWrite(throughMount(task.cred, place.mount), inode, key)
   if (allowed < 0) return allowed
   const status = inode.setxattr(key, kept, flags)
   if (status === 0) notifyAttrib(place.dentry)
@@ -262,14 +264,14 @@ function get(task: Task, place: OrErrno<Path>, keyAt: GuestAddr, valueAt: GuestA
   if (failed(key)) return key
   if (failed(place)) return place
   const inode = place.dentry.inode!
-  const allowed = mayRead(task.cred, inode, key)
+  const allowed = mayRead(throughMount(task.cred, place.mount), inode, key)
   if (allowed < 0) return allowed
   if (isAclName(key) && inode.isSymlink) return -EOPNOTSUPP
   const found = inode.getxattr(key)
   if (typeof found === 'number') return found
   let value: Uint8Array | number = found
-  if (isAclName(key)) value = shownAcl(task, found)
-  else if (key === XATTR_CAPABILITY) value = shownCapability(task, found)
+  if (isAclName(key)) value = shownAcl(task, place.mount, found)
+  else if (key === XATTR_CAPABILITY) value = shownCapability(task, place.mount, found)
   if (typeof value === 'number') return value
   if (size === 0) return value.length
   if (value.length > size) return -ERANGE
@@ -297,7 +299,7 @@ function remove(task: Task, place: OrErrno<Path>, keyAt: GuestAddr): number {
   if (failed(place)) return place
   const inode = place.dentry.inode!
   if (hasAcls(inode, key)) return changeAcl(task, place, key, new Uint8Array(0))
-  const allowed = wantWrite(place) || mayWrite(task.cred, inode, key)
+  const allowed = wantWrite(place) || mayWrite(throughMount(task.cred, place.mount), inode, key)
   if (allowed < 0) return allowed
   const status = inode.removexattr(key)
   if (status === 0) notifyAttrib(place.dentry)
@@ -312,19 +314,32 @@ function hasAcls(inode: Inode, key: string): boolean {
 /** The ids in a list are the caller's user namespace's; an empty list is none. */
 function changeAcl(task: Task, place: Path, key: string, value: Uint8Array): number {
   const { userNs } = task.cred
-  const acl = decodeAcl(value, (tag, id) => toKernelId(tag === ACL_USER ? userNs.uidMap : userNs.gidMap, id))
+  const { idmap } = place.mount
+  const acl = decodeAcl(value, (tag, id) => {
+    if (tag === ACL_USER) {
+      const uid = toKernelId(userNs.uidMap, id)
+      return idmap === undefined ? uid : idmap.uidKept(uid)
+    }
+    const gid = toKernelId(userNs.gidMap, id)
+    return idmap === undefined ? gid : idmap.gidKept(gid)
+  })
   if (failed(acl)) return acl
-  const status = wantWrite(place) || setAcl(task.cred, place.dentry.inode!, key, acl)
+  const cred = throughMount(task.cred, place.mount)
+  const status = wantWrite(place) || setAcl(cred, place.dentry.inode!, key, acl)
   if (status === 0) notifyAttrib(place.dentry)
   return status
 }
 
-function shownAcl(task: Task, value: Uint8Array): Uint8Array | number {
+function shownAcl(task: Task, { idmap }: Mount, value: Uint8Array): Uint8Array | number {
   const { userNs } = task.cred
-  if (userNs.level === 0) return value
+  if (userNs.level === 0 && idmap === undefined) return value
   const acl = decodeAcl(value, (_tag, id) => id)
   if (failed(acl)) return acl
-  return encodeAcl(acl, (tag, id) => fromKernelId(tag === ACL_USER ? userNs.uidMap : userNs.gidMap, id))
+  return encodeAcl(acl, (tag, id) =>
+    tag === ACL_USER
+      ? idInside(userNs.uidMap, idmap?.uidSeen(id) ?? id)
+      : idInside(userNs.gidMap, idmap?.gidSeen(id) ?? id),
+  )
 }
 
 function readKey(task: Task, keyAt: GuestAddr): OrErrno<string> {

@@ -26,6 +26,8 @@ export class AnonInode extends Inode {
   }
   override setattr(change: AttrChange): Status {
     if (change.size !== undefined) return -ENOSYS
+    // Objects of the kernel's own kinds: since Linux 6.16.
+    if (this.type === 0) return -EOPNOTSUPP
     if (change.mode !== undefined) this.mode = (this.mode & S_IFMT) | change.mode
     if (change.uid !== undefined) this.uid = change.uid
     if (change.gid !== undefined) this.gid = change.gid

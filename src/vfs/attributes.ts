@@ -8,12 +8,14 @@ import {
   MS_NOEXEC,
   S_ISGID,
 } from '../abi/constants.ts'
-import { EACCES, EINVAL, EISDIR, EPERM, EROFS, ETXTBSY } from '../abi/errno.ts'
+import { EACCES, EINVAL, EISDIR, EOVERFLOW, EPERM, EROFS, ETXTBSY } from '../abi/errno.ts'
 import type { Timespec } from '../base/clock.ts'
-import type { Credentials } from '../base/credentials.ts'
+import { type Credentials, firstUserNs } from '../base/credentials.ts'
+import { INVALID_ID } from '../base/id-map.ts'
 import type { Status } from '../base/result.ts'
 import { aclAfterChmod } from './acl.ts'
 import type { File } from './file.ts'
+import { throughMount } from './idmap.ts'
 import type { AttrChange, Inode } from './inode.ts'
 import { notifyDentry } from './notify.ts'
 import type { Path } from './path.ts'
@@ -27,18 +29,24 @@ import {
   MAY_EXEC,
   MAY_WRITE,
   ownerOrCapable,
+  ownersKnown,
   permission,
+  permissionAt,
   privilegeBits,
   privilegeBitsOfChown,
   wantWrite,
 } from './permission.ts'
 import { restrictedAccess } from './restriction.ts'
+import type { SuperBlock } from './super-block.ts'
 
-export function chmod(cred: Credentials, path: Path, mode: number): Status {
+export function chmod(caller: Credentials, path: Path, mode: number): Status {
   const writable = wantWrite(path)
   if (writable < 0) return writable
+  const cred = throughMount(caller, path.mount)
   const inode = path.dentry.inode!
-  if (isFixed(inode) || !ownerOrCapable(cred, inode)) return -EPERM
+  if (isFixed(inode)) return -EPERM
+  if (!ownersKnown(cred, inode)) return -EOVERFLOW
+  if (!ownerOrCapable(cred, inode)) return -EPERM
   let bits = mode & 0o7777
   if ((bits & S_ISGID) !== 0 && !inGroupOrCapable(cred, inode)) bits &= ~S_ISGID
   return change(path, { mode: bits }, IN_ATTRIB) || aclAfterChmod(inode)
@@ -46,15 +54,22 @@ export function chmod(cred: Credentials, path: Path, mode: number): Status {
 
 /** `uid` and `gid` are kernel-wide ids; undefined leaves one as it is. */
 export function chown(
-  cred: Credentials,
+  caller: Credentials,
   path: Path,
-  uid: number | undefined,
-  gid: number | undefined,
+  toUid: number | undefined,
+  toGid: number | undefined,
 ): Status {
   const writable = wantWrite(path)
   if (writable < 0) return writable
   const inode = path.dentry.inode!
   if (isFixed(inode)) return -EPERM
+  const { idmap } = path.mount
+  const cred = throughMount(caller, path.mount)
+  const uid = idmap === undefined || toUid === undefined ? toUid : idmap.uidKept(toUid)
+  const gid = idmap === undefined || toGid === undefined ? toGid : idmap.gidKept(toGid)
+  // What stays must be somebody, too.
+  if (uid === INVALID_ID || gid === INVALID_ID) return -EOVERFLOW
+  if (!cred.knowsUid(uid ?? inode.uid) || !cred.knowsGid(gid ?? inode.gid)) return -EOVERFLOW
   if (uid !== undefined && !mayChownUid(cred, inode, uid)) return -EPERM
   if (gid !== undefined && !mayChownGid(cred, inode, gid)) return -EPERM
   const changes: AttrChange = { uid, gid }
@@ -67,17 +82,23 @@ export function chown(
 }
 
 function mayChownUid(cred: Credentials, inode: Inode, uid: number): boolean {
-  return (cred.fsuid === inode.uid && uid === inode.uid) || capableOver(cred, inode, CAP_CHOWN)
+  if (cred.fsuid === inode.uid && uid === inode.uid) return true
+  return capableOver(cred, inode, CAP_CHOWN) || (!cred.knowsUid(inode.uid) && ownsFileSystem(cred, inode.sb))
 }
 
 function mayChownGid(cred: Credentials, inode: Inode, gid: number): boolean {
   if (cred.fsuid === inode.uid && (gid === inode.gid || cred.inGroup(gid))) return true
-  return capableOver(cred, inode, CAP_CHOWN)
+  return capableOver(cred, inode, CAP_CHOWN) || (!cred.knowsGid(inode.gid) && ownsFileSystem(cred, inode.sb))
+}
+
+/** Who may give an owner to what has none. */
+function ownsFileSystem(cred: Credentials, { userNs }: SuperBlock): boolean {
+  return cred.capable(CAP_CHOWN, userNs ?? firstUserNs(cred.userNs))
 }
 
 /** A time to set; undefined leaves it. `now`: both were asked to be the current time, which a writer may do. */
 export function setTimes(
-  cred: Credentials,
+  caller: Credentials,
   path: Path,
   atime: Timespec | undefined,
   mtime: Timespec | undefined,
@@ -86,6 +107,7 @@ export function setTimes(
   const writable = wantWrite(path)
   if (writable < 0) return writable
   const inode = path.dentry.inode!
+  const cred = throughMount(caller, path.mount)
   if ((inode.inodeFlags & INODE_IMMUTABLE) !== 0) return -EPERM
   if (now) {
     if (!ownerOrCapable(cred, inode)) {
@@ -104,7 +126,7 @@ export function truncate(cred: Credentials, path: Path, size: number): Status {
   if (!inode.isRegular) return -EINVAL
   const writable = wantWrite(path)
   if (writable < 0) return writable
-  const status = permission(cred, inode, MAY_WRITE)
+  const status = permissionAt(cred, path, MAY_WRITE)
   if (status < 0) return status
   if ((inode.inodeFlags & INODE_APPEND) !== 0) return -EPERM
   if (inode.writers < 0) return -ETXTBSY
@@ -125,7 +147,7 @@ export function resize(cred: Credentials, path: Path, size: number): Status {
   const inode = path.dentry.inode!
   dropFileCapabilities(inode)
   const changes: AttrChange = { size }
-  const bits = privilegeBits(cred, inode)
+  const bits = privilegeBits(throughMount(cred, path.mount), inode)
   if (bits !== 0) changes.mode = inode.mode & 0o7777 & ~bits
   return change(path, changes, IN_MODIFY)
 }
@@ -134,7 +156,7 @@ export function resize(cred: Credentials, path: Path, size: number): Status {
 export function access(cred: Credentials, path: Path, mask: number): Status {
   const inode = path.dentry.inode!
   if ((mask & MAY_EXEC) !== 0 && inode.isRegular && (path.mount.flags & MS_NOEXEC) !== 0) return -EACCES
-  const status = permission(cred, inode, mask | MAY_ACCESS)
+  const status = permissionAt(cred, path, mask | MAY_ACCESS)
   if (status < 0 || (mask & MAY_WRITE) === 0) return status
   const special = !inode.isRegular && !inode.isDir && !inode.isSymlink
   return !special && path.mount.readOnly ? -EROFS : 0

@@ -164,6 +164,17 @@ export abstract class File {
   poll(): number {
     return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
   }
+  /**
+   * `poll` for a call that can wait for the answer: or PENDING. `wanted`: the bits that are asked for; `waits`: whether the
+   * caller is going to sleep on `pollQueue` until one of them holds.
+   */
+  pollNow(_wanted: number, _waits: boolean): number {
+    return this.poll()
+  }
+  /** What is woken when `poll` may say something else; undefined for what can't be watched by epoll. */
+  get pollQueue(): WaitQueue | undefined {
+    return this.waitQueue
+  }
 
   /** read(2) at the file's own position. Seekable files implement `readAt` only. */
   read(into: IoDst): number {

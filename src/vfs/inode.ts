@@ -20,6 +20,7 @@ import type { Dirents } from './dirents.ts'
 import type { File } from './file.ts'
 import type { InodeLeases } from './leases.ts'
 import type { InodeLocks, OutsideLocks } from './locks.ts'
+import type { MountNamespace } from './mount.ts'
 import type { InodeWatches } from './notify.ts'
 import type { Path } from './path.ts'
 import type { SuperBlock } from './super-block.ts'
@@ -260,6 +261,13 @@ export abstract class Inode {
 
   /** It got the first of its `watches`, or lost the last: what others change, too, has to be asked for news. */
   watched(_on: boolean): void {}
+
+  /** A mount of which it is the root came, or is gone. */
+  mountRoot(_there: boolean): void {}
+  /** The mount namespace that it is the file of (nsfs). */
+  get mountNs(): MountNamespace | undefined {
+    return undefined
+  }
 
   /** The last dentry and File let go of it. */
   release(): void {}

@@ -13,6 +13,7 @@ import type { Credentials } from '../base/credentials.ts'
 import type { Status } from '../base/result.ts'
 import { WaitQueue } from '../base/wait-queue.ts'
 import type { File } from './file.ts'
+import { seenUid } from './idmap.ts'
 import type { Vfs } from './vfs.ts'
 
 interface Lease {
@@ -117,7 +118,7 @@ export function setLease(vfs: Vfs, cred: Credentials, file: File, fd: number, ty
   if (type !== F_RDLCK && type !== F_WRLCK && type !== F_UNLCK) return -EINVAL
   const { inode } = file
   if (type === F_UNLCK) return inode.leases?.set(file, fd, type) ?? -EAGAIN
-  if (cred.fsuid !== inode.uid && !cred.capable(CAP_LEASE)) return -EACCES
+  if (cred.fsuid !== seenUid(file.path.mount, inode) && !cred.capable(CAP_LEASE)) return -EACCES
   if (!inode.isRegular) return -EINVAL
   if (type === F_RDLCK && inode.writers > 0) return -EAGAIN
   if (type === F_WRLCK) {

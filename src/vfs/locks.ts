@@ -7,7 +7,7 @@
  * A file of the host that others use, too, has OutsideLocks: there the sandbox holds, as one owner, the strongest of what
  * its owners hold. Nobody tells when a lock of others goes: who waits for it has to try again.
  */
-import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_UN } from '../abi/constants.ts'
+import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_UN, O_PATH } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import { WaitQueue } from '../base/wait-queue.ts'
@@ -237,8 +237,9 @@ export function locksOf(inode: Inode): InodeLocks {
   return inode.locks
 }
 
-/** A descriptor of `file` was closed in the process that owns `table`. */
+/** A descriptor of `file` was closed in the process that owns `table`. O_PATH descriptors have never opened it. */
 export function dropProcessLocks(file: File, table: unknown): void {
+  if ((file.flags & O_PATH) !== 0) return
   file.path.dentry.inode?.locks?.dropOwner(table)
 }
 

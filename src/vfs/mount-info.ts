@@ -88,6 +88,7 @@ function flagsText(mount: Mount): string {
   if ((mount.flags & MS_NODIRATIME) !== 0) text += ',nodiratime'
   if ((mount.flags & MS_RELATIME) !== 0) text += ',relatime'
   if ((mount.flags & MS_NOSYMFOLLOW) !== 0) text += ',nosymfollow'
+  if (mount.idmap !== undefined) text += ',idmapped'
   return text
 }
 

@@ -17,7 +17,7 @@ import {
   MS_UNBINDABLE,
 } from '../abi/constants.ts'
 import { EAGAIN, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../abi/errno.ts'
-import { type Credentials, firstUserNs } from '../base/credentials.ts'
+import { type Credentials, firstUserNs, type UserNamespace } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { type Dentry, isBelow } from './dentry.ts'
 import { FS_USERNS_MOUNT, type FsType, type MountContext } from './fs-type.ts'
@@ -35,7 +35,7 @@ import {
 } from './mount.ts'
 import { type FsContext, type Path, whileHeld } from './path.ts'
 import { isReachable } from './path-string.ts'
-import { attachTree, propagatedBusy, roomFor, unmountPropagated } from './propagation.ts'
+import { attachTree, propagatedBusy, roomFor, unmountPropagated, wouldOvermount } from './propagation.ts'
 import type { SuperBlock } from './super-block.ts'
 import type { Vfs } from './vfs.ts'
 
@@ -89,7 +89,7 @@ export function mountNew(
 /** MS_BIND: what is at `source` appears at `at` too; with `recursive`, what is mounted below it as well. */
 export function bind(ns: MountNamespace, at: Path, source: Path, recursive: boolean): Status {
   const { mount, dentry } = source
-  if (mount.unbindable) return -EINVAL
+  if (mount.unbindable || ns.wouldHoldItself(dentry)) return -EINVAL
   // What holds a namespace is mounted nowhere, and may be bound all the same: ip-netns(8).
   const holdsNamespace = mount.sb.fsType === 'nsfs'
   if ((mount.namespace !== ns && !holdsNamespace) || at.mount.namespace !== ns) return -EINVAL
@@ -103,13 +103,18 @@ export function bind(ns: MountNamespace, at: Path, source: Path, recursive: bool
 
 /** A detached copy of what is at `dentry`. What locked mounts cover is not to be seen in it. */
 export function copyToBind(vfs: Vfs, mount: Mount, dentry: Dentry, recursive: boolean): OrErrno<Mount> {
-  const below = [...mount.children].filter(([place]) => isBelow(place, dentry)).map(([, child]) => child)
   if (recursive) {
+    const below = [...mount.children].filter(([place]) => isBelow(place, dentry)).map(([, child]) => child)
     if (below.flatMap(child => mountTree(child)).some(each => each.locked && each.unbindable)) return -EPERM
-  } else if (below.some(child => child.locked)) return -EINVAL
+  } else if (coversLocked(mount, dentry)) return -EINVAL
   const copy = recursive ? copyTree(vfs, mount, dentry, new Map(), true) : copyMount(vfs, mount, dentry)
   if (!failed(copy)) copy.locked = false
   return copy
+}
+
+/** has_locked_children: whether a locked mount covers something below `dentry`. */
+function coversLocked(mount: Mount, dentry: Dentry): boolean {
+  return [...mount.children].some(([place, child]) => child.locked && isBelow(place, dentry))
 }
 
 function abandon(mount: Mount, status: Status): Status {
@@ -192,16 +197,21 @@ export function setPropagation(mount: Mount, type: number): void {
   }
 }
 
-/** MS_MOVE: the mount at `source` goes to `at`. */
-export function moveMount(ns: MountNamespace, at: Path, source: Path): Status {
+/** MS_MOVE: the mount at `source` goes to `at`; with `fs`, the caller's, below what stands there (MOVE_MOUNT_BENEATH). */
+export function moveMount(ns: MountNamespace, onto: Path, source: Path, beneath?: FsContext): Status {
   const { mount } = source
+  let at = onto
   if (source.dentry !== mount.root || mount.parent === undefined) return -EINVAL
   if (mount.namespace !== ns || at.mount.namespace !== ns || mount.locked) return -EINVAL
   if (mount.root.inode!.isDir !== at.dentry.inode!.isDir) return -EINVAL
   if (mount.parent.peerGroup !== 0) return -EINVAL
+  if (beneath !== undefined) {
+    if (!mayGoBeneath(mount, onto, beneath) || wouldOvermount(onto.mount.mountpoint!, mount)) return -EINVAL
+    at = onto.mount.mountpoint!
+  }
   const tree = mountTree(mount)
   if (at.mount.peerGroup !== 0 && tree.some(each => each.unbindable)) return -EINVAL
-  if (tree.includes(at.mount)) return -ELOOP
+  if (tree.some(each => ns.wouldHoldItself(each.root)) || tree.includes(at.mount)) return -ELOOP
   if (at.dentry.unhashed) return -ENOENT
   const room = roomFor(mount, at, true)
   if (room < 0) return room
@@ -210,9 +220,24 @@ export function moveMount(ns: MountNamespace, at: Path, source: Path): Status {
   return 0
 }
 
-/** move_mount(2) of a mount that was attached nowhere. */
-export function attachDetached(ns: MountNamespace, at: Path, mount: Mount): Status {
+/** can_move_mount_beneath: `onto` is the root of a mount that `mount` can be put under. */
+function mayGoBeneath(mount: Mount, onto: Path, fs: FsContext): boolean {
+  const above = onto.mount
+  if (above.mountpoint === undefined || onto.dentry !== above.root || above.locked) return false
+  if (mount.children.has(mount.root) || above === fs.root.mount) return false
+  for (let each: Mount | undefined = mount; each !== undefined; each = each.parent)
+    if (each === above) return false
+  return !wouldOvermount(above.mountpoint, above)
+}
+
+/** move_mount(2) of a mount that was attached nowhere; with `beneath` as for `moveMount`. */
+export function attachDetached(ns: MountNamespace, onto: Path, mount: Mount, beneath?: FsContext): Status {
+  let at = onto
   if (at.mount.namespace !== ns || mount.root.inode!.isDir !== at.dentry.inode!.isDir) return -EINVAL
+  if (beneath !== undefined) {
+    if (!mayGoBeneath(mount, onto, beneath)) return -EINVAL
+    at = onto.mount.mountpoint!
+  }
   const target = at.dentry.inode!
   if (at.dentry.unhashed || (target.isDir && target.nlink === 0)) return -ENOENT
   if (at.mount.peerGroup !== 0 && mountTree(mount).some(each => each.unbindable)) return -EINVAL
@@ -220,6 +245,34 @@ export function attachDetached(ns: MountNamespace, at: Path, mount: Mount): Stat
   if (room < 0) return room
   attachTree(ns.vfs, mount, at)
   return 0
+}
+
+/** MOVE_MOUNT_SET_GROUP: the mount at `to` is shared, and receives, as the one at `from` does. */
+export function setGroup(cred: Credentials, from: Path, to: Path): Status {
+  const [mount, target] = [from.mount, to.mount]
+  if (mount.unmounted || target.unmounted) return -EINVAL
+  // Those that are attached nowhere are the caller's.
+  const mayChange = ({ namespace }: Mount): boolean =>
+    namespace === undefined || cred.capable(CAP_SYS_ADMIN, namespace.userNs)
+  if (!mayChange(mount) || !mayChange(target)) return -EPERM
+  if (from.dentry !== mount.root || to.dentry !== target.root || mount.sb !== target.sb) return -EINVAL
+  if (!isBelow(target.root, mount.root) || coversLocked(mount, target.root)) return -EINVAL
+  if (target.peerGroup !== 0 || target.masterGroup !== 0) return -EINVAL
+  if (mount.peerGroup === 0 && mount.masterGroup === 0) return -EINVAL
+  target.masterGroup = mount.masterGroup
+  target.peerGroup = mount.peerGroup
+  return 0
+}
+
+/** can_idmap_mount: whether owners may come to look otherwise, by the maps of `userNs`. */
+export function mayIdmap(cred: Credentials, mount: Mount, userNs: UserNamespace): Status {
+  if (mount.idmap !== undefined) return -EPERM
+  const { sb } = mount
+  const owner = sb.userNs ?? firstUserNs(cred.userNs)
+  if (userNs === owner || !sb.idmappable) return -EINVAL
+  if (!cred.capable(CAP_SYS_ADMIN, owner)) return -EPERM
+  // Nobody may have seen it otherwise.
+  return mount.namespace === undefined && !mount.unmounted ? 0 : -EINVAL
 }
 
 /** umount2(2). `flags` are MNT_*; `fs` of the caller, whose root is never unmounted but made read-only. */

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { beforeEach, test } from 'node:test'
-import { MNT_DETACH, MS_PRIVATE, MS_SHARED, MS_SLAVE } from '../abi/constants.ts'
+import { MNT_DETACH, MS_PRIVATE, MS_SHARED, MS_SLAVE, S_IFREG } from '../abi/constants.ts'
 import { EBUSY, EINVAL, ENOENT, ENOSPC, EPERM } from '../abi/errno.ts'
 import { CapabilitySet, Credentials, UserNamespace } from '../base/credentials.ts'
 import { TmpfsSuper } from '../fs/tmpfs/super.ts'
 import { loadAddon } from '../platform/addon.ts'
 import { LinuxHost } from '../platform/linux-host.ts'
-import { dropDentry, holdDentry, unhash, unnamedDentry } from './dentry.ts'
+import { Dentry, dropDentry, holdDentry, unhash, unnamedDentry } from './dentry.ts'
 import { filePut } from './file-ref.ts'
 import type { FsType } from './fs-type.ts'
+import { Inode } from './inode.ts'
 import { MOUNT_MAX, Mount, MountNamespace, mountTree } from './mount.ts'
 import * as mounts from './mount-operations.ts'
 import { LOOKUP_FOLLOW, lookup, openAt, type WalkContext } from './namei.ts'
@@ -253,4 +254,38 @@ test('a file system is reconfigured by the user namespace that mounted it', () =
   assert.equal(mounts.remount(other.mountNs, other.cred, find('/', other), 1, ''), -EPERM)
   assert.equal(umount('/', 0, other), -EPERM)
   assert.equal(umount('/', MNT_DETACH, other), -EINVAL)
+})
+
+/** Stands for the file of a mount namespace, as fs/proc has it. */
+class HoldingInode extends Inode {
+  readonly held: MountNamespace
+  constructor(sb: TmpfsSuper, held: MountNamespace) {
+    super(sb, 1, S_IFREG | 0o444, 0, 0)
+    this.held = held
+  }
+  override get mountNs(): MountNamespace {
+    return this.held
+  }
+  override mountRoot(there: boolean): void {
+    if (there) this.held.get()
+    else this.held.put()
+  }
+}
+
+test('mount namespaces that hold one another end one after the other, however many they are', () => {
+  const chain: MountNamespace[] = []
+  for (let i = 0; i < 20_000; i++) {
+    const each = new MountNamespace(vfs, 10 + i, rootNs, new Mount(vfs, newTmpfs()))
+    const before = chain.at(-1)
+    if (before !== undefined) {
+      const inode = new HoldingInode(before.root.sb as TmpfsSuper, each)
+      const file = new Mount(vfs, inode.sb, new Dentry('mnt', undefined, inode, inode.sb))
+      file.attach(before, before.rootPath)
+      each.put()
+    }
+    chain.push(each)
+  }
+  assert.equal(chain.at(-1)!.users, 1)
+  chain[0].put()
+  assert.deepEqual([chain.at(-1)!.users, chain.at(-1)!.mounts.size], [0, 0])
 })

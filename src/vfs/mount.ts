@@ -22,6 +22,7 @@ import { Changes } from '../base/changes.ts'
 import type { UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
 import { type Dentry, dentryTree, dropDentry, holdDentry, isBelow, rootDentry } from './dentry.ts'
+import type { MountIdmap } from './idmap.ts'
 import type { InodeWatches } from './notify.ts'
 import type { FsContext, Path } from './path.ts'
 import type { PeerGroups } from './peer-groups.ts'
@@ -57,6 +58,8 @@ export class Mount {
   readonly groups: PeerGroups
   #peerGroup = 0
   #masterGroup = 0
+  /** How the owners of files look through it (MOUNT_ATTR_IDMAP); undefined: as they are. */
+  idmap: MountIdmap | undefined = undefined
   /** Whether it can't be bound. */
   unbindable = false
   /** Open files, working directories and roots: umount says EBUSY. */
@@ -78,6 +81,7 @@ export class Mount {
     this.flags = flags
     sb.mounts++
     holdDentry(root)
+    root.inode?.mountRoot(true)
   }
 
   /** Propagation: the peer group it is shared in, and that which it is a slave of; 0: none. */
@@ -187,6 +191,7 @@ export class Mount {
   #free(): void {
     this.#freed = true
     this.watches?.inodeGone()
+    this.root.inode?.mountRoot(false)
     dropDentry(this.root)
     if (--this.sb.mounts > 0) return
     endWatches(this.root.sb.rootDentry!)
@@ -238,7 +243,7 @@ export class MountNamespace {
   root: Mount
   /** In the order of mounting: /proc/mounts. */
   readonly mounts = new Set<Mount>()
-  /** Tasks and /proc/PID/ns descriptors that hold it; `put` unmounts all when the last one goes. */
+  /** Tasks, and descriptors and mounts of /proc/PID/ns/mnt, that hold it; `put` unmounts all when the last one goes. */
   users = 1
   /** What poll(2) on /proc/PID/mounts and mountinfo tells of. */
   readonly changes = new Changes()
@@ -300,10 +305,27 @@ export class MountNamespace {
   }
   put(): void {
     if (--this.users > 0) return
+    // What is mounted there may have held further namespaces, and so on: they end after it, not within.
+    const { ending } = this.vfs
+    ending.push(this)
+    if (ending.length > 1) return
+    for (const ns of ending) ns.#unmountAll()
+    ending.length = 0
+  }
+  #unmountAll(): void {
     const root = this.root
     for (const child of [...root.children.values()]) child.unmount()
     setNamespace(root, undefined)
     root.unmount()
+  }
+
+  /**
+   * mnt_ns_loop: whether `root` is the file of this namespace or of one made before it. Namespaces hold only younger ones by
+   * mounts of their files: none can hold itself.
+   */
+  wouldHoldItself(root: Dentry): boolean {
+    const held = root.inode?.mountNs
+    return held !== undefined && this.inum >= held.inum
   }
 }
 
@@ -319,7 +341,8 @@ export function topOf(mount: Mount, dentry: Dentry): Path {
 
 /**
  * copy_tree: a detached copy of `mount`, as seen from `root` on, with all that is mounted below it. `copies` gets the
- * pairs. `bind`: unbindable mounts are left out (the first one is refused: -EINVAL), as a recursive bind does.
+ * pairs. `bind`: unbindable mounts are left out (the first one is refused: -EINVAL), as a recursive bind does; otherwise
+ * those of mount namespaces are.
  */
 export function copyTree(
   vfs: Vfs,
@@ -328,12 +351,14 @@ export function copyTree(
   copies: Map<Mount, Mount>,
   bind: boolean,
 ): OrErrno<Mount> {
-  if (bind && mount.unbindable) return -EINVAL
+  const leftOut = (each: Mount, from: Dentry): boolean =>
+    bind ? each.unbindable : from.inode?.mountNs !== undefined
+  if (leftOut(mount, root)) return -EINVAL
   const top = copyMount(vfs, mount, root)
   copies.set(mount, top)
   for (const each of mountTree(mount)) {
     const at = each.mountpoint
-    if (each === mount || at === undefined || (bind && each.unbindable)) continue
+    if (each === mount || at === undefined || leftOut(each, each.root)) continue
     // What stands on something that is left out is left out too.
     const parent = copies.get(at.mount)
     if (parent === undefined || (at.mount === mount && !isBelow(at.dentry, root))) continue
@@ -350,6 +375,7 @@ export function copyMount(vfs: Vfs, mount: Mount, root: Dentry): Mount {
   copy.peerGroup = mount.peerGroup
   copy.masterGroup = mount.masterGroup
   copy.unbindable = mount.unbindable
+  copy.idmap = mount.idmap
   copy.lockedFlags = mount.lockedFlags
   copy.locked = mount.locked
   return copy

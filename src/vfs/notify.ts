@@ -3,6 +3,7 @@
  * an inode puts an object behind `inode.watches`. Nothing is done, and nothing allocated, where nobody watches.
  */
 import {
+  FAN_ACCESS_PERM,
   FAN_RENAME,
   IN_ACCESS,
   IN_ATTRIB,
@@ -84,6 +85,11 @@ export function askPermission(path: Path, mask: number): Status {
     mount.watches?.permit(full, source) ||
     0
   )
+}
+
+/** Whether an open file may be read, for all that reads from it: 0, -EPERM, or PENDING. */
+export function askToRead(file: File): Status {
+  return file.quiet ? 0 : askPermission(file.path, FAN_ACCESS_PERM)
 }
 
 /** An event on an open file. O_PATH files are silent, and those that a listener was given. */

@@ -54,6 +54,7 @@ import { resize } from './attributes.ts'
 import { type Dentry, dropUnnamed, instantiate, unnamedDentry } from './dentry.ts'
 import { type File, PathFile } from './file.ts'
 import { filePut } from './file-ref.ts'
+import { throughMount } from './idmap.ts'
 import type { Inode } from './inode.ts'
 import { askPermission, notifyCreate, notifyOpen } from './notify.ts'
 import type { FsContext, Path } from './path.ts'
@@ -220,12 +221,13 @@ function openCreating(walk: Walk, name: string, flags: number, mode: number): Or
 }
 
 function create(walk: Walk, child: Dentry, flags: number, mode: number): OrErrno<File> {
-  const { cred, fs } = walk.ctx
+  const { fs } = walk.ctx
   const dir = walk.inode
   const writable = wantWrite(walk.path)
   if (writable < 0) return writable
   const allowed = mayMake(walk, S_IFREG)
   if (allowed < 0) return allowed
+  const { cred } = walk
   const inherited = inheritedAcl(dir, S_IFREG | (mode & 0o7777))
   const bits = creationMode(cred, dir, inherited?.mode ?? S_IFREG | (mode & 0o7777 & ~umaskFor(fs, dir)))
   const inode = dir.create(child.name, bits & 0o7777, creator(cred, dir), flags)
@@ -242,10 +244,10 @@ export function umaskFor(fs: FsContext, dir: Inode): number {
 }
 
 /** may_create: a directory that is gone takes no entries. */
-export function mayCreate(ctx: WalkContext, dir: Inode): Status {
+export function mayCreate(cred: Credentials, dir: Inode): Status {
   if (dir.nlink === 0) return -ENOENT
-  if (!knowsMaker(dir.sb, ctx.cred)) return -EOVERFLOW
-  return permission(ctx.cred, dir, MAY_WRITE | MAY_EXEC)
+  if (!knowsMaker(dir.sb, cred)) return -EOVERFLOW
+  return permission(cred, dir, MAY_WRITE | MAY_EXEC)
 }
 
 /** Whether the caller may make a file of that type in the directory where the walk stands. */
@@ -253,19 +255,20 @@ export function mayMake(walk: Walk, type: number): Status {
   const { ctx } = walk
   const restricted =
     ctx.cred.landlock === undefined ? 0 : restrictedAccess(ctx.cred, walk.path, rightToMake(type))
-  return restricted < 0 ? restricted : mayCreate(ctx, walk.inode)
+  return restricted < 0 ? restricted : mayCreate(walk.cred, walk.inode)
 }
 
 /** O_TMPFILE. */
 function openUnnamed(walk: Walk, name: string, flags: number, mode: number): OrErrno<File> {
-  const { cred, fs } = walk.ctx
+  const { fs } = walk.ctx
   const status = walk.find(name, LOOKUP_FOLLOW | LOOKUP_DIRECTORY)
   if (status < 0) return status
   const writable = wantWrite(walk.path)
   if (writable < 0) return writable
   const dir = walk.inode
-  const allowed = mayCreate(walk.ctx, dir)
+  const allowed = mayCreate(walk.cred, dir)
   if (allowed < 0) return allowed
+  const { cred } = walk
   const inherited = inheritedAcl(dir, S_IFREG | (mode & 0o7777))
   const bits = creationMode(cred, dir, inherited?.mode ?? S_IFREG | (mode & 0o7777 & ~umaskFor(fs, dir)))
   const inode = dir.tmpfile(bits & 0o7777, creator(cred, dir))
@@ -294,13 +297,14 @@ function mayOpen(ctx: WalkContext, path: Path, inode: Inode, flags: number): Sta
     if (usable < 0) return usable
   }
   if ((flags & O_TRUNC) !== 0 && type === S_IFREG && path.mount.readOnly) return -EROFS
-  const status = permission(ctx.cred, inode, mask)
+  const cred = throughMount(ctx.cred, path.mount)
+  const status = permission(cred, inode, mask)
   if (status < 0) return status
   if ((inode.inodeFlags & INODE_APPEND) !== 0) {
     if ((mask & MAY_WRITE) !== 0 && (flags & O_APPEND) === 0) return -EPERM
     if ((flags & O_TRUNC) !== 0) return -EPERM
   }
-  if ((flags & O_NOATIME) !== 0 && !ownerOrCapable(ctx.cred, inode)) return -EPERM
+  if ((flags & O_NOATIME) !== 0 && !ownerOrCapable(cred, inode)) return -EPERM
   return 0
 }
 

@@ -20,8 +20,19 @@ import {
   S_ISUID,
   S_IXGRP,
 } from '../abi/constants.ts'
-import { EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV } from '../abi/errno.ts'
-import { firstUserNs } from '../base/credentials.ts'
+import {
+  EBUSY,
+  EEXIST,
+  EINVAL,
+  EISDIR,
+  ENOENT,
+  ENOTDIR,
+  ENOTEMPTY,
+  EOVERFLOW,
+  EPERM,
+  EXDEV,
+} from '../abi/errno.ts'
+import { type Credentials, firstUserNs } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { applyInherited, inheritedAcl } from './acl.ts'
 import { type Dentry, deleteDentry, forgetChildren, instantiate } from './dentry.ts'
@@ -38,6 +49,7 @@ import {
   MAY_WRITE,
   mayDelete,
   ownerOrCapable,
+  ownersKnown,
   permission,
   wantWrite,
 } from './permission.ts'
@@ -77,8 +89,8 @@ export function mkdir(ctx: WalkContext, start: Path | undefined, name: string, m
   if (allowed < 0) return allowed
   const inherited = inheritedAcl(dir, S_IFDIR | (mode & 0o1777))
   const own = S_IFDIR | (mode & 0o1777 & ~umaskFor(ctx.fs, dir))
-  const bits = creationMode(ctx.cred, dir, inherited?.mode ?? own)
-  const inode = dir.mkdir(child.name, bits & 0o7777, creator(ctx.cred, dir))
+  const bits = creationMode(walk.cred, dir, inherited?.mode ?? own)
+  const inode = dir.mkdir(child.name, bits & 0o7777, creator(walk.cred, dir))
   if (failed(inode)) return inode
   applyInherited(inode, inherited)
   created(walk, child, inode)
@@ -125,8 +137,8 @@ export function createNode(
   }
   const inherited = inheritedAcl(dir, type | (mode & 0o7777))
   const own = type | (mode & 0o7777 & ~umaskFor(ctx.fs, dir))
-  const bits = creationMode(ctx.cred, dir, inherited?.mode ?? own)
-  const owner = creator(ctx.cred, dir)
+  const bits = creationMode(walk.cred, dir, inherited?.mode ?? own)
+  const owner = creator(walk.cred, dir)
   const inode = dir.mknod(child.name, bits, device ? rdev : 0, owner)
   if (failed(inode)) return inode
   applyInherited(inode, inherited)
@@ -142,7 +154,7 @@ export function symlink(ctx: WalkContext, target: string, start: Path | undefine
   const dir = walk.inode
   const allowed = mayMake(walk, S_IFLNK)
   if (allowed < 0) return allowed
-  const inode = dir.symlink(child.name, target, creator(ctx.cred, dir))
+  const inode = dir.symlink(child.name, target, creator(walk.cred, dir))
   if (failed(inode)) return inode
   created(walk, child, inode)
   return 0
@@ -154,13 +166,14 @@ export function link(ctx: WalkContext, old: Path, start: Path | undefined, name:
   const child = whileHeld(old, () => newName(walk, name, false))
   if (failed(child)) return child
   if (walk.mount !== old.mount) return -EXDEV
-  if (ctx.mountNs.vfs.protectedHardlinks && !mayLinkTo(ctx, old.dentry.inode!)) return -EPERM
+  if (!ownersKnown(walk.cred, old.dentry.inode!)) return -EOVERFLOW
+  if (ctx.mountNs.vfs.protectedHardlinks && !mayLinkTo(walk.cred, old.dentry.inode!)) return -EPERM
   const dir = walk.inode
   const restriction = restrictionOf(ctx.cred)
   const from = { mount: old.mount, dentry: old.dentry.parent ?? old.dentry }
   const restricted = restriction?.mayRefer(from, old.dentry, walk.path, child, false, false) ?? 0
   if (restricted < 0) return restricted
-  const allowed = mayCreate(ctx, dir)
+  const allowed = mayCreate(walk.cred, dir)
   if (allowed < 0) return allowed
   const inode = old.dentry.inode!
   if (inode.sb !== dir.sb) return -EXDEV
@@ -178,11 +191,11 @@ export function link(ctx: WalkContext, old: Path, start: Path | undefined, name:
 }
 
 /** may_linkat: what one could neither read nor write, or what gives privilege, only its owner may pin. */
-function mayLinkTo(ctx: WalkContext, inode: Inode): boolean {
-  if (ownerOrCapable(ctx.cred, inode)) return true
+function mayLinkTo(cred: Credentials, inode: Inode): boolean {
+  if (ownerOrCapable(cred, inode)) return true
   if (!inode.isRegular || (inode.mode & S_ISUID) !== 0) return false
   if ((inode.mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP)) return false
-  return permission(ctx.cred, inode, MAY_READ | MAY_WRITE) === 0
+  return permission(cred, inode, MAY_READ | MAY_WRITE) === 0
 }
 
 export function unlink(ctx: WalkContext, start: Path | undefined, name: string): Status {
@@ -199,7 +212,7 @@ export function unlink(ctx: WalkContext, start: Path | undefined, name: string):
   if (walk.trailing) return inode.isDir ? -EISDIR : -ENOTDIR
   const dir = walk.inode
   const allowed =
-    restrictedAccess(ctx.cred, walk.path, LANDLOCK_ACCESS_FS_REMOVE_FILE) || mayDelete(ctx.cred, dir, inode)
+    restrictedAccess(ctx.cred, walk.path, LANDLOCK_ACCESS_FS_REMOVE_FILE) || mayDelete(walk.cred, dir, inode)
   if (allowed < 0) return allowed
   if (inode.isDir) return -EISDIR
   if (child.mounted > 0) return -EBUSY
@@ -227,7 +240,7 @@ export function rmdir(ctx: WalkContext, start: Path | undefined, name: string): 
   if (inode === undefined) return -ENOENT
   const dir = walk.inode
   const allowed =
-    restrictedAccess(ctx.cred, walk.path, LANDLOCK_ACCESS_FS_REMOVE_DIR) || mayDelete(ctx.cred, dir, inode)
+    restrictedAccess(ctx.cred, walk.path, LANDLOCK_ACCESS_FS_REMOVE_DIR) || mayDelete(walk.cred, dir, inode)
   if (allowed < 0) return allowed
   if (!inode.isDir) return -ENOTDIR
   if (child.mounted > 0) return -EBUSY

@@ -13,10 +13,12 @@ import {
   S_ISVTX,
   S_IXGRP,
 } from '../abi/constants.ts'
-import { EACCES, EPERM, EROFS } from '../abi/errno.ts'
+import { EACCES, EOVERFLOW, EPERM, EROFS } from '../abi/errno.ts'
 import { type Credentials, isMapped } from '../base/credentials.ts'
+import { INVALID_ID } from '../base/id-map.ts'
 import type { Status } from '../base/result.ts'
 import { aclPermission } from './acl.ts'
+import { throughMount } from './idmap.ts'
 import type { Inode } from './inode.ts'
 import type { Path } from './path.ts'
 import type { SuperBlock } from './super-block.ts'
@@ -39,10 +41,17 @@ export function permission(cred: Credentials, inode: Inode, mask: number): Statu
     if ((inode.sb.flags & MS_RDONLY) !== 0 && (type === S_IFREG || type === S_IFDIR || type === S_IFLNK))
       return -EROFS
     if ((inode.inodeFlags & INODE_IMMUTABLE) !== 0) return -EPERM
+    // Its times would be written, and with them an owner who is nobody.
+    if (!ownersKnown(cred, inode)) return -EACCES
   }
   const own = inode.permission(cred, mask)
   if (own !== undefined) return own
   return modePermission(cred, inode, mask & (MAY_READ | MAY_WRITE | MAY_EXEC))
+}
+
+/** `permission` for what stands at a place. */
+export function permissionAt(cred: Credentials, { mount, dentry }: Path, mask: number): Status {
+  return permission(throughMount(cred, mount), dentry.inode!, mask)
 }
 
 /** generic_permission: mode bits or access control list, then the capabilities that override them. */
@@ -69,16 +78,14 @@ function overrides(cred: Credentials, inode: Inode, mask: number): boolean {
 
 /** capable_wrt_inode_uidgid: a capability counts only over inodes whose ids exist in the holder's user namespace. */
 export function capableOver(cred: Credentials, inode: Inode, cap: number): boolean {
-  if (!cred.capable(cap)) return false
-  const ns = cred.userNs
-  return ns.level === 0 || (isMapped(ns.uidMap, inode.uid) && isMapped(ns.gidMap, inode.gid))
+  return cred.capable(cap) && cred.mapsUid(inode.uid) && cred.mapsGid(inode.gid)
 }
 
 /** inode_owner_or_capable: chmod, explicit times, O_NOATIME. */
 export function ownerOrCapable(cred: Credentials, inode: Inode): boolean {
   if (cred.fsuid === inode.uid) return true
   // The group does not count here.
-  return isMapped(cred.userNs.uidMap, inode.uid) && cred.capable(CAP_FOWNER)
+  return cred.mapsUid(inode.uid) && cred.capable(CAP_FOWNER)
 }
 
 /** in_group_or_capable: whether the setgid bit may stay. */
@@ -88,6 +95,7 @@ export function inGroupOrCapable(cred: Credentials, inode: Inode, gid = inode.gi
 
 /** may_delete: `dir` lets `victim` go (or be replaced). */
 export function mayDelete(cred: Credentials, dir: Inode, victim: Inode): Status {
+  if (!ownersKnown(cred, victim)) return -EOVERFLOW
   const status = permission(cred, dir, MAY_WRITE | MAY_EXEC)
   if (status < 0) return status
   if ((dir.inodeFlags & INODE_APPEND) !== 0) return -EPERM
@@ -103,8 +111,14 @@ function isSticky(cred: Credentials, dir: Inode, victim: Inode): boolean {
 
 /** fsuidgid_has_mapping: whether the file system can say of something new that it belongs to who makes it. */
 export function knowsMaker({ userNs }: SuperBlock, { fsuid, fsgid }: Credentials): boolean {
+  if (fsuid === INVALID_ID || fsgid === INVALID_ID) return false
   if (userNs === undefined || userNs.level === 0) return true
   return isMapped(userNs.uidMap, fsuid) && isMapped(userNs.gidMap, fsgid)
+}
+
+/** HAS_UNMAPPED_ID: false for what an id-mapped mount shows as nobody's. */
+export function ownersKnown(cred: Credentials, inode: Inode): boolean {
+  return cred.knowsUid(inode.uid) && cred.knowsGid(inode.gid)
 }
 
 /** mnt_want_write. */
@@ -134,9 +148,10 @@ export function dropFileCapabilities(inode: Inode): void {
 }
 
 /** file_remove_privs: clears them after a write, unless the writer has CAP_FSETID. */
-export function removePrivileges(cred: Credentials, inode: Inode): Status {
+export function removePrivileges(cred: Credentials, { mount, dentry }: Path): Status {
+  const inode = dentry.inode!
   dropFileCapabilities(inode)
-  const bits = privilegeBits(cred, inode)
+  const bits = privilegeBits(throughMount(cred, mount), inode)
   if (bits === 0 || cred.capable(CAP_FSETID)) return 0
   return inode.setattr({ mode: inode.mode & 0o7777 & ~bits })
 }

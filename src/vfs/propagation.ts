@@ -2,7 +2,7 @@
  * Propagation of mounts and unmounts between peers and to slaves: mount_namespaces(7), 'Shared subtrees'.
  * A mount that appears on a shared mount appears on all that receive from it.
  */
-import { EBUSY, ENOSPC } from '../abi/errno.ts'
+import { EBUSY, EINVAL, ENOSPC } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import { isBelow } from './dentry.ts'
 import {
@@ -36,7 +36,10 @@ function receivers(mount: Mount): Map<Mount, { slaveOf: number }> {
   return found
 }
 
-/** Whether all namespaces have room for `tree` at `at`, and its copies: -ENOSPC. `moved`: its own has it already. */
+/**
+ * Whether all namespaces have room for `tree` at `at`, and its copies: -ENOSPC. `moved`: its own has it already. The file of a
+ * mount namespace is not to spread (-EINVAL).
+ */
 export function roomFor(tree: Mount, at: Path, moved: boolean): Status {
   const { length } = mountTree(tree)
   const added = new Map<MountNamespace, number>()
@@ -49,19 +52,26 @@ export function roomFor(tree: Mount, at: Path, moved: boolean): Status {
   if (!moved && !add(at.mount.namespace)) return -ENOSPC
   if (at.mount.peerGroup === 0) return 0
   for (const receiver of receivers(at.mount).keys()) {
-    if (isBelow(at.dentry, receiver.root) && !add(receiver.namespace)) return -ENOSPC
+    if (!isBelow(at.dentry, receiver.root)) continue
+    if (tree.root.inode?.mountNs !== undefined) return -EINVAL
+    if (!add(receiver.namespace)) return -ENOSPC
   }
   return 0
 }
 
-/** Attaches a tree (not attached anywhere) at `at`, and copies of it wherever `at`'s mount propagates to. */
+/**
+ * Attaches a tree (not attached anywhere) at `at`, and copies of it wherever `at`'s mount propagates to. What stands there
+ * comes to stand on it (MOVE_MOUNT_BENEATH).
+ */
 export function attachTree(vfs: Vfs, tree: Mount, at: Path): void {
-  // What is in the tree itself receives nothing of it.
-  const targets = at.mount.peerGroup === 0 ? [] : [...receivers(at.mount)]
-  tree.attach(at.mount.namespace, at)
-  if (at.mount.peerGroup === 0) return
+  if (at.mount.peerGroup === 0) {
+    tuck(tree, at)
+    return
+  }
   for (const mount of mountTree(tree)) makeShared(mount)
-  for (const [receiver, { slaveOf }] of targets) {
+  // Copied before anything comes to stand on it; what is in the tree itself receives nothing of it.
+  const attached: [tree: Mount, at: Path][] = [[tree, at]]
+  for (const [receiver, { slaveOf }] of receivers(at.mount)) {
     if (!isBelow(at.dentry, receiver.root)) continue
     const copies = new Map<Mount, Mount>()
     const copy = copyTree(vfs, tree, tree.root, copies, false)
@@ -74,8 +84,24 @@ export function attachTree(vfs: Vfs, tree: Mount, at: Path): void {
       }
     }
     if (receiver.namespace?.userNs !== at.mount.namespace?.userNs) lockTree(copy)
-    tuck(copy, { mount: receiver, dentry: at.dentry })
+    attached.push([copy, { mount: receiver, dentry: at.dentry }])
   }
+  for (const [each, place] of attached) tuck(each, place)
+}
+
+/** propagation_would_overmount: whether what is mounted at `place` would come to `mount`, onto its root, as well. */
+export function wouldOvermount(place: Path, mount: Mount): boolean {
+  const group = place.mount.peerGroup
+  if (group === 0 || mount.root !== place.dentry) return false
+  const seen = new Set<number>()
+  const groups = [mount.peerGroup, mount.masterGroup]
+  for (let each = groups.pop(); each !== undefined; each = groups.pop()) {
+    if (each === group) return true
+    if (each === 0 || seen.has(each)) continue
+    seen.add(each)
+    for (const peer of mount.groups.peersOf(each)) groups.push(peer.masterGroup)
+  }
+  return false
 }
 
 /** Attaches `mount` there; what stands there already comes to stand on it. */

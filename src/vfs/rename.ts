@@ -63,9 +63,11 @@ function move(ctx: WalkContext, from: Walk, old: Dentry, to: Walk, target: Dentr
   let status = restriction?.mayRefer(from.path, old, to.path, target, true, exchange) ?? 0
   if (status < 0) return status
   if (source === replaced) return 0
-  status = mayDelete(ctx.cred, from.inode, source)
+  // Both are seen through one mount.
+  const { cred } = from
+  status = mayDelete(cred, from.inode, source)
   if (status < 0) return status
-  status = replaced === undefined ? mayCreate(ctx, to.inode) : mayDelete(ctx.cred, to.inode, replaced)
+  status = replaced === undefined ? mayCreate(cred, to.inode) : mayDelete(cred, to.inode, replaced)
   if (status < 0) return status
   if (replaced !== undefined && !exchange) {
     if (source.isDir && !replaced.isDir) return -ENOTDIR
@@ -73,8 +75,8 @@ function move(ctx: WalkContext, from: Walk, old: Dentry, to: Walk, target: Dentr
   }
   // '..' of a moved directory changes, so it must be writable itself.
   if (from.dentry !== to.dentry) {
-    if (source.isDir) status = permission(ctx.cred, source, MAY_WRITE)
-    if (status >= 0 && exchange && replaced!.isDir) status = permission(ctx.cred, replaced!, MAY_WRITE)
+    if (source.isDir) status = permission(cred, source, MAY_WRITE)
+    if (status >= 0 && exchange && replaced!.isDir) status = permission(cred, replaced!, MAY_WRITE)
     if (status < 0) return status
   }
   if (old.mounted > 0 || target.mounted > 0) return -EBUSY

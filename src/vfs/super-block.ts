@@ -34,6 +34,8 @@ export abstract class SuperBlock {
   readonly dentries = new DentryLru()
   /** Marks on all that is in it (fanotify). */
   watches: InodeWatches | undefined = undefined
+  /** Whether mounts of it may be id-mapped (FS_ALLOW_IDMAP). */
+  readonly idmappable: boolean = false
   /** Who obeys access control lists: vfs/acl.ts, the host, or nobody, since there are none. */
   readonly acls: 'none' | 'ours' | 'host' = 'none'
   /** Whether its files have handles by which they can be opened; what has been given out of them. */

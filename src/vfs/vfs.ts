@@ -10,7 +10,7 @@ import type { OrErrno, Status } from '../base/result.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'
 import type { File } from './file.ts'
 import { LockWaits } from './lock-waits.ts'
-import type { Mount } from './mount.ts'
+import type { Mount, MountNamespace } from './mount.ts'
 import type { Path } from './path.ts'
 import { PeerGroups } from './peer-groups.ts'
 
@@ -56,6 +56,8 @@ export class Vfs {
   readonly lockWaits = new LockWaits()
   /** The mounts of all namespaces. */
   readonly mounts = new Set<Mount>()
+  /** Mount namespaces that nobody has any more, while they are unmounted. */
+  readonly ending: MountNamespace[] = []
   readonly peerGroups = new PeerGroups()
   #nextMountId = 1
   #nextMinor = 1

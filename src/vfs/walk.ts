@@ -18,6 +18,7 @@ import { EAGAIN, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV } from '../abi/errn
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import { addDentry, type Dentry, invalidate, isBelow } from './dentry.ts'
+import { throughMount } from './idmap.ts'
 import type { Inode } from './inode.ts'
 import { type Mount, type MountNamespace, mountOn } from './mount.ts'
 import type { FsContext, Path } from './path.ts'
@@ -78,6 +79,10 @@ export class Walk {
   get inode(): Inode {
     return this.dentry.inode!
   }
+  /** The walker, as known where it stands. */
+  get cred(): Credentials {
+    return throughMount(this.ctx.cred, this.mount)
+  }
 
   /** Walks all but the last component: then `last`, `lastType` and `trailing` say what that is. */
   parent(name: string): Status {
@@ -98,7 +103,7 @@ export class Walk {
       }
       const inode = this.dentry.inode!
       if (!inode.isDir) return -ENOTDIR
-      const status = permission(this.ctx.cred, inode, MAY_EXEC)
+      const status = permission(this.cred, inode, MAY_EXEC)
       if (status < 0) return status
       let end = name.indexOf('/', at)
       if (end < 0) end = name.length

@@ -1,5 +1,6 @@
 /** What can't work is said in one clear sentence, with an exit status that tells whose fault it is, and leaves nothing. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -88,6 +89,17 @@ test('bad input: a closed standard input, output and error', async () => {
   const sandbox = new Running(['do', '--', 'sh', '-c', 'exec <&- >&- 2>&-; exit 3'])
   assert.equal((await sandbox.end(LIMIT_MS)).status, 3)
   await sandbox.leavesNothing()
+})
+
+test('a limit of addresses: one that can be lifted is no hindrance, another is told in one sentence', () => {
+  const caisson = join(import.meta.dirname, '../../bin/caisson')
+  const limited = (limit: string) =>
+    spawnSync('sh', ['-c', `ulimit ${limit} && exec "$0" do -- echo fine`, caisson], { encoding: 'utf8' })
+  assert.equal(limited('-Sv 2000000').stdout, 'fine\n')
+  const { status, stderr } = limited('-v 2000000')
+  assert.equal(status, 125)
+  assert.match(stderr, /2000000 KiB of addresses/)
+  oneSentence(stderr)
 })
 
 test('bad input: a million bytes of arguments', async () => {

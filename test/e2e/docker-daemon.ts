@@ -21,11 +21,11 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from './leftovers.ts'
-import { notInstalled } from './tools.ts'
+import { notInstalled, PATIENCE } from './tools.ts'
 
 /** As `caisson install` enters it. */
 const caisson = join(import.meta.dirname, '../../native/build/caisson')
-const START_LIMIT_MS = 60_000
+const START_LIMIT_MS = 60_000 * PATIENCE
 
 /** CAISSON_TEST_NETWORK: whose sockets containers have, as of caisson's --network. */
 export function networkFlags(): string[] {
@@ -118,7 +118,7 @@ export class DockerDaemon {
 
   async #end(): Promise<void> {
     this.#daemon?.kill('SIGTERM')
-    await until(() => this.#daemon === undefined, 'the daemon ends', 30_000)
+    await until(() => this.#daemon === undefined, 'the daemon ends', 30_000 * PATIENCE)
   }
 
   /** What it has logged. */
@@ -131,7 +131,7 @@ export class DockerDaemon {
   }
 
   /** The outcome of `docker ARGS…`. */
-  async try(args: readonly string[], input = '', limitMs = 60_000): Promise<Outcome> {
+  async try(args: readonly string[], input = '', limitMs = 60_000 * PATIENCE): Promise<Outcome> {
     return new Promise(resolve => {
       const child = execFile(
         'docker',

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { PATIENCE } from './tools.ts'
 
 const caisson = join(import.meta.dirname, '../../bin/caisson')
 
@@ -99,7 +100,11 @@ export class Running {
   }
 }
 
-export async function until(condition: () => boolean, what: string, limitMs = 10_000): Promise<void> {
+export async function until(
+  condition: () => boolean,
+  what: string,
+  limitMs = 10_000 * PATIENCE,
+): Promise<void> {
   const end = Date.now() + limitMs
   while (!condition()) {
     if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`)

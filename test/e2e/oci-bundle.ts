@@ -19,11 +19,13 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { findHierarchies } from '../../src/oci/cgroup/hierarchies.ts'
 import { makeBusyboxTree } from './docker-daemon.ts'
 import { until } from './leftovers.ts'
+import { PATIENCE } from './tools.ts'
 
 export const caisson = process.env.CAISSON_RUNTIME ?? join(import.meta.dirname, '../../bin/caisson')
-const LIMIT_MS = 30_000
+const LIMIT_MS = 30_000 * PATIENCE
 
 export interface Outcome {
   readonly status: number | null
@@ -174,11 +176,8 @@ export class OciWorld {
 
   /** Ours in each hierarchy. */
   #cgroupDirectories(): string[] {
-    return readFileSync('/proc/self/cgroup', 'utf8')
-      .trim()
-      .split('\n')
-      .map(line => line.split(':')[1].replace('name=', '') || 'unified')
-      .flatMap(hierarchy => globSync(join('/sys/fs/cgroup', hierarchy, '**', this.cgroups.slice(1))))
+    const { list } = findHierarchies()
+    return list.flatMap(({ mountpoint }) => globSync(join(mountpoint, '**', this.cgroups.slice(1))))
   }
 
   /** Does `body`, which must leave nothing; if it fails, what follows must not fail for that. */

@@ -2,6 +2,9 @@
 import { accessSync, constants } from 'node:fs'
 import { delimiter, isAbsolute, join } from 'node:path'
 
+/** How many times longer than usual a machine may take that has no virtualization of its own (test/vm). */
+export const PATIENCE = Number(process.env.CAISSON_TEST_PATIENCE ?? 1)
+
 export const NOT_ROOT = process.geteuid!() === 0 ? false : 'the user is not root'
 
 /** Programs by name, or paths. */

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 
 #ifndef CLONE_INTO_CGROUP
 #define CLONE_INTO_CGROUP 0x200000000ULL
@@ -524,5 +525,42 @@ SECTION("freezing: what /proc shows of the frozen, and for how long they were")
 	STATUS(end_of(computes));
 	STATUS(end_of(stopped));
 	SHOW(await_field("a/cgroup.events", "populated ", 0));
+	LEAVE("a");
+}
+
+static void show_attributes(const char *path)
+{
+	char names[256] = "";
+	ssize_t length = listxattr(path, names, sizeof names);
+
+	printf("  %s: %s", path, length < 0 ? error_name(errno) : "");
+	for (ssize_t at = 0; at < length; at += strlen(names + at) + 1)
+		printf(" %s", names + at);
+	printf("\n");
+}
+
+SECTION("extended attributes: of directories and files, as long as the cgroup is there")
+{
+	char value[16] = "";
+
+	enter();
+	ERR(getxattr(".", "user.unit", value, sizeof value));
+	ERR(setxattr(".", "user.unit", "one", 3, XATTR_CREATE));
+	ERR(setxattr(".", "user.unit", "two", 3, XATTR_CREATE));
+	ERR(setxattr(".", "user.other", "x", 1, XATTR_REPLACE));
+	ERR(setxattr(".", "trusted.unit", "three", 5, 0));
+	ERR(setxattr("cgroup.procs", "user.unit", "four", 4, 0));
+	ERR(setxattr(".", "unknown.unit", "x", 1, 0));
+	ERR(setxattr(".", "user.", "x", 1, 0));
+	show_attributes(".");
+	show_attributes("cgroup.procs");
+	MUST(mkdir("a", 0755));
+	show_attributes("a");
+	SHOW(getxattr(".", "user.unit", value, 2));
+	SHOW(getxattr(".", "user.unit", value, sizeof value));
+	printf("  %s\n", value);
+	ERR(removexattr(".", "user.unit"));
+	ERR(removexattr(".", "user.unit"));
+	show_attributes(".");
 	LEAVE("a");
 }

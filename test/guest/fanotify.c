@@ -1,5 +1,6 @@
 /* fanotify(7). */
 #include "observe.h"
+#include <sys/sendfile.h>
 #include <linux/fanotify.h>
 #include <sys/mount.h>
 
@@ -387,6 +388,84 @@ SECTION("permission to open and to read")
 	MUST(read(fd, &event, sizeof event));
 	close(fd);
 	STATUS(end_of(actor));
+}
+
+/* In a child, while the listener answers: yes to the first question, no to the others. */
+static void judged(int fd, void (*act)(void), int questions)
+{
+	struct fanotify_event_metadata event;
+
+	actor = MUST(fork());
+	if (actor == 0) {
+		act();
+		_exit(0);
+	}
+	for (int i = 0; i < questions; i++) {
+		MUST(read(fd, &event, sizeof event));
+		struct fanotify_response response = { event.fd, i ? FAN_DENY : FAN_ALLOW };
+		say("asked for %llx: %s\n", (unsigned long long)event.mask, i ? "no" : "yes");
+		MUST(write(fd, &response, sizeof response));
+		close(event.fd);
+	}
+	STATUS(end_of(actor));
+}
+
+static int source, sink, pipes[2];
+
+static void by_sendfile(void)
+{
+	off_t at = 0;
+
+	RET(sendfile(pipes[1], source, &at, 4));
+	RET(sendfile(pipes[1], source, &at, 4));
+}
+static void by_splice(void)
+{
+	loff_t at = 0;
+
+	RET(splice(source, &at, pipes[1], NULL, 4, 0));
+	RET(splice(source, &at, pipes[1], NULL, 4, 0));
+}
+static void by_copy(void)
+{
+	loff_t at = 0;
+
+	RET(copy_file_range(source, &at, sink, NULL, 4, 0));
+	RET(copy_file_range(source, &at, sink, NULL, 4, 0));
+}
+static void by_pread(void)
+{
+	char text[4];
+
+	RET(pread(source, text, 4, 0));
+	RET(pread(source, text, 4, 4));
+}
+static void by_getdents(void)
+{
+	char buffer[4096];
+	int dir = MUST(open("d", O_RDONLY));
+
+	SHOW(syscall(SYS_getdents64, dir, buffer, sizeof buffer) > 0);
+	RET(syscall(SYS_getdents64, dir, buffer, sizeof buffer));
+}
+
+SECTION("permission to read, for all that reads")
+{
+	need_root();
+	write_file("f", "contents");
+	MUST(mkdir("d", 0755));
+	sink = MUST(open("s", O_RDWR | O_CREAT, 0644));
+	MUST(pipe(pipes));
+	int fd = MUST(init(FAN_CLASS_CONTENT, O_RDONLY));
+	ERR(mark(fd, FAN_MARK_ADD, FAN_ACCESS_PERM, AT_FDCWD, "f"));
+	ERR(mark(fd, FAN_MARK_ADD, FAN_ACCESS_PERM | FAN_ONDIR, AT_FDCWD, "d"));
+	/* Who was open before anybody listened is not asked about. */
+	source = MUST(open("f", O_RDONLY));
+	judged(fd, by_pread, 2);
+	judged(fd, by_sendfile, 2);
+	judged(fd, by_splice, 2);
+	judged(fd, by_copy, 2);
+	judged(fd, by_getdents, 2);
 }
 
 SECTION("who is not privileged")

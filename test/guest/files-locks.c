@@ -103,13 +103,18 @@ SECTION("POSIX locks: closing any descriptor of the file drops them")
 	int fd = MUST(open("f", O_RDWR | O_CREAT, 0644));
 
 	MUST(lock(fd, F_SETLK, F_WRLCK, 0, 0));
-	close(MUST(open("f", O_RDONLY)));
-	pid_t pid = fork();
-	if (pid == 0) {
-		ERR(lock(fd, F_SETLK, F_WRLCK, 0, 0));
-		_exit(0);
+	/* One of O_PATH is none. */
+	for (int flags = O_PATH;; flags = O_RDONLY) {
+		close(MUST(open("f", flags)));
+		pid_t pid = fork();
+		if (pid == 0) {
+			ERR(lock(fd, F_SETLK, F_WRLCK, 0, 0));
+			_exit(0);
+		}
+		STATUS(end_of(pid));
+		if (flags == O_RDONLY)
+			break;
 	}
-	STATUS(end_of(pid));
 	ERR(lock(fd, F_SETLK, F_WRLCK, 0, 0));
 }
 

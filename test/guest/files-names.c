@@ -1,5 +1,7 @@
 /* The calls that change directories: link, unlink, rename, mkdir, symlink, and those that list them. */
 #include "observe.h"
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 static int rename2(const char *from, const char *to, unsigned flags)
 {
@@ -146,6 +148,28 @@ SECTION("mkdir: modes, links and errors")
 	ERR(mkdir("sticky", 01777));
 	MUST(stat("sticky", &st));
 	HEX(st.st_mode);
+}
+
+SECTION("an empty name is seen before the descriptor that it would start from")
+{
+	struct stat st;
+	char bytes[9];
+
+	ERR(openat(-1, "", O_RDONLY));
+	ERR(fstatat(-1, "", &st, 0));
+	ERR(fstatat(-1, "", &st, AT_EMPTY_PATH));
+	ERR(readlinkat(-1, "", bytes, sizeof bytes));
+	ERR(unlinkat(-1, "", 0));
+	ERR(mkdirat(-1, "", 0755));
+	ERR(linkat(-1, "", -1, "x", 0));
+	ERR(renameat(-1, "", -1, "x"));
+	ERR(renameat(-1, "x", -1, ""));
+	ERR(faccessat(-1, "", F_OK, 0));
+	ERR(fchmodat(-1, "", 0644, 0));
+	ERR(fchownat(-1, "", 0, 0, 0));
+	ERR(fchownat(-1, "", 0, 0, AT_EMPTY_PATH));
+	ERR(utimensat(-1, "", NULL, 0));
+	ERR(syscall(SYS_openat2, -1, "", &(uint64_t[3]){ O_RDONLY, 0, 0x10 /* RESOLVE_IN_ROOT */ }, 24));
 }
 
 SECTION("rename: replaces files, links stay")
@@ -395,5 +419,59 @@ SECTION("mknod: FIFOs, regular files, sockets; devices for root only")
 	ERR(mknod("x", 0170000 | 0600, 0));
 	ERR(mknod("plain", 0600, 0));
 	MUST(stat("plain", &st));
+	HEX(st.st_mode);
+}
+
+SECTION("mknod: device nodes, in whatever directory")
+{
+	need_root();
+	struct stat st = { 0 };
+	char byte = 1, text[8];
+
+	umask(022);
+	ERR(mknod("null", S_IFCHR | 0666, makedev(1, 3)));
+	ERR(mknod("zero", S_IFCHR | 0600, makedev(1, 5)));
+	ERR(mknod("disk", S_IFBLK | 0660, makedev(300, 7000)));
+	ERR(mknod("null", S_IFCHR | 0666, makedev(1, 3)));
+	MUST(stat("null", &st));
+	HEX(st.st_mode);
+	SHOW(st.st_rdev == makedev(1, 3));
+	SHOW(st.st_size);
+	MUST(stat("disk", &st));
+	HEX(st.st_mode);
+	SHOW(st.st_rdev == makedev(300, 7000));
+	ERR(open("disk", O_RDONLY));
+	int fd = MUST(open("zero", O_RDWR | O_TRUNC));
+	RET(read(fd, &byte, 1));
+	SHOW(byte);
+	MUST(fstat(fd, &st));
+	SHOW(S_ISCHR(st.st_mode));
+	fd = MUST(open("null", O_RDWR));
+	RET(write(fd, "x", 1));
+	RET(read(fd, &byte, 1));
+	ERR(ftruncate(fd, 0));
+	ERR(chmod("null", 04604));
+	ERR(chown("null", 7, 8));
+	MUST(stat("null", &st));
+	HEX(st.st_mode);
+	SHOW(st.st_uid);
+	SHOW(st.st_gid);
+	ERR(setxattr("null", "user.x", "1", 1, 0));
+	ERR(getxattr("null", "user.x", text, sizeof text));
+	RET(listxattr("null", NULL, 0));
+	ERR(link("null", "second"));
+	ERR(rename("null", "renamed"));
+	MUST(stat("second", &st));
+	HEX(st.st_mode);
+	SHOW(st.st_nlink);
+	SHOW(st.st_rdev == makedev(1, 3));
+	ERR(unlink("renamed"));
+	ERR(unlink("second"));
+	ERR(open("second", O_RDONLY));
+	/* An empty file of such a mode is none. */
+	close(MUST(open("plain", O_CREAT | O_WRONLY, 0600)));
+	MUST(chmod("plain", 01600));
+	MUST(rename("plain", "again"));
+	MUST(stat("again", &st));
 	HEX(st.st_mode);
 }

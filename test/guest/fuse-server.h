@@ -22,6 +22,12 @@
 #define SERVER_MODIFIES _IO('f', 2)
 /* And says so: FUSE_NOTIFY_INVAL_INODE. */
 #define SERVER_NOTIFIES _IO('f', 3)
+/* And says that there is something to be polled: FUSE_NOTIFY_POLL, if it was asked to. */
+#define SERVER_WAKES _IO('f', 4)
+/* And gives the kernel bytes of the file, all 'T': FUSE_NOTIFY_STORE. By itself it is the second page. */
+#define SERVER_STORES _IO('f', 5)
+/* And wants to know what the kernel has of the first four: FUSE_NOTIFY_RETRIEVE. */
+#define SERVER_RETRIEVES _IO('f', 6)
 
 struct shared {
 	/* How long names and attributes are believed, in seconds. */
@@ -47,6 +53,14 @@ struct shared {
 	/* Of the last lock that was asked for. */
 	volatile uint64_t lock_start, lock_end;
 	volatile unsigned lock_flags, lock_pid;
+	/* Whether there is POLL; what it says; and what was asked last. */
+	volatile unsigned polls, revents, poll_flags, poll_events;
+	volatile uint64_t poll_number;
+	/* What FUSE_NOTIFY_RETRIEVE has brought; 1 when it has. */
+	volatile unsigned retrieved, retrieved_size, retrieved_sum;
+	volatile uint64_t retrieved_offset, retrieved_unique;
+	/* What SERVER_STORES gives in place of the second page, if it is anything. */
+	volatile unsigned store_offset, store_size;
 	/* The sum of what FORGET gave back. */
 	volatile unsigned forgotten;
 };
@@ -304,8 +318,38 @@ static void control(uint64_t unique, unsigned id, unsigned command)
 	struct fuse_ioctl_out out = { 0 };
 	struct fuse_notify_inval_inode_out changed = { .ino = id };
 
-	if (command != SERVER_CHANGES && command != SERVER_MODIFIES && command != SERVER_NOTIFIES) {
+	if (command < SERVER_CHANGES || command > SERVER_RETRIEVES) {
 		answer(unique, ENOTTY, NULL, 0);
+		return;
+	}
+	if (command == SERVER_WAKES) {
+		struct fuse_notify_poll_wakeup_out wakeup = { .kh = shared->poll_number };
+
+		shared->revents = POLLIN;
+		notify(FUSE_NOTIFY_POLL, &wakeup, sizeof wakeup);
+		answer(unique, 0, &out, sizeof out);
+		return;
+	}
+	if (command == SERVER_STORES) {
+		struct {
+			struct fuse_notify_store_out out;
+			char bytes[4096];
+		} store = { .out = { .nodeid = id, .offset = 4096, .size = 4096 } };
+
+		if (shared->store_size) {
+			store.out.offset = shared->store_offset;
+			store.out.size = shared->store_size;
+		}
+		memset(store.bytes, 'T', sizeof store.bytes);
+		notify(FUSE_NOTIFY_STORE, &store, sizeof store.out + store.out.size);
+		answer(unique, 0, &out, sizeof out);
+		return;
+	}
+	if (command == SERVER_RETRIEVES) {
+		struct fuse_notify_retrieve_out retrieve = { .notify_unique = 4711, .nodeid = id, .size = 16384 };
+
+		notify(FUSE_NOTIFY_RETRIEVE, &retrieve, sizeof retrieve);
+		answer(unique, 0, &out, sizeof out);
 		return;
 	}
 	real(id)->data[0] = 'S';
@@ -486,6 +530,33 @@ static void serve_one(struct fuse_in_header *in, void *body)
 		*node->xattr = 0;
 		answer(unique, 0, NULL, 0);
 		break;
+	case FUSE_POLL: {
+		struct fuse_poll_in *args = body;
+		struct fuse_poll_out out = { .revents = shared->revents };
+
+		if (!shared->polls) {
+			answer(unique, ENOSYS, NULL, 0);
+			break;
+		}
+		shared->poll_flags = args->flags;
+		shared->poll_events = args->events;
+		if (args->flags & FUSE_POLL_SCHEDULE_NOTIFY)
+			shared->poll_number = args->kh;
+		answer(unique, 0, &out, sizeof out);
+		break;
+	}
+	case FUSE_NOTIFY_REPLY: {
+		struct fuse_notify_retrieve_in *args = body;
+
+		shared->retrieved_offset = args->offset;
+		shared->retrieved_size = args->size;
+		shared->retrieved_unique = unique;
+		shared->retrieved_sum = 0;
+		for (unsigned i = 0; i < args->size; i++)
+			shared->retrieved_sum += ((unsigned char *)(args + 1))[i];
+		shared->retrieved = 1;
+		break;
+	}
 	case FUSE_IOCTL:
 		control(unique, id, ((struct fuse_ioctl_in *)body)->cmd);
 		break;

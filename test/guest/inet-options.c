@@ -211,6 +211,48 @@ SECTION("SOL_IPV6 and SOL_UDP")
 	OPTION(IPV6_V6ONLY, 1);
 }
 
+/* What a stream tells of itself as control messages. */
+static void show_packet_options(socklen_t room)
+{
+	unsigned char bytes[128] = { 0 };
+	socklen_t length = room;
+
+	ERR(getsockopt(fd, SOL_IP, IP_PKTOPTIONS, bytes, &length));
+	printf("  %u bytes:", length);
+	for (socklen_t i = 0; i < length; i++)
+		printf(" %02x", bytes[i]);
+	printf("\n");
+}
+
+SECTION("IP_PKTOPTIONS")
+{
+	struct sockaddr_in any = { AF_INET };
+	socklen_t length = sizeof any;
+	int server = MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	MUST(bind(server, (void *)&any, sizeof any));
+	MUST(listen(server, 1));
+	MUST(getsockname(server, (void *)&any, &length));
+	fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	level = SOL_IP;
+	show_packet_options(128);
+	OPTION(IP_PKTINFO, 1);
+	OPTION(IP_RECVTTL, 1);
+	OPTION(IP_RECVTOS, 1);
+	show_packet_options(128);
+	MUST(connect(fd, (void *)&any, sizeof any));
+	show_packet_options(128);
+	show_packet_options(70);
+	show_packet_options(54);
+	show_packet_options(40);
+	show_packet_options(20);
+	show_packet_options(10);
+	show_packet_options(0);
+	fd = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	show_packet_options(128);
+}
+
 /* Compared as a user without capabilities, as that is what every guest is to the host's network. */
 SECTION("what takes a capability over the network")
 {

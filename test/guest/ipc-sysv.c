@@ -437,6 +437,26 @@ SECTION("shared memory: places, SHM_RND, SHM_REMAP, partly unmapped")
 	shmctl(segment, IPC_RMID, NULL);
 }
 
+SECTION("shared memory: an attachment of a removed segment is moved, and remapped")
+{
+	struct shmid_ds status;
+	int id = MUST(shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0600));
+	char *memory = shmat(id, NULL, 0), *moved;
+
+	memory[0] = 'a';
+	memory[4096] = 'b';
+	ERR(shmctl(id, IPC_RMID, NULL));
+	moved = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	moved = mremap(memory, 8192, 8192, MREMAP_MAYMOVE | MREMAP_FIXED, moved);
+	say("%c%c\n", moved[0], moved[4096]);
+	ERR(remap_file_pages(moved, 4096, 0, 1, 0));
+	say("%c%c\n", moved[0], moved[4096]);
+	ERR(shmctl(id, IPC_STAT, &status));
+	ERR(shmdt(moved));
+	ERR(munmap(moved, 8192));
+	ERR(shmctl(id, IPC_STAT, &status));
+}
+
 SECTION("limits: IPC_INFO")
 {
 	struct seminfo sem;
@@ -451,6 +471,8 @@ SECTION("limits: IPC_INFO")
 	SHOW(msg.msgmax);
 	SHOW(msg.msgmnb);
 	SHOW(shmctl(0, IPC_INFO, (struct shmid_ds *)&shm) >= 0);
+	char *shown = read_file("/proc/sys/kernel/shmall");
+	SHOW(strtoul(shown, NULL, 10) == shm.shmall);
 	HEX(shm.shmmax);
 	SHOW(shm.shmmin);
 	SHOW(shm.shmmni);

@@ -325,6 +325,7 @@ SECTION("mincore: touched pages are resident")
 	ERR(mincore(at, 4 * PAGE, resident));
 	SHOW((resident[0] & 1) && (resident[2] & 1));
 	ERR(mincore(at + 1, PAGE, resident));
+	ERR(mincore((void *)-1, 0, resident));
 	MUST(munmap(at + PAGE, PAGE));
 	ERR(mincore(at, 2 * PAGE, resident));
 	ERR(mincore(at, PAGE, (unsigned char *)8));
@@ -503,6 +504,59 @@ SECTION("remap_file_pages of shared anonymous memory")
 	say("%c%c%c%c\n", memory[0], memory[PAGE], memory[2 * PAGE], memory[3 * PAGE]);
 	ERR(munmap(memory, 4 * PAGE));
 	SHOW(mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+}
+
+SECTION("a mapping that is all that holds its file is replaced by another part of it, and moved")
+{
+	int fd = MUST(open("f", O_RDWR | O_CREAT, 0644));
+	char *memory, *moved;
+
+	MUST(ftruncate(fd, 4 * PAGE));
+	for (int i = 0; i < 4; i++)
+		MUST(pwrite(fd, &"abcd"[i], 1, i * PAGE));
+	memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	ERR(remap_file_pages(memory, 2 * PAGE, 0, 2, 0));
+	say("%c%c\n", memory[0], memory[PAGE]);
+	moved = mremap(memory, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, map(2 * PAGE, PROT_READ));
+	say("%c%c\n", moved[0], moved[PAGE]);
+	moved[0] = 'X';
+	ERR(munmap(moved, 2 * PAGE));
+	fd = MUST(open("f", O_RDONLY));
+	RET(pread(fd, moved = malloc(1), 1, 2 * PAGE));
+	say("%c\n", *moved);
+
+	/* The whole of shared anonymous memory, too. */
+	memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	memory[PAGE] = 'Y';
+	ERR(remap_file_pages(memory, 2 * PAGE, 0, 0, 0));
+	say("%c\n", memory[PAGE]);
+}
+
+SECTION("madvise, MAP_POPULATE: much memory is made present; who waits for it can be killed")
+{
+	size_t size = 80 << 20, all = 1ull << 40;
+	char *memory = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *zeroes = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	unsigned char present = 0;
+
+	ERR(mincore(zeroes + size - PAGE, PAGE, &present));
+	SHOW(present & 1);
+	ERR(madvise(memory, size, MADV_POPULATE_READ));
+	ERR(mincore(memory + size - PAGE, PAGE, &present));
+	SHOW(present & 1);
+	ERR(madvise(memory + 1, size, MADV_POPULATE_READ));
+	ERR(madvise(memory, -PAGE, MADV_POPULATE_READ));
+	munmap(memory + size - PAGE, PAGE);
+	ERR(madvise(memory, size, MADV_POPULATE_READ));
+	/* That takes minutes. */
+	pid_t pid = fork();
+	if (pid == 0) {
+		madvise(memory + size, all - size, MADV_POPULATE_READ);
+		_exit(0);
+	}
+	kill(pid, SIGKILL);
+	STATUS(end_of(pid));
 }
 
 SECTION("process_madvise")

@@ -46,7 +46,6 @@ static bool hidden(int level, int name)
 static const struct { int level, name; const char *what; } absent[] = {
 	{ SOL_SOCKET, 80, "SO_DEVMEM_DONTNEED" },
 	{ SOL_IP, IP_ROUTER_ALERT, "IP_ROUTER_ALERT" },
-	{ SOL_IP, IP_PKTOPTIONS, "IP_PKTOPTIONS" },
 	{ SOL_IP, IP_IPSEC_POLICY, "IP_IPSEC_POLICY" },
 	{ SOL_IP, IP_XFRM_POLICY, "IP_XFRM_POLICY" },
 	{ SOL_IPV6, IPV6_2292PKTOPTIONS, "IPV6_2292PKTOPTIONS" },

@@ -420,3 +420,37 @@ SECTION("RLIMIT_CPU: SIGXCPU, then SIGKILL")
 	}
 	STATUS(end_of(pid));
 }
+
+SECTION("structs with a size: what a newer one has beside must be nothing, which is seen first")
+{
+	static const struct { const char *name; long nr; size_t known; } calls[] = {
+		{ "clone3", SYS_clone3, 88 },
+		{ "openat2", SYS_openat2, 24 },
+	};
+	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	MUST(mprotect(pages + 4096, 4096, PROT_NONE));
+	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+		size_t known = calls[i].known;
+
+		for (int beside = 0; beside < 2; beside++) {
+			/* The known part, 8 bytes, and then a page that is missing. */
+			char *at = pages + 4096 - known - 8;
+			long result;
+
+			memset(pages, 0, 4096);
+			memset(at, 0xff, 8);
+			pages[4095] = (char)beside;
+			if (calls[i].nr == SYS_clone3)
+				result = syscall(SYS_clone3, at, known + 16);
+			else
+				result = syscall(SYS_openat2, AT_FDCWD, "/", at, known + 16);
+			printf("  %s, beside %d: %s", calls[i].name, beside, result < 0 ? error_name(errno) : "ok");
+			if (calls[i].nr == SYS_clone3)
+				result = syscall(SYS_clone3, at, known + 8);
+			else
+				result = syscall(SYS_openat2, AT_FDCWD, "/", at, known + 8);
+			printf(", all there: %s\n", result < 0 ? error_name(errno) : "ok");
+		}
+	}
+}

@@ -37,14 +37,16 @@ export function sectionTitles(program: string): string[] {
 }
 
 /** Compiles the program if it is not there or older than its sources; throws with the compiler's words. */
-export function build(program: string, directory = sources): string {
+export function build(program: string, directory = sources, flags: readonly string[] = []): string {
   const source = join(directory, `${program}.c`)
-  const target = join(built, program)
-  const headers = globSync('*.h', { cwd: sources }).map(name => join(sources, name))
+  const target = join(built, directory === sources ? program : `${basename(directory)}-${program}`)
+  const headers = [sources, directory].flatMap(from =>
+    globSync('*.h', { cwd: from }).map(name => join(from, name)),
+  )
   const newest = Math.max(...[source, ...headers].map(path => statSync(path).mtimeMs))
   if (existsSync(target) && statSync(target).mtimeMs > newest) return target
   mkdirSync(built, { recursive: true })
-  const compiler = spawnSync('cc', [...FLAGS, '-I', sources, '-o', target, source, '-lm'], {
+  const compiler = spawnSync('cc', [...FLAGS, ...flags, '-I', sources, '-o', target, source, '-lm'], {
     encoding: 'utf8',
   })
   if (compiler.status !== 0) throw new Error(`${program}.c can't be compiled: ${compiler.stderr}`)

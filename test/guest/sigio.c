@@ -58,6 +58,13 @@ SECTION("F_SETOWN, F_GETOWN, F_SETSIG: what is kept and refused")
 	ERR(fcntl(pair[0], F_SETOWN_EX, &owner));
 	SHOW(fcntl(pair[0], F_GETOWN) == -getpgrp());
 	ERR(fcntl(pair[0], F_GETOWN_EX, &owner));
+	for (int type = F_OWNER_TID; type <= F_OWNER_PGRP; type++) {
+		struct f_owner_ex none = { type, 0 };
+
+		ERR(fcntl(pair[0], F_SETOWN_EX, &none));
+		ERR(fcntl(pair[0], F_GETOWN_EX, &none));
+		printf("  type %d, nobody: type %d, %d\n", type, none.type, none.pid);
+	}
 	SHOW(owner.type == F_OWNER_PGRP && owner.pid == getpgrp());
 	owner.type = 9;
 	ERR(fcntl(pair[0], F_SETOWN_EX, &owner));

@@ -131,6 +131,29 @@ static void skip(int signo, siginfo_t *info, void *context)
 	state->uc_mcontext.gregs[REG_RBX] += 1;
 }
 
+static void on_no_stack(int signo)
+{
+	_exit(signo);
+}
+
+SECTION("a stack pointer where no memory can be ends the process that a signal is to be handled in")
+{
+	static const uint64_t places[] = { 0, 64, 1ull << 47, 1ull << 53, 1ull << 63, -8ull, -1ull };
+
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			struct rlimit core = { 0, 0 };
+
+			setrlimit(RLIMIT_CORE, &core);
+			signal(SIGTRAP, on_no_stack);
+			__asm__ volatile("mov %0, %%rsp; int3" : : "r"(places[i]) : "memory");
+		}
+		STATUS(end_of(pid));
+	}
+}
+
 SECTION("a handler changes registers in its ucontext")
 {
 	struct sigaction action = { .sa_sigaction = skip, .sa_flags = SA_SIGINFO };

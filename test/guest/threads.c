@@ -160,6 +160,49 @@ SECTION("robust mutex: the owner's death is told, in threads and across processe
 	ERR(syscall(SYS_get_robust_list, 99999999, &head, &length));
 }
 
+enum { HOLDERS = 4, HELD = 5 };
+static pthread_mutex_t *held;
+
+static void *hold(void *first)
+{
+	for (int i = 0; i < HELD; i++)
+		pthread_mutex_lock(&held[(long)first + i]);
+	pthread_barrier_wait(&barrier);
+	for (;;)
+		pause();
+}
+
+SECTION("robust mutexes: those of all threads of a process that is killed")
+{
+	for (int pi = 0; pi < 2; pi++) {
+		pthread_mutexattr_t attributes;
+		int dead = 0;
+
+		held = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		pthread_mutexattr_init(&attributes);
+		pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+		pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+		if (pi)
+			pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+		for (int i = 0; i < HOLDERS * HELD; i++)
+			pthread_mutex_init(&held[i], &attributes);
+		pid_t pid = fork();
+		if (pid == 0) {
+			pthread_t thread;
+
+			pthread_barrier_init(&barrier, NULL, HOLDERS + 1);
+			for (long i = 0; i < HOLDERS; i++)
+				pthread_create(&thread, NULL, hold, (void *)(i * HELD));
+			pthread_barrier_wait(&barrier);
+			kill(getpid(), SIGKILL);
+		}
+		STATUS(end_of(pid));
+		for (int i = 0; i < HOLDERS * HELD; i++)
+			dead += pthread_mutex_trylock(&held[i]) == EOWNERDEAD;
+		SHOW(dead);
+	}
+}
+
 SECTION("priority-inheritance mutex")
 {
 	pthread_mutexattr_t attributes;
@@ -317,6 +360,44 @@ SECTION("the leader's pthread_exit leaves the process alive; exit ends it with i
 	pid = fork();
 	if (pid == 0)
 		pthread_exit(NULL);
+	STATUS(end_of(pid));
+}
+
+static void *send_much(void *fd)
+{
+	enum { SIZE = 300000 };
+	char *bytes = malloc(SIZE);
+
+	memset(bytes, 'x', SIZE);
+	while (state_of(getpid()) != 'Z')
+		sleep_ms(1);
+	sleep_ms(20);
+	for (ssize_t n, left = SIZE; left > 0; left -= n)
+		if ((n = write((int)(long)fd, bytes, left)) < 0)
+			exit(1);
+	exit(9);
+}
+
+SECTION("the memory of a process whose leader has ended is read")
+{
+	int fds[2];
+	char bytes[4096];
+	long total = 0;
+	ssize_t n;
+
+	MUST(pipe(fds));
+	pid_t pid = fork();
+	if (pid == 0) {
+		pthread_t thread;
+
+		close(fds[0]);
+		pthread_create(&thread, NULL, send_much, (void *)(long)fds[1]);
+		pthread_exit(NULL);
+	}
+	close(fds[1]);
+	while ((n = read(fds[0], bytes, sizeof bytes)) > 0)
+		total += n;
+	SHOW(total);
 	STATUS(end_of(pid));
 }
 

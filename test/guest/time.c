@@ -143,6 +143,11 @@ SECTION("setitimer: once, repeatedly, what is left, off")
 	timer.it_value.tv_usec = 0;
 	ERR(setitimer(ITIMER_REAL, &timer, &old));
 	SHOW(old.it_interval.tv_usec);
+	ERR(getitimer(ITIMER_REAL, &old));
+	SHOW(old.it_interval.tv_usec);
+	ERR(setitimer(ITIMER_VIRTUAL, &timer, NULL));
+	ERR(getitimer(ITIMER_VIRTUAL, &old));
+	SHOW(old.it_interval.tv_usec > 0);
 	timer.it_value.tv_usec = 1000000;
 	ERR(setitimer(ITIMER_REAL, &timer, NULL));
 	ERR(setitimer(9, &timer, NULL));
@@ -356,6 +361,13 @@ SECTION("setting the time needs a privilege; adjtimex reads")
 	SHOW(adjtimex(&timex) >= 0);
 	timex.modes = ADJ_FREQUENCY;
 	ERR(adjtimex(&timex));
+	/* adjtime(3): what is left may be asked for. */
+	ERR(adjtime(NULL, &(struct timeval){ 0 }));
+	ERR(adjtime(&(struct timeval){ 0, 1 }, NULL));
+	for (unsigned i = 0; i < 8; i++) {
+		timex.modes = (i & 1 ? 0x8000 : 0) | (i & 2 ? 0x2000 : 0) | (i & 4 ? 1 : 0);
+		SHOW(adjtimex(&timex) >= 0 ? 0 : errno);
+	}
 }
 
 static const char *time_namespace(const char *name)

@@ -146,6 +146,27 @@ SECTION("stream: bind, listen, connect, accept, names of both ends")
 	SHOW(S_ISSOCK(st.st_mode));
 }
 
+SECTION("stream: what is received comes from the name that its sender has")
+{
+	struct sockaddr_un name = { AF_UNIX, "sender" }, from;
+	struct iovec iov = { (char[8]){ 0 }, 8 };
+	int pair[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	for (int round = 0; round < 3; round++) {
+		struct msghdr message = { &from, round == 2 ? 5 : sizeof from, &iov, 1, NULL, 0, 0 };
+
+		memset(&from, 0, sizeof from);
+		MUST(write(pair[1], "x", 1));
+		if (round == 1)
+			MUST(bind(pair[1], (void *)&name, sizeof name));
+		SHOW(recvmsg(pair[0], &message, round == 0 ? MSG_PEEK : 0));
+		SHOW(message.msg_namelen);
+		SHOW(from.sun_family);
+		printf("  %s\n", from.sun_path);
+	}
+}
+
 SECTION("stream: errors of bind, listen, connect, accept")
 {
 	int fd = MUST(socket(AF_UNIX, SOCK_STREAM, 0)), other = MUST(socket(AF_UNIX, SOCK_STREAM, 0));

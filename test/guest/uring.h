@@ -149,7 +149,7 @@ static void completions(struct uring *ring)
 			list[j - 1] = swap;
 		}
 	for (unsigned i = 0; i < count; i++) {
-		unsigned flags = list[i].flags & ~IORING_CQE_F_SOCK_NONEMPTY;
+		unsigned flags = list[i].flags;
 		if (list[i].res < 0)
 			say("  %d: %s", (int)list[i].user_data, error_name(-list[i].res));
 		else

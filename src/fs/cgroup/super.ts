@@ -28,6 +28,8 @@ export class Cgroup2Super extends PseudoSuper {
   override readonly mayChangeMode = true
   override readonly directoryMode = 0o755
   override readonly goneError = -ENODEV
+  /** kernfs_xattr_handlers: systemd notes there what it knows of units. */
+  override readonly xattrPrefixes = ['user.', 'trusted.', 'security.']
   override readonly root: PseudoInode
   readonly #kernel: Kernel
   /** Inodes that have got their owner: it can be changed then. */

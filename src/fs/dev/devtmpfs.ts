@@ -1,9 +1,10 @@
 /** devtmpfs: a tmpfs that is born with the standard device nodes and links in it. */
 import { MS_RDONLY, S_IFCHR } from '../../abi/constants.ts'
 import { Credentials } from '../../base/credentials.ts'
-import { failed, type OrErrno } from '../../base/result.ts'
+import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { FS_NODEV, type FsType, type MountContext } from '../../vfs/fs-type.ts'
+import type { Inode } from '../../vfs/inode.ts'
 import { makedev } from '../../vfs/vfs.ts'
 import { defaultTmpfsOptions, parseTmpfsOptions, TmpfsSuper, totalMemory } from '../tmpfs/super.ts'
 import { FURTHER_NODES, STANDARD_NODES } from './devices.ts'
@@ -41,27 +42,24 @@ export function devtmpfsType(kernel: Kernel): FsType {
       const sb = new DevTmpfsSuper(context.vfs.newDev(), kernel.host, kernel.clock, chosen, kernel)
       sb.source = source
       sb.flags = flags & MS_RDONLY
-      populate(sb, kernel)
-      return sb
+      const status = populate(sb, kernel)
+      return status < 0 ? status : sb
     },
   }
 }
 
-function populate(sb: TmpfsSuper, kernel: Kernel): void {
-  const root = new Credentials(kernel.userNs)
-  for (const node of [...STANDARD_NODES, ...FURTHER_NODES]) {
-    must(sb.root.mknod(node.name, S_IFCHR | node.mode, makedev(node.major, node.minor), root))
-  }
-  for (const [name, mode] of DIRECTORIES) must(sb.root.mkdir(name, mode, root))
+/** -ENOSPC: the options leave no room for so much. */
+function populate({ root }: TmpfsSuper, kernel: Kernel): Status {
+  const cred = new Credentials(kernel.userNs)
+  const made: OrErrno<Inode>[] = [...STANDARD_NODES, ...FURTHER_NODES].map(({ name, mode, major, minor }) =>
+    root.mknod(name, S_IFCHR | mode, makedev(major, minor), cred),
+  )
+  for (const [name, mode] of DIRECTORIES) made.push(root.mkdir(name, mode, cred))
   // There is none where there is no network to attach it to.
   if (kernel.vfs.devices.find(S_IFCHR, TUN_DEVICE) !== undefined) {
-    const net = must(sb.root.mkdir('net', 0o755, root))
-    must(net.mknod('tun', S_IFCHR | 0o666, TUN_DEVICE, root))
+    const net = root.mkdir('net', 0o755, cred)
+    made.push(failed(net) ? net : net.mknod('tun', S_IFCHR | 0o666, TUN_DEVICE, cred))
   }
-  for (const [name, target] of LINKS) must(sb.root.symlink(name, target, root))
-}
-
-function must<Made extends object>(made: OrErrno<Made>): Made {
-  if (failed(made)) throw new Error(`devtmpfs can't be filled: ${made}`)
-  return made
+  for (const [name, target] of LINKS) made.push(root.symlink(name, target, cred))
+  return made.find(failed) ?? 0
 }

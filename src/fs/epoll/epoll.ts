@@ -104,6 +104,11 @@ export class EpollFile extends File {
     return 0
   }
 
+  /** EPIOCSPARAMS and its kin are for polling network devices. */
+  override ioctl(): number {
+    return -EINVAL
+  }
+
   /** Readable when an item of the ready list really is. */
   override poll(): number {
     for (let item = this.#first; item !== undefined; ) {
@@ -134,7 +139,7 @@ export class EpollFile extends File {
       if (status < 0) return status
     }
     if (this.#find(file, fd) !== undefined) return -EEXIST
-    const queue = file.waitQueue
+    const queue = file.pollQueue
     if (queue === undefined) return -EPERM
     const item = new EpollItem(this, file, fd, (events | EPOLLERR | EPOLLHUP) >>> 0, dataLo, dataHi)
     item.sameFd = this.#items.get(fd)

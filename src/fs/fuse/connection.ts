@@ -29,6 +29,7 @@ import {
   FUSE_MAX_PAGES,
   FUSE_NO_OPEN_SUPPORT,
   FUSE_NO_OPENDIR_SUPPORT,
+  FUSE_NOTIFY_REPLY,
   FUSE_PARALLEL_DIROPS,
   FUSE_POSIX_LOCKS,
   FUSE_READDIRPLUS_AUTO,
@@ -53,6 +54,7 @@ import type { Task } from '../../kernel/task.ts'
 import type { FuseDevice } from './device.ts'
 import type { FuseInode } from './inode.ts'
 import { MAX_CACHED, type PageCache } from './page-cache.ts'
+import type { FusePoll } from './poll.ts'
 import { type AnswerShape, type Completion, FuseRequest, NO_ANSWER } from './request.ts'
 import type { FuseSuper } from './super.ts'
 import { Message, type U64, ZERO } from './wire.ts'
@@ -68,6 +70,8 @@ const OLD_INIT_SIZE = 24
 /** A FORGET goes before the next request when so many wait. */
 const MANY_FORGETS = 16
 const MAX_BATCH = 256
+/** Answers to the server that wait to be read, each of up to MAX_PAGES. */
+const MAX_REPLIES = 64
 
 const OFFERED =
   FUSE_ASYNC_READ |
@@ -106,6 +110,10 @@ export class FuseConnection {
   readonly nodes = new Map<number, FuseInode>()
   /** Operations that the server has said it does not have (ENOSYS): what they do then is theirs to know. */
   readonly missing = new Set<number>()
+
+  /** Files whose server has promised to tell of changes, by the number that it was told. */
+  readonly polled = new Map<number, FusePoll>()
+  #lastPolled = 0
 
   /** Counts changes of attributes that the kernel made itself: fuse_conn.attr_version. */
   attrVersion = 0
@@ -255,6 +263,18 @@ export class FuseConnection {
     return true
   }
 
+  /** Whether the server asks for more (FUSE_NOTIFY_RETRIEVE) while it does not read what it has got. */
+  get tooManyReplies(): boolean {
+    return this.#waiting.filter(({ opcode }) => opcode === FUSE_NOTIFY_REPLY).length >= MAX_REPLIES
+  }
+
+  /** What FUSE_NOTIFY_RETRIEVE has asked for, with the number that came along. */
+  reply(node: U64, unique: U64, message: Message): void {
+    const request = new FuseRequest(this, FUSE_NOTIFY_REPLY, node, 0, NO_ANSWER, 0, message)
+    this.#queue(request, node, false)
+    message.unique(unique)
+  }
+
   /** A message whose answer nobody waits for. */
   post(opcode: number, node: U64, message: Message): void {
     if (!this.connected) return
@@ -273,6 +293,10 @@ export class FuseConnection {
     if (this.#noInterrupt || request.device === undefined) return
     this.#interrupts.push(request)
     this.queue.wake()
+  }
+
+  newPollNumber(): number {
+    return ++this.#lastPolled
   }
 
   /** By what number the server knows who holds locks: a table of descriptors, or a File. */
@@ -308,6 +332,10 @@ export class FuseConnection {
     for (const request of open) request.complete(died ? -ECONNABORTED : -ENOTCONN, nothing)
     this.#ready.wakeAll()
     this.queue.wakeAll()
+    for (const poll of this.polled.values()) {
+      poll.changed()
+      poll.queue.wakeAll()
+    }
   }
 
   // The server's side.
@@ -344,6 +372,7 @@ export class FuseConnection {
     }
     this.#waiting.shift()
     request.message = undefined
+    if (request.opcode === FUSE_NOTIFY_REPLY) return
     request.device = device
     this.#sent.set(request.unique, request)
     if (request.interrupted) this.interrupt(request)

@@ -52,6 +52,7 @@ import type { FuseHandle } from './handle.ts'
 import { FuseInode } from './inode.ts'
 import { deviceControl } from './ioctl.ts'
 import { FuseLocks } from './locks.ts'
+import { FusePoll } from './poll.ts'
 import { type AnswerShape, type Completion, NO_ANSWER } from './request.ts'
 import { Message } from './wire.ts'
 
@@ -107,6 +108,7 @@ export class FuseFile extends File {
   /** Where the next read begins, if the reader is sequential. */
   #expected = 0
   #locks: FuseLocks | undefined = undefined
+  #poll: FusePoll | undefined = undefined
   /** The call in which a write has synced already. */
   #syncedBy: unknown = undefined
   /** The execve(2) that has all pages, and can't ask again. */
@@ -122,6 +124,19 @@ export class FuseFile extends File {
 
   override get writesLater(): boolean {
     return true
+  }
+  get #polls(): FusePoll {
+    this.#poll ??= new FusePoll(this)
+    return this.#poll
+  }
+  override get pollQueue(): WaitQueue {
+    return this.#polls.queue
+  }
+  override poll(): number {
+    return this.#polls.known()
+  }
+  override pollNow(wanted: number, waits: boolean): number {
+    return this.node.connection.log === undefined ? this.poll() : this.#polls.now(wanted, waits)
   }
   get #direct(): boolean {
     return (this.handle.flags & FOPEN_DIRECT_IO) !== 0
@@ -160,6 +175,7 @@ export class FuseFile extends File {
   }
 
   #readAt(into: IoDst, offset: number): number {
+    this.#poll?.changed()
     if (this.#isPrepared) return this.node.pages.read(into, offset, this.node.size)
     return this.#direct ? this.#readDirect(into, offset) : this.#readCached(into, offset)
   }
@@ -253,6 +269,7 @@ export class FuseFile extends File {
       if (synced < 0) return synced
       this.#syncedBy = log
     }
+    this.#poll?.changed()
     if (this.#direct) node.cache?.invalidate(offset, offset + done)
     node.grown(offset + done)
     return done
@@ -465,6 +482,7 @@ export class FuseFile extends File {
 
   override release(): void {
     if (this.node.writing === this.handle) this.node.writing = undefined
+    this.#poll?.release()
     this.node.cache?.unmapped(this)
     this.handle.put()
   }

@@ -6,6 +6,8 @@ import {
   FUSE_BATCH_FORGET,
   FUSE_FORGET,
   FUSE_INIT,
+  FUSE_NOTIFY_RETRIEVE,
+  FUSE_NOTIFY_STORE,
   FUSE_READ,
   FUSE_WRITE,
   MAP_PRIVATE,
@@ -15,11 +17,13 @@ import {
   PROT_WRITE,
   S_IFREG,
 } from '../../abi/constants.ts'
-import { EIO } from '../../abi/errno.ts'
+import { EIO, ENOMEM } from '../../abi/errno.ts'
 import {
   FUSE_ATTR,
   FUSE_IN_HEADER,
   FUSE_INIT_OUT,
+  FUSE_NOTIFY_RETRIEVE_OUT,
+  FUSE_NOTIFY_STORE_OUT,
   FUSE_READ_IN,
   FUSE_WRITE_IN,
   FUSE_WRITE_OUT,
@@ -38,6 +42,8 @@ import { FuseConnection } from './connection.ts'
 import { FuseFile } from './file.ts'
 import { FuseHandle } from './handle.ts'
 import { FuseInode } from './inode.ts'
+import { takeNotice } from './notice.ts'
+import { MAX_CACHED } from './page-cache.ts'
 import type { FuseRequest } from './request.ts'
 import { FuseSuper } from './super.ts'
 
@@ -242,6 +248,41 @@ test('fuse: a file that is larger than what may be kept is read through it, and 
   }
   assert.ok(world.node.pages.pages <= 24 * 1024, `${world.node.pages.pages} pages`)
   filePut(file)
+})
+
+test('fuse: what the server gives by itself has the same bound', () => {
+  const world = new FuseWorld(0)
+  const { node, connection } = world
+  connection.nodes.set(2, node)
+  const page = FUSE_NOTIFY_STORE_OUT.size
+  const body = new DataView(new ArrayBuffer(page + 256 * 4096))
+  put64(body, FUSE_NOTIFY_STORE_OUT.nodeid, 2)
+  body.setUint32(FUSE_NOTIFY_STORE_OUT.size_, 256 * 4096, true)
+  for (let at = 0; at < 80 * MIB; at += 256 * 4096) {
+    put64(body, FUSE_NOTIFY_STORE_OUT.offset, at)
+    assert.equal(
+      world.call(() => takeNotice(connection, FUSE_NOTIFY_STORE, body)),
+      0,
+    )
+  }
+  assert.equal(node.size, 80 * MIB)
+  assert.ok(node.cache!.pages <= MAX_CACHED + 256)
+})
+
+test('fuse: a server that asks for what is known, and does not read it, is told so', () => {
+  const world = new FuseWorld(4096)
+  const { connection } = world
+  connection.nodes.set(2, world.node)
+  const body = new DataView(new ArrayBuffer(FUSE_NOTIFY_RETRIEVE_OUT.size))
+  put64(body, FUSE_NOTIFY_RETRIEVE_OUT.nodeid, 2)
+  body.setUint32(FUSE_NOTIFY_RETRIEVE_OUT.size_, 4096, true)
+  const retrieve = (): number => takeNotice(connection, FUSE_NOTIFY_RETRIEVE, body)
+  let asked = 0
+  while (asked < 1000 && retrieve() === 0) asked++
+  assert.equal(asked, 64)
+  assert.equal(retrieve(), -ENOMEM)
+  world.serve()
+  assert.equal(retrieve(), 0)
 })
 
 test('fuse: however long the server says that a file is, as many pages are noted as there are', () => {

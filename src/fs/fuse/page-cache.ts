@@ -13,6 +13,7 @@
 import { FUSE_READ } from '../../abi/constants.ts'
 import { EFBIG, EIO, ENOMEM, ENOTCONN } from '../../abi/errno.ts'
 import { FUSE_READ_IN } from '../../abi/layout.ts'
+import type { Credentials } from '../../base/credentials.ts'
 import { BufferDst, BufferSrc, type IoDst } from '../../base/io.ts'
 import { failed, PENDING, type Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
@@ -85,9 +86,8 @@ export class PageCache {
    * `ahead`: how much may be read beyond them at once.
    */
   fill(file: FuseFile, start: number, end: number, ahead = 0): Status {
-    const begun = this.#begin(file)
+    const begun = this.#begin(file.path.dentry.name, file.cred, start, end)
     if (begun < 0) return begun
-    if (this.#count > MAX_CACHED && this.isIdle) this.#keepOnly(start, end)
     const last = pagesOf(end)
     let waits = false
     for (let page = this.#present.missing(Math.floor(start / PAGE_SIZE), last); page < last; ) {
@@ -216,21 +216,32 @@ export class PageCache {
 
   /**
    * A write sends `bytes`: they are what the file has at `offset` now. Pages that are known in part only are left out; what
-   * lies behind the end of a mapped file is zeros.
+   * lies behind the end of a mapped file is zeros. `toEnd`: the file ends with them.
    */
-  wrote(bytes: Uint8Array, offset: number): void {
+  wrote(bytes: Uint8Array, offset: number, toEnd = false): void {
     if (this.#memory === undefined) return
     const end = offset + bytes.length
     for (let page = Math.floor(offset / PAGE_SIZE); page < pagesOf(end); page++) {
       const start = page * PAGE_SIZE
       const whole =
-        (start >= offset && start + PAGE_SIZE <= end) || (this.#mappers.size > 0 && start >= this.node.size)
+        (start >= offset && (start + PAGE_SIZE <= end || toEnd)) ||
+        (this.#mappers.size > 0 && start >= this.node.size)
       if (!whole && !this.#present.has(page)) continue
       const piece = bytes.subarray(Math.max(0, start - offset), start + PAGE_SIZE - offset)
       this.writeBack.willWrite(page, piece, Math.max(0, offset - start))
       if (this.#put(piece, Math.max(start, offset)) < 0) this.#forget(page, page + 1)
       else this.#setPresent(page, page + 1)
     }
+  }
+
+  /** The server, as `cred`, gives bytes of its own accord (FUSE_NOTIFY_STORE). */
+  stored(bytes: Uint8Array, offset: number, cred: Credentials): Status {
+    const end = offset + bytes.length
+    const begun = this.#begin('fuse', cred, offset, end)
+    if (begun < 0) return begun
+    this.wrote(bytes, offset, end === this.node.size)
+    this.queue.wakeAll()
+    return 0
   }
 
   /** What the file has in [start, end) is to be asked for again. */
@@ -328,16 +339,19 @@ export class PageCache {
     return this.#memory === undefined ? undefined : (this.#memory.inode as TmpfsRegular).data
   }
 
-  #begin(file: FuseFile): Status {
+  /** Bytes [start, end) are going to be there. `name` and `cred` are for the memfd. */
+  #begin(name: string, cred: Credentials, start: number, end: number): Status {
     const { connection, size } = this.node
     connection.used(this)
     if (this.#memory === undefined) {
-      const memory = createSharedMemory(connection.kernel, file.path.dentry.name, 0o700, file.cred)
+      const memory = createSharedMemory(connection.kernel, name, 0o700, cred)
       if (failed(memory)) return memory
       this.#memory = memory
     }
     const data = this.#data!
-    return data.size < size ? data.truncate(size) : 0
+    const status = data.size < size ? data.truncate(size) : 0
+    if (status === 0 && this.#count > MAX_CACHED && this.isIdle) this.#keepOnly(start, end)
+    return status
   }
 
   #put(bytes: Uint8Array, offset: number): Status {

@@ -44,6 +44,12 @@ export class Message {
     view.setUint32(FUSE_IN_HEADER.pid, pid, true)
   }
 
+  /** Another number than `header` has put in. */
+  unique(value: U64): void {
+    this.#view.setUint32(FUSE_IN_HEADER.unique, value.lo, true)
+    this.#view.setUint32(FUSE_IN_HEADER.unique + 4, value.hi, true)
+  }
+
   u32(at: number, value: number): this {
     this.#view.setUint32(FUSE_IN_HEADER.size + at, value, true)
     return this

@@ -12,11 +12,14 @@ import {
   O_RDWR,
   O_TMPFILE,
   RENAME_EXCHANGE,
+  S_IFBLK,
+  S_IFCHR,
   S_IFMT,
   S_IFREG,
   SEEK_SET,
+  XATTR_CREATE,
 } from '../../abi/constants.ts'
-import { EACCES, EBADF, ENOENT, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EBADF, ENOENT, EPERM, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
@@ -26,6 +29,7 @@ import type { DirSink, Inode } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
 import { SnapshotDirFile } from '../../vfs/snapshot-dir-file.ts'
 import { major, minor } from '../../vfs/vfs.ts'
+import { DEVICE_XATTR, type DeviceNode, decodeDevice, encodeDevice, STAND_IN_MODE } from './device-node.ts'
 import type { CachedFd } from './fd-cache.ts'
 import { FollowedDir } from './followed.ts'
 import { HostInode, NO_FOLLOW } from './inode.ts'
@@ -262,7 +266,35 @@ export class HostDir extends HostInode {
     }
     const at = this.dirFd()
     if (at < 0) return at
-    return this.#made(at, this.sb.host.mknodat(at, name, mode, major(rdev), minor(rdev)), name, mode, cred)
+    const status = this.sb.host.mknodat(at, name, mode, major(rdev), minor(rdev))
+    const device = (mode & S_IFMT) === S_IFCHR || (mode & S_IFMT) === S_IFBLK
+    if (status === -EPERM && device)
+      return this.#made(at, this.#standIn(at, name, { mode, rdev }), name, mode, cred)
+    return this.#made(at, status, name, mode, cred)
+  }
+
+  /** Makes the file that stands for a device node. */
+  #standIn(at: number, name: string, device: DeviceNode): Status {
+    const { host } = this.sb
+    const fd = this.sb.openBelow(at, name, O_CREAT | O_EXCL | O_RDWR | OPEN_SAFELY, 0o600)
+    if (fd < 0) return fd
+    let status = host.fsetxattr(fd, DEVICE_XATTR, encodeDevice(device), XATTR_CREATE)
+    if (status === 0) status = host.fchmod(fd, STAND_IN_MODE)
+    host.close(fd)
+    if (status === 0) return 0
+    host.unlinkat(at, name, 0)
+    return -EPERM
+  }
+
+  /** The device node that the file of that name, which looks like it, stands for. */
+  deviceAt(name: string): DeviceNode | undefined {
+    const { host } = this.sb
+    const at = this.dirFd()
+    const fd = at < 0 ? at : this.sb.openBelow(at, name, O_RDONLY | OPEN_SAFELY)
+    if (fd < 0) return undefined
+    const value = host.fgetxattr(fd, DEVICE_XATTR)
+    host.close(fd)
+    return typeof value === 'number' ? undefined : decodeDevice(value)
   }
 
   override symlink(name: string, target: string, cred: Credentials): OrErrno<Inode> {

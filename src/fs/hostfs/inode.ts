@@ -3,17 +3,21 @@ import {
   AT_EMPTY_PATH,
   AT_NO_AUTOMOUNT,
   AT_SYMLINK_NOFOLLOW,
+  O_RDONLY,
   S_IFMT,
   UTIME_OMIT,
+  XATTR_REPLACE,
 } from '../../abi/constants.ts'
-import { EACCES, EBADF, ENODATA, EOPNOTSUPP, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EBADF, ENODATA, EOPNOTSUPP, EPERM, ESTALE } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
 import { ACL_ACCESS } from '../../vfs/acl.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
 import { makedev } from '../../vfs/vfs.ts'
+import { DEVICE_XATTR, type DeviceNode, encodeDevice, mayStandIn, OWN_XATTRS } from './device-node.ts'
 import type { HostDir } from './directory.ts'
 import type { FollowedDir } from './followed.ts'
+import { OPEN_SAFELY } from './safety.ts'
 import type { HostSuper } from './super.ts'
 
 export const NO_FOLLOW = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
@@ -36,10 +40,13 @@ export abstract class HostInode extends Inode {
   /** Open files and children, for which it must stay what it is. */
   #pins = 0
   #inUse = true
+  /** The device node that it is to the guest: device-node.ts. */
+  protected device: DeviceNode | undefined
 
-  constructor(sb: HostSuper, stat: HostStat, dev: number) {
+  constructor(sb: HostSuper, stat: HostStat, dev: number, device?: DeviceNode) {
     super(sb, stat.ino, stat.mode, stat.uid, stat.gid)
     this.#dev = dev
+    this.device = device
     this.update(stat)
   }
 
@@ -55,7 +62,7 @@ export abstract class HostInode extends Inode {
     return (
       this.ino === stat.ino &&
       this.#dev === makedev(stat.devMajor, stat.devMinor) &&
-      ((this.mode ^ stat.mode) & S_IFMT) === 0 &&
+      (this.device === undefined ? ((this.mode ^ stat.mode) & S_IFMT) === 0 : mayStandIn(stat)) &&
       ((this.btime.sec === stat.btimeSec && this.btime.nsec === stat.btimeNsec) ||
         this.sb.isOverlay(this.#dev))
     )
@@ -64,14 +71,14 @@ export abstract class HostInode extends Inode {
   update(stat: HostStat): void {
     // Whatever changes a list changes this.
     if (stat.ctimeSec !== this.ctime.sec || stat.ctimeNsec !== this.ctime.nsec) this.acls = undefined
-    this.mode = stat.mode
+    this.mode = this.device?.mode ?? stat.mode
     this.uid = stat.uid
     this.gid = stat.gid
     this.nlink = stat.nlink
     this.size = stat.size
     this.#blocks = stat.blocks
     this.blksize = stat.blksize
-    this.rdev = makedev(stat.rdevMajor, stat.rdevMinor)
+    this.rdev = this.device?.rdev ?? makedev(stat.rdevMajor, stat.rdevMinor)
     this.atime.sec = stat.atimeSec
     this.atime.nsec = stat.atimeNsec
     this.mtime.sec = stat.mtimeSec
@@ -323,6 +330,7 @@ export abstract class HostInode extends Inode {
   }
 
   override getxattr(name: string): Uint8Array | number {
+    if (name.startsWith(OWN_XATTRS)) return -ENODATA
     const fd = this.borrowFd()
     if (fd < 0) return fd === -EOPNOTSUPP || fd === -EACCES ? -ENODATA : fd
     const value = this.sb.host.fgetxattr(fd, name)
@@ -332,6 +340,7 @@ export abstract class HostInode extends Inode {
     return value === -EBADF ? -ENODATA : value
   }
   override setxattr(name: string, value: Uint8Array, flags: number): Status {
+    if (name.startsWith(OWN_XATTRS)) return -EPERM
     const fd = this.borrowFd()
     if (fd < 0) return fd
     const status = this.sb.host.fsetxattr(fd, name, value, flags)
@@ -346,9 +355,11 @@ export abstract class HostInode extends Inode {
     if (fd < 0) return fd === -EOPNOTSUPP || fd === -EACCES ? [] : fd
     const names = this.sb.host.flistxattr(fd)
     this.returnFd(fd)
-    return names === -EBADF ? [] : names
+    if (typeof names === 'number') return names === -EBADF ? [] : names
+    return names.filter(name => !name.startsWith(OWN_XATTRS))
   }
   override removexattr(name: string): Status {
+    if (name.startsWith(OWN_XATTRS)) return -ENODATA
     const fd = this.borrowFd()
     if (fd < 0) return fd
     const status = this.sb.host.fremovexattr(fd, name)
@@ -360,8 +371,20 @@ export abstract class HostInode extends Inode {
   }
 }
 
-/** Device nodes, FIFOs and sockets of the host: never opened there. */
-export class HostSpecial extends HostInode {}
+/** Device nodes, FIFOs and sockets of the host, and what stands for device nodes: never opened there. */
+export class HostSpecial extends HostInode {
+  protected override setMode(mode: number): Status {
+    if (this.device === undefined) return super.setMode(mode)
+    const at = this.placeFd() ?? -ESTALE
+    const fd = at < 0 ? at : this.sb.openBelow(at, this.name, O_RDONLY | OPEN_SAFELY)
+    if (fd < 0) return fd
+    const device = { ...this.device, mode: (this.mode & S_IFMT) | mode }
+    const status = this.sb.host.fsetxattr(fd, DEVICE_XATTR, encodeDevice(device), XATTR_REPLACE)
+    this.sb.host.close(fd)
+    if (status === 0) this.device = device
+    return status
+  }
+}
 
 export class HostSymlink extends HostInode {
   override readlink(): OrErrno<string> {

@@ -28,6 +28,7 @@ import type { Dentry } from '../../vfs/dentry.ts'
 import { dentryToString } from '../../vfs/path-string.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
 import { makedev } from '../../vfs/vfs.ts'
+import { mayStandIn } from './device-node.ts'
 import { HostDir } from './directory.ts'
 import { FdCache } from './fd-cache.ts'
 import { type HostInode, HostSpecial, HostSymlink } from './inode.ts'
@@ -46,6 +47,7 @@ export interface HostfsOptions {
 export class HostSuper extends SuperBlock {
   override readonly fsType = 'hostfs'
   override readonly exportable: boolean = true
+  override readonly idmappable = true
   override readonly acls = 'host'
   /** A directory, or the one file that was donated. */
   override readonly root: HostInode
@@ -122,7 +124,7 @@ export class HostSuper extends SuperBlock {
       known.foundAt(parent, name)
       return known
     }
-    const made = this.#newInode(stat, dev)
+    const made = this.#newInode(stat, dev, parent, name)
     made.foundAt(parent, name)
     if (exact) {
       table ??= new Map()
@@ -194,8 +196,10 @@ export class HostSuper extends SuperBlock {
     this.host.close(this.#rootFd)
   }
 
-  #newInode(stat: HostStat, dev: number): HostInode {
+  #newInode(stat: HostStat, dev: number, parent: HostDir | undefined, name: string): HostInode {
     const type = stat.mode & S_IFMT
+    const device = mayStandIn(stat) ? parent?.deviceAt(name) : undefined
+    if (device !== undefined) return new HostSpecial(this, stat, dev, device)
     if (type === S_IFDIR) return new HostDir(this, stat, dev)
     if (type === S_IFREG) return new HostRegular(this, stat, dev)
     if (type === S_IFLNK) return new HostSymlink(this, stat, dev)

@@ -1,6 +1,7 @@
 /**
  * BufferGroup: buffers that the guest has provided for requests with IOSQE_BUFFER_SELECT. A request looks at the next
- * one when it could use it (`peek`) and takes it when it has (`consume`).
+ * one when it could use it (`peek`) and takes it when it has (`consume`). With IORING_RECVSEND_BUNDLE it does so with
+ * several at once (`peekMany`, `consumeMany`).
  */
 
 import { IOU_PBUF_RING_INC } from '../../abi/constants.ts'
@@ -25,7 +26,11 @@ export interface BufferGroup {
   /** Undefined: there is none. */
   peek(mm: Mm): ProvidedBuffer | undefined
   /** `used` bytes of what `peek` gave are in use; whether more of it is left to use. */
-  consume(used: number): boolean
+  consume(buffer: ProvidedBuffer, used: number): boolean
+  /** The next ones, as many as `length` bytes need; just one of a list. */
+  peekMany(mm: Mm, length: number): ProvidedBuffer[]
+  /** The same for what `peekMany` gave: whether more of the last of them is left to use. */
+  consumeMany(buffers: readonly ProvidedBuffer[], used: number): boolean
   /** Memory of the kernel's for the guest to map. */
   readonly pages?: SharedPages
   release(): void
@@ -35,6 +40,8 @@ export interface BufferGroup {
 const MAX_LISTED = 65535
 /** What all lists hold together. Linux charges the memory to the cgroup. */
 const MAX_LISTED_IN_ALL = 1 << 20
+/** Most buffers of one bundle. */
+const MAX_BUNDLE = 256
 
 /** IORING_OP_PROVIDE_BUFFERS: the kernel keeps the list. */
 export class BufferList implements BufferGroup {
@@ -69,6 +76,13 @@ export class BufferList implements BufferGroup {
     }
     return false
   }
+  peekMany(): ProvidedBuffer[] {
+    const next = this.peek()
+    return next === undefined ? [] : [next]
+  }
+  consumeMany(): boolean {
+    return this.consume()
+  }
   release(): void {
     this.#kernel.uring.listedBuffers -= this.count
     this.#buffers = []
@@ -85,7 +99,6 @@ export class BufferRing implements BufferGroup {
   head = 0
   /** IOU_PBUF_RING_INC: how much of the buffer at the head is used. */
   #used = 0
-  #peeked = 0
   readonly #entry = new DataView(new ArrayBuffer(IO_URING_BUF.size))
   readonly #entryBytes = new Uint8Array(this.#entry.buffer)
 
@@ -98,27 +111,56 @@ export class BufferRing implements BufferGroup {
   }
 
   peek(mm: Mm): ProvidedBuffer | undefined {
-    // The tail is in the first entry. The words of the others are good once it has passed them.
-    if (!this.#read(mm, 0)) return undefined
-    if (this.#entry.getUint16(TAIL_AT, true) === this.head) return undefined
-    if (!this.#read(mm, this.head & (this.entries - 1))) return undefined
-    const address = take64(this.#entry, IO_URING_BUF.addr)
-    const used = this.#partly ? this.#used : 0
-    this.#peeked = Math.max(this.#entry.getUint32(IO_URING_BUF.len, true) - used, 0)
+    return this.#filled(mm) === 0 ? undefined : this.#look(mm, 0)
+  }
+  peekMany(mm: Mm, length: number): ProvidedBuffer[] {
+    const buffers: ProvidedBuffer[] = []
+    const most = Math.min(this.#filled(mm), MAX_BUNDLE)
+    let left = length
+    while (buffers.length < most && left > 0) {
+      const buffer = this.#look(mm, buffers.length)
+      if (buffer === undefined) break
+      // One that would be used in part is only used alone, or where the rest of it stays.
+      if (buffers.length > 0 && buffer.length > left && !this.#partly) break
+      buffers.push(buffer)
+      left -= buffer.length
+    }
+    return buffers
+  }
+
+  /** How many buffers the guest has put there: the tail is in the first entry. */
+  #filled(mm: Mm): number {
+    if (!this.#read(mm, 0)) return 0
+    return Math.min((this.#entry.getUint16(TAIL_AT, true) - this.head) & 0xffff, this.entries)
+  }
+
+  /** One that the tail has passed, so that its words are good. */
+  #look(mm: Mm, ahead: number): ProvidedBuffer | undefined {
+    if (!this.#read(mm, (this.head + ahead) & (this.entries - 1))) return undefined
+    const used = ahead === 0 ? this.#used : 0
     return {
-      address: address + used,
-      length: this.#peeked,
+      address: take64(this.#entry, IO_URING_BUF.addr) + used,
+      length: Math.max(this.#entry.getUint32(IO_URING_BUF.len, true) - used, 0),
       id: this.#entry.getUint16(IO_URING_BUF.bid, true),
     }
   }
 
-  consume(used: number): boolean {
-    if (this.#partly && used < this.#peeked) {
+  consume(buffer: ProvidedBuffer, used: number): boolean {
+    if (this.#partly && used < buffer.length) {
       this.#used += used
       return true
     }
     this.#used = 0
     this.head = (this.head + 1) & 0xffff
+    return false
+  }
+  consumeMany(buffers: readonly ProvidedBuffer[], used: number): boolean {
+    let left = used
+    for (const buffer of buffers) {
+      if (this.consume(buffer, left)) return true
+      left -= buffer.length
+      if (left <= 0) break
+    }
     return false
   }
 

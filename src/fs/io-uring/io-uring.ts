@@ -13,8 +13,11 @@ import {
   IORING_OFF_MMAP_MASK,
   IORING_OFF_PBUF_RING,
   IORING_OFF_PBUF_SHIFT,
+  IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_R_DISABLED,
+  IORING_SETUP_TASKRUN_FLAG,
   IORING_SQ_CQ_OVERFLOW,
+  IORING_SQ_TASKRUN,
   O_RDWR,
   POLLIN,
   POLLOUT,
@@ -63,11 +66,24 @@ interface Completion {
   readonly flags: number
 }
 
-/** What an entry of a table of resources goes with: a completion when it is free, if it has a tag. */
-export interface Tagged<T> {
+export interface Tag {
+  readonly lo: number
+  readonly hi: number
+}
+
+/**
+ * A registered file or buffer (io_rsrc_node). The table holds it, and each request that uses it; when nobody does any
+ * more its tag, if it has one, is told by a completion.
+ */
+export class Resource<T = unknown> {
   readonly value: T
-  readonly tagLo: number
-  readonly tagHi: number
+  readonly tag: Tag | undefined
+  users = 1
+
+  constructor(value: T, tag?: Tag) {
+    this.value = value
+    this.tag = tag
+  }
 }
 
 export class IoUringFile extends File {
@@ -81,10 +97,10 @@ export class IoUringFile extends File {
 
   // Registered.
   /** Fixed files; undefined when no table is registered. */
-  files: (Tagged<File> | undefined)[] | undefined = undefined
+  files: (Resource<File> | undefined)[] | undefined = undefined
   /** Where a free place of the table is looked for: IORING_REGISTER_FILE_ALLOC_RANGE. */
   fileRange = { from: 0, to: 0 }
-  buffers: (Tagged<GuestBuffer> | undefined)[] | undefined = undefined
+  buffers: (Resource<GuestBuffer> | undefined)[] | undefined = undefined
   readonly bufferGroups = new Map<number, BufferGroup>()
   readonly personalities = new Map<number, Credentials>()
   nextPersonality = 1
@@ -114,6 +130,7 @@ export class IoUringFile extends File {
 
   readonly #queue = new WaitQueue()
   #overflow: Completion[] = []
+  #work: UringRequest[] = []
   #lost = 0
 
   /** What all rings of the kernel hold. */
@@ -134,7 +151,8 @@ export class IoUringFile extends File {
   override poll(): number {
     let events = 0
     if (!this.rings.submissionFull) events |= POLLOUT | POLLWRNORM
-    if (this.rings.completed > 0 || this.#overflow.length > 0) events |= POLLIN | POLLRDNORM
+    if (this.rings.completed > 0 || this.#overflow.length > 0 || this.#work.length > 0)
+      events |= POLLIN | POLLRDNORM
     return events
   }
 
@@ -158,7 +176,7 @@ export class IoUringFile extends File {
       return { hostFd: pages.hostFd, offset: -offset }
     }
     const start = this.rings.region(base)
-    return start < 0 ? start : { hostFd: this.rings.pages.hostFd, offset: start - offset }
+    return start < 0 ? start : { hostFd: this.rings.pages.hostFd!, offset: start - offset }
   }
 
   override fdinfo(): string {
@@ -168,7 +186,38 @@ export class IoUringFile extends File {
     return `${text}PollList:\nCqOverflowList:\n`
   }
 
+  // Work.
+
+  /** IORING_SETUP_DEFER_TASKRUN: requests go on only when their submitter asks for completions. */
+  get defersWork(): boolean {
+    return (this.setupFlags & IORING_SETUP_DEFER_TASKRUN) !== 0
+  }
+
+  /** The request can go on: whoever waits, or watches the ring or its eventfd, is told. */
+  addWork(request: UringRequest): void {
+    this.#work.push(request)
+    if (this.#work.length > 1) return
+    if ((this.setupFlags & IORING_SETUP_TASKRUN_FLAG) !== 0) this.rings.setFlag(IORING_SQ_TASKRUN, true)
+    this.#queue.wake(POLLIN | POLLRDNORM)
+    this.#signalEventFd()
+  }
+
+  /** What can go on does; what follows from that as well. */
+  runWork(): void {
+    while (this.#work.length > 0) {
+      const requests = this.#work
+      this.#work = []
+      for (const request of requests) request.attempt()
+    }
+    this.rings.setFlag(IORING_SQ_TASKRUN, false)
+  }
+
   // Completions.
+
+  #signalEventFd(): void {
+    if (this.eventFd === undefined) return
+    if ((this.rings.completionFlags & IORING_CQ_EVENTFD_DISABLED) === 0) this.eventFd.signal()
+  }
 
   /** Posts a completion, in order; wakes who waits. `counts`: it is not a timeout's. */
   post(userLo: number, userHi: number, result: number, flags: number, counts = true): void {
@@ -181,9 +230,7 @@ export class IoUringFile extends File {
       } else this.rings.countLost(++this.#lost)
     }
     this.#queue.wake(POLLIN | POLLRDNORM)
-    if (this.eventFd !== undefined && (this.rings.completionFlags & IORING_CQ_EVENTFD_DISABLED) === 0) {
-      this.eventFd.signal()
-    }
+    this.#signalEventFd()
     if (counts) this.#count()
     else this.timeouts++
   }
@@ -207,6 +254,7 @@ export class IoUringFile extends File {
   stopCounting(timeout: UringRequest): void {
     const target = timeout.countsTo
     if (target === undefined) return
+    timeout.countsTo = undefined
     const same = this.#counting.get(target)
     same?.delete(timeout)
     if (same?.size === 0) this.#counting.delete(target)
@@ -238,11 +286,11 @@ export class IoUringFile extends File {
     return 0
   }
 
-  /** What a place in a table held goes; its tag, if it has one, is told. */
-  retire(entry: Tagged<unknown> | undefined): void {
-    if (entry === undefined) return
-    if (entry.value instanceof File) filePut(entry.value)
-    if (entry.tagLo !== 0 || entry.tagHi !== 0) this.post(entry.tagLo, entry.tagHi, 0, 0)
+  /** A user of a resource is done with it, its place in the table or a request. `tell`: its tag's completion is posted. */
+  retire(resource: Resource | undefined, tell = true): void {
+    if (resource === undefined || --resource.users > 0) return
+    if (resource.value instanceof File) filePut(resource.value)
+    if (tell && resource.tag !== undefined) this.post(resource.tag.lo, resource.tag.hi, 0, 0)
   }
 
   override release(): void {

@@ -24,7 +24,7 @@ import { Operation } from '../../kernel/operation.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
-import type { IoUringFile } from './io-uring.ts'
+import type { GuestBuffer, IoUringFile, Resource } from './io-uring.ts'
 
 /** What an opcode does. */
 export interface UringOperation {
@@ -38,6 +38,8 @@ export interface UringOperation {
   readonly polled?: boolean
   /** It has its own idea of time: its completion is not counted by timeouts, unless it was taken back. */
   readonly timeout?: boolean
+  /** How many were cancelled is told even where one was meant: Linux counts these. */
+  readonly counted?: boolean
   /** Checks the entry and reads what must not change later: 0 or a negative errno. */
   prepare(task: Task, request: UringRequest): number
   /** One try: the result, or BLOCK. With `request.file`, if it has one. */
@@ -67,6 +69,10 @@ export class UringRequest extends Operation {
 
   /** The second file that it works on: a reference is held. */
   input: File | undefined = undefined
+  /** The registered buffer that it uses, from its first try on. */
+  buffer: Resource<GuestBuffer> | undefined = undefined
+  /** The fixed file that `file` is. */
+  #fixed: Resource<File> | undefined = undefined
   /** The operation's own, from `prepare` on. */
   state: unknown = undefined
   /** IORING_CQE_F_* of its completion. */
@@ -161,11 +167,23 @@ export class UringRequest extends Operation {
   protected override run(task: Task): number {
     if (this.operation.file && this.file === undefined) {
       const fixed = (this.flags & IOSQE_FIXED_FILE) !== 0
-      const file = fixed ? this.ring.files?.[this.fd]?.value : task.fds.get(this.fd)
+      const resource = fixed ? this.ring.files?.[this.fd] : undefined
+      const file = fixed ? resource?.value : task.fds.get(this.fd)
       if (file === undefined || (file.flags & O_PATH) !== 0) return -EBADF
+      if (resource !== undefined) resource.users++
+      this.#fixed = resource
       this.file = fileGet(file)
     }
     return this.operation.issue(task, this)
+  }
+
+  /** The registered buffer that the entry names; it stays until the request is over. */
+  useBuffer(): GuestBuffer | undefined {
+    if (this.buffer === undefined) {
+      this.buffer = this.ring.buffers?.[this.bufIndex]
+      if (this.buffer !== undefined) this.buffer.users++
+    }
+    return this.buffer?.value
   }
 
   protected override finished(result: number): void {
@@ -181,6 +199,11 @@ export class UringRequest extends Operation {
   override attempt(): void {
     super.attempt()
     this.#armTimeout()
+  }
+
+  protected override enqueue(): void {
+    if (this.ring.defersWork) this.ring.addWork(this)
+    else super.enqueue()
   }
 
   #begin(): void {
@@ -206,6 +229,8 @@ export class UringRequest extends Operation {
     this.file = undefined
     if (this.input !== undefined) filePut(this.input)
     this.input = undefined
+    ring.retire(this.#fixed)
+    ring.retire(this.buffer)
     ring.requests.delete(this)
     ring.stopCounting(this)
     this.link = undefined

@@ -12,25 +12,36 @@ import {
   IORING_SETUP_NO_SQARRAY,
   IORING_SETUP_SQE128,
 } from '../../abi/constants.ts'
-import { EINVAL } from '../../abi/errno.ts'
+import { EINVAL, ENOMEM } from '../../abi/errno.ts'
 import { IO_CQRING_OFFSETS, IO_SQRING_OFFSETS, IO_URING_CQE, IO_URING_SQE } from '../../abi/layout.ts'
 import { pageCeil } from '../../mm/vma.ts'
-import type { SharedPages } from '../memfd/shared-pages.ts'
 
-// Where what is. Words that different sides write are in cache lines of their own.
+// Where what is, as Linux has it (struct io_rings): memory of the guest's own has room for no more.
 const SQ_HEAD = 0
-const SQ_TAIL = 64
-const CQ_HEAD = 128
-const CQ_TAIL = 192
-const SQ_MASK = 256
-const CQ_MASK = 260
-const SQ_ENTRIES = 264
-const CQ_ENTRIES = 268
-const SQ_DROPPED = 272
-const SQ_FLAGS = 276
-const CQ_FLAGS = 280
-const CQ_OVERFLOW = 284
-const CQES = 320
+const SQ_TAIL = 4
+const CQ_HEAD = 8
+const CQ_TAIL = 12
+const SQ_MASK = 16
+const CQ_MASK = 20
+const SQ_ENTRIES = 24
+const CQ_ENTRIES = 28
+const SQ_DROPPED = 32
+const SQ_FLAGS = 36
+const CQ_FLAGS = 40
+const CQ_OVERFLOW = 44
+const CQES = 64
+const CACHE_LINE = 64
+
+/** What the rings are in: SharedPages, or memory of the guest's. */
+export interface RingMemory {
+  u32(offset: number): number
+  putU32(offset: number, value: number): void
+  read(into: Uint8Array, offset: number): void
+  write(from: Uint8Array, offset: number): void
+  release(): void
+  /** Of the kernel's own. */
+  readonly hostFd?: number
+}
 
 export interface RingSizes {
   readonly sqEntries: number
@@ -39,30 +50,35 @@ export interface RingSizes {
   readonly cqeSize: number
   /** Where the index array of the submission queue is, 0 if there is none. */
   readonly arrayAt: number
-  readonly sqesAt: number
-  readonly total: number
+  readonly ringsSize: number
+  /** Where the submission entries are when one file has all. */
+  readonly entriesAt: number
+  readonly entriesSize: number
 }
 
 export function ringSizes(sqEntries: number, cqEntries: number, flags: number): RingSizes {
   const sqeSize = (flags & IORING_SETUP_SQE128) !== 0 ? 2 * IO_URING_SQE.size : IO_URING_SQE.size
   const cqeSize = (flags & IORING_SETUP_CQE32) !== 0 ? 2 * IO_URING_CQE.size : IO_URING_CQE.size
-  const cqEnd = CQES + cqEntries * cqeSize
+  const cqEnd = Math.ceil((CQES + cqEntries * cqeSize) / CACHE_LINE) * CACHE_LINE
   const arrayAt = (flags & IORING_SETUP_NO_SQARRAY) !== 0 ? 0 : cqEnd
-  const sqesAt = pageCeil(arrayAt === 0 ? cqEnd : cqEnd + sqEntries * 4)
+  const ringsSize = arrayAt === 0 ? cqEnd : cqEnd + sqEntries * 4
   return {
     sqEntries,
     cqEntries,
     sqeSize,
     cqeSize,
     arrayAt,
-    sqesAt,
-    total: sqesAt + pageCeil(sqEntries * sqeSize),
+    ringsSize,
+    entriesAt: pageCeil(ringsSize),
+    entriesSize: pageCeil(sqEntries * sqeSize),
   }
 }
 
 export class Rings {
-  readonly pages: SharedPages
+  readonly pages: RingMemory
   readonly sizes: RingSizes
+  readonly #entries: RingMemory
+  readonly #entriesAt: number
   #sqHead = 0
   #cqTail = 0
   /** The guest's head as it was seen last; it can only have moved on. */
@@ -71,10 +87,12 @@ export class Rings {
   readonly #cqe: DataView
   readonly #cqeBytes: Uint8Array
 
-  /** Takes over the reference to the pages. */
-  constructor(pages: SharedPages, sizes: RingSizes) {
+  /** Takes over the references. The submission entries are in `entries`, from `entriesAt` on. */
+  constructor(pages: RingMemory, entries: RingMemory, entriesAt: number, sizes: RingSizes) {
     this.pages = pages
     this.sizes = sizes
+    this.#entries = entries
+    this.#entriesAt = entriesAt
     this.#cqe = new DataView(new ArrayBuffer(sizes.cqeSize))
     this.#cqeBytes = new Uint8Array(this.#cqe.buffer)
     pages.putU32(SQ_MASK, sizes.sqEntries - 1)
@@ -103,10 +121,11 @@ export class Rings {
     cq(IO_CQRING_OFFSETS.flags, CQ_FLAGS)
   }
 
-  /** Where in the pages a mapping at `offset` begins; -EINVAL for what is not there. */
+  /** Where in the pages a mapping at `offset` begins; -EINVAL for what is not there, -ENOMEM where the guest has it already. */
   region(offset: number): number {
+    if (this.pages.hostFd === undefined) return -ENOMEM
     if (offset === IORING_OFF_SQ_RING || offset === IORING_OFF_CQ_RING) return 0
-    return offset === IORING_OFF_SQES ? this.sizes.sqesAt : -EINVAL
+    return offset === IORING_OFF_SQES ? this.#entriesAt : -EINVAL
   }
 
   // Submission.
@@ -122,7 +141,7 @@ export class Rings {
 
   /** Takes the next entry, a copy: undefined for an index that is none, which is counted. */
   takeEntry(): DataView | undefined {
-    const { sqEntries, sqeSize, arrayAt, sqesAt } = this.sizes
+    const { sqEntries, sqeSize, arrayAt } = this.sizes
     let index = this.#sqHead & (sqEntries - 1)
     if (arrayAt !== 0) index = this.pages.u32(arrayAt + index * 4)
     this.#sqHead = (this.#sqHead + 1) >>> 0
@@ -131,7 +150,7 @@ export class Rings {
       return undefined
     }
     const entry = new Uint8Array(sqeSize)
-    this.pages.read(entry, sqesAt + index * sqeSize)
+    this.#entries.read(entry, this.#entriesAt + index * sqeSize)
     return new DataView(entry.buffer)
   }
 

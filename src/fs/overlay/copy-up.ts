@@ -3,7 +3,8 @@
  * the copy is whole or not there: a regular file gets its name when its data is complete.
  */
 import { O_RDONLY, O_WRONLY, S_IFDIR, S_IFLNK, SEEK_DATA, SEEK_HOLE } from '../../abi/constants.ts'
-import { ENXIO, EOPNOTSUPP, EROFS, ESTALE } from '../../abi/errno.ts'
+import { ENXIO, EOPNOTSUPP, EOVERFLOW, EROFS, ESTALE } from '../../abi/errno.ts'
+import { INVALID_ID } from '../../base/id-map.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
@@ -44,6 +45,8 @@ export function fetchData(inode: OverlayInode, length: number): Status {
 function copyOne(inode: OverlayInode, length: number, later: boolean): Status {
   const fresh = inode.getattr()
   if (fresh < 0) return fresh
+  // Nobody's, by the map of its layer.
+  if (inode.uid === INVALID_ID || inode.gid === INVALID_ID) return -EOVERFLOW
   const empty = later && inode.isRegular && inode.size > 0
   let upper = empty ? copyRegular(inode, length, true) : -EOPNOTSUPP
   const without = typeof upper !== 'number'
@@ -143,7 +146,7 @@ function copyMetadata(inode: OverlayInode, upper: Inode): Status {
     for (const name of names) {
       // What a layer says of its own place in an overlay is not true of the copy.
       if (PRIVATE_XATTRS.some(prefix => name.startsWith(prefix))) continue
-      const value = lower.getxattr(name)
+      const value = inode.getxattr(name)
       // What the upper layer has no place for (ACLs, security labels) is left behind.
       if (typeof value !== 'number') upper.setxattr(name, value, 0)
     }

@@ -1,8 +1,10 @@
 /** What all inodes of the overlay share; this class alone serves everything that is not a directory. */
-import { O_ACCMODE, O_RDONLY, O_TRUNC } from '../../abi/constants.ts'
+import { ACL_USER, O_ACCMODE, O_RDONLY, O_TRUNC } from '../../abi/constants.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
+import { decodeAcl, encodeAcl, isAclName } from '../../vfs/acl.ts'
 import type { File } from '../../vfs/file.ts'
+import type { MountIdmap } from '../../vfs/idmap.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
 import { copyUp, fetchData } from './copy-up.ts'
@@ -49,6 +51,10 @@ export class OverlayInode extends Inode {
   get real(): Inode {
     return this.upper ?? this.lower!
   }
+  /** How the owners that its own layer keeps are to be understood. */
+  protected get ownerMap(): MountIdmap | undefined {
+    return this.upper === undefined ? this.sb.lowerIdmap : undefined
+  }
   override get blocks(): number {
     return (this.data ?? this.real).blocks
   }
@@ -68,8 +74,9 @@ export class OverlayInode extends Inode {
   copyAttributes(): void {
     const { real } = this
     this.mode = real.mode
-    this.uid = real.uid
-    this.gid = real.gid
+    const { ownerMap } = this
+    this.uid = ownerMap === undefined ? real.uid : ownerMap.uidSeen(real.uid)
+    this.gid = ownerMap === undefined ? real.gid : ownerMap.gidSeen(real.gid)
     this.size = real.size
     this.rdev = real.rdev
     this.blksize = real.blksize
@@ -132,11 +139,17 @@ export class OverlayInode extends Inode {
     return this.upper?.aclHolder
   }
   override get aclSource(): Inode | undefined {
-    return this.real.aclSource
+    const source = this.real.aclSource
+    return source !== undefined && this.ownerMap !== undefined ? this : source
   }
 
   override getxattr(name: string): Uint8Array | number {
-    return this.real.getxattr(name)
+    const value = this.real.getxattr(name)
+    const { ownerMap } = this
+    if (ownerMap === undefined || typeof value === 'number' || !isAclName(name)) return value
+    const acl = decodeAcl(value, (_tag, id) => id)
+    if (typeof acl === 'number') return acl
+    return encodeAcl(acl, (tag, id) => (tag === ACL_USER ? ownerMap.uidSeen(id) : ownerMap.gidSeen(id)))
   }
   override setxattr(name: string, value: Uint8Array, flags: number): Status {
     const status = this.copyUpAttributes()

@@ -13,6 +13,7 @@ import type { Credentials } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { type Dentry, dropDentry, holdDentry, isBelow } from '../../vfs/dentry.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
+import { sameIdmap } from '../../vfs/idmap.ts'
 import type { Inode } from '../../vfs/inode.ts'
 import type { Mount } from '../../vfs/mount.ts'
 import { LOOKUP_FOLLOW, lookup } from '../../vfs/namei.ts'
@@ -235,6 +236,7 @@ function findLayers(options: OverlayOptions, context: MountContext, places: Path
     const work = failed(place) ? place : find(options.work)
     if (failed(place) || failed(work)) return work as number
     if (!UPPER_TYPES.includes(place.dentry.sb.fsType) || place.mount.readOnly) return -EINVAL
+    if (place.mount.idmap !== undefined) return -EINVAL
     // Work and upper directory must be on one file system, and apart.
     const apart = !isBelow(place.dentry, work.dentry) && !isBelow(work.dentry, place.dentry)
     if (place.mount !== work.mount || !apart) return -EINVAL
@@ -247,10 +249,14 @@ function findLayers(options: OverlayOptions, context: MountContext, places: Path
     own.dentry.inode!.changedElsewhere = true
     upper = place
   }
+  // Owners are looked at one way in all lower layers.
+  const lowerIdmap = lowers[0]?.mount.idmap
+  if (below.some(({ mount }) => !sameIdmap(mount.idmap, lowerIdmap))) return -EINVAL
   const layer = ({ dentry }: Path): OverlayLayer => ({ sb: dentry.sb, root: dentry })
   return {
     upper: upper && layer(upper),
     lowers: lowers.map(layer),
+    lowerIdmap,
     datas: datas.map(layer),
     work: workPlace,
   }

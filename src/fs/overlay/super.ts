@@ -18,6 +18,7 @@ import type { HostStatfs } from '../../platform/host.ts'
 import { Dentry, rootDentry } from '../../vfs/dentry.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
+import type { MountIdmap } from '../../vfs/idmap.ts'
 import type { Inode } from '../../vfs/inode.ts'
 import { Mount } from '../../vfs/mount.ts'
 import { SuperBlock } from '../../vfs/super-block.ts'
@@ -42,16 +43,20 @@ export interface OverlayLayers {
   upper: OverlayLayer | undefined
   /** From the topmost. */
   lowers: readonly OverlayLayer[]
+  /** How the owners in the lower layers look, if these are id-mapped: all of them by the same map. */
+  lowerIdmap?: MountIdmap | undefined
 }
 
 export class OverlaySuper extends SuperBlock {
   override readonly fsType = 'overlay'
   override readonly exportable: boolean = true
+  override readonly idmappable = true
   override readonly acls = 'ours'
   override readonly root: OverlayDir
   /** Who copies up: the identity of the mounter. */
   readonly cred: Credentials
   readonly vfs: Vfs
+  readonly lowerIdmap: MountIdmap | undefined
   /** Private mounts, which keep the layers. */
   readonly #upper: Mount | undefined
   readonly #lowers: readonly Mount[]
@@ -65,6 +70,7 @@ export class OverlaySuper extends SuperBlock {
     this.source = 'overlay'
     this.vfs = vfs
     this.cred = cred
+    this.lowerIdmap = layers.lowerIdmap
     this.#upper = layers.upper && privateMount(vfs, layers.upper)
     this.#lowers = layers.lowers.map(layer => privateMount(vfs, layer))
     const lowerRoots = layers.lowers.map(layer => layer.root.inode!)

@@ -5,19 +5,47 @@
 import {
   O_NONBLOCK,
   O_RDWR,
+  PIDFD_GET_CGROUP_NAMESPACE,
+  PIDFD_GET_IPC_NAMESPACE,
+  PIDFD_GET_MNT_NAMESPACE,
+  PIDFD_GET_NET_NAMESPACE,
+  PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE,
+  PIDFD_GET_PID_NAMESPACE,
+  PIDFD_GET_TIME_FOR_CHILDREN_NAMESPACE,
+  PIDFD_GET_TIME_NAMESPACE,
+  PIDFD_GET_USER_NAMESPACE,
+  PIDFD_GET_UTS_NAMESPACE,
   PIDFD_THREAD,
   POLLHUP,
   POLLIN,
   POLLRDNORM,
   RLIMIT_NOFILE,
 } from '../../abi/constants.ts'
+import { EACCES, EINVAL, ENOTTY, ESRCH } from '../../abi/errno.ts'
 import type { WaitQueue } from '../../base/wait-queue.ts'
+import { mayInspect } from '../../kernel/credentials.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Pid } from '../../kernel/pid.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { ThreadGroup } from '../../kernel/thread-group.ts'
-import { File } from '../../vfs/file.ts'
+import { File, type IoctlContext } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
+import { type NsKind, namespaceOf } from '../proc/ns-kinds.ts'
+import { nsFsOf } from '../proc/super.ts'
+
+/** PIDFD_GET_*_NAMESPACE: a descriptor for a namespace of the process, without a way through /proc. */
+const NAMESPACE_REQUESTS: ReadonlyMap<number, readonly [kind: NsKind, forChildren: boolean]> = new Map([
+  [PIDFD_GET_CGROUP_NAMESPACE, ['cgroup', false]],
+  [PIDFD_GET_IPC_NAMESPACE, ['ipc', false]],
+  [PIDFD_GET_MNT_NAMESPACE, ['mnt', false]],
+  [PIDFD_GET_NET_NAMESPACE, ['net', false]],
+  [PIDFD_GET_PID_NAMESPACE, ['pid', false]],
+  [PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE, ['pid', true]],
+  [PIDFD_GET_TIME_NAMESPACE, ['time', false]],
+  [PIDFD_GET_TIME_FOR_CHILDREN_NAMESPACE, ['time', true]],
+  [PIDFD_GET_USER_NAMESPACE, ['user', false]],
+  [PIDFD_GET_UTS_NAMESPACE, ['uts', false]],
+])
 
 export class PidFdFile extends File {
   readonly pid: Pid
@@ -55,6 +83,19 @@ export class PidFdFile extends File {
     }
     const ended = this.thread ? this.#task.ended : this.#group.dead
     return ended ? POLLIN | POLLRDNORM : 0
+  }
+
+  override ioctl(context: IoctlContext, request: number, argument: number): number {
+    const asked = NAMESPACE_REQUESTS.get(request)
+    if (asked === undefined) return -ENOTTY
+    const caller = context.task as Task
+    const target = this.task
+    if (target === undefined) return -ESRCH
+    if (argument !== 0) return -EINVAL
+    if (target.ended) return -ESRCH
+    if (!mayInspect(caller, target, true)) return -EACCES
+    const [kind, forChildren] = asked
+    return nsFsOf(this.#kernel).install(caller, kind, namespaceOf(target, kind, forChildren))
   }
 
   override fdinfo(): string {

@@ -16,6 +16,7 @@ const SOCKET6_HEAD =
   '  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
 
 const HEADERS: Readonly<Record<string, string>> = {
+  anycast6: '',
   arp: 'IP address       HW type     Flags       HW address            Mask     Device\n',
   dev:
     'Inter-|   Receive                                                |  Transmit\n' +
@@ -27,6 +28,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   if_inet6: '',
   igmp6: '',
   igmp: 'Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n',
+  ip6_flowlabel: 'Label S Owner  Users  Linger Expires  Dst                              Opt\n',
   ip6_tables_matches: '',
   ip6_tables_names: '',
   ip6_tables_targets: '',
@@ -34,6 +36,8 @@ const HEADERS: Readonly<Record<string, string>> = {
   ip_tables_names: '',
   ip_tables_targets: '',
   ipv6_route: '',
+  mcfilter: 'Idx Device        MCA        SRC    INC    EXC\n',
+  mcfilter6: 'Idx Device                Multicast Address                   Source Address    INC    EXC\n',
   netlink: 'sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n',
   netstat: '',
   nf_conntrack: '',
@@ -44,10 +48,12 @@ const HEADERS: Readonly<Record<string, string>> = {
   raw: `${SOCKET_HEAD} ref pointer drops\n`,
   raw6: `${SOCKET6_HEAD} ref pointer drops\n`,
   route: `${'Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT'.padEnd(127)}\n`,
+  rt_cache: `${'Iface\tDestination\tGateway \tFlags\t\tRefCnt\tUse\tMetric\tSource\t\tMTU\tWindow\tIRTT\tTOS\tHHRef\tHHUptod\tSpecDst'.padEnd(127)}\n`,
   snmp: '',
   snmp6: '',
   sockstat: '',
   sockstat6: '',
+  softnet_stat: '',
   tcp: `${SOCKET_HEAD.padEnd(149)}\n`,
   tcp6: `${SOCKET6_HEAD}\n`,
   udp: `   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            \n`,

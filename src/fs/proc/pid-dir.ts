@@ -42,7 +42,7 @@ import { mapFilesDirectory } from './map-files.ts'
 import { formatMaps, formatSmaps, formatSmapsRollup } from './maps.ts'
 import { commandLine, environment, MemoryFile } from './memory-file.ts'
 import { netDirectory } from './net.ts'
-import { NS_KINDS, type NsKind, namespaceOf } from './ns-file.ts'
+import { NS_KINDS, type NsKind, namespaceOf } from './ns-kinds.ts'
 import { formatNumaMaps } from './numa-maps.ts'
 import { openPagemap } from './pagemap.ts'
 import type { ProcSuper } from './super.ts'
@@ -239,19 +239,24 @@ function place(find: (task: Task) => Path | undefined): PseudoDir<Task>[string] 
   )
 }
 
+/** An ended process has given back all of its namespaces but these two. */
+function hasNone(task: Task, kind: NsKind, forChildren: boolean): boolean {
+  return task.ended && kind !== 'user' && (kind !== 'pid' || forChildren)
+}
+
 function nsDirectory(proc: ProcSuper): PseudoDir<Task>[string] {
   const links: Record<string, PseudoDir<Task>[string]> = {}
   const add = (name: string, kind: NsKind, forChildren: boolean) => {
     links[name] = magic<Task>(
       task => {
         if (!mayTrace(task)) return -EACCES
-        const ns = namespaceOf(task, kind, forChildren)
-        return typeof ns === 'number' ? ns : `${kind}:[${ns.inum}]`
+        if (hasNone(task, kind, forChildren)) return -ENOENT
+        return `${kind}:[${namespaceOf(task, kind, forChildren).inum}]`
       },
       task => {
         if (!mayTrace(task)) return -EACCES
-        const ns = namespaceOf(task, kind, forChildren)
-        return typeof ns === 'number' ? ns : proc.nsFs.path(kind, ns)
+        if (hasNone(task, kind, forChildren)) return -ENOENT
+        return proc.nsFs.path(kind, namespaceOf(task, kind, forChildren))
       },
     )
   }

@@ -133,6 +133,11 @@ function parseOptions(options: string): Options | number {
   return parsed
 }
 
+/** Where the files of the kernel's namespaces are. */
+export function nsFsOf(kernel: Kernel): NsFs {
+  return (kernel.fsTypes.get('proc') as ProcType).nsFs
+}
+
 /** The file system type 'proc', one for a kernel. */
 export class ProcType implements FsType {
   readonly name = 'proc'

@@ -56,7 +56,9 @@ export function ipcSetting(name: string): FileNode<Kernel> {
 
 function format(limits: IpcLimits, { fields }: Setting): string {
   return fields
-    .map(field => (limits[field] === SHMMAX ? (2n ** 64n - 2n ** 24n).toString() : String(limits[field])))
+    .map(field =>
+      limits[field] === SHMMAX ? (2n ** 64n - 1n - 2n ** 24n).toString() : String(limits[field]),
+    )
     .join('\t')
 }
 

@@ -210,7 +210,7 @@ function memoryLines(task: Task): string[] {
     size('VmSwap', 0),
     size('HugetlbPages', 0),
     `CoreDumping:\t${task.group.coreDump === undefined ? 0 : 1}`,
-    'THP_enabled:\t1',
+    `THP_enabled:\t${task.mm.thpDisabled ? 0 : 1}`,
     'untag_mask:\t0xffffffffffffffff',
   ]
 }

@@ -3,13 +3,14 @@
  * good, dynamic ones as long as their subject lives, so that a file keeps its number while it exists.
  */
 import { DT_DIR, DT_LNK, DT_REG, IN_MODIFY, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../abi/constants.ts'
-import { EACCES, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../abi/errno.ts'
+import { EACCES, EINVAL, ELOOP, ENODATA, ENOENT, ENOTDIR, EPERM } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { DirFile } from '../../vfs/dir-file.ts'
 import type { File } from '../../vfs/file.ts'
 import { type AttrChange, type DirSink, Inode } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
+import { checkXattrName, SimpleXattrs } from '../../vfs/simple-xattrs.ts'
 import { PseudoFile } from './file.ts'
 import type { DirNode, Found, PseudoNode } from './node.ts'
 import type { PseudoSuper } from './super.ts'
@@ -25,6 +26,7 @@ export class PseudoInode extends Inode {
   readonly #fixed = new Map<string, PseudoInode>()
   /** The links of a directory without its dynamic entries. */
   #fixedDirectories: number
+  #xattrs: SimpleXattrs | undefined = undefined
   #dynamic: WeakMap<object, PseudoInode> | undefined = undefined
 
   // biome-ignore lint/suspicious/noExplicitAny: as above
@@ -84,6 +86,24 @@ export class PseudoInode extends Inode {
     if (change.mtime !== undefined) this.mtime.set(change.mtime)
     this.ctime.set(this.sb.clock.realtime())
     return 0
+  }
+
+  override getxattr(name: string): Uint8Array | number {
+    const supported = checkXattrName(name, this.sb.xattrPrefixes)
+    return supported < 0 ? supported : (this.#xattrs?.get(name) ?? -ENODATA)
+  }
+  override setxattr(name: string, value: Uint8Array, flags: number): Status {
+    const supported = checkXattrName(name, this.sb.xattrPrefixes)
+    if (supported < 0) return supported
+    this.#xattrs ??= new SimpleXattrs()
+    return this.#xattrs.set(name, value, flags)
+  }
+  override listxattr(): string[] {
+    return this.#xattrs?.list() ?? []
+  }
+  override removexattr(name: string): Status {
+    const supported = checkXattrName(name, this.sb.xattrPrefixes)
+    return supported < 0 ? supported : (this.#xattrs?.remove(name) ?? -ENODATA)
   }
 
   override permission(cred: Credentials, mask: number): Status | undefined {

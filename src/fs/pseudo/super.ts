@@ -21,6 +21,8 @@ export abstract class PseudoSuper extends SuperBlock {
   readonly makeError: Status = -EPERM
   /** What reading and writing give when the file's subject is no more. */
   readonly goneError: Status = -ESRCH
+  /** What the names of extended attributes may begin with. */
+  readonly xattrPrefixes: readonly string[] = []
   #lastIno = 0
 
   constructor(dev: number, clock: Clock) {

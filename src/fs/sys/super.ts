@@ -18,6 +18,7 @@ export class SysfsSuper extends PseudoSuper {
   override readonly magic = SYSFS_MAGIC
   override readonly mayChangeMode = true
   override readonly directoryMode = 0o755
+  override readonly xattrPrefixes = ['trusted.', 'security.']
   override readonly root: Inode
 
   constructor(kernel: Kernel) {

@@ -1,20 +1,12 @@
 /** What all tmpfs inodes share: attributes, times, extended attributes; and the kinds that hold no data. */
-import {
-  FS_APPEND_FL,
-  FS_IMMUTABLE_FL,
-  FS_NOATIME_FL,
-  FS_NODUMP_FL,
-  XATTR_CREATE,
-  XATTR_REPLACE,
-} from '../../abi/constants.ts'
-import { EEXIST, EINVAL, ENODATA, ENOSPC, EOPNOTSUPP } from '../../abi/errno.ts'
+import { FS_APPEND_FL, FS_IMMUTABLE_FL, FS_NOATIME_FL, FS_NODUMP_FL } from '../../abi/constants.ts'
+import { ENODATA, EOPNOTSUPP } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { isAclName } from '../../vfs/acl.ts'
 import { type AttrChange, Inode } from '../../vfs/inode.ts'
+import { checkXattrName, SimpleXattrs } from '../../vfs/simple-xattrs.ts'
 import type { TmpfsSuper } from './super.ts'
 
-/** Bytes of extended attributes, names included, that one inode may have. */
-const XATTR_LIMIT = 128 * 1024
 const SETTABLE_FLAGS = FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL
 /** Those that what is made in a directory has too. */
 export const INHERITED_FLAGS = FS_NODUMP_FL | FS_NOATIME_FL
@@ -22,7 +14,7 @@ const XATTR_PREFIXES = ['user.', 'trusted.', 'security.']
 
 export abstract class TmpfsInode extends Inode {
   declare readonly sb: TmpfsSuper
-  #xattrs: Map<string, Uint8Array> | undefined = undefined
+  #xattrs: SimpleXattrs | undefined = undefined
   #evicted = false
 
   /** The caller has charged the inode to the quota. */
@@ -69,34 +61,32 @@ export abstract class TmpfsInode extends Inode {
   }
 
   override getxattr(name: string): Uint8Array | number {
-    const supported = this.sb.xattrs ? checkXattrName(name) : -EOPNOTSUPP
-    if (supported < 0) return supported
-    return this.#xattrs?.get(name) ?? -ENODATA
+    const supported = this.#supported(name)
+    return supported < 0 ? supported : (this.#xattrs?.get(name) ?? -ENODATA)
   }
   override setxattr(name: string, value: Uint8Array, flags: number): Status {
-    const supported = this.sb.xattrs ? checkXattrName(name) : -EOPNOTSUPP
+    const supported = this.#supported(name)
     if (supported < 0) return supported
-    const old = this.#xattrs?.get(name)
-    if (old !== undefined && (flags & XATTR_CREATE) !== 0) return -EEXIST
-    if (old === undefined && (flags & XATTR_REPLACE) !== 0) return -ENODATA
-    let total = name.length + value.length
-    if (this.#xattrs !== undefined)
-      for (const [key, bytes] of this.#xattrs) if (key !== name) total += key.length + bytes.length
-    if (total > XATTR_LIMIT) return -ENOSPC
-    this.#xattrs ??= new Map()
-    this.#xattrs.set(name, value.slice())
+    const xattrs = this.#xattrs ?? new SimpleXattrs()
+    const status = xattrs.set(name, value, flags)
+    if (status < 0) return status
+    this.#xattrs = xattrs
     this.touchChanged()
     return 0
   }
   override listxattr(): string[] {
-    return this.#xattrs === undefined ? [] : [...this.#xattrs.keys()]
+    return this.#xattrs?.list() ?? []
   }
   override removexattr(name: string): Status {
-    const supported = this.sb.xattrs ? checkXattrName(name) : -EOPNOTSUPP
+    const supported = this.#supported(name)
     if (supported < 0) return supported
-    if (this.#xattrs === undefined || !this.#xattrs.delete(name)) return -ENODATA
-    this.touchChanged()
-    return 0
+    const status = this.#xattrs?.remove(name) ?? -ENODATA
+    if (status === 0) this.touchChanged()
+    return status
+  }
+  #supported(name: string): Status {
+    if (!this.sb.xattrs) return -EOPNOTSUPP
+    return isAclName(name) ? 0 : checkXattrName(name, XATTR_PREFIXES)
   }
 
   /** Nothing holds the inode; without a name it ends here. */
@@ -140,11 +130,4 @@ export class TmpfsSymlink extends TmpfsInode {
   override get blocks(): number {
     return 0
   }
-}
-
-function checkXattrName(name: string): Status {
-  if (isAclName(name)) return 0
-  for (const prefix of XATTR_PREFIXES)
-    if (name.startsWith(prefix)) return name.length > prefix.length ? 0 : -EINVAL
-  return -EOPNOTSUPP
 }

@@ -10,6 +10,7 @@ import { TmpfsSuper } from './super.ts'
 const DEFAULT_MODE = 0o755
 
 class RamfsSuper extends TmpfsSuper {
+  override readonly idmappable = false
   override readonly fsType = 'ramfs'
   override readonly exportable = false
   override readonly acls = 'none'

@@ -33,6 +33,7 @@ export interface TmpfsOptions {
 export class TmpfsSuper extends SuperBlock {
   override readonly fsType: string = 'tmpfs'
   override readonly exportable: boolean = true
+  override readonly idmappable: boolean = true
   override readonly acls: 'none' | 'ours' = 'ours'
   readonly xattrs: boolean = true
   override readonly root: TmpfsDir

@@ -16,6 +16,7 @@ import { REG_RAX } from '../../platform/platform.ts'
 import { truncateFile } from '../../vfs/attributes.ts'
 import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
+import { seenUid } from '../../vfs/idmap.ts'
 import { openAt } from '../../vfs/open.ts'
 import { unlink } from '../../vfs/operations.ts'
 import { CORE_FLAG, endTask } from '../exit.ts'
@@ -178,7 +179,7 @@ function createFile(task: Task, signo: number): File | undefined {
   unlink(task, undefined, name)
   const file = openAt(task, undefined, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, S_IFREG | 0o600)
   if (failed(file)) return undefined
-  if (file.inode.isRegular && file.inode.uid === task.cred.fsuid) return file
+  if (file.inode.isRegular && seenUid(file.path.mount, file.inode) === task.cred.fsuid) return file
   filePut(file)
   return undefined
 }

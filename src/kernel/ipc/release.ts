@@ -8,12 +8,9 @@ export function releaseIpc(kernel: Kernel, ns: IpcNamespace): void {
   for (const segment of ns.shm.objects()) ns.shm.destroy(segment)
 }
 
-/** By a task, a descriptor or a mount of it. */
+/** By a task, or by a descriptor or a mount of its file. */
 function isHeld(kernel: Kernel, ns: IpcNamespace): boolean {
   if (ns === kernel.ipc || ns.holders > 0) return true
   for (const task of kernel.tasks()) if (task.ns.ipc === ns) return true
-  for (const { root } of kernel.vfs.mounts) {
-    if ((root.inode as { readonly ns?: unknown } | undefined)?.ns === ns) return true
-  }
   return false
 }

@@ -28,6 +28,7 @@ import {
   IP_MULTICAST_TTL,
   IP_OPTIONS,
   IP_PKTINFO,
+  IP_PKTOPTIONS,
   IP_PROTOCOL,
   IP_RECVERR,
   IP_RECVERR_RFC4884,
@@ -277,7 +278,7 @@ export const PASSED_OPTIONS: readonly PassedOptions[] = [
       IP_LOCAL_PORT_RANGE,
     ],
     // Source routes and the like can be looked at (sshd does), not set.
-    read: [IP_OPTIONS, IP_MTU, IP_PROTOCOL, IP_TRANSPARENT],
+    read: [IP_OPTIONS, IP_PKTOPTIONS, IP_MTU, IP_PROTOCOL, IP_TRANSPARENT],
     set: [
       IP_ADD_MEMBERSHIP,
       IP_DROP_MEMBERSHIP,

@@ -8,7 +8,7 @@ import { IFNAMSIZ, interfaceName } from '../interface-requests.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { BridgeDevice } from '../link/bridge.ts'
 import { randomMac } from '../link/veth.ts'
-import { enslave } from '../netlink/route/kinds.ts'
+import { enslave } from '../netlink/kinds/kinds.ts'
 import { removeDevice } from '../netlink/route/link.ts'
 
 export function isBridgeRequest(request: number): boolean {

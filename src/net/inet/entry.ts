@@ -2,7 +2,7 @@
  * InetEntry: what /proc/net and sock_diag show of a socket, or of a connection that has none (half-open, orphan, in
  * TIME-WAIT).
  */
-import { IPPROTO_TCP, TCP_SYN_RECV } from '../../abi/constants.ts'
+import { IPPROTO_TCP, TCP_CLOSE, TCP_SYN_RECV } from '../../abi/constants.ts'
 import type { IpAddress } from '../address.ts'
 import type { TcpConnection } from '../tcp/connection.ts'
 import type { SynRequest } from '../tcp/request.ts'
@@ -48,8 +48,8 @@ export function* inetEntries(net: InetNetwork, protocol: number): IterableIterat
     if (socket.protocol !== protocol || (protocol !== IPPROTO_TCP && socket instanceof TcpSocket)) continue
     if (socket instanceof TcpSocket) {
       if (socket.endpoint.connection !== undefined) seen.add(socket.endpoint.connection)
-      // Without a port it is nowhere.
-      if (socket.localPort === 0) continue
+      // One that neither listens nor is connected, or not any more, stands in no table of those two.
+      if (socket.state === TCP_CLOSE) continue
     } else if (socket instanceof UdpSocket && socket.localPort === 0) {
       continue
     }

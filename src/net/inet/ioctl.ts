@@ -4,8 +4,10 @@ import {
   AF_INET,
   CAP_NET_ADMIN,
   NUD_PERMANENT,
+  RT_SCOPE_HOST,
   RT_SCOPE_LINK,
   RTN_UNICAST,
+  RTN_UNREACHABLE,
   SIOCADDMULTI,
   SIOCADDRT,
   SIOCDARP,
@@ -72,6 +74,7 @@ const MAX_LIST = 1 << 20
 const RTF_UP = 1
 const RTF_GATEWAY = 2
 const RTF_HOST = 4
+const RTF_REJECT = 0x200
 const ATF_COM = 2
 const ATF_PERM = 4
 
@@ -201,6 +204,7 @@ function change(
       return stack.devices.rename(device, interfaceName(record, at))
     case SIOCSIFHWADDR:
       if (view.getUint16(at, true) !== device.type) return -EINVAL
+      device.addressSet = true
       return stack.devices.setAddress(device, record.subarray(at + 2, at + 8))
     case SIOCADDMULTI:
     case SIOCDELMULTI:
@@ -336,11 +340,17 @@ function changeRoute(stack: IpStack, context: IoctlContext, request: number, arg
   if (gateway?.isAny) gateway = undefined
   if (request === SIOCDELRT) {
     for (const known of stack.fib4.table(route.table).at(destination, length)) {
-      if (device !== undefined && !known.uses(device)) continue
+      // One that rejects is of no device.
+      if (device !== undefined && (flags & RTF_REJECT) === 0 && !known.uses(device)) continue
       if (gateway !== undefined && !known.nextHops.some(hop => hop.gateway?.equals(gateway))) continue
       return stack.removeRoute(known)
     }
     return -ESRCH
+  }
+  if ((flags & RTF_REJECT) !== 0) {
+    route.scope = RT_SCOPE_HOST
+    route.type = RTN_UNREACHABLE
+    return stack.addRoute(route, { exclusive: true })
   }
   let out = device
   if (gateway !== undefined) {
@@ -375,7 +385,7 @@ function arpRequest(stack: IpStack, context: IoctlContext, request: number, argu
   if (view.getUint16(ARPREQ.arp_pa, true) !== AF_INET) return -EPFNOSUPPORT
   const address = IpAddress.v4(view.getUint32(ARPREQ.arp_pa + SOCKADDR_IN.sin_addr))
   const name = interfaceName(record, ARPREQ.arp_dev)
-  const device = name === '' ? neighbourDevice(stack, address) : stack.devices.byName(name)
+  const device = name === '' ? neighbourDevice(stack, address, request) : stack.devices.byName(name)
   if (device === undefined) return name === '' ? -ENXIO : -ENODEV
   const entry = stack.neighbours4.find(device, address)
   if (request === SIOCSARP) {
@@ -395,7 +405,14 @@ function arpRequest(stack: IpStack, context: IoctlContext, request: number, argu
   return context.copyOut(argument, record)
 }
 
-function neighbourDevice(stack: IpStack, address: IpAddress): NetDevice | undefined {
+/** A new entry is of the device that leads there. */
+function neighbourDevice(stack: IpStack, address: IpAddress, request: number): NetDevice | undefined {
+  if (request === SIOCSARP) {
+    const flow = new Flow()
+    flow.destination = address
+    const route = stack.ip.routeFor(flow)
+    return failed(route) ? undefined : route.device
+  }
   for (const entry of stack.neighbours4.neighbours()) if (entry.address.equals(address)) return entry.device
   return undefined
 }

@@ -26,6 +26,7 @@ import {
   IP_OPTIONS,
   IP_PASSSEC,
   IP_PKTINFO,
+  IP_PKTOPTIONS,
   IP_PMTUDISC_OMIT,
   IP_PROTOCOL,
   IP_RECVERR,
@@ -64,6 +65,7 @@ import { setMulticast } from './multicast-options.ts'
 import { intBytes } from './option-bytes.ts'
 import { originalDestination } from './original-destination.ts'
 import type { InetSocket } from './socket.ts'
+import { streamPacketOptions } from './stream-packet-options.ts'
 
 /** Those that are 0 or 1. */
 const SWITCHES: ReadonlySet<number> = new Set([
@@ -282,6 +284,8 @@ export function getIpOption(socket: InetSocket, name: number, length: number): O
     }
     case SO_ORIGINAL_DST:
       return originalDestination(socket, AF_INET, length)
+    case IP_PKTOPTIONS:
+      return streamPacketOptions(socket, length)
     case IP_MULTICAST_IF:
       return settings.multicastAddress.bytes()
     case IP_PROTOCOL:

@@ -93,6 +93,9 @@ export class IpSettings {
   get freeBind(): boolean {
     return [IP_FREEBIND, IP_TRANSPARENT].some(name => this.v4(name) !== 0) || this.#freeBind6
   }
+  get transparent(): boolean {
+    return this.v4(IP_TRANSPARENT) !== 0 || this.v6(IPV6_TRANSPARENT) !== 0
+  }
   get #freeBind6(): boolean {
     return [IPV6_FREEBIND, IPV6_TRANSPARENT].some(name => this.v6(name) !== 0)
   }
@@ -117,6 +120,7 @@ export class IpSettings {
       flow.options = undefined
     }
     flow.anySource = this.freeBind
+    flow.transparent = this.transparent
     flow.forgetRoute()
   }
 

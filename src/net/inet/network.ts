@@ -23,7 +23,6 @@ import {
 } from '../../abi/constants.ts'
 import { EACCES, EINVAL, ENODEV, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
-import { NsInode } from '../../fs/proc/ns-file.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { NetNamespace, NetworkRuntime } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -106,13 +105,11 @@ export class InetNetworks implements NetworkRuntime, Expiry {
       for (const { ip } of this.#all) ip.namespaceIds.forget(network.ip)
     }
   }
-  /** By a task, a socket, a descriptor or a mount of it. */
+  /** By a task, a socket, or a descriptor or a mount of its file. */
   #isHeld({ ns, hasSockets }: InetNetwork): boolean {
     const { kernel } = this
     if (ns === kernel.net || ns.holders > 0 || hasSockets) return true
     for (const task of kernel.tasks()) if (!task.ended && task.ns.net === ns) return true
-    for (const { root } of kernel.vfs.mounts)
-      if (root.inode instanceof NsInode && root.inode.ns === ns) return true
     return false
   }
 }

@@ -382,8 +382,8 @@ export class RawSocket extends InboxSocket {
     if ((level === SOL_IPV6 || level === SOL_RAW) && name === IPV6_CHECKSUM && this.isIpv6) {
       const at = readInt(value)
       if (at === undefined) return -EINVAL
-      // ICMPv6's is where RFC 4443 has it.
-      if (this.protocol === IPPROTO_ICMPV6) return -EINVAL
+      // ICMPv6's is where RFC 4443 has it, says RFC 3542 of this level; ping(8) uses the other.
+      if (this.protocol === IPPROTO_ICMPV6 && level === SOL_IPV6) return -EINVAL
       if (at > 0 && (at & 1) !== 0) return -EINVAL
       this.#checksumAt = at < 0 ? -1 : at
       return 0

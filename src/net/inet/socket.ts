@@ -31,7 +31,7 @@ import {
   SOL_IPV6,
   SOL_SOCKET,
 } from '../../abi/constants.ts'
-import { ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP } from '../../abi/errno.ts'
+import { ENOENT, ENOPROTOOPT, ENOTCONN, ENOTTY, EOPNOTSUPP } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { NetNamespace } from '../../kernel/namespaces.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -48,6 +48,7 @@ import { socketAddress } from './address.ts'
 import { getIpOption, setIpOption } from './ip-options.ts'
 import { IpSettings } from './ip-settings.ts'
 import { getSetOption } from './ipset-option.ts'
+import { ipv6Ioctl } from './ipv6-ioctl.ts'
 import { getIpv6Option, setIpv6Option } from './ipv6-options.ts'
 import { Memberships } from './memberships.ts'
 import { getMulticastFilter } from './multicast-options.ts'
@@ -276,6 +277,8 @@ export abstract class InetSocket extends Socket {
         return context.copyOut(argument, new Uint8Array(view.buffer))
       }
     }
+    const status = this.isIpv6 ? ipv6Ioctl(this.net.ns, this.net.ip, context, request, argument) : -ENOTTY
+    if (status !== -ENOTTY) return status
     return super.ioctl(context, request, argument)
   }
 

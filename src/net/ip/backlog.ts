@@ -20,6 +20,10 @@ export class Backlog implements Expiry {
   readonly #queue = new PacketQueue()
   readonly #timer = new Timer(this)
   #draining = false
+  /** For /proc/net/softnet_stat: packets given to stacks, those that there was no room for, and drains that had to end early. */
+  processed = 0
+  dropped = 0
+  squeezed = 0
 
   constructor(clock: Clock, timers: Timers) {
     this.#clock = clock
@@ -33,6 +37,7 @@ export class Backlog implements Expiry {
   /** Takes a frame; drops it when `limit` are waiting already: false. */
   push(device: NetDevice, packet: Packet, limit: number): boolean {
     if (this.#queue.length >= limit) {
+      this.dropped++
       device.statistics.rxDropped++
       packet.release()
       return false
@@ -51,6 +56,7 @@ export class Backlog implements Expiry {
       for (let left = BUDGET; left > 0; left--) {
         const packet = this.#queue.shift()
         if (packet === undefined) break
+        this.processed++
         const stack = packet.device!.stack
         // The device may have gone meanwhile.
         if (stack === undefined) packet.release()
@@ -58,8 +64,10 @@ export class Backlog implements Expiry {
       }
     } finally {
       this.#draining = false
-      if (this.#queue.length > 0) this.#timers.add(this.#timer, this.#clock.monotonic())
-      else this.#timers.cancel(this.#timer)
+      if (this.#queue.length > 0) {
+        this.squeezed++
+        this.#timers.add(this.#timer, this.#clock.monotonic())
+      } else this.#timers.cancel(this.#timer)
     }
   }
 

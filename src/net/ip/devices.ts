@@ -1,6 +1,6 @@
 /** DeviceTable: the interfaces of one stack, by index and by name, and the changes that can be made to them. */
 import { ETH_ALEN, IFF_UP } from '../../abi/constants.ts'
-import { EADDRNOTAVAIL, EBUSY, EEXIST, EINVAL, ENFILE } from '../../abi/errno.ts'
+import { EADDRNOTAVAIL, EBUSY, EEXIST, EINVAL, ENFILE, ENOENT } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
@@ -28,8 +28,14 @@ export class DeviceTable {
   byIndex(index: number): NetDevice | undefined {
     return this.#byIndex.get(index)
   }
+  /** By its name or one of its alternative ones. */
   byName(name: string): NetDevice | undefined {
     return this.#byName.get(name)
+  }
+  /** By the name that it goes by: in /proc and /sys. */
+  byOwnName(name: string): NetDevice | undefined {
+    const device = this.#byName.get(name)
+    return device?.name === name ? device : undefined
   }
 
   /**
@@ -42,12 +48,14 @@ export class DeviceTable {
     const name = this.#freeName(device.name)
     if (typeof name === 'number') return name
     if (index !== 0 && this.#byIndex.has(index)) return -EBUSY
+    for (const other of device.alternativeNames) if (this.#byName.has(other)) return -EEXIST
     device.name = name
     device.index = index || this.#freeIndex()
     device.flags &= ~IFF_UP
     device.stack = this.#stack
     this.#byIndex.set(device.index, device)
     this.#byName.set(device.name, device)
+    for (const other of device.alternativeNames) this.#byName.set(other, device)
     this.#stack.deviceAdded(device)
     return 0
   }
@@ -59,6 +67,7 @@ export class DeviceTable {
     this.#stack.deviceRemoved(device)
     this.#byIndex.delete(device.index)
     this.#byName.delete(device.name)
+    for (const other of device.alternativeNames) this.#byName.delete(other)
     device.stack = undefined
     device.index = 0
     device.wasUp = false
@@ -79,6 +88,7 @@ export class DeviceTable {
     }
     this.#stack.listener?.linkChanged(device, false)
     device.master?.portChanged()
+    for (const upper of device.uppers) upper.lowerChanged()
     return 0
   }
 
@@ -91,14 +101,16 @@ export class DeviceTable {
     this.#stack.listener?.linkChanged(device, false)
     if (carrier && device.up) this.#stack.carrierOn(device)
     device.master?.portChanged()
+    for (const upper of device.uppers) upper.lowerChanged()
   }
 
   setMtu(device: NetDevice, mtu: number): Status {
-    if (mtu < device.minMtu || mtu > device.maxMtu) return -EINVAL
-    if (device.mtu === mtu) return 0
+    const status = device.checkMtu(mtu)
+    if (status < 0 || device.mtu === mtu) return status
     device.mtu = mtu
     this.#stack.mtuChanged(device)
     this.#stack.listener?.linkChanged(device, false)
+    for (const upper of device.uppers) upper.lowerChanged()
     return 0
   }
 
@@ -110,6 +122,21 @@ export class DeviceTable {
     device.name = free
     this.#byName.set(free, device)
     this.#stack.listener?.linkChanged(device, false)
+    return 0
+  }
+
+  addName(device: NetDevice, name: string): Status {
+    if (this.#byName.has(name)) return -EEXIST
+    device.alternativeNames.push(name)
+    this.#byName.set(name, device)
+    return 0
+  }
+  removeName(device: NetDevice, name: string): Status {
+    if (!this.#byName.has(name)) return -ENOENT
+    const at = device.alternativeNames.indexOf(name)
+    if (at < 0) return -EINVAL
+    device.alternativeNames.splice(at, 1)
+    this.#byName.delete(name)
     return 0
   }
 

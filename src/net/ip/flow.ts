@@ -52,6 +52,8 @@ export class Flow {
   dontRoute = false
   /** IP_FREEBIND, IP_TRANSPARENT: the source need not be an address of ours. */
   anySource = false
+  /** IP_TRANSPARENT: the socket may have what is sent to other addresses than ours. */
+  transparent = false
   /** The any address is not to be replaced: of who has no address yet (duplicate detection, DHCP by raw means). */
   keepsAnySource = false
   /** IPv4 options (a multiple of 4 bytes, at most 40), or IPv6 extension headers in front of the transport's. */

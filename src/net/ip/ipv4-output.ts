@@ -148,6 +148,7 @@ export function output4(
 export function toNextHop4(stack: IpStack, packet: Packet, route: Route): Status {
   const { device } = route
   if (route.type === RTN_LOCAL || device.isLoopback || device.headerLength === 0) {
+    if (device.headerLength === 0) packet.nextHop = route.nextHop
     return stack.transmitTo(device, packet, device.address, ETH_P_IP)
   }
   if (route.type === RTN_BROADCAST) return stack.transmitTo(device, packet, BROADCAST_MAC, ETH_P_IP)

@@ -79,6 +79,15 @@ export function receive6(stack: IpStack, packet: Packet): void {
 function route(stack: IpStack, packet: Packet): void {
   const { counters } = stack
   const status = routeInput6(stack, packet)
+  if (packet.destination.isMulticast) {
+    counters.ip6.InMcastPkts++
+    counters.ip6.InMcastOctets += packet.end - packet.network
+    // Of a group that nobody here is in: nothing is wrong with it.
+    if (status < 0) {
+      packet.release()
+      return
+    }
+  }
   if (status < 0) {
     counters.ip6.InAddrErrors++
     if (stack.sysctls.ipv6Conf.of(packet.device!.index).forwarding !== 0) {
@@ -98,10 +107,8 @@ function route(stack: IpStack, packet: Packet): void {
     return
   }
   packet.toMany = type === RTN_MULTICAST
-  if (packet.toMany) {
-    counters.ip6.InMcastPkts++
-    counters.ip6.InMcastOctets += packet.end - packet.network
-  } else if (type !== RTN_LOCAL || (packet.type !== PACKET_HOST && packet.type !== PACKET_LOOPBACK)) {
+  const here = packet.type === PACKET_HOST || packet.type === PACKET_LOOPBACK
+  if (!packet.toMany && (type !== RTN_LOCAL || !here)) {
     counters.ip6.InDiscards++
     packet.release()
     return

@@ -104,6 +104,11 @@ export class RuleTable {
     return 0
   }
 
+  /** A goto whose target isn't there (yet). */
+  leadsNowhere({ action, target }: Rule): boolean {
+    return action === FR_ACT_GOTO && !this.#rules.some(other => other.priority === target)
+  }
+
   /** 0 and the result, or a negative errno: -ENETUNREACH where no table has a route. */
   lookup(fib: Fib, key: RuleKey, result: FibResult): number {
     if (this.#asNew) {

@@ -17,6 +17,8 @@ export class NetRuntime {
   readonly addresses = new AddressCache()
   readonly backlog: Backlog
   readonly filterRoom = new FilterRoom()
+  /** How many tunnels the packet that is being sent is inside of: link/tunnel.ts. */
+  tunnelDepth = 0
 
   /** `fill`: random bytes that no guest can guess. */
   constructor(clock: Clock, timers: Timers, fill: (into: Uint8Array) => void) {

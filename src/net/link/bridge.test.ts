@@ -81,8 +81,11 @@ test('bridge: it routes for its ports, and forgets who has left', () => {
   net.run(1)
   assert.equal(server.queue.length, 1)
   host.devices.unregister(ports[0])
-  assert.deepEqual(bridge.ports, ports.slice(1))
-  assert.ok([...bridge.learned()].every(entry => entry.port !== ports[0]))
+  assert.deepEqual(
+    bridge.ports.map(port => port.device),
+    ports.slice(1),
+  )
+  assert.ok([...bridge.learned()].every(([, entry]) => entry.port.device !== ports[0]))
   client.send(text(), IpAddress.of('198.51.100.2'), 53)
   net.run(5)
   assert.equal(server.queue.length, 1)

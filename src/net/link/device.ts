@@ -20,6 +20,7 @@ import {
   IFF_RUNNING,
   IFF_UP,
 } from '../../abi/constants.ts'
+import { EINVAL } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
@@ -77,8 +78,12 @@ export abstract class NetDevice {
   maxMtu = 65535
   /** Bytes of the link header: Ethernet's 14, or 0. */
   headerLength = ETH_HLEN
+  /** IFLA_ADDRESS is told though there is no link header: of a tunnel, whose addresses are its ends. */
+  hasAddress = false
   address: Uint8Array = new Uint8Array(6)
-  readonly broadcast: Uint8Array = new Uint8Array(6).fill(0xff)
+  /** Somebody has set it: a bridge's doesn't follow its ports' any more. */
+  addressSet = false
+  broadcast: Uint8Array = new Uint8Array(6).fill(0xff)
   flags = IFF_BROADCAST | IFF_MULTICAST
   features: DeviceFeatures = {
     checksum: false,
@@ -89,13 +94,23 @@ export abstract class NetDevice {
   txQueueLength = 1000
   group = 0
   alias = ''
+  /** Names beside its own, by which requests find it (`ip link property`). */
+  readonly alternativeNames: string[] = []
   /** The cable is in. Told to the stack by DeviceTable.setCarrier. */
   carrier = true
   /** Something has said whether it is in: IF_OPER_UNKNOWN till then. */
   carrierKnown = true
-  /** The index of the device on the other side or below, as IFLA_LINK shows; 0 for none. */
-  get linkIndex(): number {
-    return 0
+  /** The index of the device on the other side or below, as IFLA_LINK shows; undefined: it is no such device. */
+  get linkIndex(): number | undefined {
+    return undefined
+  }
+  /** The devices that what it sends goes out by: nesting.ts. */
+  get below(): readonly NetDevice[] {
+    return []
+  }
+  /** The namespace that the index is of, where it can be another one than the device's. */
+  get linkStack(): IpStack | undefined {
+    return undefined
   }
   readonly statistics = new DeviceStatistics()
   /** The namespace that it is in. */
@@ -103,6 +118,10 @@ export abstract class NetDevice {
   /** The bridge that it is a port of. */
   master: NetDevice | undefined = undefined
   frameHandler: FrameHandler | undefined = undefined
+  /** Takes the tagged frames of the VLANs that there are over it. */
+  vlans: FrameHandler | undefined = undefined
+  /** The devices over it (upper.ts): they end with it. */
+  readonly uppers: NetDevice[] = []
   guard: DeviceGuard | undefined = undefined
   /** Holds what it sends to a rate. */
   shaper: Shaper | undefined = undefined
@@ -157,8 +176,19 @@ export abstract class NetDevice {
   filterChanged(): void {}
   /** Of a bridge: whether frames can go by one of its ports has changed. */
   portChanged(): void {}
-  /** It is out of its stack for good. */
-  close(): void {}
+  /** Of an upper device: carrier or MTU of the one below have changed. */
+  lowerChanged(): void {}
+  /** Whether it may have the MTU. -EINVAL. */
+  checkMtu(mtu: number): Status {
+    return mtu < this.minMtu || mtu > this.maxMtu ? -EINVAL : 0
+  }
+  /** It is out of its stack for good, and so is what is over it. */
+  close(): void {
+    for (const upper of [...this.uppers]) {
+      upper.stack?.devices.unregister(upper)
+      upper.close()
+    }
+  }
 
   countReceived(bytes: number): void {
     this.statistics.rxPackets++

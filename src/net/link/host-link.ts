@@ -94,6 +94,7 @@ export class HostLink extends NetDevice implements Expiry {
     this.#buffers.length = 0
   }
   override close(): void {
+    super.close()
     if (!this.#closed) this.#host.close(this.fd)
     this.#closed = true
   }

@@ -103,6 +103,7 @@ export class TunDevice extends NetDevice {
     this.#tell(false)
   }
   override close(): void {
+    super.close()
     const files = [...this.queues, ...this.detached]
     this.queues.length = 0
     this.detached.clear()

@@ -2,6 +2,7 @@
 import { ENETDOWN } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { Random } from '../ip/runtime.ts'
+import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
 import { NetDevice } from './device.ts'
 
@@ -17,8 +18,11 @@ export class VethDevice extends NetDevice {
     this.features = { checksum: true, segmentation: true, udpSegmentation: true, gsoMaxSize: 65536 }
   }
 
-  override get linkIndex(): number {
-    return this.peer?.index ?? 0
+  override get linkIndex(): number | undefined {
+    return this.peer?.index
+  }
+  override get linkStack(): IpStack | undefined {
+    return this.peer?.stack
   }
 
   override transmit(packet: Packet): Status {
@@ -45,6 +49,7 @@ export class VethDevice extends NetDevice {
   }
   /** Takes the other end with it. */
   override close(): void {
+    super.close()
     const { peer } = this
     this.peer = undefined
     if (peer === undefined) return

@@ -5,9 +5,11 @@ import {
   AF_NETLINK,
   AF_UNSPEC,
   IFA_LOCAL,
+  IFLA_ALT_IFNAME,
   IFLA_IFNAME,
   IFLA_INFO_KIND,
   IFLA_LINKINFO,
+  IFLA_PROP_LIST,
   NETLINK_EXT_ACK,
   NETLINK_ROUTE,
   NLM_F_ACK,
@@ -21,15 +23,28 @@ import {
   NLMSG_ERROR,
   NLMSGERR_ATTR_MSG,
   RTM_DELLINK,
+  RTM_DELLINKPROP,
   RTM_GETADDR,
   RTM_GETLINK,
   RTM_NEWADDR,
   RTM_NEWLINK,
+  RTM_NEWLINKPROP,
   RTNLGRP_LINK,
   SOCK_RAW,
 } from '../../abi/constants.ts'
-import { EAGAIN, EEXIST, ENOBUFS, ENODEV, EOPNOTSUPP, EPERM } from '../../abi/errno.ts'
+import {
+  EAGAIN,
+  EEXIST,
+  EINVAL,
+  ENOBUFS,
+  ENODEV,
+  ENOENT,
+  EOPNOTSUPP,
+  EPERM,
+  ERANGE,
+} from '../../abi/errno.ts'
 import { IFADDRMSG, IFINFOMSG, NLMSGERR, NLMSGHDR, SOCKADDR_NL } from '../../abi/layout.ts'
+import { fromBytes } from '../../base/bytes.ts'
 import { BufferDst, BufferSrc } from '../../base/io.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -225,6 +240,64 @@ test('rtnetlink: an address comes with its routes and goes with its link', () =>
   assert.equal(errorOf(ask(task, one, removal)), 0)
   assert.equal(errorOf(ask(task, one, removal)), -ENODEV)
   assert.equal([...own.ip.fib4.routes()].length, 0)
+})
+
+test('rtnetlink: an alternative name finds a link, is listed, and goes with it', () => {
+  const { task, own, socket } = world()
+  const one = socket()
+  ask(task, one, build(RTM_NEWLINK, CREATE, dummy('d0')))
+  ask(task, one, build(RTM_NEWLINK, CREATE, dummy('d1')))
+  const long = 'an-alternative-name-longer-than-others'
+  const change = (type: number, device: string, names: string[]) =>
+    errorOf(
+      ask(
+        task,
+        one,
+        build(type, NLM_F_ACK, w => {
+          w.struct(IFINFOMSG.size)
+          w.string(IFLA_IFNAME, device)
+          const list = w.nest(IFLA_PROP_LIST)
+          for (const name of names) w.string(IFLA_ALT_IFNAME, name)
+          w.close(list)
+        }),
+      ),
+    )
+  assert.equal(change(RTM_NEWLINKPROP, 'd0', [long, 'second']), 0)
+  assert.equal(change(RTM_NEWLINKPROP, 'd1', ['second']), -EEXIST)
+  assert.equal(change(RTM_NEWLINKPROP, 'd1', ['d0']), -EEXIST)
+  assert.equal(change(RTM_NEWLINKPROP, 'd1', ['x'.repeat(128)]), -ERANGE)
+  assert.equal(change(RTM_DELLINKPROP, 'd1', ['second']), -EINVAL)
+  assert.equal(change(RTM_DELLINKPROP, 'd1', ['third']), -ENOENT)
+  const [found] = ask(
+    task,
+    one,
+    build(RTM_GETLINK, 0, w => {
+      w.struct(IFINFOMSG.size)
+      w.string(IFLA_ALT_IFNAME, long)
+    }),
+  )
+  const attributes = new Attributes(found.body, IFINFOMSG.size)
+  assert.equal(attributes.string(IFLA_IFNAME), 'd0')
+  const names = attributes
+    .nested(IFLA_PROP_LIST)!
+    .list.map(({ value }) => fromBytes(value, 0, value.length - 1))
+  assert.deepEqual(names, [long, 'second'])
+  assert.equal(own.ip.devices.byOwnName('second'), undefined)
+  assert.equal(change(RTM_DELLINKPROP, 'second', ['second']), 0)
+  own.ip.devices.unregister(own.ip.devices.byName(long)!)
+  assert.equal(own.ip.devices.byName(long), undefined)
+})
+
+test('netlink: a socket is shown once it has a port', () => {
+  const { task, own, socket } = world()
+  const one = socket()
+  assert.deepEqual(own.netlink.bound, [])
+  ask(
+    task,
+    one,
+    build(RTM_GETLINK, NLM_F_DUMP, w => w.struct(IFINFOMSG.size)),
+  )
+  assert.deepEqual(own.netlink.bound, [one])
 })
 
 test('netlink: hostile messages are answered or dropped, never believed', () => {

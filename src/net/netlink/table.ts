@@ -16,6 +16,11 @@ export class NetlinkTable {
   readonly #ports = new Map<number, Map<number, NetlinkSocket>>()
   #nextPort = FIRST_MADE_UP_PORT
 
+  /** Those that have a port: the others are not shown. */
+  get bound(): NetlinkSocket[] {
+    return [...this.sockets].filter(socket => socket.port !== 0)
+  }
+
   find(protocol: number, port: number): NetlinkSocket | undefined {
     return this.#ports.get(protocol)?.get(port)
   }

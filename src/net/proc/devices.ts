@@ -25,7 +25,7 @@ export class StackDevices implements NetDevices {
     return devicesOf(this.#stack).map(device => device.name)
   }
   files(name: string): NetDeviceFiles | undefined {
-    const device = this.#stack.devices.byName(name)
+    const device = this.#stack.devices.byOwnName(name)
     if (device === undefined) return undefined
     const writer = new MessageWriter()
     writeLink(writer, this.#stack, device, RTM_NEWLINK, 0, 0, 0)
@@ -34,7 +34,7 @@ export class StackDevices implements NetDevices {
 
   set(name: string, file: string, text: string, cred: Credentials): Status {
     if (!cred.capable(CAP_NET_ADMIN, this.#ns.userNs)) return -EPERM
-    const device = this.#stack.devices.byName(name)
+    const device = this.#stack.devices.byOwnName(name)
     if (device === undefined) return -ENODEV
     if (file === 'ifalias') {
       const alias = text.split('\n', 1)[0]

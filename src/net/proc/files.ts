@@ -11,10 +11,18 @@ import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import { conntrackLines } from './conntrack.ts'
 import { matchLines, tableLines, targetLines } from './ip-tables.ts'
-import { devLines, ifInet6Lines, igmp6Lines, igmpLines, mcastLines, ptypeLines } from './links.ts'
+import {
+  devLines,
+  filterLines,
+  ifInet6Lines,
+  igmp6Lines,
+  igmpLines,
+  mcastLines,
+  ptypeLines,
+} from './links.ts'
 import { arpLines, fibTrieText, ipv6RouteLines, routeLines } from './routes.ts'
 import { datagramLines, netlinkLines, packetLines, tcpLines } from './sockets.ts'
-import { netstatText, snmp6Text, snmpText, sockstat6Text, sockstatText } from './statistics.ts'
+import { netstatText, snmp6Text, snmpText, sockstat6Text, sockstatText, softnetLine } from './statistics.ts'
 
 type Format = (net: InetNetwork) => string
 
@@ -35,6 +43,8 @@ const FILES: Readonly<Record<string, Format>> = {
   ip_tables_names: net => tableLines(net, true),
   ip_tables_targets: () => targetLines(true),
   ipv6_route: net => ipv6RouteLines(net.ip),
+  mcfilter: net => filterLines(net.ip, true),
+  mcfilter6: net => filterLines(net.ip, false),
   netlink: net => netlinkLines(net),
   netstat: net => netstatText(net.ip),
   nf_conntrack: net => conntrackLines(net),
@@ -47,6 +57,7 @@ const FILES: Readonly<Record<string, Format>> = {
   snmp6: net => snmp6Text(net.ip),
   sockstat: net => sockstatText(net),
   sockstat6: net => sockstat6Text(net),
+  softnet_stat: net => softnetLine(net.ip),
   tcp: net => tcpLines(net, false),
   tcp6: net => tcpLines(net, true),
   udp: net => datagramLines(net, select(net, SOCK_DGRAM, IPPROTO_UDP), false),

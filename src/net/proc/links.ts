@@ -1,5 +1,6 @@
 /** /proc/net of interfaces: dev, dev_mcast, if_inet6, igmp, igmp6, ptype. */
 import { ETH_P_ALL, RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_SITE } from '../../abi/constants.ts'
+import type { IpAddress } from '../address.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
@@ -91,6 +92,30 @@ export function igmp6Lines(stack: IpStack): string {
     text += line('ff020000000000000000000000000001', 1, 0xc) + line('ff010000000000000000000000000001', 1, 8)
   }
   return text
+}
+
+/** mcfilter, mcfilter6: how many ask for a source of a group, and how many refuse it. */
+export function filterLines(stack: IpStack, isV4: boolean): string {
+  const text = (address: IpAddress) => (isV4 ? `0x${hex(address.w3, 8, false)}` : hexBytes(address.bytes()))
+  let lines = ''
+  for (const device of devicesOf(stack)) {
+    for (const { address, memberships } of stack.multicast.of(device)) {
+      if (address.isV4 !== isV4) continue
+      const sources = new Map<string, { source: IpAddress; counts: [number, number] }>()
+      for (const { exclude, sources: named } of memberships) {
+        for (const source of named) {
+          const entry = sources.get(source.key) ?? { source, counts: [0, 0] }
+          entry.counts[exclude ? 1 : 0]++
+          sources.set(source.key, entry)
+        }
+      }
+      const place = `${String(device.index).padStart(3)} ${device.name.slice(0, 6).padStart(6)} ${text(address)}`
+      for (const { source, counts } of sources.values()) {
+        lines += `${place} ${text(source)} ${counts.map(count => String(count).padStart(6)).join(' ')}\n`
+      }
+    }
+  }
+  return lines
 }
 
 function littleEndian(word: number): string {

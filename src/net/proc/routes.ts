@@ -40,14 +40,15 @@ export function routeLines(stack: IpStack): string {
     if (route.type === RTN_BROADCAST || route.type === RTN_MULTICAST) continue
     const hop = route.nextHops[0]
     let flags = RTF_UP
-    if (REJECTS.has(route.type)) flags |= RTF_REJECT
+    // fib_flag_trans: of the types only these two.
+    if (route.type === RTN_UNREACHABLE || route.type === RTN_PROHIBIT) flags |= RTF_REJECT
     if (hop?.gateway !== undefined) flags |= RTF_GATEWAY
     if (route.length === 32) flags |= RTF_HOST
     const mask = IpAddress.v4(maskWord(route.length))
     const fields = [
       hop?.device.name ?? '*',
       hexAddress(route.destination, false),
-      hop?.gateway === undefined ? '00000000' : hexAddress(hop.gateway, false),
+      hop?.gateway?.isV4 ? hexAddress(hop.gateway, false) : '00000000',
       hex(flags, 4),
       '0',
       '0',

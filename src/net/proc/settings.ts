@@ -232,7 +232,7 @@ export class StackSettings implements NetSettings {
 
   /** Dots of a device's name are slashes in a path's word. */
   #deviceOf(name: string): NetDevice | undefined {
-    return this.#stack.devices.byName(name)
+    return this.#stack.devices.byOwnName(name)
   }
   #deviceNames(): string[] {
     return [...this.#stack.devices.all].map(device => device.name)

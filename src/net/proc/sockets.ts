@@ -65,7 +65,7 @@ export function datagramLines(net: InetNetwork, entries: readonly InetEntry[], i
 
 export function netlinkLines(net: InetNetwork): string {
   let text = ''
-  for (const socket of net.netlink.sockets) {
+  for (const socket of net.netlink.bound) {
     let groups = 0
     for (const group of socket.groups) if (group <= 32) groups |= 1 << (group - 1)
     const fields = [

@@ -10,6 +10,7 @@ import {
 import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
 import type { IpStack } from '../ip-stack.ts'
+import { hex } from './format.ts'
 
 type Values = Readonly<Record<string, number>>
 
@@ -92,4 +93,11 @@ export function sockstat6Text(net: InetNetwork): string {
     `RAW6: inuse ${rawInUse(net, true)}\n` +
     'FRAG6: inuse 0 memory 0\n'
   )
+}
+
+/** Of the one CPU that does the work: packets, drops, early ends, nine columns of what there is none of, CPU, two of the queue. */
+export function softnetLine({ runtime }: IpStack): string {
+  const { processed, dropped, squeezed, length } = runtime.backlog
+  const columns = [processed, dropped, squeezed, ...new Array(8).fill(0), length, 0, length, 0]
+  return `${columns.map(value => hex(value, 8, false)).join(' ')}\n`
 }

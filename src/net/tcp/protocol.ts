@@ -14,7 +14,7 @@ import type { Packet } from '../packet.ts'
 import { AckOutcome } from './ack-outcome.ts'
 import type { TcpConnection } from './connection.ts'
 import { resetReply, sendReset } from './control-segment.ts'
-import type { TcpEndpoint } from './endpoint.ts'
+import { TcpEndpoint } from './endpoint.ts'
 import { receiveSegment } from './input.ts'
 import { TcpMemory } from './memory.ts'
 import type { TcpNetwork } from './network.ts'
@@ -31,6 +31,14 @@ import { updateMss } from './sizes.ts'
 import { SynCookies } from './syncookie.ts'
 import { CONNECTION, ConnectionTable, REQUEST, TIME_WAIT } from './table.ts'
 import { TIME_WAIT_SECONDS, TimeWait, TW_SYN } from './time-wait.ts'
+
+/** Where a packet comes from and goes to. */
+export interface PortTuple {
+  readonly source: IpAddress
+  readonly sourcePort: number
+  readonly destination: IpAddress
+  readonly destinationPort: number
+}
 
 export class TcpProtocol implements TransportProtocol {
   readonly network: TcpNetwork
@@ -95,7 +103,7 @@ export class TcpProtocol implements TransportProtocol {
     const { destination, destinationPort, source, sourcePort } = segment
     const entry = this.table.find(destination, destinationPort, source, sourcePort)
     if (entry === undefined) {
-      const endpoint = this.#findListener(segment)
+      const endpoint = assignedListener(segment.packet!) ?? this.#listenerOf(segment)
       if (endpoint === undefined) resetReply(this, segment)
       else if (lets(endpoint.settings, segment)) endpoint.listener!.receive(segment)
       return
@@ -116,7 +124,7 @@ export class TcpProtocol implements TransportProtocol {
 
   #timeWaitSegment(timeWait: TimeWait, segment: Segment): void {
     if (timeWait.receive(segment) !== TW_SYN) return
-    const endpoint = this.#findListener(segment)
+    const endpoint = assignedListener(segment.packet!) ?? this.#listenerOf(segment)
     if (endpoint === undefined) {
       resetReply(this, segment)
       return
@@ -127,14 +135,14 @@ export class TcpProtocol implements TransportProtocol {
   }
 
   /** The best listener; of several that share the port (SO_REUSEPORT) always the same for one peer, or that which a program names. */
-  #findListener(segment: Segment): TcpEndpoint | undefined {
-    const listeners = this.listeners.get(segment.destinationPort)
-    if (listeners === undefined) return this.fallback
-    const device = segment.packet!.device?.index ?? 0
+  findListener(packet: Packet, tuple: PortTuple, payload: number): TcpEndpoint | undefined {
+    const { destination, source, sourcePort, destinationPort } = tuple
+    const listeners = this.listeners.get(destinationPort)
+    if (listeners === undefined) return undefined
+    const device = packet.device?.index ?? 0
     let best: TcpEndpoint | undefined
     let bestScore = 0
     let equals = 0
-    const { destination, source, sourcePort, destinationPort } = segment
     for (const endpoint of listeners) {
       const score = listenScore(endpoint, destination, device)
       if (score === 0 || score < bestScore) continue
@@ -151,9 +159,12 @@ export class TcpProtocol implements TransportProtocol {
     if (equals > 1) {
       const group = listeners.filter(each => listenScore(each, destination, device) === bestScore)
       const steering = group.find(each => each.settings.steering !== undefined)?.settings.steering
-      if (steering !== undefined) best = group[steering.run(segment.packet!, segment.payload)] ?? best
+      if (steering !== undefined) best = group[steering.run(packet, payload)] ?? best
     }
-    return best ?? this.fallback
+    return best
+  }
+  #listenerOf(segment: Segment): TcpEndpoint | undefined {
+    return this.findListener(segment.packet!, segment, segment.payload) ?? this.fallback
   }
 
   /** Answers a segment as if nobody listened. */
@@ -369,6 +380,11 @@ function parseReserved(text: string): ReadonlySet<number> {
     for (let port = Number(match[1]); port <= last; port++) ports.add(port)
   }
   return ports
+}
+
+/** That of TPROXY, if it listens still. */
+function assignedListener({ assigned }: Packet): TcpEndpoint | undefined {
+  return assigned instanceof TcpEndpoint && assigned.listener !== undefined ? assigned : undefined
 }
 
 /** Whether SO_ATTACH_FILTER lets the segment in; its program sees it from the header on. */

@@ -110,6 +110,8 @@ export class UdpEndpoint {
   steering: PacketProgram | undefined = undefined
   /** Of UDP-Lite. */
   readonly coverage = new Coverage()
+  /** Of a tunnel: takes datagrams in place of the queue, their headers pulled, and owns them. */
+  encapsulated: ((packet: Packet) => void) | undefined = undefined
   /** UDP_GRO: takes unsegmented packets as they are (packet.gsoSize tells). */
   gro = false
   /** IP_RECVERR, IPV6_RECVERR. */

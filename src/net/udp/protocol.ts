@@ -108,8 +108,11 @@ export class UdpProtocol implements TransportProtocol {
       this.#deliverToAll(packet, list ?? [], sourcePort)
       return
     }
+    const { assigned } = packet
     const endpoint =
-      list === undefined ? undefined : this.#find(list, packet, source, sourcePort, destination)
+      assigned instanceof UdpEndpoint && assigned.localPort !== 0
+        ? assigned
+        : this.find(packet, view.getUint16(start + 2), source, sourcePort, destination)
     if (endpoint === undefined) {
       mib.NoPorts++
       if (destination.isV4) this.stack.icmp4.sendError(packet, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0)
@@ -185,7 +188,10 @@ export class UdpProtocol implements TransportProtocol {
       packet.trim(Math.min(Math.max(kept, UDP_HEADER), length))
     }
     packet.pull(UDP_HEADER)
-    if (endpoint.deliver(packet)) {
+    if (endpoint.encapsulated !== undefined) {
+      mib.InDatagrams++
+      endpoint.encapsulated(packet)
+    } else if (endpoint.deliver(packet)) {
       mib.InDatagrams++
     } else {
       mib.RcvbufErrors++
@@ -221,13 +227,16 @@ export class UdpProtocol implements TransportProtocol {
     this.#hand(takers[0], packet)
   }
 
-  #find(
-    list: readonly UdpEndpoint[],
+  /** The endpoint that a datagram for the port and the address is for. */
+  find(
     packet: Packet,
+    port: number,
     source: IpAddress,
     sourcePort: number,
     destination: IpAddress,
   ): UdpEndpoint | undefined {
+    const list = this.#ports.get(port)
+    if (list === undefined) return undefined
     let best: UdpEndpoint | undefined
     let bestScore = -1
     let equals = 0

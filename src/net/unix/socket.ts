@@ -51,7 +51,7 @@ import type { IoctlContext } from '../../vfs/file.ts'
 import { LOOKUP_FOLLOW, lookup } from '../../vfs/namei.ts'
 import { createNode, unlink } from '../../vfs/operations.ts'
 import { dropPath, holdPath, type Path } from '../../vfs/path.ts'
-import { MAY_WRITE, permission } from '../../vfs/permission.ts'
+import { MAY_WRITE, permissionAt } from '../../vfs/permission.ts'
 import { intBytes } from '../inet/option-bytes.ts'
 import { BOTH_SHUTDOWN, RCV_SHUTDOWN, SEND_SHUTDOWN, Socket } from '../socket.ts'
 import { isAbstract, parseUnixAddress, unixAddress } from './address.ts'
@@ -197,7 +197,7 @@ export abstract class UnixSocket extends Socket {
     const path = lookup(task.walk, undefined, name, LOOKUP_FOLLOW)
     if (failed(path)) return path
     const inode = path.dentry.inode!
-    const status = permission(task.cred, inode, MAY_WRITE)
+    const status = permissionAt(task.cred, path, MAY_WRITE)
     if (status < 0) return status
     if ((inode.mode & S_IFMT) !== S_IFSOCK) return -ECONNREFUSED
     const socket = inode.special
@@ -355,6 +355,11 @@ export abstract class UnixSocket extends Socket {
       value = this.readableBytes
     } else return super.ioctl(context, request, argument)
     return context.copyOut(argument, intBytes(value))
+  }
+
+  /** Of a listener: how many wait to be accepted, and how many may. */
+  get accepting(): { readonly waiting: number; readonly limit: number } {
+    return { waiting: this.#backlog.size, limit: this.#maxBacklog }
   }
 
   /** SIOCINQ: all bytes of a connection, the next datagram's otherwise. */

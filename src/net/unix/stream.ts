@@ -15,6 +15,7 @@ import type { File } from '../../vfs/file.ts'
 import { filePut } from '../../vfs/file-ref.ts'
 import { intBytes } from '../inet/option-bytes.ts'
 import { RCV_SHUTDOWN, type ReceiveRequest, SEND_SHUTDOWN, type SendRequest } from '../socket.ts'
+import { unixAddress } from './address.ts'
 import { type MessageCred, STREAM_CHUNK, UnixMessage } from './message.ts'
 import { copyFiles, credOf, describe, land, launch, parseControl } from './rights.ts'
 import { ESTABLISHED, UnixSocket } from './socket.ts'
@@ -83,7 +84,9 @@ export class UnixStream extends UnixSocket {
     const peek = (request.flags & MSG_PEEK) !== 0
     const outcome = peek ? this.#peek(request) : this.#take(request)
     if (outcome.done < 0) return outcome.done
-    if (outcome.done === 0 && !outcome.touched) return this.#nothing()
+    const { sender } = outcome
+    if (outcome.done === 0 && sender === undefined) return this.#nothing()
+    if (sender?.boundName !== undefined) request.address = unixAddress(sender.boundName)
     describe(task, this.options, outcome.cred, outcome.files, request.control)
     if (this.tellsRest)
       request.control.push({ level: SOL_SOCKET, type: SCM_INQ, data: intBytes(this.readableBytes) })
@@ -97,7 +100,7 @@ export class UnixStream extends UnixSocket {
   }
 
   #take({ dst }: ReceiveRequest): Outcome {
-    const outcome: Outcome = { done: 0, touched: false, cred: undefined, files: undefined }
+    const outcome: Outcome = { done: 0, sender: undefined, cred: undefined, files: undefined }
     if (dst.remaining === 0) {
       const first = this.inbox.first
       if (first !== undefined && this.#joins(first, outcome)) outcome.files = land(first)
@@ -150,7 +153,7 @@ export class UnixStream extends UnixSocket {
   }
 
   #peek(request: ReceiveRequest): Outcome {
-    const outcome: Outcome = { done: 0, touched: false, cred: undefined, files: undefined }
+    const outcome: Outcome = { done: 0, sender: undefined, cred: undefined, files: undefined }
     const { dst } = request
     let skip = Math.max(this.options.peekOff, 0)
     for (let i = 0; i < this.inbox.size; i++) {
@@ -180,8 +183,8 @@ export class UnixStream extends UnixSocket {
 
   /** Whether a message may be read together with those before it. */
   #joins(message: UnixMessage, outcome: Outcome): boolean {
-    if (!outcome.touched) {
-      outcome.touched = true
+    if (outcome.sender === undefined) {
+      outcome.sender = message.sender
       outcome.cred = message.cred
       return true
     }
@@ -192,8 +195,8 @@ export class UnixStream extends UnixSocket {
 
 interface Outcome {
   done: number
-  /** There was a message. */
-  touched: boolean
+  /** Of the first message, undefined where there was none. */
+  sender: UnixSocket | undefined
   cred: MessageCred | undefined
   files: File[] | undefined
 }

@@ -95,6 +95,16 @@ test('cgroup: systemd spells the slices of a unit', () => {
   assert.throws(() => of('a.slice:x:b.slice'), /can't be a slice/)
 })
 
+test("cgroup: the scope of a rootless engine's container is below the user's own systemd, in user.slice if it names none", () => {
+  const hierarchies: Hierarchies = { version: 2, list: [{ controllers: [''], mountpoint: '/c', own: '/c' }] }
+  const manager = '/user.slice/user-1000.slice/user@1000.service'
+  const of = (path: string | undefined) =>
+    HostCgroup.plan({ id: 'box', cgroup: { path, driver: 'systemd', resources: {} } }, hierarchies, manager)
+  assert.equal(of('app.slice:libpod:a1').directories[''], `/c${manager}/app.slice/libpod-a1.scope`)
+  assert.equal(of(undefined).directories[''], `/c${manager}/user.slice/caisson-box.scope`)
+  assert.deepEqual(of(':libpod:a1').systemd, { unit: 'libpod-a1.scope', slice: 'user.slice', user: true })
+})
+
 test("cgroup: version 2 gets limits as its files have them, the sentry's processes on top, and hands controllers down", async () => {
   const { root, hierarchies } = fakeV2('limits')
   const directory = join(root, 'kube/box')

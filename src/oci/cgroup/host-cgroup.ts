@@ -51,15 +51,16 @@ export class HostCgroup {
     this.#saved = saved
   }
 
-  /** Touches nothing. */
+  /** Touches nothing. `userManager`: the cgroup of the user's systemd, where it is that one which is to be asked. */
   static plan(
     { id, cgroup }: { readonly id: string; readonly cgroup: CgroupPlan },
     hierarchies = findHierarchies(),
+    userManager?: string,
   ): SavedCgroup {
     const { path, driver } = cgroup
     if (driver === 'cgroupfs') return saved(hierarchies, each => directoryOf(each, path ?? id))
-    const systemd = parseSystemdPath(path, id)
-    const place = `${slicePath(systemd.slice)}/${systemd.unit}`
+    const systemd = parseSystemdPath(path, id, userManager !== undefined)
+    const place = `${userManager ?? ''}${slicePath(systemd.slice)}/${systemd.unit}`
     return { ...saved(hierarchies, each => join(each.mountpoint, place)), systemd }
   }
 
@@ -117,7 +118,7 @@ export class HostCgroup {
     if (systemd !== undefined) {
       const { setProperties } = await import('./systemd.ts')
       const { systemdProperties } = await import('./systemd-properties.ts')
-      await setProperties(systemd.unit, systemdProperties(version, resources))
+      await setProperties(systemd, systemdProperties(version, resources))
     }
     for (const setting of this.#settings(resources)) write(this.#directories, setting)
   }
@@ -214,7 +215,7 @@ export class HostCgroup {
       return
     }
     this.killAll()
-    if (systemd !== undefined) await (await import('./systemd.ts')).stopUnit(systemd.unit)
+    if (systemd !== undefined) await (await import('./systemd.ts')).stopUnit(systemd)
     const deadline = monotonicMs() + REMOVE_LIMIT_MS
     let left = this.directories
     for (let pause = 1; ; pause = Math.min(2 * pause, 50)) {

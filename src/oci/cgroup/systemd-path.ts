@@ -7,9 +7,11 @@ import { UserError } from '../../sandbox/user-error.ts'
 export interface SystemdUnit {
   readonly unit: string
   readonly slice: string
+  /** Of the user's manager, and not of the system's. */
+  readonly user?: boolean
 }
 
-export function parseSystemdPath(cgroupsPath: string | undefined, id: string): SystemdUnit {
+export function parseSystemdPath(cgroupsPath: string | undefined, id: string, user = false): SystemdUnit {
   const [slice, prefix, name, ...rest] = (cgroupsPath ?? `:caisson:${id}`).split(':')
   if (name === undefined || rest.length > 0 || name === '') {
     throw new UserError(
@@ -22,7 +24,8 @@ export function parseSystemdPath(cgroupsPath: string | undefined, id: string): S
   if (/[/\0]/.test(prefix + name)) {
     throw new UserError(`linux.cgroupsPath is '${cgroupsPath}': the name of a unit has no '/'`)
   }
-  return { unit: `${prefix === '' ? '' : `${prefix}-`}${name}.scope`, slice: slice || 'system.slice' }
+  const unit = `${prefix === '' ? '' : `${prefix}-`}${name}.scope`
+  return user ? { unit, slice: slice || 'user.slice', user } : { unit, slice: slice || 'system.slice' }
 }
 
 /** 'a-b.slice' → '/a.slice/a-b.slice' */

@@ -79,7 +79,11 @@ export const STUB_CALLS: readonly StubCall[] = [
       [socket, { arg: 2, equals: 1 }],
     ],
   },
-  { nr: NR.rt_sigreturn, name: 'rt_sigreturn', why: 'leave the signal handler that SIGSYS entered' },
+  {
+    nr: NR.rt_sigreturn,
+    name: 'rt_sigreturn',
+    why: 'leave the signal handler that SIGSYS entered; the signal stack and mask of a new thread',
+  },
   { nr: NR.mmap, name: 'mmap', why: 'guest memory; files only by descriptors that the sentry passed' },
   { nr: NR.munmap, name: 'munmap', why: 'guest memory' },
   { nr: NR.mprotect, name: 'mprotect', why: 'guest memory' },
@@ -108,8 +112,6 @@ export const STUB_CALLS: readonly StubCall[] = [
     why: 'a forked child takes its own socket',
     when: [[{ arg: 1, equals: FD_SOCKET }]],
   },
-  { nr: NR.sigaltstack, name: 'sigaltstack', why: 'the stack of a new thread for SIGSYS' },
-  { nr: NR.rt_sigprocmask, name: 'rt_sigprocmask', why: 'a new thread unblocks the kick signal' },
   {
     nr: NR.clock_gettime,
     name: 'clock_gettime',

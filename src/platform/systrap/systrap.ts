@@ -190,13 +190,6 @@ export class Systrap implements Platform {
     })
   }
 
-  #socketpair(): [number, number] {
-    const pair = new Int32Array(2)
-    const status = this.addon.socketpair(pair)
-    if (status < 0) throw new Error(`cannot make a socket pair (errno ${-status})`)
-    return [pair[0]!, pair[1]!]
-  }
-
   // Slots.
 
   /** No thread is behind the slot any more; it stays mapped. */
@@ -235,12 +228,14 @@ export class Systrap implements Platform {
     if (memfd < 0) return undefined
     const status = this.host.ftruncate(memfd, SLOT_COUNT * SLOT_SIZE)
     const slot = status < 0 ? status : this.#newSlot(memfd, 0)
-    if (slot < 0) {
-      this.host.close(memfd)
-      return undefined
+    const pair = new Int32Array(2)
+    if (slot >= 0 && this.addon.socketpair(pair) === 0) {
+      const [socket, peer] = pair
+      return { memfd, slot, socket: socket!, peer: peer! }
     }
-    const [socket, peer] = this.#socketpair()
-    return { memfd, slot, socket, peer }
+    if (slot >= 0) this.freeSlot(slot)
+    this.host.close(memfd)
+    return undefined
   }
 
   /** A channel whose other end was sent over `via`: to the zygote, or to a process that forks. */

@@ -403,6 +403,9 @@ export class SystrapThread implements PlatformThread {
     this.#xstate = SLOT_XSTATE
     return true
   }
+  get stateFeatures(): number {
+    return this.platform.xstateMask
+  }
   extendedStateSize(): number {
     return frameXstateSize(this.platform.xstateSize)
   }

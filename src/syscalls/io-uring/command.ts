@@ -58,7 +58,7 @@ function issue(task: Task, request: UringRequest): number {
 }
 
 /** What ioctl(2) would write. */
-function queueLength(task: Task, file: SocketFile, command: number): number {
+export function queueLength(task: Task, file: SocketFile, command: number): number {
   let length = 0
   const context = {
     cred: task.cred,

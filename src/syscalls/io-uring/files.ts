@@ -2,11 +2,12 @@
 import {
   IORING_FIXED_FD_NO_CLOEXEC,
   IORING_FSYNC_DATASYNC,
+  IORING_NOP_INJECT_RESULT,
   IOSQE_FIXED_FILE,
   O_CLOEXEC,
   SPLICE_F_FD_IN_FIXED,
 } from '../../abi/constants.ts'
-import { EBADF, EINVAL } from '../../abi/errno.ts'
+import { EBADF, EINVAL, EPERM } from '../../abi/errno.ts'
 import { IO_URING_SQE, OPEN_HOW } from '../../abi/layout.ts'
 import { IoUringFile } from '../../fs/io-uring/io-uring.ts'
 import type { UringOperation, UringRequest } from '../../fs/io-uring/request.ts'
@@ -50,7 +51,11 @@ function isFixed(request: UringRequest): boolean {
   return (request.flags & IOSQE_FIXED_FILE) !== 0
 }
 
-export const nop: UringOperation = { polled: true, prepare: unused(), issue: () => 0 }
+export const nop: UringOperation = {
+  polled: true,
+  prepare: (_task, r) => ((r.opFlags & ~IORING_NOP_INJECT_RESULT) !== 0 ? -EINVAL : 0),
+  issue: (_task, r) => ((r.opFlags & IORING_NOP_INJECT_RESULT) !== 0 ? r.len | 0 : 0),
+}
 
 export const fsync: UringOperation = {
   file: true,
@@ -172,6 +177,8 @@ function prepareInstall(_task: Task, request: UringRequest): number {
   const { off, addr, len, bufIndex, fileIndex, opFlags } = request
   if (off !== 0 || addr !== 0 || len !== 0 || bufIndex !== 0 || fileIndex !== 0) return -EINVAL
   if (!isFixed(request)) return -EBADF
+  // What is opened is so for the submitter, in its own name.
+  if (request.entry.getUint16(IO_URING_SQE.personality, true) !== 0) return -EPERM
   return (opFlags & ~IORING_FIXED_FD_NO_CLOEXEC) !== 0 ? -EINVAL : 0
 }
 
@@ -232,6 +239,7 @@ function offsetOf(value: number): number {
 }
 
 export const waitid: UringOperation = {
+  counted: true,
   prepare: unused('addr', 'bufIndex', 'opFlags'),
   issue: (task, r) => waitFor(task, r.len, r.fd, r.off, r.fileIndex, 0),
 }

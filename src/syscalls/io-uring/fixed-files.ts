@@ -1,7 +1,7 @@
 /** The table of fixed files of a ring: where requests put the files that they make. */
 import { IORING_FILE_INDEX_ALLOC, O_PATH } from '../../abi/constants.ts'
 import { EBADF, EINVAL, ENFILE, ENXIO } from '../../abi/errno.ts'
-import { IoUringFile } from '../../fs/io-uring/io-uring.ts'
+import { IoUringFile, Resource } from '../../fs/io-uring/io-uring.ts'
 import type { UringRequest } from '../../fs/io-uring/request.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { File } from '../../vfs/file.ts'
@@ -34,7 +34,7 @@ export function placeFile(ring: IoUringFile, file: File, index: number): number 
 
 function freePlace(ring: IoUringFile): number {
   const { files, fileRange } = ring
-  if (files === undefined) return -ENXIO
+  if (files === undefined) return -ENFILE
   for (let at = fileRange.from; at < fileRange.to; at++) if (files[at] === undefined) return at
   return -ENFILE
 }
@@ -45,7 +45,7 @@ function putFile(ring: IoUringFile, place: number, file: File): number {
   if (files === undefined) return -ENXIO
   if (place < 0 || place >= files.length) return -EINVAL
   const old = files[place]
-  files[place] = { value: file, tagLo: 0, tagHi: 0 }
+  files[place] = new Resource(file)
   ring.retire(old)
   return 0
 }

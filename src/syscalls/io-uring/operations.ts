@@ -62,7 +62,9 @@ import { filesUpdate, messageRing, provideBuffers, removeBuffers } from './buffe
 import { command } from './command.ts'
 import * as files from './files.ts'
 import * as network from './network.ts'
+import { recv } from './receive.ts'
 import { recvmsg } from './receive-message.ts'
+import * as sending from './send.ts'
 import * as transfer from './transfer.ts'
 import * as waits from './waits.ts'
 
@@ -76,7 +78,7 @@ const byOpcode: Readonly<Record<number, UringOperation>> = {
   [IORING_OP_POLL_ADD]: waits.pollAdd,
   [IORING_OP_POLL_REMOVE]: waits.pollRemove,
   [IORING_OP_SYNC_FILE_RANGE]: files.syncRange,
-  [IORING_OP_SENDMSG]: network.send,
+  [IORING_OP_SENDMSG]: sending.sendmsg,
   [IORING_OP_RECVMSG]: recvmsg,
   [IORING_OP_TIMEOUT]: waits.timeout,
   [IORING_OP_TIMEOUT_REMOVE]: waits.timeoutRemove,
@@ -93,8 +95,8 @@ const byOpcode: Readonly<Record<number, UringOperation>> = {
   [IORING_OP_WRITE]: transfer.write,
   [IORING_OP_FADVISE]: files.fileAdvice,
   [IORING_OP_MADVISE]: files.memoryAdvice,
-  [IORING_OP_SEND]: network.send,
-  [IORING_OP_RECV]: network.recv,
+  [IORING_OP_SEND]: sending.send,
+  [IORING_OP_RECV]: recv,
   [IORING_OP_OPENAT2]: files.openHow,
   [IORING_OP_EPOLL_CTL]: files.epollControl,
   [IORING_OP_SPLICE]: files.splice,
@@ -113,8 +115,8 @@ const byOpcode: Readonly<Record<number, UringOperation>> = {
   [IORING_OP_FGETXATTR]: files.getFileAttribute,
   [IORING_OP_GETXATTR]: files.getAttribute,
   [IORING_OP_SOCKET]: network.newSocket,
-  [IORING_OP_SEND_ZC]: network.sendZeroCopy,
-  [IORING_OP_SENDMSG_ZC]: network.sendZeroCopy,
+  [IORING_OP_SEND_ZC]: sending.sendZeroCopy,
+  [IORING_OP_SENDMSG_ZC]: sending.sendZeroCopy,
   [IORING_OP_URING_CMD]: command,
   [IORING_OP_READ_MULTISHOT]: transfer.readMultishot,
   [IORING_OP_WAITID]: files.waitid,

@@ -30,7 +30,8 @@ import {
   skipFilled,
   writeControl,
 } from '../socket-message.ts'
-import { consumes, isMultishot, socketOf, WANTS_MORE } from './network.ts'
+import { socketOf } from './network.ts'
+import { consumes, isMultishot, moreToReceive, WANTS_MORE } from './receive.ts'
 import { peekBuffer, selectsBuffer, takeBuffer, waitFor } from './transfer.ts'
 
 /** Read when it is submitted. */
@@ -126,7 +127,8 @@ function receiveMessage(task: Task, request: UringRequest, file: SocketFile): nu
   if (wantsAll) request.fails = true
   const status = finishMessage(task, request.addr, header, asked, request.opFlags)
   if (status < 0) return status
-  if (picked !== undefined) request.cqeFlags = takeBuffer(picked.group, picked.buffer, n)
+  request.cqeFlags = moreToReceive(task, file)
+  if (picked !== undefined) request.cqeFlags |= takeBuffer(picked.group, picked.buffer, n)
   return state.done
 }
 
@@ -171,7 +173,7 @@ function receiveOut(task: Task, request: UringRequest, file: SocketFile): number
   if (task.mm.commit(address) < 0) return -EFAULT
   // MSG_TRUNC tells of more than there is.
   const used = head + Math.min(n, length - head)
-  request.cqeFlags = takeBuffer(picked.group, picked.buffer, used)
+  request.cqeFlags = takeBuffer(picked.group, picked.buffer, used) | moreToReceive(task, file)
   return used
 }
 

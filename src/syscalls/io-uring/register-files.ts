@@ -8,7 +8,7 @@ import {
 import { EBADF, EBUSY, EFAULT, EINVAL, EMFILE, ENXIO, EOVERFLOW } from '../../abi/errno.ts'
 import { IO_URING_RSRC_REGISTER, IO_URING_RSRC_UPDATE, IOVEC } from '../../abi/layout.ts'
 import { take64 } from '../../base/words.ts'
-import type { GuestBuffer, IoUringFile, Tagged } from '../../fs/io-uring/io-uring.ts'
+import { type GuestBuffer, type IoUringFile, Resource, type Tag } from '../../fs/io-uring/io-uring.ts'
 import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { VM_MAYSHARE, VM_WRITE } from '../../mm/vma.ts'
@@ -16,26 +16,18 @@ import type { File } from '../../vfs/file.ts'
 import { fileForTable, placeFile, removeFile } from './fixed-files.ts'
 
 const MAX_FILES = 1 << 20
-const MAX_BUFFERS = 1 << 14
+export const MAX_BUFFERS = 1 << 14
 const MAX_BUFFER = 2 ** 30
 /** In place of a descriptor: an empty place. */
 const NO_FD = -1
 
-interface Tag {
-  readonly tagLo: number
-  readonly tagHi: number
-}
-
-const NO_TAG: Tag = { tagLo: 0, tagHi: 0 }
-
-function readTag(task: Task, tagsAt: GuestAddr, index: number): Tag | number {
-  if (tagsAt === 0) return NO_TAG
+/** Undefined: nothing is told when the resource is free. */
+function readTag(task: Task, tagsAt: GuestAddr, index: number): Tag | undefined | number {
+  if (tagsAt === 0) return undefined
   const view = task.mm.view(tagsAt + index * 8, 8)
-  return view === undefined ? -EFAULT : { tagLo: view.getUint32(0, true), tagHi: view.getUint32(4, true) }
-}
-
-function isTagged({ tagLo, tagHi }: Tag): boolean {
-  return tagLo !== 0 || tagHi !== 0
+  if (view === undefined) return -EFAULT
+  const tag = { lo: view.getUint32(0, true), hi: view.getUint32(4, true) }
+  return tag.lo === 0 && tag.hi === 0 ? undefined : tag
 }
 
 // Files.
@@ -52,16 +44,16 @@ export function registerFiles(
   if (count > MAX_FILES || count > task.group.rlimits.soft(RLIMIT_NOFILE)) return -EMFILE
   let status = ring.takePlaces(count)
   if (status < 0) return status
-  const files: (Tagged<File> | undefined)[] = new Array(count).fill(undefined)
+  const files: (Resource<File> | undefined)[] = new Array(count).fill(undefined)
   for (let i = 0; i < count && status === 0 && at !== 0; i++) {
     const fd = task.mm.u32(at + i * 4)
     const tag = readTag(task, tagsAt, i)
     if (fd === undefined || typeof tag === 'number') status = -EFAULT
-    else if ((fd | 0) === NO_FD) status = isTagged(tag) ? -EINVAL : 0
+    else if ((fd | 0) === NO_FD) status = tag !== undefined ? -EINVAL : 0
     else {
       const file = fileForTable(task, fd | 0)
       if (file === undefined) status = -EBADF
-      else files[i] = { value: file, ...tag }
+      else files[i] = new Resource(file, tag)
     }
   }
   ring.files = files
@@ -81,7 +73,7 @@ function dropFiles(ring: IoUringFile, tell: boolean): void {
   const files = ring.files!
   ring.files = undefined
   ring.held.places -= files.length
-  for (const file of files) ring.retire(file === undefined || tell ? file : { ...file, ...NO_TAG })
+  for (const file of files) ring.retire(file, tell)
 }
 
 /** How many places were changed; an error counts only at the first. */
@@ -130,14 +122,14 @@ export function allocateFiles(task: Task, ring: IoUringFile, at: GuestAddr, coun
 function updateFile(
   task: Task,
   ring: IoUringFile,
-  files: (Tagged<File> | undefined)[],
+  files: (Resource<File> | undefined)[],
   place: number,
   word: number | undefined,
-  tag: Tag | number,
+  tag: Tag | undefined | number,
 ): number {
   if (word === undefined || typeof tag === 'number') return -EFAULT
   const fd = word | 0
-  if ((fd === NO_FD || fd === IORING_REGISTER_FILES_SKIP) && isTagged(tag)) return -EINVAL
+  if ((fd === NO_FD || fd === IORING_REGISTER_FILES_SKIP) && tag !== undefined) return -EINVAL
   if (fd === IORING_REGISTER_FILES_SKIP) return 0
   const old = files[place]
   files[place] = undefined
@@ -145,7 +137,7 @@ function updateFile(
   if (fd === NO_FD) return 0
   const file = fileForTable(task, fd)
   if (file === undefined) return -EBADF
-  files[place] = { value: file, ...tag }
+  files[place] = new Resource(file, tag)
   return 0
 }
 
@@ -160,7 +152,7 @@ export function registerBuffers(
 ): number {
   if (ring.buffers !== undefined) return -EBUSY
   if (count === 0 || count > MAX_BUFFERS) return -EINVAL
-  const buffers: (Tagged<GuestBuffer> | undefined)[] = new Array(count).fill(undefined)
+  const buffers: (Resource<GuestBuffer> | undefined)[] = new Array(count).fill(undefined)
   const room = ring.takePlaces(count)
   if (room < 0) return room
   for (let i = 0; i < count && at !== 0; i++) {
@@ -211,7 +203,7 @@ function readBuffer(
   at: GuestAddr,
   tagsAt: GuestAddr,
   index: number,
-): Tagged<GuestBuffer> | undefined | number {
+): Resource<GuestBuffer> | undefined | number {
   const tag = readTag(task, tagsAt, index)
   if (typeof tag === 'number') return tag
   const view = task.mm.view(at + index * IOVEC.size, IOVEC.size)
@@ -220,7 +212,7 @@ function readBuffer(
   const length = take64(view, IOVEC.iov_len)
   if (address === 0) {
     if (length !== 0) return -EFAULT
-    return isTagged(tag) ? -EINVAL : undefined
+    return tag !== undefined ? -EINVAL : undefined
   }
   if (length === 0 || length > MAX_BUFFER) return -EFAULT
   if (address + length > 2 ** 64) return -EOVERFLOW
@@ -229,7 +221,7 @@ function readBuffer(
   const vma = task.mm.find(address)
   if (vma?.file !== undefined && (vma.flags & VM_MAYSHARE) !== 0 && vma.file.inode.sb.fsType !== 'tmpfs')
     return -EFAULT
-  return { value: { address, length }, ...tag }
+  return new Resource({ address, length }, tag)
 }
 
 // The calls with tags.

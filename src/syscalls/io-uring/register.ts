@@ -7,6 +7,7 @@ import {
   IORING_REGISTER_BUFFERS_UPDATE,
   IORING_REGISTER_BUFFERS2,
   IORING_REGISTER_CLOCK,
+  IORING_REGISTER_CLONE_BUFFERS,
   IORING_REGISTER_ENABLE_RINGS,
   IORING_REGISTER_EVENTFD,
   IORING_REGISTER_EVENTFD_ASYNC,
@@ -56,6 +57,7 @@ import type { Task } from '../../kernel/task.ts'
 import type { GuestAddr } from '../../mm/mm.ts'
 import { fileGet, filePut } from '../../vfs/file-ref.ts'
 import { fileOf } from '../at.ts'
+import { cloneBuffers } from './clone-buffers.ts'
 import { OPERATION_COUNT, operationOf } from './operations.ts'
 import { registerBufferRing, tellBufferRing, unregisterBufferRing } from './register-buffers.ts'
 import {
@@ -148,6 +150,8 @@ function registration(task: Task, ring: IoUringFile, opcode: number, at: GuestAd
       return at === 0 || count !== 1 ? -EINVAL : tellBufferRing(task, ring, at)
     case IORING_REGISTER_SYNC_CANCEL:
       return at === 0 || count !== 1 ? -EINVAL : syncCancel(task, ring, at)
+    case IORING_REGISTER_CLONE_BUFFERS:
+      return at === 0 || count !== 1 ? -EINVAL : cloneBuffers(task, ring, at)
     case IORING_REGISTER_CLOCK:
       return at === 0 || count !== 0 ? -EINVAL : chooseClock(task, ring, at)
     default:

@@ -20,6 +20,18 @@ export function ringOf(task: Task, fd: number, registered: boolean): IoUringFile
   return file instanceof IoUringFile ? file : -EOPNOTSUPP
 }
 
+/** IORING_SETUP_REGISTERED_FD_ONLY: the number that the task has a new ring under. Takes over the reference. */
+export function addRegisteredRing(task: Task, ring: IoUringFile): number {
+  task.ringFiles ??= new Array(MAX_RING_FILES).fill(undefined)
+  const number = task.ringFiles.indexOf(undefined)
+  if (number < 0) {
+    filePut(ring)
+    return -EBUSY
+  }
+  task.ringFiles[number] = ring
+  return number
+}
+
 /** How many were registered, or the errno of the first if none was. Each number is written back. */
 export function registerRings(task: Task, at: GuestAddr, count: number): number {
   if (count === 0 || count > MAX_RING_FILES) return -EINVAL

@@ -11,7 +11,7 @@ import {
   IOSQE_BUFFER_SELECT,
   RWF_NOWAIT,
 } from '../../abi/constants.ts'
-import { EAGAIN, EBADF, EFAULT, EINVAL, ENOBUFS, EOPNOTSUPP } from '../../abi/errno.ts'
+import { EAGAIN, EBADF, EBADFD, EFAULT, EINVAL, ENOBUFS, EOPNOTSUPP } from '../../abi/errno.ts'
 import { BLOCK } from '../../base/result.ts'
 import type { BufferGroup, ProvidedBuffer } from '../../fs/io-uring/buffer-group.ts'
 import type { UringOperation, UringRequest } from '../../fs/io-uring/request.ts'
@@ -41,8 +41,26 @@ export function peekBuffer(
 
 /** It is used: the flags that name it in the completion. */
 export function takeBuffer(group: BufferGroup, buffer: ProvidedBuffer, used: number): number {
-  const more = group.consume(used) ? IORING_CQE_F_BUF_MORE : 0
+  const more = group.consume(buffer, used) ? IORING_CQE_F_BUF_MORE : 0
   return ((buffer.id << IORING_CQE_BUFFER_SHIFT) | IORING_CQE_F_BUFFER | more) >>> 0
+}
+
+/** The same for those of a bundle: the first is named. */
+export function takeBuffers(group: BufferGroup, buffers: readonly ProvidedBuffer[], used: number): number {
+  const more = group.consumeMany(buffers, used) ? IORING_CQE_F_BUF_MORE : 0
+  return ((buffers[0]!.id << IORING_CQE_BUFFER_SHIFT) | IORING_CQE_F_BUFFER | more) >>> 0
+}
+
+/** Buffers as base and length by turns, `length` bytes at most. */
+export function bufferSegments(buffers: readonly ProvidedBuffer[], length: number): number[] {
+  const segments: number[] = []
+  let left = length
+  for (const buffer of buffers) {
+    const part = Math.min(buffer.length, left)
+    segments.push(buffer.address, part)
+    left -= part
+  }
+  return segments
 }
 
 /** Waits for a file; -EAGAIN for what can't be waited for. */
@@ -76,8 +94,9 @@ function segmentsOf(request: UringRequest): Segments | number {
 }
 
 /** Whether the entry's bytes lie in the registered buffer that it names. */
-export function inFixedBuffer({ ring, bufIndex, addr, len }: UringRequest): boolean {
-  const buffer = ring.buffers?.[bufIndex]?.value
+export function inFixedBuffer(request: UringRequest): boolean {
+  const { addr, len } = request
+  const buffer = request.useBuffer()
   return buffer !== undefined && addr >= buffer.address && addr + len <= buffer.address + buffer.length
 }
 
@@ -126,7 +145,7 @@ function readSelected(task: Task, request: UringRequest, file: File): number {
 function issueReadMultishot(task: Task, request: UringRequest): number {
   const file = request.file!
   if (!file.readable) return -EBADF
-  if (file.waitQueue === undefined) return -EINVAL
+  if (file.waitQueue === undefined) return -EBADFD
   for (;;) {
     request.cqeFlags = 0
     const n = readSelected(task, request, file)

@@ -43,6 +43,8 @@ import type { File } from '../../vfs/file.ts'
 interface PollState {
   events: number
   multishot: boolean
+  /** It is past its first try. */
+  armed: boolean
 }
 
 const ALWAYS = POLLERR | POLLHUP | POLLNVAL
@@ -53,7 +55,7 @@ function preparePoll(_task: Task, request: UringRequest): number {
   if ((request.len & ~IORING_POLL_ADD_MULTI) !== 0) return -EINVAL
   const multishot = (request.len & IORING_POLL_ADD_MULTI) !== 0
   if (multishot && (request.flags & IOSQE_CQE_SKIP_SUCCESS) !== 0) return -EINVAL
-  const state: PollState = { events: (request.opFlags & ~PRIVATE_BITS) | ALWAYS, multishot }
+  const state: PollState = { events: (request.opFlags & ~PRIVATE_BITS) | ALWAYS, multishot, armed: false }
   request.state = state
   return 0
 }
@@ -64,7 +66,14 @@ function issuePoll(task: Task, request: UringRequest): number {
   const file = request.file!
   const events = file.poll() & state.events
   const queue = file.waitQueue
+  const first = !state.armed
+  state.armed = true
   if (events !== 0) {
+    // What a multishot one finds at first is told like all later events: where that is put off, with them.
+    if (first && state.multishot && request.ring.defersWork && queue !== undefined) {
+      task.block(queue, 0, state.events)
+      return task.blockUntil(task.kernel.now())
+    }
     if (!state.multishot || queue === undefined || request.ring.full) return events
     request.postMore(events)
   } else if (queue === undefined) return 0
@@ -124,7 +133,7 @@ interface TimeoutState {
   /** Monotonic ns, from the first try on. */
   deadline: number | undefined
   /** IORING_TIMEOUT_MULTISHOT: how many times more; 0: for ever. */
-  readonly repeats: number
+  repeats: number
   fired: number
 }
 
@@ -197,7 +206,9 @@ function issueLinkTimeout(task: Task, request: UringRequest): number {
   const state = request.state as TimeoutState
   state.deadline ??= deadlineOf(task, state)
   if (task.kernel.clock.monotonic() < state.deadline) return task.blockUntil(state.deadline)
-  return request.limits?.cancelSoon() ? -ETIME : -ENOENT
+  const { limits } = request
+  if (limits === undefined || !limits.cancelSoon()) return -ENOENT
+  return limits.operation.counted === true ? 1 : -ETIME
 }
 
 function prepareTimeoutRemove(task: Task, request: UringRequest): number {
@@ -222,7 +233,10 @@ function issueTimeoutRemove(task: Task, request: UringRequest): number {
   if (!found.waiting) return -EALREADY
   const state = found.state as TimeoutState
   Object.assign(state, request.state)
-  state.flags = (state.flags & IORING_TIMEOUT_ETIME_SUCCESS) | opFlags
+  state.flags = (state.flags & (IORING_TIMEOUT_ETIME_SUCCESS | IORING_TIMEOUT_MULTISHOT)) | opFlags
+  // As on Linux, what counted counts no more.
+  state.repeats = 0
+  found.ring.stopCounting(found)
   state.deadline = deadlineOf(task, state)
   found.tryAgain()
   return 0
@@ -276,7 +290,7 @@ export function cancelRequests(ring: IoUringFile, key: CancelKey, except?: Uring
     if (request === except || request.done || !matches(request, key)) continue
     if (!request.cancelSoon()) continue
     count++
-    if (!many) return 0
+    if (!many) return request.operation.counted === true ? 1 : 0
   }
   return many ? count : -ENOENT
 }

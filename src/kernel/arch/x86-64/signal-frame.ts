@@ -86,8 +86,10 @@ export function pushSignalFrame(task: Task, info: SigInfo, action: SigAction): S
   const stateSize = thread.extendedStateSize()
   const fpstate = alignDown(sp - stateSize, 64)
   const frame = alignDown(fpstate - RT_SIGFRAME.size, 16) - 8
+  // Beyond exact numbers there is no memory.
+  if (frame < 0 || sp > Number.MAX_SAFE_INTEGER) return -EFAULT
   // An alternate stack that overflows must not run on into what lies below it.
-  if (frame < 0 || ((wasOnAltStack || entering) && frame <= signals.altSp)) return -EFAULT
+  if ((wasOnAltStack || entering) && frame <= signals.altSp) return -EFAULT
 
   const bytes = new Uint8Array(fpstate + stateSize - frame)
   const view = new DataView(bytes.buffer)

@@ -31,8 +31,8 @@ import { hasPorts } from '../conntrack/tuple.ts'
 import type { IpSet } from './set.ts'
 import { type MemberKey, NO_KEY } from './types.ts'
 
-/** How many elements one command may give. */
-const MAX_RANGE = 1 << 17
+/** How many elements one message may give: the kernel does nothing else meanwhile. */
+export const MAX_RANGE = 1 << 17
 
 /** An address of the set's family; IPSET_ERR_*. */
 export function readAddress(attributes: Attributes, type: number, isV4: boolean): OrErrno<IpAddress> {

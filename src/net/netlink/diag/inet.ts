@@ -7,8 +7,8 @@ import {
   INET_DIAG_INFO,
   INET_DIAG_MARK,
   INET_DIAG_MEMINFO,
-  INET_DIAG_PROTOCOL,
   INET_DIAG_REQ_BYTECODE,
+  INET_DIAG_REQ_PROTOCOL,
   INET_DIAG_SHUTDOWN,
   INET_DIAG_SKMEMINFO,
   INET_DIAG_SKV6ONLY,
@@ -18,6 +18,7 @@ import {
   IPPROTO_RAW,
   IPPROTO_TCP,
   IPPROTO_UDP,
+  IPPROTO_UDPLITE,
   IPV6_TCLASS,
   IPV6_V6ONLY,
   NLM_F_MULTI,
@@ -49,6 +50,8 @@ import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import { type Condition, compileConditions } from './bytecode.ts'
 
 const NO_COOKIE = 0xffffffff
+/** Those whose sockets are told; for others there is no handler. */
+const PROTOCOLS: ReadonlySet<number> = new Set([IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_RAW])
 
 interface Asked {
   readonly family: number
@@ -65,9 +68,11 @@ function parse(request: NetlinkRequest): Asked | Status {
   const { body, view } = request
   if (body.length < INET_DIAG_REQ_V2.size) return -EINVAL
   const attributes = new Attributes(body, INET_DIAG_REQ_V2.size)
+  const protocol = attributes.u32(INET_DIAG_REQ_PROTOCOL) ?? body[INET_DIAG_REQ_V2.sdiag_protocol]
+  if (!PROTOCOLS.has(protocol)) return -ENOENT
   return {
     family: body[INET_DIAG_REQ_V2.sdiag_family],
-    protocol: attributes.u32(INET_DIAG_PROTOCOL) ?? body[INET_DIAG_REQ_V2.sdiag_protocol],
+    protocol,
     extensions: body[INET_DIAG_REQ_V2.idiag_ext],
     states: view.getUint32(INET_DIAG_REQ_V2.idiag_states, true),
     view,
@@ -89,9 +94,8 @@ export function inetDiag(net: InetNetwork, request: NetlinkRequest, isDump: bool
   )
 }
 
-/** Undefined as a protocol: none of that kind here. */
 function* entriesOf(net: InetNetwork, { protocol, family }: Asked): IterableIterator<InetEntry> {
-  if (protocol === IPPROTO_RAW || (protocol !== IPPROTO_TCP && protocol !== IPPROTO_UDP)) {
+  if (protocol === IPPROTO_RAW) {
     const seen = new Set<number>()
     for (const socket of net.sockets) {
       if (socket.type !== SOCK_RAW || seen.has(socket.protocol)) continue

@@ -28,9 +28,7 @@ export function netlinkDiag(net: InetNetwork, request: NetlinkRequest): Status |
   const { body, sequence, port } = request
   if (body.length < 16) return -EINVAL
   const protocol = body[1]
-  const found = [...net.netlink.sockets].filter(
-    each => protocol === ALL_PROTOCOLS || each.protocol === protocol,
-  )
+  const found = net.netlink.bound.filter(each => protocol === ALL_PROTOCOLS || each.protocol === protocol)
   return new ListDump(found, (writer, socket) => {
     writer.start(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, sequence, port)
     const at = writer.struct(NETLINK_MSG.size)

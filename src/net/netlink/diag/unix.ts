@@ -78,8 +78,9 @@ function writeSocket(
   if ((show & UDIAG_SHOW_ICONS) !== 0 && listens) writer.attribute(UNIX_DIAG_ICONS, 0)
   if ((show & UDIAG_SHOW_RQLEN) !== 0) {
     const room = writer.attribute(UNIX_DIAG_RQLEN, RQLEN.size)
-    writer.set32(room + RQLEN.udiag_rqueue, 0)
-    writer.set32(room + RQLEN.udiag_wqueue, 0)
+    const { waiting, limit } = socket.accepting
+    writer.set32(room + RQLEN.udiag_rqueue, listens ? waiting : socket.readableBytes)
+    writer.set32(room + RQLEN.udiag_wqueue, listens ? limit : socket.wmem)
   }
   writer.u8(UNIX_DIAG_SHUTDOWN, socket.shutdownMask)
   if ((show & UDIAG_SHOW_UID) !== 0) writer.u32(UNIX_DIAG_UID, socket.file?.cred.euid ?? 0)

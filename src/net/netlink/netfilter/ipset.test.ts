@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  IPSET_ATTR_ADT,
   IPSET_ATTR_CADT_FLAGS,
   IPSET_ATTR_CIDR,
   IPSET_ATTR_COMMENT,
@@ -15,6 +16,7 @@ import {
   IPSET_ATTR_TYPENAME,
   IPSET_CMD_ADD,
   IPSET_CMD_CREATE,
+  IPSET_CMD_DEL,
   IPSET_CMD_LIST,
   IPSET_ERR_PROTOCOL,
   IPSET_FLAG_WITH_COMMENT,
@@ -28,6 +30,7 @@ import {
   NLM_F_REQUEST,
   NLMSG_DONE,
 } from '../../../abi/constants.ts'
+import { ERANGE } from '../../../abi/errno.ts'
 import { BufferDst, BufferSrc } from '../../../base/io.ts'
 import { IpAddress } from '../../address.ts'
 import { receiveRequest, sendRequest } from '../../socket.ts'
@@ -111,4 +114,27 @@ test('ipset: a list holds nothing of a set for one who does not read it', () => 
   }
   // Some messages were ready with the question.
   assert.ok(length < 4000 * 12, `${length} bytes of what is gone`)
+})
+
+test('ipset: one message gives so many elements in all, whatever their ranges', () => {
+  const { made } = space('hash:ip')
+  const ranges = (count: number) =>
+    command(
+      IPSET_CMD_DEL,
+      writer => {
+        const list = writer.nest(IPSET_ATTR_ADT, NESTED)
+        for (let i = 0; i < count; i++) {
+          data(writer, w => {
+            const nest = w.nest(IPSET_ATTR_IP, NESTED)
+            w.bytes(IPSET_ATTR_IPADDR_IPV4, IpAddress.of('10.0.0.0').bytes())
+            w.close(nest)
+            w.u8(IPSET_ATTR_CIDR, 16)
+          })
+        }
+        writer.close(list)
+      },
+      NLM_F_ACK,
+    )
+  assert.deepEqual(errorsOf(made.ask(ranges(2))), [0])
+  assert.deepEqual(errorsOf(made.ask(ranges(3))), [-ERANGE])
 })

@@ -42,9 +42,9 @@ import {
   NLM_F_DUMP,
   NLM_F_EXCL,
 } from '../../../abi/constants.ts'
-import { EEXIST, EINVAL, ENOENT } from '../../../abi/errno.ts'
+import { EEXIST, EINVAL, ENOENT, ERANGE } from '../../../abi/errno.ts'
 import { failed, type OrErrno, type Status } from '../../../base/result.ts'
-import { readKeys } from '../../filter/ipset/members.ts'
+import { MAX_RANGE, readKeys } from '../../filter/ipset/members.ts'
 import { IpSet, type SetConfig } from '../../filter/ipset/set.ts'
 import type { IpSets } from '../../filter/ipset/sets.ts'
 import { familyOf, findType } from '../../filter/ipset/types.ts'
@@ -219,29 +219,35 @@ function change(call: Call): Status {
     ? attributes.nested(IPSET_ATTR_ADT)!.list.map(({ value }) => value)
     : [attributes.get(IPSET_ATTR_DATA)!]
   const exist = (request.flags & NLM_F_EXCL) === 0
+  let room = MAX_RANGE
   for (const item of items) {
     const data = new Attributes(item)
-    const status = changeBy(set, data, commandOf(request) === IPSET_CMD_ADD, exist)
-    if (status === 0) continue
+    const count = changeBy(set, data, commandOf(request) === IPSET_CMD_ADD, exist, room)
+    if (count >= 0) {
+      room -= count
+      continue
+    }
     // The error tells which line of what ipset has read it was: in the copy of the message that goes with it.
     const line = data.get(IPSET_ATTR_LINENO)
     const place = attributes.get(IPSET_ATTR_LINENO)
     if (line !== undefined && place !== undefined && line.length === place.length) place.set(line)
-    return status
+    return count
   }
   return 0
 }
 
-function changeBy(set: IpSet, data: Attributes, adds: boolean, exist: boolean): Status {
+/** How many elements that were, `room` at most. */
+function changeBy(set: IpSet, data: Attributes, adds: boolean, exist: boolean, room: number): number {
   const options = readOptions(set, data)
   if (failed(options)) return options
   const keys = readKeys(set, data, false)
   if (failed(keys)) return keys
+  if (keys.length > room) return -ERANGE
   for (const key of keys) {
     const status = adds ? set.add(key, options, exist) : set.remove(key)
     if (status < 0 && !(exist && status === -IPSET_ERR_EXIST)) return status
   }
-  return 0
+  return keys.length
 }
 
 function test(call: Call): Status {

@@ -6,15 +6,10 @@ import {
   IF_OPER_LOWERLAYERDOWN,
   IF_OPER_UNKNOWN,
   IF_OPER_UP,
-  IFF_MULTI_QUEUE,
-  IFF_NO_PI,
-  IFF_PERSIST,
-  IFF_TAP,
-  IFF_TUN,
-  IFF_VNET_HDR,
   IFLA_ADDRESS,
   IFLA_AF_SPEC,
   IFLA_ALLMULTI,
+  IFLA_ALT_IFNAME,
   IFLA_BROADCAST,
   IFLA_CARRIER,
   IFLA_CARRIER_CHANGES,
@@ -30,6 +25,7 @@ import {
   IFLA_INET6_FLAGS,
   IFLA_INFO_DATA,
   IFLA_INFO_KIND,
+  IFLA_INFO_SLAVE_DATA,
   IFLA_INFO_SLAVE_KIND,
   IFLA_LINK,
   IFLA_LINK_NETNSID,
@@ -44,29 +40,20 @@ import {
   IFLA_NUM_TX_QUEUES,
   IFLA_OPERSTATE,
   IFLA_PROMISCUITY,
+  IFLA_PROP_LIST,
   IFLA_PROTO_DOWN,
   IFLA_QDISC,
   IFLA_STATS,
   IFLA_STATS64,
   IFLA_TSO_MAX_SEGS,
   IFLA_TSO_MAX_SIZE,
-  IFLA_TUN_GROUP,
-  IFLA_TUN_MULTI_QUEUE,
-  IFLA_TUN_NUM_DISABLED_QUEUES,
-  IFLA_TUN_NUM_QUEUES,
-  IFLA_TUN_OWNER,
-  IFLA_TUN_PERSIST,
-  IFLA_TUN_PI,
-  IFLA_TUN_TYPE,
-  IFLA_TUN_VNET_HDR,
   IFLA_TXQLEN,
 } from '../../../abi/constants.ts'
 import { IFINFOMSG, RTNL_LINK_IFMAP, RTNL_LINK_STATS, RTNL_LINK_STATS64 } from '../../../abi/layout.ts'
-import { INVALID_ID } from '../../../kernel/id-map.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
-import { TunDevice } from '../../link/tun-device.ts'
-import { VethDevice } from '../../link/veth.ts'
+import { bridgePort, writePort } from '../kinds/bridge-port.ts'
+import { kindOf } from '../kinds/kinds.ts'
 import { type MessageWriter, NESTED } from '../message.ts'
 
 const GSO_MAX_SEGS = 65535
@@ -80,7 +67,10 @@ export function operState(device: NetDevice): number {
   }
   if (!device.up) return IF_OPER_DOWN
   if (device.carrier) return IF_OPER_UP
-  return device.kind === 'veth' ? IF_OPER_LOWERLAYERDOWN : IF_OPER_DOWN
+  // Over another one, it is that one that is down.
+  return device.linkIndex !== undefined && device.linkIndex !== device.index
+    ? IF_OPER_LOWERLAYERDOWN
+    : IF_OPER_DOWN
 }
 
 export function queueing(device: NetDevice): string {
@@ -122,10 +112,10 @@ export function writeLink(
   writer.u32(IFLA_TSO_MAX_SIZE, device.features.gsoMaxSize)
   writer.u32(IFLA_TSO_MAX_SEGS, GSO_MAX_SEGS)
   writer.u32(IFLA_NUM_RX_QUEUES, 1)
-  const below = device.linkIndex
+  const { linkIndex: below, linkStack } = device
   // The other end of a cable may have the same index in another namespace.
-  const elsewhere = device instanceof VethDevice && device.peer?.stack !== stack
-  if (below !== 0 && (below !== device.index || elsewhere)) writer.u32(IFLA_LINK, below)
+  const elsewhere = linkStack !== undefined && linkStack !== stack
+  if (below !== undefined && (below !== device.index || elsewhere)) writer.u32(IFLA_LINK, below)
   if (device.master !== undefined) writer.u32(IFLA_MASTER, device.master.index)
   writer.u8(IFLA_CARRIER, device.carrier ? 1 : 0)
   writer.string(IFLA_QDISC, queueing(device))
@@ -135,7 +125,7 @@ export function writeLink(
   writer.u32(IFLA_CARRIER_DOWN_COUNT, 0)
   writer.u8(IFLA_PROTO_DOWN, 0)
   writer.attribute(IFLA_MAP, RTNL_LINK_IFMAP.size)
-  if (device.headerLength > 0) {
+  if (device.headerLength > 0 || device.hasAddress) {
     writer.bytes(IFLA_ADDRESS, device.address)
     writer.bytes(IFLA_BROADCAST, device.isLoopback ? new Uint8Array(6) : device.broadcast)
   }
@@ -143,22 +133,39 @@ export function writeLink(
   if (device.kind !== '' || device.master !== undefined) {
     const info = writer.nest(IFLA_LINKINFO)
     if (device.kind !== '') writer.string(IFLA_INFO_KIND, device.kind)
-    if (device instanceof TunDevice) writeTun(writer, device)
-    if (device.master !== undefined) writer.string(IFLA_INFO_SLAVE_KIND, device.master.kind)
+    const kind = kindOf(device)
+    if (kind?.write !== undefined) {
+      const data = writer.nest(IFLA_INFO_DATA)
+      kind.write(writer, device)
+      writer.close(data)
+    }
+    const port = bridgePort(device)
+    if (port !== undefined) {
+      writer.string(IFLA_INFO_SLAVE_KIND, port[0].kind)
+      const data = writer.nest(IFLA_INFO_SLAVE_DATA)
+      writePort(writer, ...port)
+      writer.close(data)
+    }
     writer.close(info)
   }
-  const other = device instanceof VethDevice ? device.peer?.stack : undefined
-  if (other !== undefined && other !== stack)
-    writer.u32(IFLA_LINK_NETNSID, stack.namespaceIds.numberOf(other))
+  if (elsewhere) writer.u32(IFLA_LINK_NETNSID, stack.namespaceIds.numberOf(linkStack))
+  writeAlternativeNames(writer, device)
   const families = writer.nest(IFLA_AF_SPEC)
   if (stack.ipv6Enabled(device)) {
-    const inet6 = writer.nest(AF_INET6, NESTED)
+    const inet6 = writer.nest(AF_INET6)
     writer.u32(IFLA_INET6_FLAGS, device.running ? 0x80000000 : 0)
     writer.u8(IFLA_INET6_ADDR_GEN_MODE, stack.sysctls.ipv6Conf.of(device.index).addr_gen_mode)
     writer.close(inet6)
   }
   writer.close(families)
   writer.end()
+}
+
+function writeAlternativeNames(writer: MessageWriter, device: NetDevice): void {
+  if (device.alternativeNames.length === 0) return
+  const list = writer.nest(IFLA_PROP_LIST, NESTED)
+  for (const name of device.alternativeNames) writer.string(IFLA_ALT_IFNAME, name)
+  writer.close(list)
 }
 
 function writeStatistics(writer: MessageWriter, device: NetDevice): void {
@@ -179,23 +186,4 @@ function writeStatistics(writer: MessageWriter, device: NetDevice): void {
   for (const [name, value] of values) writer.set64(wide + RTNL_LINK_STATS64[name], value)
   const narrow = writer.attribute(IFLA_STATS, RTNL_LINK_STATS.size)
   for (const [name, value] of values) writer.set32(narrow + RTNL_LINK_STATS[name], value)
-}
-
-/** Ids without a name in the first user namespace are left out, as those that were never set. */
-function writeTun(writer: MessageWriter, device: TunDevice): void {
-  const { mode, owner, ownerGroup } = device
-  const has = (bit: number) => ((mode & bit) !== 0 ? 1 : 0)
-  const data = writer.nest(IFLA_INFO_DATA)
-  writer.u8(IFLA_TUN_TYPE, mode & (IFF_TUN | IFF_TAP))
-  if (owner !== INVALID_ID) writer.u32(IFLA_TUN_OWNER, owner)
-  if (ownerGroup !== INVALID_ID) writer.u32(IFLA_TUN_GROUP, ownerGroup)
-  writer.u8(IFLA_TUN_PI, 1 - has(IFF_NO_PI))
-  writer.u8(IFLA_TUN_VNET_HDR, has(IFF_VNET_HDR))
-  writer.u8(IFLA_TUN_PERSIST, has(IFF_PERSIST))
-  writer.u8(IFLA_TUN_MULTI_QUEUE, has(IFF_MULTI_QUEUE))
-  if (device.multiQueue) {
-    writer.u32(IFLA_TUN_NUM_QUEUES, device.queues.length)
-    writer.u32(IFLA_TUN_NUM_DISABLED_QUEUES, device.detached.size)
-  }
-  writer.close(data)
 }

@@ -1,6 +1,5 @@
 /** RTM_NEWLINK, RTM_SETLINK, RTM_DELLINK, RTM_GETLINK: rtnetlink(7), `ip link`. */
 import {
-  AF_BRIDGE,
   CAP_NET_ADMIN,
   IFF_ALLMULTI,
   IFF_MULTICAST,
@@ -14,7 +13,9 @@ import {
   IFLA_GROUP,
   IFLA_IFALIAS,
   IFLA_IFNAME,
+  IFLA_INFO_DATA,
   IFLA_INFO_KIND,
+  IFLA_INFO_SLAVE_DATA,
   IFLA_LINKINFO,
   IFLA_MASTER,
   IFLA_MTU,
@@ -33,10 +34,11 @@ import { failed, type OrErrno, type Status } from '../../../base/result.ts'
 import type { Task } from '../../../kernel/task.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
+import { bridgePort, changePort } from '../kinds/bridge-port.ts'
+import { createDevice, enslave, kindOf } from '../kinds/kinds.ts'
 import { Attributes, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import { sortedDevices } from './address.ts'
-import { createDevice, enslave } from './kinds.ts'
 import { writeLink } from './link-message.ts'
 import { namespaceOf } from './namespace.ts'
 
@@ -45,7 +47,7 @@ const FREE_FLAGS = IFF_NOARP | IFF_MULTICAST | IFF_PROMISC | IFF_ALLMULTI
 const IFALIASZ = 256
 const IFNAMSIZ = 16
 
-export function getLinks(stack: IpStack, request: NetlinkRequest, family: number): Status | Dump {
+export function getLinks(stack: IpStack, request: NetlinkRequest): Status | Dump {
   const { sequence, port } = request
   if ((request.flags & NLM_F_DUMP) === 0) {
     const device = findDevice(stack, request)
@@ -65,7 +67,6 @@ export function getLinks(stack: IpStack, request: NetlinkRequest, family: number
   const flags = (master ?? 0) !== 0 || kind !== undefined ? NLM_F_DUMP_FILTERED : 0
   const found = sortedDevices(stack).filter(device => {
     if ((master ?? 0) !== 0 && device.master?.index !== master) return false
-    if (family === AF_BRIDGE && device.master === undefined) return false
     return kind === undefined || device.kind === kind
   })
   return new ListDump(
@@ -80,7 +81,7 @@ export function getLinks(stack: IpStack, request: NetlinkRequest, family: number
 }
 
 /** The device that a message names, by index or by name. */
-function findDevice(stack: IpStack, request: NetlinkRequest): OrErrno<NetDevice> {
+export function findDevice(stack: IpStack, request: NetlinkRequest): OrErrno<NetDevice> {
   if (request.body.length < IFINFOMSG.size) return -EINVAL
   const attributes = new Attributes(request.body, IFINFOMSG.size)
   const index = request.view.getInt32(IFINFOMSG.ifi_index, true)
@@ -99,7 +100,8 @@ export function newLink(stack: IpStack, request: NetlinkRequest): Status {
   if (!failed(found)) {
     if ((flags & NLM_F_EXCL) !== 0) return -EEXIST
     if ((flags & NLM_F_REPLACE) !== 0) return -EOPNOTSUPP
-    return change(stack, request, found, attributes)
+    const status = changeKind(request, found, attributes.nested(IFLA_LINKINFO))
+    return status < 0 ? status : change(stack, request, found, attributes)
   }
   const index = view.getInt32(IFINFOMSG.ifi_index, true)
   if (index < 0) {
@@ -123,6 +125,21 @@ export function newLink(stack: IpStack, request: NetlinkRequest): Status {
     return status
   }
   return configure(target, request, made, attributes)
+}
+
+/** What its kind has of its own, and what it has as a port. */
+function changeKind(request: NetlinkRequest, device: NetDevice, info: Attributes | undefined): Status {
+  const data = info?.nested(IFLA_INFO_DATA)
+  if (data !== undefined) {
+    const kind = kindOf(device)
+    if (info!.string(IFLA_INFO_KIND) !== device.kind || kind?.change === undefined) return -EOPNOTSUPP
+    const status = kind.change(device, data, request)
+    if (status < 0) return status
+  }
+  const portData = info?.nested(IFLA_INFO_SLAVE_DATA)
+  if (portData === undefined) return 0
+  const port = bridgePort(device)
+  return port === undefined ? -EOPNOTSUPP : changePort(...port, portData)
 }
 
 /** A new device has its MTU and the like; it goes up if the flags say so. */
@@ -179,13 +196,14 @@ function change(stack: IpStack, request: NetlinkRequest, device: NetDevice, attr
     if (device.isLoopback && !device.up) return -EOPNOTSUPP
     const status = home.devices.setAddress(device, address)
     if (status < 0) return status
+    device.addressSet = true
   }
   const mtu = attributes.u32(IFLA_MTU)
   if (mtu !== undefined) {
     const status = home.devices.setMtu(device, mtu)
     if (status < 0) {
-      request.reason =
-        mtu < device.minMtu ? 'mtu less than device minimum' : 'mtu greater than device maximum'
+      if (mtu < device.minMtu) request.reason = 'mtu less than device minimum'
+      else if (mtu > device.maxMtu) request.reason = 'mtu greater than device maximum'
       return status
     }
   }

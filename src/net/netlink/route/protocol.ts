@@ -9,6 +9,7 @@ import {
   NLM_F_DUMP,
   RTM_DELADDR,
   RTM_DELLINK,
+  RTM_DELLINKPROP,
   RTM_DELNEIGH,
   RTM_DELROUTE,
   RTM_DELRULE,
@@ -26,6 +27,7 @@ import {
   RTM_GETTFILTER,
   RTM_NEWADDR,
   RTM_NEWLINK,
+  RTM_NEWLINKPROP,
   RTM_NEWNEIGH,
   RTM_NEWNSID,
   RTM_NEWROUTE,
@@ -36,8 +38,11 @@ import {
 import { EOPNOTSUPP, EPERM } from '../../../abi/errno.ts'
 import type { Status } from '../../../base/result.ts'
 import type { IpStack } from '../../ip-stack.ts'
-import { type Dump, ListDump, type NetlinkProtocol, type NetlinkRequest } from '../protocol.ts'
+import { deleteFdb, getFdb, newFdb } from '../bridge/fdb.ts'
+import { getBridgeLinks, setBridgeLink } from '../bridge/links.ts'
+import type { Dump, NetlinkProtocol, NetlinkRequest } from '../protocol.ts'
 import { deleteAddress, getAddresses, newAddress } from './address.ts'
+import { changeProperties } from './alternative-names.ts'
 import { deleteLink, getLinks, newLink, setLink } from './link.ts'
 import { deleteNeighbour, getNeighbours, newNeighbour } from './neighbour.ts'
 import { getNetconf } from './netconf.ts'
@@ -86,10 +91,20 @@ function dumpFamily(family: number): number {
 }
 
 const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
-  [RTM_GETLINK, (stack, request, family) => getLinks(stack, request, family)],
+  [
+    RTM_GETLINK,
+    (stack, request, family) =>
+      family === AF_BRIDGE && isDump(request) ? getBridgeLinks(stack, request) : getLinks(stack, request),
+  ],
   [RTM_NEWLINK, (stack, request) => newLink(stack, request)],
-  [RTM_SETLINK, (stack, request) => setLink(stack, request)],
+  [
+    RTM_SETLINK,
+    (stack, request, family) =>
+      family === AF_BRIDGE ? setBridgeLink(stack, request) : setLink(stack, request),
+  ],
   [RTM_DELLINK, (stack, request) => deleteLink(stack, request)],
+  [RTM_NEWLINKPROP, changeProperties],
+  [RTM_DELLINKPROP, changeProperties],
   [
     RTM_GETADDR,
     (stack, request, family) => {
@@ -112,13 +127,20 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [
     RTM_GETNEIGH,
     (stack, request, family) => {
-      // Forwarding databases of bridges aren't told.
-      if (family === AF_BRIDGE) return isDump(request) ? new ListDump([], () => {}) : -EOPNOTSUPP
+      if (family === AF_BRIDGE) return getFdb(stack, request)
       return getNeighbours(stack, request, isDump(request) ? dumpFamily(family) : family)
     },
   ],
-  [RTM_NEWNEIGH, newNeighbour],
-  [RTM_DELNEIGH, deleteNeighbour],
+  [
+    RTM_NEWNEIGH,
+    (stack, request, family) =>
+      family === AF_BRIDGE ? newFdb(stack, request) : newNeighbour(stack, request, family),
+  ],
+  [
+    RTM_DELNEIGH,
+    (stack, request, family) =>
+      family === AF_BRIDGE ? deleteFdb(stack, request) : deleteNeighbour(stack, request, family),
+  ],
   [
     RTM_GETRULE,
     (stack, request, family) => (isDump(request) ? dumpRules(stack, request, family) : -EOPNOTSUPP),

@@ -29,6 +29,7 @@ import {
   RTA_SRC,
   RTA_TABLE,
   RTA_UID,
+  RTA_VIA,
   RTAX_ADVMSS,
   RTAX_HOPLIMIT,
   RTAX_INITCWND,
@@ -110,10 +111,10 @@ export function writeRoute(
   writeMetrics(writer, route.metrics)
   if (route.source !== undefined) writer.bytes(RTA_PREFSRC, route.source.bytes())
   if (only !== undefined) {
-    if (only.gateway !== undefined) writer.bytes(RTA_GATEWAY, only.gateway.bytes())
+    writeGateway(writer, only.gateway, isV4)
     writer.u32(RTA_OIF, only.device.index)
   } else if (route.nextHops.length > 1) {
-    writeHops(writer, route.nextHops)
+    writeHops(writer, route.nextHops, isV4)
   }
   if (!isV4) {
     const info = writer.attribute(RTA_CACHEINFO, CACHEINFO.size)
@@ -131,7 +132,20 @@ function writeMetrics(writer: MessageWriter, metrics: RouteMetrics): void {
   writer.close(nest)
 }
 
-function writeHops(writer: MessageWriter, hops: readonly NextHop[]): void {
+/** RTA_VIA is a family and an address: of another family than the route's. */
+function writeGateway(writer: MessageWriter, gateway: IpAddress | undefined, isV4: boolean): void {
+  if (gateway === undefined) return
+  const bytes = gateway.bytes()
+  if (gateway.isV4 === isV4) {
+    writer.bytes(RTA_GATEWAY, bytes)
+    return
+  }
+  const at = writer.attribute(RTA_VIA, 2 + bytes.length)
+  writer.set16(at, gateway.isV4 ? AF_INET : AF_INET6)
+  writer.setBytes(at + 2, bytes)
+}
+
+function writeHops(writer: MessageWriter, hops: readonly NextHop[], isV4: boolean): void {
   const nest = writer.nest(RTA_MULTIPATH)
   for (const hop of hops) {
     const start = writer.length
@@ -139,7 +153,7 @@ function writeHops(writer: MessageWriter, hops: readonly NextHop[]): void {
     writer.set8(at + RTNEXTHOP.rtnh_flags, hopFlags(hop))
     writer.set8(at + RTNEXTHOP.rtnh_hops, hop.weight - 1)
     writer.set32(at + RTNEXTHOP.rtnh_ifindex, hop.device.index)
-    if (hop.gateway !== undefined) writer.bytes(RTA_GATEWAY, hop.gateway.bytes())
+    writeGateway(writer, hop.gateway, isV4)
     writer.set16(at + RTNEXTHOP.rtnh_len, writer.length - start)
   }
   writer.close(nest)
@@ -253,7 +267,7 @@ export function getRoute(stack: IpStack, request: NetlinkRequest, family: number
   if (!flow.source.isAny && isV4) writer.bytes(RTA_SRC, flow.source.bytes())
   writer.u32(RTA_OIF, route.device.index)
   if (!route.source.isAny) writer.bytes(RTA_PREFSRC, route.source.bytes())
-  if (route.gateway !== undefined) writer.bytes(RTA_GATEWAY, route.gateway.bytes())
+  writeGateway(writer, route.gateway, isV4)
   if (flow.mark !== 0) writer.u32(RTA_MARK, flow.mark)
   if (isV4) writer.u32(RTA_UID, flow.uid)
   writer.attribute(RTA_CACHEINFO, CACHEINFO.size)
@@ -314,7 +328,8 @@ function readHops(
   const list = attributes.get(RTA_MULTIPATH)
   const flags = request.view.getUint32(RTMSG.rtm_flags, true) & RTNH_F_ONLINK
   if (list === undefined || list.length === 0) {
-    const gateway = readAddress(attributes.get(RTA_GATEWAY), family)
+    const gateway = readGateway(request, attributes, family)
+    if (typeof gateway === 'number') return gateway
     return addHop(stack, request, route, attributes.u32(RTA_OIF) ?? 0, gateway, 1, flags)
   }
   const view = viewOf(list)
@@ -324,12 +339,14 @@ function readHops(
       return refuse(request, 'Invalid nexthop configuration - extra data after nexthops')
     }
     const own = new Attributes(list.subarray(at, at + size), RTNEXTHOP.size)
+    const gateway = readGateway(request, own, family)
+    if (typeof gateway === 'number') return gateway
     const status = addHop(
       stack,
       request,
       route,
       view.getUint32(at + RTNEXTHOP.rtnh_ifindex, true),
-      readAddress(own.get(RTA_GATEWAY), family),
+      gateway,
       view.getUint8(at + RTNEXTHOP.rtnh_hops) + 1,
       view.getUint8(at + RTNEXTHOP.rtnh_flags) & RTNH_F_ONLINK,
     )
@@ -337,6 +354,24 @@ function readHops(
     at += align4(size)
   }
   return 0
+}
+
+/** Only IPv4's routes may have a gateway of the other family. fib_gw_from_via. */
+function readGateway(
+  request: NetlinkRequest,
+  attributes: Attributes,
+  family: number,
+): IpAddress | undefined | Status {
+  const via = attributes.get(RTA_VIA)
+  if (via === undefined) return readAddress(attributes.get(RTA_GATEWAY), family)
+  if (family === AF_INET6) return refuse(request, 'IPv6 does not support RTA_VIA attribute')
+  if (attributes.has(RTA_GATEWAY))
+    return refuse(request, 'Nexthop configuration can not contain both GATEWAY and VIA')
+  if (via.length < 3) return refuse(request, 'Invalid attribute length for RTA_VIA')
+  const viaFamily = viewOf(via).getUint16(0, true)
+  if (viaFamily !== AF_INET && viaFamily !== AF_INET6)
+    return refuse(request, 'Unsupported address family in RTA_VIA')
+  return readAddress(via.subarray(2), viaFamily) ?? refuse(request, 'Invalid address length in RTA_VIA')
 }
 
 function addHop(
@@ -423,6 +458,7 @@ function checkHops(stack: IpStack, request: NetlinkRequest, route: FibRoute): St
       gateway.isLinkLocal ||
       stack.addresses.of(device).some(entry => gateway.inPrefix(entry.prefixAddress, entry.length)) ||
       hasLinkRoute(stack, hop)
+    if ((unreachable || !direct) && gateway.isV4 !== route.destination.isV4) return -EHOSTUNREACH
     if (unreachable || !direct) return refuse(request, 'Nexthop has invalid gateway', ENETUNREACH)
     if (found.type === RTN_LOCAL) return refuse(request, 'Nexthop has invalid gateway')
   }

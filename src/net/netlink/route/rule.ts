@@ -4,6 +4,7 @@ import {
   AF_INET6,
   AF_UNSPEC,
   FIB_RULE_INVERT,
+  FIB_RULE_UNRESOLVED,
   FR_ACT_GOTO,
   FR_ACT_TO_TBL,
   FR_ACT_UNSPEC,
@@ -46,6 +47,7 @@ export function writeRule(
   flags: number,
   sequence: number,
   port: number,
+  unresolved = false,
 ): void {
   writer.start(type, flags, sequence, port)
   const at = writer.struct(FIB_RULE_HDR.size)
@@ -55,7 +57,10 @@ export function writeRule(
   writer.set8(at + FIB_RULE_HDR.tos, rule.tos ?? 0)
   writer.set8(at + FIB_RULE_HDR.table, rule.table < 256 ? rule.table : 252)
   writer.set8(at + FIB_RULE_HDR.action, rule.action)
-  writer.set32(at + FIB_RULE_HDR.flags, rule.invert === true ? FIB_RULE_INVERT : 0)
+  writer.set32(
+    at + FIB_RULE_HDR.flags,
+    (rule.invert === true ? FIB_RULE_INVERT : 0) | (unresolved ? FIB_RULE_UNRESOLVED : 0),
+  )
   writer.u32(FRA_TABLE, rule.table)
   writer.u32(FRA_SUPPRESS_PREFIXLEN, rule.suppressPrefixLength ?? NONE)
   writer.u8(FRA_PROTOCOL, rule.origin ?? 0)
@@ -95,7 +100,16 @@ export function dumpRules(stack: IpStack, request: NetlinkRequest, family: numbe
     for (const rule of rulesOf(stack, each).rules) found.push([rule, each])
   }
   return new ListDump(found, (writer, [rule, of]) =>
-    writeRule(writer, rule, of, RTM_NEWRULE, NLM_F_MULTI, sequence, port),
+    writeRule(
+      writer,
+      rule,
+      of,
+      RTM_NEWRULE,
+      NLM_F_MULTI,
+      sequence,
+      port,
+      rulesOf(stack, of).leadsNowhere(rule),
+    ),
   )
 }
 

@@ -21,6 +21,7 @@ import { stringMatch } from './string.ts'
 import { surroundingsMatches } from './surroundings.ts'
 import { tcpmssMatch } from './tcpmss.ts'
 import { tosMatches } from './tos.ts'
+import { socketMatches } from './transparent.ts'
 import { ttlMatches } from './ttl.ts'
 import { u32Match } from './u32.ts'
 
@@ -60,5 +61,5 @@ export const MATCHES: readonly Extension<Match>[] = [
   ...[iprangeMatch, lengthMatch, macMatch, pkttypeMatch, statisticMatch],
   ...[...recentMatches, ...hashlimitMatches, connbytesMatch, helperMatch, stringMatch, u32Match],
   ...[...ttlMatches, ...tosMatches, tcpmssMatch, rpfilterMatch, ...securityHeaderMatches],
-  ...[...extensionHeaderMatches, ...surroundingsMatches, ...setMatches],
+  ...[...extensionHeaderMatches, ...surroundingsMatches, ...setMatches, ...socketMatches],
 ]

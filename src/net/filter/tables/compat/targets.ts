@@ -39,6 +39,7 @@ import { reject6Target, rejectTarget } from './reject.ts'
 import { setTargets } from './set.ts'
 import { tcpmssTargets } from './tcpmss.ts'
 import { tosTargets } from './tos.ts'
+import { transparentTargets } from './transparent.ts'
 import { ttlTargets } from './ttl.ts'
 
 type ApplyNat = (run: Evaluation, netfilter: Netfilter, range: NatRange) => number
@@ -187,5 +188,5 @@ export const TARGETS: readonly Extension<Target>[] = [
   ...[NETWORK_V4, NETWORK_V6].map(layout => natTarget('NETMAP', layout, ALL_POINTS, toNetwork)),
   ...[rejectTarget, reject6Target, markTarget, ...[1, 2].map(connmarkTarget)],
   ...[logTarget, nflogTarget, notrackTarget, ...ctTargets, ...tcpmssTargets],
-  ...[...ttlTargets, ...tosTargets, ...packetTargets, ...setTargets],
+  ...[...ttlTargets, ...tosTargets, ...packetTargets, ...setTargets, ...transparentTargets],
 ]

@@ -24,12 +24,13 @@ import { quota } from './quota.ts'
 import { reject } from './reject.ts'
 import { rt } from './rt.ts'
 import { target } from './target.ts'
+import { socket, tproxy } from './transparent.ts'
 
 const TYPES: readonly ExpressionType[] = [
-  ...[immediate, lookup, payload, exthdr, meta, ct, fib, rt, numgen, hash],
+  ...[immediate, lookup, payload, exthdr, meta, ct, fib, rt, socket, numgen, hash],
   ...[cmp, range, bitwise, byteorder],
   ...[counter, limit, quota, connlimit, objref, log, dynset],
-  ...[nat, masq, redir, reject, notrack],
+  ...[nat, masq, redir, tproxy, reject, notrack],
   ...[match, target],
 ]
 

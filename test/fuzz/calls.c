@@ -1,42 +1,20 @@
 /*
- * Random system calls with random and with interesting arguments, from several processes of two threads each, which
- * are started again when they die. Only for use inside a sandbox, as its first process: it removes files and kills
- * what it can.
+ * System calls of all numbers with random and with interesting arguments, from two threads of each process. It removes files
+ * and kills what it can.
  *
  * What it leaves out would end or blind the run itself: signals to the first process or to all, memory and file
- * sizes without bounds, and the descriptors of its own output.
- *
- * Usage: fuzz SEED SECONDS
+ * sizes without bounds.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
+#include "fuzz.h"
 #include <sched.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#define WORKERS 3
 #define LAST_CALL 470
-#define PAGE 4096
-#define LIFE_SECONDS 2
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 static const char *const paths[] = {
 	"", ".", "..", "/", "/tmp", "/tmp/fuzz/a", "/tmp/fuzz/b", "/tmp/fuzz/d", "/tmp/fuzz/d/e", "/proc/self/status", "/proc/self/maps",
@@ -45,15 +23,6 @@ static const char *const paths[] = {
 };
 
 static unsigned char *pool;
-static uint64_t *calls;
-
-static uint64_t next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 /* An address: in the pool, at its very end, unmapped, of the kernel, a path. */
 static uint64_t address(uint64_t *state)
@@ -114,17 +83,6 @@ static int forbidden(long number, uint64_t *args)
 	case SYS_reboot:
 	case SYS_kexec_load:
 		return 1;
-	case SYS_close:
-	case SYS_write:
-	case SYS_writev:
-	case SYS_fcntl:
-		return args[0] < 3;
-	case SYS_dup2:
-	case SYS_dup3:
-		return args[1] < 3;
-	case SYS_close_range:
-		args[0] |= 8;
-		return 0;
 	case SYS_mmap:
 		args[1] &= 0xffffff;
 		args[3] &= ~(uint64_t)(MAP_POPULATE | MAP_LOCKED | MAP_HUGETLB);
@@ -152,7 +110,7 @@ static int forbidden(long number, uint64_t *args)
 	}
 }
 
-static void one(uint64_t *state, pid_t self)
+static void step(uint64_t *state)
 {
 	uint64_t args[6];
 	long number = next(state) % (LAST_CALL + 1);
@@ -164,31 +122,31 @@ static void one(uint64_t *state, pid_t self)
 		args[0] = SIGCHLD, args[1] = 0;
 	if (forbidden(number, args))
 		return;
-	__atomic_add_fetch(calls, 1, __ATOMIC_RELAXED);
 	syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
-	if (syscall(SYS_getpid) != self)
-		syscall(SYS_exit_group, 0);
 	if (next(state) % 16 == 0)
 		pool[next(state) % (14 * PAGE)] = next(state);
 }
 
-static void *thread(void *seed)
+static void beside(uint64_t *state)
 {
-	uint64_t state = (uintptr_t)seed | 1;
 	pid_t self = syscall(SYS_getpid);
 
-	for (int i = 0; i < 20; i++)
-		next(&state);
-	for (;;)
-		one(&state, self);
-	return NULL;
+	while (syscall(SYS_getpid) == self)
+		step(state);
+	syscall(SYS_exit_group, 0);
 }
 
-static void open_things(void)
+static void begin(uint64_t *state)
 {
 	int pair[2];
 	sigset_t set;
 
+	pool = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (size_t i = 0; i < 14 * PAGE; i++)
+		pool[i] = one_in(state, 4) ? next(state) : below(state, 32);
+	mkdir("/tmp/fuzz", 0777);
+	mkdir("/tmp/fuzz/d", 0777);
+	symlink("a", "/tmp/fuzz/link");
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	open("/tmp/fuzz/a", O_RDWR | O_CREAT, 0644);
@@ -208,71 +166,9 @@ static void open_things(void)
 	open("/dev/zero", O_RDWR);
 }
 
-static void worker(uint64_t seed)
-{
-	struct rlimit memory = { 512 << 20, 512 << 20 }, size = { 16 << 20, 16 << 20 }, core = { 0, 0 };
-	pthread_t second;
-
-	setrlimit(RLIMIT_AS, &memory);
-	setrlimit(RLIMIT_FSIZE, &size);
-	setrlimit(RLIMIT_CORE, &core);
-	open_things();
-	srandom(seed);
-	for (size_t i = 0; i < 14 * PAGE; i++)
-		pool[i] = random() % 4 ? random() % 32 : random();
-	pthread_create(&second, NULL, thread, (void *)(seed * 7919));
-	thread((void *)(seed * 104729));
-}
-
-static pid_t start(uint64_t seed)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		setpgid(0, 0);
-		worker(seed);
-	}
-	return pid;
-}
-
 int main(int argc, char **argv)
 {
-	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1, started = WORKERS;
-	time_t now = time(NULL), end = now + (argc > 2 ? atoi(argv[2]) : 10);
-	pid_t workers[WORKERS];
-	time_t births[WORKERS];
+	static const struct fuzzer fuzzer = { begin, step, beside };
 
-	if (getpid() != 1) {
-		fprintf(stderr, "fuzz: only as the first process of a sandbox\n");
-		return 2;
-	}
-	dprintf(1, "seed %llu\n", (unsigned long long)seed);
-	mkdir("/tmp/fuzz", 0777);
-	mkdir("/tmp/fuzz/d", 0777);
-	symlink("a", "/tmp/fuzz/link");
-	pool = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	calls = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	for (int i = 0; i < WORKERS; i++) {
-		workers[i] = start(seed * 31 + i);
-		births[i] = now;
-	}
-	while ((now = time(NULL)) < end) {
-		for (int i = 0; i < WORKERS; i++) {
-			int gone = waitpid(workers[i], NULL, WNOHANG) != 0;
-
-			/* All its threads may sleep for ever. */
-			if (!gone && now - births[i] > LIFE_SECONDS) {
-				kill(workers[i], SIGKILL);
-				waitpid(workers[i], NULL, 0);
-				gone = 1;
-			}
-			if (gone) {
-				workers[i] = start(seed * 31 + started++);
-				births[i] = now;
-			}
-		}
-		nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
-	}
-	dprintf(1, "calls %llu, workers %llu\n", (unsigned long long)*calls, (unsigned long long)started);
-	return 0;
+	return run_fuzzer(argc, argv, &fuzzer);
 }

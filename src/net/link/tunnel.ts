@@ -1,0 +1,85 @@
+/**
+ * TunnelDevice: a device whose cable is an IP network: what it sends goes as the payload of packets of its home's, the
+ * namespace in which it was made, wherever it is moved later (ip-tunnel.ts, vxlan.ts). It ends with its home at the latest.
+ */
+import { ELOOP } from '../../abi/errno.ts'
+import type { Status } from '../../base/result.ts'
+import { type IpAddress, V4_ANY } from '../address.ts'
+import type { IpStack } from '../ip-stack.ts'
+import { CHECKSUM_NONE, HEADROOM, type Packet } from '../packet.ts'
+import { NetDevice } from './device.ts'
+
+/** Tunnels whose outer packets go by tunnels; what goes deeper runs in a circle. */
+const MAX_DEPTH = 8
+/** Room for what another tunnel, IP and Ethernet put in front. */
+const NEEDED_HEADROOM = 128
+
+export abstract class TunnelDevice extends NetDevice {
+  readonly home: IpStack
+  /** Ends of the tunnel; any: whatever fits. */
+  local: IpAddress = V4_ANY
+  remote: IpAddress = V4_ANY
+  /** Index of the only device of the home's that outer packets use; 0 for any. */
+  underlay = 0
+  /** 0: that of the packet inside, or the usual one. */
+  ttl = 0
+  /** Of outer packets; an odd number: that of the packet inside. */
+  tos = 0
+
+  constructor(name: string, home: IpStack) {
+    super(name)
+    this.home = home
+    this.carrierKnown = false
+    home.tunnels.add(this)
+  }
+
+  override close(): void {
+    super.close()
+    this.home.tunnels.delete(this)
+  }
+
+  override transmit(packet: Packet): Status {
+    const { runtime } = this.home
+    if (runtime.tunnelDepth >= MAX_DEPTH) return this.lost(packet, -ELOOP)
+    this.countSent(packet.length)
+    let outer = packet
+    if (packet.start < NEEDED_HEADROOM) {
+      outer = runtime.packets.allocate(packet.length, HEADROOM)
+      outer.bytes.set(packet.data(), outer.append(packet.length))
+      outer.describe(packet, outer.start - packet.start)
+      packet.release()
+    }
+    if (this.stack !== this.home) outer.scrubAll()
+    outer.connection = undefined
+    runtime.tunnelDepth++
+    try {
+      return this.wrap(outer)
+    } finally {
+      runtime.tunnelDepth--
+    }
+  }
+
+  /** Puts the tunnel's header in front and sends it. Owns the packet. */
+  protected abstract wrap(packet: Packet): Status
+
+  /** A packet that came in, its outer headers pulled: the inner one at packet.start. */
+  protected unwrapped(packet: Packet): void {
+    const { stack } = this
+    if (stack === undefined) {
+      packet.release()
+      return
+    }
+    if (packet.checksumStart < packet.start) packet.checksum = CHECKSUM_NONE
+    packet.link = packet.network = packet.transport = -1
+    packet.scrub()
+    packet.connection = undefined
+    if (stack !== this.home) packet.scrubAll()
+    stack.receive(this, packet)
+  }
+
+  protected lost(packet: Packet, status: Status): Status {
+    this.statistics.txErrors++
+    packet.release()
+    return status
+  }
+}
