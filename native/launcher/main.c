@@ -27,7 +27,7 @@ static void command_signals(sigset_t *set)
  * The flags of `do` that take no value; src/cli/do.ts has them all, and src/cli/do.test.ts compares. The launcher must know
  * before node does what network the command is to have.
  */
-static const char *const bare_flags[] = { "--strace", "--read-only", "--no-patch", "--host-loopback" };
+static const char *const bare_flags[] = { "--init", "--strace", "--read-only", "--no-patch", "--host-loopback" };
 
 static bool is_bare(const char *flag)
 {

@@ -16,11 +16,17 @@ import {
   VFS_CAP_REVISION_MASK,
 } from '../abi/constants.ts'
 import { EINVAL, EPERM } from '../abi/errno.ts'
-import { CapabilitySet, type Credentials, isWithin, type UserNamespace } from '../base/credentials.ts'
+import {
+  CapabilitySet,
+  type Credentials,
+  isMapped,
+  isWithin,
+  type UserNamespace,
+} from '../base/credentials.ts'
+import { INVALID_ID, toKernelId } from '../base/id-map.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { File } from '../vfs/file.ts'
 import { seenGid, seenUid } from '../vfs/idmap.ts'
-import { INVALID_ID, isMapped, toKernelId } from './id-map.ts'
 
 const S_IXGRP = 0o010
 const XATTR_NAME_CAPS = 'security.capability'

@@ -4,8 +4,8 @@
  * tracer holds.
  */
 import { CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SIG_IGN, SIGCHLD, SIGCONT } from '../abi/constants.ts'
+import { fromKernelId } from '../base/id-map.ts'
 import { groupTotals } from './cpu-time.ts'
-import { fromKernelId } from './id-map.ts'
 import { enterTrap, notifyTracer, trapNotify } from './ptrace/stop.ts'
 import { sendToGroup, wakeForSignal } from './signal.ts'
 import { SigInfo } from './signal-info.ts'

@@ -11,10 +11,9 @@ import {
   CLONE_VM,
 } from '../abi/constants.ts'
 import { EINVAL, ENOSPC, EPERM } from '../abi/errno.ts'
-import { CapabilitySet, type Credentials, UserNamespace } from '../base/credentials.ts'
+import { CapabilitySet, type Credentials, isMapped, UserNamespace } from '../base/credentials.ts'
 import type { OrErrno } from '../base/result.ts'
 import type { FsState } from '../vfs/path.ts'
-import { isMapped } from './id-map.ts'
 import {
   CgroupNamespace,
   IpcNamespace,

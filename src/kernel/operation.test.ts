@@ -158,3 +158,27 @@ test('an operation whose task has ended is over at the next wake-up, without a t
   assert.equal(operation!.result, -ECANCELED)
   assert.equal(operation!.tries, 1)
 })
+
+test('an operation that no signal interrupts leaves how its task sleeps alone', () => {
+  class Stubborn extends Wanting {
+    protected override run(task: Task): number {
+      task.uninterruptible = true
+      return super.run(task)
+    }
+  }
+  let interruptible: boolean | undefined
+  const { start, run } = world({
+    [SUBMIT]: task => {
+      const operation = new Stubborn(task)
+      operation.attempt()
+      interruptible = !task.uninterruptible
+      operation.cancel()
+      return 0
+    },
+  })
+  start(function* () {
+    yield call(SUBMIT)
+  })
+  run()
+  assert.equal(interruptible, true)
+})

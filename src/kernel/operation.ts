@@ -88,7 +88,7 @@ export abstract class Operation implements Waiter, Expiry {
       this.end(this.#decided)
       return
     }
-    const { progress, requests, cred, operation } = task
+    const { progress, requests, cred, operation, uninterruptible } = task
     const { current } = kernel
     const { space } = task.mm
     const { active } = space
@@ -111,6 +111,8 @@ export abstract class Operation implements Waiter, Expiry {
       task.requests = requests
       task.cred = cred
       task.operation = operation
+      // An operation that only a fatal signal ends says nothing of how its task sleeps.
+      task.uninterruptible = uninterruptible
       kernel.current = current
       space.active = active
     }

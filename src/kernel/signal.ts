@@ -14,8 +14,8 @@ import {
   SIGSEGV,
 } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
+import { fromKernelId } from '../base/id-map.ts'
 import type { Status } from '../base/result.ts'
-import { fromKernelId } from './id-map.ts'
 import { continueGroup } from './job-control.ts'
 import { kernelSignal, layoutOf, SigInfo } from './signal-info.ts'
 import { CORE_SIGNALS, IGNORED_SIGNALS, inMask, KERNEL_ONLY, STOP_SIGNALS } from './signal-set.ts'

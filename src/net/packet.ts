@@ -171,6 +171,14 @@ export class Packet {
     return copy
   }
 
+  /** Itself if it has room for `n` bytes in front, HEADROOM at most, or a copy in its place that has. */
+  withHeadroom(n: number): Packet {
+    if (this.start >= n) return this
+    const copy = this.clone()
+    this.release()
+    return copy
+  }
+
   /** Takes over everything that isn't bytes; offsets are moved by `shift`. */
   describe(from: Packet, shift: number): void {
     this.link = from.link < 0 ? -1 : from.link + shift

@@ -76,6 +76,10 @@ export function planMounts(
     if (target === '/') throw new UserError(`${field}.destination is the root, which root.path gives`)
     const idmap = planIdmap(mount, field, options.idmap, own)
     const common = { target, flags, propagation }
+    const leaveOutIdmap = (): void => {
+      if (idmap !== undefined)
+        warnings.push(`${field}: owners are mapped in bind mounts of the host's files only`)
+    }
     if (mount.type !== 'bind' && !options.bind) {
       const type = OWN_TYPES.get(mount.type ?? '')
       if (type === undefined) {
@@ -84,6 +88,7 @@ export function planMounts(
             'mount it on the host and bind it',
         )
       }
+      leaveOutIdmap()
       return { ...common, type, source: mount.source ?? type, options: rest.join(','), copyUp }
     }
     for (const option of rest) warnings.push(`${field}.options: a bind mount has no use for '${option}'`)
@@ -92,6 +97,7 @@ export function planMounts(
     const pseudo = ownInsteadOf(source, `${field}.source`)
     if (pseudo !== undefined) {
       warnings.push(`${field}.source: the sandbox has its own ${pseudo} in place of the host's ${source}`)
+      leaveOutIdmap()
       return { ...common, type: pseudo, source: pseudo, options: '' }
     }
     if (propagation.some(change => (change & (MS_SLAVE | MS_SHARED)) !== 0)) {

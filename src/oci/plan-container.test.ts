@@ -169,6 +169,18 @@ test("plan: in place of the host's windows into its kernel the sandbox has its o
   assert.match(warnings[0], /^mounts\[0\]\.source: the sandbox has its own proc/)
 })
 
+test("plan: the owners in a mount of the sandbox's own are not mapped, which is said", () => {
+  const mappings = [{ containerID: 0, hostID: 1, size: 1 }]
+  const mapped = { uidMappings: mappings, gidMappings: mappings }
+  const tmpfs = { destination: '/tmp', type: 'tmpfs', source: 'tmpfs', ...mapped }
+  const { spec, warnings } = plan({ mounts: [tmpfs, { ...mount('/b', 'rootfs'), ...mapped }] })
+  assert.deepEqual(warnings, ["mounts[0]: owners are mapped in bind mounts of the host's files only"])
+  assert.deepEqual(
+    spec.mounts.slice(-2).map(({ idmap }) => idmap?.uidMap),
+    [undefined, [{ inside: 0, outside: 1, count: 1 }]],
+  )
+})
+
 test('plan: a privileged container goes without the devices that a sandbox lacks', () => {
   const devices = [
     { type: 'c', path: '/dev/kvm', major: 10, minor: 232 },

@@ -4,7 +4,7 @@ import { E2BIG, EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC, ENOMEM, ENOTDIR, errnoN
 import { decodeText } from '../base/bytes.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { LOOKUP_FOLLOW, lookup, type WalkContext } from '../vfs/namei.ts'
-import { MAY_EXEC, permission } from '../vfs/permission.ts'
+import { MAY_EXEC, permissionAt } from '../vfs/permission.ts'
 import { UserError } from './user-error.ts'
 
 /** As shells and env(1) have it. */
@@ -80,7 +80,7 @@ export function findContainerCommand(walk: WalkContext, command: string, path: s
   }
   const inode = found.dentry.inode!
   if ((inode.mode & S_IFMT) === S_IFDIR) return fail('is a directory', NOT_EXECUTABLE)
-  if ((inode.mode & 0o111) === 0 || permission(walk.cred, inode, MAY_EXEC) < 0) {
+  if ((inode.mode & 0o111) === 0 || permissionAt(walk.cred, found, MAY_EXEC) < 0) {
     return fail('permission denied', NOT_EXECUTABLE)
   }
   return command

@@ -1,8 +1,8 @@
 /** The processes of a container as `ps` shows them. */
 import { decodeText } from '../base/bytes.ts'
+import { fromKernelId } from '../base/id-map.ts'
 import { commandLine } from '../fs/proc/memory-file.ts'
 import { groupCpuTime } from '../kernel/cpu-time.ts'
-import { fromKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import type { ThreadGroup } from '../kernel/thread-group.ts'
 import type { Container } from './container.ts'

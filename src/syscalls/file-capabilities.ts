@@ -10,8 +10,8 @@ import {
   VFS_CAP_REVISION_MASK,
 } from '../abi/constants.ts'
 import { EINVAL, EOVERFLOW, EPERM } from '../abi/errno.ts'
+import { fromKernelId, INVALID_ID, OVERFLOW_ID, toKernelId } from '../base/id-map.ts'
 import type { OrErrno } from '../base/result.ts'
-import { fromKernelId, INVALID_ID, OVERFLOW_ID, toKernelId } from '../kernel/id-map.ts'
 import type { Task } from '../kernel/task.ts'
 import { throughMount } from '../vfs/idmap.ts'
 import type { Mount } from '../vfs/mount.ts'

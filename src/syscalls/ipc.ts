@@ -1,8 +1,8 @@
 /** What the calls of System V IPC share: struct ipc64_perm, and who changes it. */
 import { EINVAL } from '../abi/errno.ts'
 import { IPC64_PERM } from '../abi/layout.ts'
+import { fromKernelId, INVALID_ID, toKernelId } from '../base/id-map.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
-import { fromKernelId, INVALID_ID, toKernelId } from '../kernel/id-map.ts'
 import { IPC_READ, type IpcObject, type IpcTable } from '../kernel/ipc/ids.ts'
 import type { Pid } from '../kernel/pid.ts'
 import type { Task } from '../kernel/task.ts'

@@ -32,8 +32,8 @@ import {
 import { EACCES, EAGAIN, EEXIST, EINVAL, ENOENT, ENOKEY, ENOTDIR, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { toBytes } from '../base/bytes.ts'
+import { fromKernelId, INVALID_ID, toKernelId } from '../base/id-map.ts'
 import { failed } from '../base/result.ts'
-import { fromKernelId, INVALID_ID, toKernelId } from '../kernel/id-map.ts'
 import {
   CAPABILITIES,
   KEY_NEED_LINK,

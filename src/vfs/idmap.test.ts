@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { CAP_CHOWN } from '../abi/constants.ts'
 import { CapabilitySet, Credentials, UserNamespace } from '../base/credentials.ts'
 import { INVALID_ID } from '../base/id-map.ts'
-import { MountIdmap, sameIdmap } from './idmap.ts'
+import { MountIdmap, NO_OWNER, sameIdmap } from './idmap.ts'
 
 const first = new UserNamespace(undefined, 0, 0, 1)
 const map = { inside: 0, outside: 10000, count: 1000 }
@@ -33,7 +33,7 @@ test('idmap: an identity is translated once, and knows whom files belong to', ()
   cred.effective = CapabilitySet.ALL
   const known = idmap.translate(cred)
   assert.equal(idmap.translate(cred), known)
-  assert.deepEqual([known.fsuid, known.fsgid, known.groups], [5, 6, [7, INVALID_ID]])
+  assert.deepEqual([known.fsuid, known.fsgid, known.groups], [5, 6, [7, NO_OWNER]])
   assert.deepEqual(
     [known.knowsUid(5), known.knowsUid(10005), known.mapsUid(5), known.mapsUid(5000)],
     [true, false, true, false],
@@ -49,6 +49,7 @@ test('idmap: nobody is a member of a group that nobody has', () => {
   const known = new MountIdmap(maps, undefined).translate(cred)
   assert.equal(known.inGroup(3), false)
   assert.equal(known.inGroup(5), false)
+  assert.deepEqual([known.inGroup(INVALID_ID), known.fsuid === INVALID_ID], [false, false])
 })
 
 test('idmap: maps with the same lines are the same', () => {

@@ -14,6 +14,9 @@ import { INVALID_ID, idInside, toKernelId } from '../base/id-map.ts'
 import type { Inode } from './inode.ts'
 import type { Mount } from './mount.ts'
 
+/** Of a caller for whom the file system has no id: no file's owner is so, not even one that is nobody's. */
+export const NO_OWNER = -1
+
 const IDENTITY: readonly IdMapping[] = [{ inside: 0, outside: 0, count: INVALID_ID }]
 
 export interface IdMaps {
@@ -58,13 +61,17 @@ export class MountIdmap implements OwnerMap {
     if (translated === undefined) {
       translated = cred.clone()
       translated.owners = this
-      translated.fsuid = this.uidKept(cred.fsuid)
-      translated.fsgid = this.gidKept(cred.fsgid)
-      translated.groups = cred.groups.map(gid => this.gidKept(gid))
+      translated.fsuid = ownerOf(this.uidKept(cred.fsuid))
+      translated.fsgid = ownerOf(this.gidKept(cred.fsgid))
+      translated.groups = cred.groups.map(gid => ownerOf(this.gidKept(gid)))
       this.#translated.set(cred, translated)
     }
     return translated
   }
+}
+
+function ownerOf(kept: number): number {
+  return kept === INVALID_ID ? NO_OWNER : kept
 }
 
 /** Whether owners look the same by both. */

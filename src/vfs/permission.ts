@@ -15,10 +15,9 @@ import {
 } from '../abi/constants.ts'
 import { EACCES, EOVERFLOW, EPERM, EROFS } from '../abi/errno.ts'
 import { type Credentials, isMapped } from '../base/credentials.ts'
-import { INVALID_ID } from '../base/id-map.ts'
 import type { Status } from '../base/result.ts'
 import { aclPermission } from './acl.ts'
-import { throughMount } from './idmap.ts'
+import { NO_OWNER, throughMount } from './idmap.ts'
 import type { Inode } from './inode.ts'
 import type { Path } from './path.ts'
 import type { SuperBlock } from './super-block.ts'
@@ -111,7 +110,7 @@ function isSticky(cred: Credentials, dir: Inode, victim: Inode): boolean {
 
 /** fsuidgid_has_mapping: whether the file system can say of something new that it belongs to who makes it. */
 export function knowsMaker({ userNs }: SuperBlock, { fsuid, fsgid }: Credentials): boolean {
-  if (fsuid === INVALID_ID || fsgid === INVALID_ID) return false
+  if (fsuid === NO_OWNER || fsgid === NO_OWNER) return false
   if (userNs === undefined || userNs.level === 0) return true
   return isMapped(userNs.uidMap, fsuid) && isMapped(userNs.gidMap, fsgid)
 }

@@ -43,7 +43,8 @@ describe('systemd', { skip }, () => {
   /** A container that sleeps, in a slice of the test's. */
   async function start(id: string, resources: Record<string, unknown>): Promise<string> {
     const linux = { cgroupsPath: `${prefix}.slice:box:${id}`, resources }
-    const bundle = world.bundle({ args: ['sleep', '1000'], linux })
+    const mounts = [{ destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup' }]
+    const bundle = world.bundle({ args: ['sleep', '1000'], mounts, linux })
     const made = await world.beside('--systemd-cgroup', 'run', '--detach', '--bundle', bundle, id)
     assert.equal(made.status, 0, made.stderr)
     return `box-${id}.scope`

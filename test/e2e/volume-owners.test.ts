@@ -79,6 +79,29 @@ test('volumes: idmap shows owners inside of the container as they are outside', 
   }),
 )
 
+test(
+  'volumes: a command and a working directory that are private to who owns them through idmap',
+  { skip: needsRoot },
+  () =>
+    world.cleanly(() => {
+      const source = volume('private')
+      writeFileSync(join(source, 'command'), '#!/bin/sh\npwd\n', { mode: 0o700 })
+      mkdirSync(join(source, 'directory'), 0o700)
+      const bundle = world.bundle({
+        args: ['/tmp/private/command'],
+        process: { capabilities: {}, cwd: '/tmp/private/directory' },
+        mounts: [{ type: 'bind', source, destination: '/tmp/private', options: ['rbind', 'idmap'] }],
+        linux: {
+          namespaces: ['pid', 'ipc', 'uts', 'mount', 'network', 'user'].map(type => ({ type })),
+          uidMappings: MAPPINGS,
+          gidMappings: MAPPINGS,
+        },
+      })
+      const { status, stdout, stderr } = world.run('run', '--bundle', bundle, 'private')
+      assert.deepEqual([status, stdout, stderr], [0, '/tmp/private/directory\n', ''])
+    }),
+)
+
 test('volumes: device nodes can be made, and are there for the next container', { skip: needsRoot }, () =>
   world.cleanly(() => {
     const source = volume('devices')

@@ -263,6 +263,18 @@ SECTION("where the parts of memory are: PR_SET_MM")
 	SHOW(read(fd, seen, sizeof(seen)) == sizeof(seen) && memcmp(vector, seen, sizeof(seen)) == 0);
 }
 
+SECTION("a command line and an environment that reach as far as addresses do")
+{
+	struct prctl_mm_map map = present_map();
+	char text[4];
+
+	map.arg_start = map.env_start = (uintptr_t)text;
+	map.arg_end = map.env_end = 1ul << 46;
+	ERR(set_map(&map));
+	RET(read(MUST(open("/proc/self/cmdline", O_RDONLY)), text, sizeof(text)));
+	RET(read(MUST(open("/proc/self/environ", O_RDONLY)), text, sizeof(text)));
+}
+
 SECTION("PR_SET_MM without the right to")
 {
 	struct prctl_mm_map map = present_map();

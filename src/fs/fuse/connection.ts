@@ -44,9 +44,9 @@ import {
   FUSE_INTERRUPT_IN,
 } from '../../abi/layout.ts'
 import type { UserNamespace } from '../../base/credentials.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import { type OrErrno, PENDING } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
-import { fromKernelId } from '../../kernel/id-map.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { PidNamespace } from '../../kernel/pid.ts'
 import { RequestLog } from '../../kernel/request-log.ts'

@@ -14,9 +14,9 @@ import {
 import { EINVAL } from '../../abi/errno.ts'
 import { FUSE_KSTATFS } from '../../abi/layout.ts'
 import type { Credentials } from '../../base/credentials.ts'
+import { INVALID_ID, toKernelId } from '../../base/id-map.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
 import { take64 } from '../../base/words.ts'
-import { INVALID_ID, toKernelId } from '../../kernel/id-map.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { HostStatfs } from '../../platform/host.ts'
 import {

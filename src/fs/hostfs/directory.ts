@@ -19,7 +19,7 @@ import {
   SEEK_SET,
   XATTR_CREATE,
 } from '../../abi/constants.ts'
-import { EACCES, EBADF, ENOENT, EPERM, ESTALE } from '../../abi/errno.ts'
+import { EACCES, EBADF, ENOENT, EOPNOTSUPP, EPERM, ESTALE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
@@ -283,7 +283,8 @@ export class HostDir extends HostInode {
     host.close(fd)
     if (status === 0) return 0
     host.unlinkat(at, name, 0)
-    return -EPERM
+    // Where there are no attributes, there is no other way than the host's.
+    return status === -EOPNOTSUPP ? -EPERM : status
   }
 
   /** The device node that the file of that name, which looks like it, stands for. */

@@ -1,6 +1,6 @@
 /**
  * Memory of a guest's own that the kernel uses as rings: IORING_SETUP_NO_MMAP. Linux pins its pages; here they are looked
- * up at each access, and what has been unmapped reads as zeros.
+ * up at each access, and what has been unmapped reads as zeros, as all does when the process that made the ring has ended.
  */
 import { EFAULT, EINVAL } from '../../abi/errno.ts'
 import type { OrErrno } from '../../base/result.ts'

@@ -130,7 +130,7 @@ export class IoUringFile extends File {
 
   readonly #queue = new WaitQueue()
   #overflow: Completion[] = []
-  #work: UringRequest[] = []
+  #work = new Set<UringRequest>()
   #lost = 0
 
   /** What all rings of the kernel hold. */
@@ -151,8 +151,7 @@ export class IoUringFile extends File {
   override poll(): number {
     let events = 0
     if (!this.rings.submissionFull) events |= POLLOUT | POLLWRNORM
-    if (this.rings.completed > 0 || this.#overflow.length > 0 || this.#work.length > 0)
-      events |= POLLIN | POLLRDNORM
+    if (this.rings.completed > 0 || this.#overflow.length > 0 || this.hasWork) events |= POLLIN | POLLRDNORM
     return events
   }
 
@@ -195,21 +194,35 @@ export class IoUringFile extends File {
 
   /** The request can go on: whoever waits, or watches the ring or its eventfd, is told. */
   addWork(request: UringRequest): void {
-    this.#work.push(request)
-    if (this.#work.length > 1) return
+    this.#work.add(request)
+    if (this.#work.size > 1) return
     if ((this.setupFlags & IORING_SETUP_TASKRUN_FLAG) !== 0) this.rings.setFlag(IORING_SQ_TASKRUN, true)
     this.#queue.wake(POLLIN | POLLRDNORM)
     this.#signalEventFd()
   }
 
-  /** What can go on does; what follows from that as well. */
+  /** The request is over. */
+  dropWork(request: UringRequest): void {
+    this.#work.delete(request)
+  }
+
+  get hasWork(): boolean {
+    return this.#work.size > 0
+  }
+
+  /**
+   * What can go on does; what follows from that as well, but not for ever: requests that watch the ring wake each other as
+   * long as the guest makes room for their completions.
+   */
   runWork(): void {
-    while (this.#work.length > 0) {
+    let left = this.rings.sizes.cqEntries
+    while (this.hasWork && left > 0) {
       const requests = this.#work
-      this.#work = []
+      this.#work = new Set()
+      left -= requests.size
       for (const request of requests) request.attempt()
     }
-    this.rings.setFlag(IORING_SQ_TASKRUN, false)
+    if (!this.hasWork) this.rings.setFlag(IORING_SQ_TASKRUN, false)
   }
 
   // Completions.

@@ -232,6 +232,7 @@ export class UringRequest extends Operation {
     ring.retire(this.#fixed)
     ring.retire(this.buffer)
     ring.requests.delete(this)
+    ring.dropWork(this)
     ring.stopCounting(this)
     this.link = undefined
     // If it has not run out it is not needed any more.

@@ -1,9 +1,9 @@
 /** /proc/PID/uid_map, gid_map, projid_map and setgroups: user_namespaces(7). */
 import { CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, O_ACCMODE, O_RDONLY } from '../../abi/constants.ts'
 import { EACCES, EINVAL, EPERM } from '../../abi/errno.ts'
-import type { Credentials, IdMapping, UserNamespace } from '../../base/credentials.ts'
+import { type Credentials, type IdMapping, isMapped, type UserNamespace } from '../../base/credentials.ts'
+import { fromKernelId, INVALID_ID, toKernelId } from '../../base/id-map.ts'
 import type { Status } from '../../base/result.ts'
-import { fromKernelId, INVALID_ID, isMapped, toKernelId } from '../../kernel/id-map.ts'
 import type { Task } from '../../kernel/task.ts'
 import { caller } from './access.ts'
 

@@ -1,5 +1,5 @@
 /** /proc/keys and /proc/key-users. */
-import { fromKernelId } from '../../kernel/id-map.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { KEY_NEED_VIEW, type Key, type KeyStore, quotaLimits } from '../../kernel/keys/key.ts'
 import { keyPermission } from '../../kernel/keys/keyring.ts'

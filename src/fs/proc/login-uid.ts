@@ -5,8 +5,8 @@
 import { CAP_AUDIT_CONTROL } from '../../abi/constants.ts'
 import { EINVAL, EPERM, ERANGE } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
+import { fromKernelId, INVALID_ID, toKernelId } from '../../base/id-map.ts'
 import type { Status } from '../../base/result.ts'
-import { fromKernelId, INVALID_ID, toKernelId } from '../../kernel/id-map.ts'
 import type { Task } from '../../kernel/task.ts'
 import { caller } from './access.ts'
 

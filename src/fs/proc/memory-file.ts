@@ -11,6 +11,8 @@ import type { Path } from '../../vfs/path.ts'
 
 const PIECE = 65536
 const PAGE = 4096
+/** More than an exec can pass on. Where the strings are is what a program says, prctl(2): any two addresses. */
+const MAX_TEXT = 8 * 2 ** 20
 
 /** It stays with the address space that was there when it was opened. */
 export class MemoryFile extends File {
@@ -87,7 +89,7 @@ export function environment(mm: Mm): string {
 
 function guestText(mm: Mm, start: number, end: number): string {
   if (end <= start) return ''
-  const bytes = new Uint8Array(end - start)
+  const bytes = new Uint8Array(Math.min(end - start, MAX_TEXT))
   const n = mm.space.read(start, bytes)
   return n <= 0 ? '' : fromBytes(bytes, 0, n)
 }

@@ -1,6 +1,6 @@
 /** /proc/sysvipc: the System V IPC objects of the reader's namespace, as ipcs(1) reads them. */
 
-import { fromKernelId } from '../../kernel/id-map.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import type { IpcObject } from '../../kernel/ipc/ids.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Pid } from '../../kernel/pid.ts'

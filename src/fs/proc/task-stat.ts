@@ -1,9 +1,9 @@
 /** /proc/PID/stat, statm and status, and those of single threads: proc_pid_stat(5), proc_pid_status(5). */
 import { RLIMIT_RSS, RLIMIT_SIGPENDING, SIG_DFL, SIG_IGN } from '../../abi/constants.ts'
 import type { CapabilitySet, Credentials } from '../../base/credentials.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import { HOLD_FREEZE } from '../../kernel/cgroup/holds.ts'
 import { groupTotals, taskTotals } from '../../kernel/cpu-time.ts'
-import { fromKernelId } from '../../kernel/id-map.ts'
 import type { PidNamespace } from '../../kernel/pid.ts'
 import { allowedCpus, lastCpu } from '../../kernel/scheduling.ts'
 import { SignalSet } from '../../kernel/signal-set.ts'

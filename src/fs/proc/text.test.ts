@@ -3,7 +3,7 @@ import test from 'node:test'
 import { defaultRlimits } from '../../kernel/rlimits.ts'
 import type { Mm } from '../../mm/mm.ts'
 import { formatLimits } from './limits.ts'
-import { commandLine } from './memory-file.ts'
+import { commandLine, environment } from './memory-file.ts'
 import { integer } from './pid-dir.ts'
 import { commText, hex64, mangle, maskText, rangeList, upTo } from './text.ts'
 
@@ -64,4 +64,17 @@ test('proc cmdline: the arguments, or the title that a program wrote over them',
   assert.equal(commandLine(mmWith('a long title\0', 9)), 'a long title\0')
   assert.equal(commandLine(mmWith('title\0\0\0xtra\0', 9)), 'title\0')
   assert.equal(commandLine(mmWith('', 0)), '')
+})
+
+test('proc cmdline and environ: a program that has them reach to the end of all addresses costs no more than others', () => {
+  const mm = mmWith('prog\0', 5)
+  mm.argEnd = mm.envEnd = 2 ** 47
+  const lengths: number[] = []
+  mm.space.read = (_address, into) => {
+    lengths.push(into.length)
+    return into.length === 1 ? 0 : 5
+  }
+  assert.equal(commandLine(mm).length, 5)
+  assert.equal(environment(mm).length, 5)
+  assert.ok(Math.max(...lengths) < 2 ** 24)
 })

@@ -1,7 +1,7 @@
 /** The name of a core file by /proc/sys/kernel/core_pattern: core(5), "Naming of core dump files". */
 import { RLIMIT_CORE } from '../../abi/constants.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import { pathToString } from '../../vfs/path-string.ts'
-import { fromKernelId } from '../id-map.ts'
 import type { Task } from '../task.ts'
 
 /** What the kernel is set to; it is one setting for all namespaces. */

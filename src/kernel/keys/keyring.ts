@@ -11,8 +11,8 @@ import {
   EPERM,
 } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
+import { INVALID_ID } from '../../base/id-map.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
-import { INVALID_ID } from '../id-map.ts'
 import { indexOf, KEY_NEED_SEARCH, type Key, type KeyStore } from './key.ts'
 
 const MAX_DEPTH = 6

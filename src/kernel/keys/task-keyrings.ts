@@ -20,8 +20,8 @@ import {
   KEY_SPEC_USER_SESSION_KEYRING,
 } from '../../abi/constants.ts'
 import { EACCES, EAGAIN, EINVAL, ENOKEY } from '../../abi/errno.ts'
+import { fromKernelId, INVALID_ID } from '../../base/id-map.ts'
 import { failed, type OrErrno } from '../../base/result.ts'
-import { fromKernelId, INVALID_ID } from '../id-map.ts'
 import type { Kernel } from '../kernel.ts'
 import type { Task } from '../task.ts'
 import {

@@ -12,9 +12,9 @@ import {
   TRAP_HWBKPT,
 } from '../../abi/constants.ts'
 import { ENOSYS } from '../../abi/errno.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import { REG_EFLAGS, REG_RAX, REG_RIP, STOP_FAULT, STOP_KICK } from '../../platform/platform.ts'
 import { endTask } from '../exit.ts'
-import { fromKernelId } from '../id-map.ts'
 import { attempt, enterCall, finishCall } from '../loop.ts'
 import { returnToGuest } from '../return-to-guest.ts'
 import { forceSignal, sendToTask, userSignal } from '../signal.ts'

@@ -16,9 +16,9 @@ import {
   SIGTRAP,
 } from '../../abi/constants.ts'
 import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../../abi/errno.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import { REG_RAX } from '../../platform/platform.ts'
 import { groupTotals } from '../cpu-time.ts'
-import { fromKernelId } from '../id-map.ts'
 import { leaveStopCount } from '../job-control.ts'
 import { sendToGroup } from '../signal.ts'
 import { SigInfo } from '../signal-info.ts'

@@ -66,6 +66,8 @@ export interface Learned {
 export class BridgeDevice extends NetDevice implements FrameHandler {
   override readonly kind = 'bridge'
   readonly ports: BridgePort[] = []
+  /** The same: every frame asks. */
+  readonly #portOf = new Map<NetDevice, BridgePort>()
   /** Seconds. */
   ageing = 300
   /** By address as a number of 48 bits. */
@@ -89,8 +91,8 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
   }
 
   /** The port that the device is. */
-  portOf(device: NetDevice | undefined): BridgePort | undefined {
-    return this.ports.find(port => port.device === device)
+  portOf(device: NetDevice): BridgePort | undefined {
+    return this.#portOf.get(device)
   }
 
   /** -EBUSY: it is a port already. -ELOOP: a bridge. -EINVAL: loopback, no Ethernet, or of another namespace. */
@@ -103,7 +105,9 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     let number = 1
     while (this.ports.some(other => other.number === number)) number++
     if (number > MAX_PORTS) return -EXFULL
-    this.ports.push(new BridgePort(port, number))
+    const added = new BridgePort(port, number)
+    this.ports.push(added)
+    this.#portOf.set(port, added)
     port.master = this
     port.frameHandler = this
     port.promiscuity++
@@ -117,6 +121,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     const at = this.ports.findIndex(each => each.device === port)
     if (at < 0) return -EINVAL
     const [left] = this.ports.splice(at, 1)
+    this.#portOf.delete(port)
     port.master = undefined
     port.frameHandler = undefined
     port.promiscuity--

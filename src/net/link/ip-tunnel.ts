@@ -14,11 +14,11 @@ import {
   IPPROTO_IPIP,
   IPPROTO_IPV6,
 } from '../../abi/constants.ts'
-import { EHOSTUNREACH, ENETUNREACH } from '../../abi/errno.ts'
+import { EHOSTUNREACH, EINVAL, ENETUNREACH } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
 import { Flow } from '../ip/flow.ts'
-import { IPV4_HEADER } from '../ip/numbers.ts'
+import { IPV4_HEADER, IPV6_HEADER } from '../ip/numbers.ts'
 import type { IcmpError, TransportProtocol } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
@@ -93,9 +93,11 @@ export class IpTunnelDevice extends TunnelDevice {
     if (packet.networkProtocol !== wanted) return this.lost(packet, -ENETUNREACH)
     if (end === undefined || !end.isV4 || end.isAny || end.isMulticast)
       return this.lost(packet, -EHOSTUNREACH)
+    const isV4 = wanted === ETH_P_IP
+    // A packet socket may have sent anything.
+    if (packet.length < (isV4 ? IPV4_HEADER : IPV6_HEADER)) return this.lost(packet, -EINVAL)
     const flow = this.#flowTo(end)
     const { view, start } = packet
-    const isV4 = wanted === ETH_P_IP
     flow.ttl = this.ttl || view.getUint8(start + (isV4 ? 8 : 7))
     const innerTos = isV4 ? view.getUint8(start + 1) : (view.getUint16(start) >> 4) & 0xff
     flow.tos = (this.tos & 1) !== 0 ? innerTos : this.tos
@@ -119,6 +121,11 @@ class IpTunnels implements TransportProtocol {
   }
 
   receive(packet: Packet): void {
+    // IPv6 hands it what has the same number there.
+    if (!packet.destination.isV4) {
+      packet.release()
+      return
+    }
     const tunnel = this.#find(packet.destination, packet.source)
     if (tunnel !== undefined && packet.length > 0) {
       tunnel.arrived(packet)

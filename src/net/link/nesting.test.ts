@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ETH_P_8021Q } from '../../abi/constants.ts'
 import { ELOOP, EMLINK } from '../../abi/errno.ts'
-import { TestNet } from '../ip/testing.ts'
+import { RecorderDevice, TestNet } from '../ip/testing.ts'
 import { BridgeDevice } from './bridge.ts'
 import type { NetDevice } from './device.ts'
 import { checkNesting } from './nesting.ts'
@@ -29,4 +29,22 @@ test('devices stand over each other neither in a circle nor without end', () => 
   assert.equal(checkNesting(undefined, top), -EMLINK)
   assert.equal(bridge.addPort(top), -EMLINK)
   assert.equal(bridge.addPort(near), 0)
+})
+
+test('how deep devices stand is found by looking at each of them once', () => {
+  let looks = 0
+  class Layer extends RecorderDevice {
+    lowers: NetDevice[] = []
+    override get below(): readonly NetDevice[] {
+      looks++
+      return this.lowers
+    }
+  }
+  const layers = Array.from({ length: 6 }, () => Array.from({ length: 20 }, () => new Layer()))
+  for (const [i, layer] of layers.entries()) for (const device of layer) device.lowers = layers[i + 1] ?? []
+  const top = new Layer()
+  ;[top.lowers] = layers
+  assert.equal(checkNesting(new Layer(), top), 0)
+  // Twice: for a circle, and for the depth.
+  assert.equal(looks, 2 * (1 + 6 * 20))
 })

@@ -20,10 +20,23 @@ function devicesAbove({ uppers, master }: NetDevice): readonly NetDevice[] {
 }
 
 /** Whether `device` is `other`, or somewhere below it. */
-function isBelow(device: NetDevice, other: NetDevice): boolean {
-  return device === other || other.below.some(lower => isBelow(device, lower))
+function isBelow(device: NetDevice, other: NetDevice, seen = new Set<NetDevice>()): boolean {
+  if (device === other) return true
+  if (seen.has(other)) return false
+  seen.add(other)
+  return other.below.some(lower => isBelow(device, lower, seen))
 }
 
-function height(device: NetDevice, next: (device: NetDevice) => readonly NetDevice[]): number {
-  return Math.max(0, ...next(device).map(other => 1 + height(other, next)))
+/** Each device is looked at once: there may be a thousand ports, and as many devices over each bridge below them. */
+function height(
+  device: NetDevice,
+  next: (device: NetDevice) => readonly NetDevice[],
+  known = new Map<NetDevice, number>(),
+): number {
+  const before = known.get(device)
+  if (before !== undefined) return before
+  let most = 0
+  for (const other of next(device)) most = Math.max(most, 1 + height(other, next, known))
+  known.set(device, most)
+  return most
 }

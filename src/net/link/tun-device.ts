@@ -19,8 +19,8 @@ import {
   IFF_VNET_HDR,
 } from '../../abi/constants.ts'
 import { EINVAL, ENOBUFS } from '../../abi/errno.ts'
+import { INVALID_ID } from '../../base/id-map.ts'
 import type { Status } from '../../base/result.ts'
-import { INVALID_ID } from '../../kernel/id-map.ts'
 import type { Random } from '../ip/runtime.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'

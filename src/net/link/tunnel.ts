@@ -6,7 +6,7 @@ import { ELOOP } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
-import { CHECKSUM_NONE, HEADROOM, type Packet } from '../packet.ts'
+import { CHECKSUM_NONE, type Packet } from '../packet.ts'
 import { NetDevice } from './device.ts'
 
 /** Tunnels whose outer packets go by tunnels; what goes deeper runs in a circle. */
@@ -42,13 +42,7 @@ export abstract class TunnelDevice extends NetDevice {
     const { runtime } = this.home
     if (runtime.tunnelDepth >= MAX_DEPTH) return this.lost(packet, -ELOOP)
     this.countSent(packet.length)
-    let outer = packet
-    if (packet.start < NEEDED_HEADROOM) {
-      outer = runtime.packets.allocate(packet.length, HEADROOM)
-      outer.bytes.set(packet.data(), outer.append(packet.length))
-      outer.describe(packet, outer.start - packet.start)
-      packet.release()
-    }
+    const outer = packet.withHeadroom(NEEDED_HEADROOM)
     if (this.stack !== this.home) outer.scrubAll()
     outer.connection = undefined
     runtime.tunnelDepth++

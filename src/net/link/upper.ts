@@ -54,7 +54,10 @@ export abstract class UpperDevice extends NetDevice {
     if (at >= 0) uppers.splice(at, 1)
   }
 
-  /** A frame that came in below is this device's: the link header at packet.link, already pulled. Owns the packet. */
+  /**
+   * A frame that came in below, or was sent by a neighbour over the same device, is this device's: the link header at
+   * packet.link. Owns the packet.
+   */
   deliver(packet: Packet): void {
     const { stack } = this
     if (stack === undefined) {
@@ -62,7 +65,7 @@ export abstract class UpperDevice extends NetDevice {
       return
     }
     packet.start = packet.link
-    if (stack !== this.lower.stack) packet.scrubAll()
+    if (stack !== this.lower.stack || packet.device !== this.lower) packet.scrubAll()
     packet.network = -1
     stack.receive(this, packet)
   }

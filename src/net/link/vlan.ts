@@ -68,7 +68,9 @@ export class VlanDevice extends UpperDevice {
     if (group.devices.size === 0) this.lower.vlans = undefined
   }
 
-  override transmit(packet: Packet): Status {
+  override transmit(frame: Packet): Status {
+    // Bridges may send one by VLANs again and again.
+    const packet = frame.withHeadroom(VLAN_HLEN)
     const at = packet.push(VLAN_HLEN)
     packet.bytes.copyWithin(at, at + VLAN_HLEN, at + VLAN_HLEN + 2 * ETH_ALEN)
     packet.view.setUint16(at + 2 * ETH_ALEN, this.protocol)

@@ -9,7 +9,7 @@ import { ETH_ALEN, ETH_HLEN, IPPROTO_UDP, NUD_PERMANENT, NUD_REACHABLE } from '.
 import { EHOSTUNREACH, ENODEV, ENOSPC } from '../../abi/errno.ts'
 import { NSEC_PER_SEC } from '../../base/clock.ts'
 import type { Status } from '../../base/result.ts'
-import { type IpAddress, V4_ANY } from '../address.ts'
+import { type IpAddress, V4_ANY, V6_ANY } from '../address.ts'
 import { checksumOf, pseudoHeaderSum, sumView } from '../checksum.ts'
 import { Flow } from '../ip/flow.ts'
 import type { Membership } from '../ip/multicast.ts'
@@ -26,10 +26,12 @@ const VXLAN_HEADER = 8
 const VNI_VALID = 0x08000000
 /** What goes to every station that isn't known: the entry of the zero address. */
 export const DEFAULT_STATION = 0
-/** Entries of one device where it was given no other limit. */
-const MAX_STATIONS = 65536
+/** Ends that all entries of one device have together, whatever limit of entries it was given. */
+const MAX_ENDS = 65536
 /** Ends of one entry. */
-const MAX_ENDS = 4096
+const MAX_STATION_ENDS = 4096
+/** ns between two looks for entries that are too old, in a table that is full. */
+const SWEEP_INTERVAL = NSEC_PER_SEC
 const UDP_IPV4_OVERHEAD = 50
 const UDP_IPV6_OVERHEAD = 70
 
@@ -65,7 +67,12 @@ export class VxlanDevice extends TunnelDevice {
   checksum4 = true
   noChecksum6 = false
   noChecksum6Received = false
-  readonly stations = new Map<number, VxlanStation>()
+  readonly #stations = new Map<number, VxlanStation>()
+  /** Of all stations. */
+  #ends = 0
+  /** Monotonic ns: not before then is a full table looked through again. */
+  #nextSweep = 0
+  #lower: NetDevice | undefined = undefined
   #socket: VxlanSocket | undefined = undefined
   #membership: Membership | undefined = undefined
 
@@ -76,6 +83,12 @@ export class VxlanDevice extends TunnelDevice {
     this.address = address
   }
 
+  override get below(): readonly NetDevice[] {
+    return this.#lower === undefined ? [] : [this.#lower]
+  }
+  get stations(): ReadonlyMap<number, VxlanStation> {
+    return this.#stations
+  }
   get isV6(): boolean {
     return !this.remote.isV4 || !this.local.isV4
   }
@@ -109,7 +122,7 @@ export class VxlanDevice extends TunnelDevice {
     this.#socket?.leave(this)
     this.#socket = undefined
     for (const [address, station] of this.stations) {
-      if ((station.state & NUD_PERMANENT) === 0) this.stations.delete(address)
+      if ((station.state & NUD_PERMANENT) === 0) this.forget(address)
     }
   }
 
@@ -119,11 +132,12 @@ export class VxlanDevice extends TunnelDevice {
     super.close()
   }
 
-  /** Outer packets use that device alone, and the tunnel ends with it: `underlay`. */
+  /** Outer packets use that device alone, and the tunnel ends with it: `underlay`. checkNesting has let it. */
   layOver(below: NetDevice | undefined): void {
-    const before = this.home.devices.byIndex(this.underlay)
-    const at = before?.uppers.indexOf(this) ?? -1
-    if (at >= 0) before!.uppers.splice(at, 1)
+    const uppers = this.#lower?.uppers
+    const at = uppers?.indexOf(this) ?? -1
+    if (at >= 0) uppers!.splice(at, 1)
+    this.#lower = below
     this.underlay = below?.index ?? 0
     below?.uppers.push(this)
   }
@@ -131,7 +145,7 @@ export class VxlanDevice extends TunnelDevice {
   end(address: IpAddress, port = this.port, vni = this.vni, device = this.underlay): VxlanEnd {
     const flow = new Flow()
     flow.protocol = IPPROTO_UDP
-    flow.source = this.local.isV4 === address.isV4 ? this.local : address.and(V4_ANY)
+    flow.source = this.local.isV4 === address.isV4 ? this.local : address.isV4 ? V4_ANY : V6_ANY
     flow.destination = address
     flow.destinationPort = port
     flow.device = device
@@ -142,10 +156,26 @@ export class VxlanDevice extends TunnelDevice {
   enter(address: number, ends: VxlanEnd[], state: number): Status {
     const now = this.home.runtime.now()
     const known = this.stations.get(address)
-    if (ends.length > MAX_ENDS) return -ENOSPC
-    if (known === undefined && this.stations.size >= (this.limit || MAX_STATIONS)) return -ENOSPC
-    this.stations.set(address, { ends, state, used: known?.used ?? now, updated: now })
+    const total = this.#ends - (known?.ends.length ?? 0) + ends.length
+    if (ends.length > MAX_STATION_ENDS || total > MAX_ENDS) return -ENOSPC
+    if (known === undefined && this.limit !== 0 && this.stations.size >= this.limit) return -ENOSPC
+    this.#ends = total
+    this.#stations.set(address, { ends, state, used: known?.used ?? now, updated: now })
     return 0
+  }
+  forget(address: number): void {
+    this.#ends -= this.stations.get(address)?.ends.length ?? 0
+    this.#stations.delete(address)
+  }
+  /** Takes one of its ends from a station, with the last one the station. */
+  forgetEnd(address: number, at: number): void {
+    const { ends } = this.stations.get(address)!
+    if (ends.length === 1) {
+      this.forget(address)
+      return
+    }
+    ends.splice(at, 1)
+    this.#ends--
   }
 
   protected override wrap(packet: Packet): Status {
@@ -233,9 +263,10 @@ export class VxlanDevice extends TunnelDevice {
   }
 
   #forgetOld(now: number): void {
-    if (this.stations.size < (this.limit || MAX_STATIONS)) return
-    for (const [address, station] of this.stations)
-      if (!this.#fresh(station, now)) this.stations.delete(address)
+    const full = this.#ends >= MAX_ENDS || (this.limit !== 0 && this.stations.size >= this.limit)
+    if (!full || now < this.#nextSweep) return
+    this.#nextSweep = now + SWEEP_INTERVAL
+    for (const [address, station] of this.stations) if (!this.#fresh(station, now)) this.forget(address)
   }
 
   #fresh(station: VxlanStation, now: number): boolean {

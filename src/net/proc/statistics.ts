@@ -95,7 +95,7 @@ export function sockstat6Text(net: InetNetwork): string {
   )
 }
 
-/** Of the one CPU that does the work: packets, drops, early ends, nine columns of what there is none of, CPU, two of the queue. */
+/** Of the one CPU that does the work: packets, drops, early ends, eight of what there is none of, the queue, CPU, the queue's two parts. */
 export function softnetLine({ runtime }: IpStack): string {
   const { processed, dropped, squeezed, length } = runtime.backlog
   const columns = [processed, dropped, squeezed, ...new Array(8).fill(0), length, 0, length, 0]

@@ -10,9 +10,9 @@ import {
   SOCK_STREAM,
 } from '../../abi/constants.ts'
 import { EINVAL, ERANGE, ESRCH } from '../../abi/errno.ts'
+import { fromKernelId } from '../../base/id-map.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import { PidFdFile } from '../../fs/pidfd/pidfd.ts'
-import { fromKernelId } from '../../kernel/id-map.ts'
 import type { Task } from '../../kernel/task.ts'
 import { filePut } from '../../vfs/file-ref.ts'
 import { intBytes, readInt } from '../inet/option-bytes.ts'

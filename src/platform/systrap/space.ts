@@ -194,6 +194,8 @@ export class SystrapSpace implements AddressSpace {
         if (n > 0) return n
       } else active.flush()
     }
+    // The pid may be another process's by now: who uses what is shared outlives who made it.
+    if (!this.alive) return -EFAULT
     const n = this.platform.addon.vmRead(this.pid, address, into)
     if (n > 0) return n
     if (force) return this.#forced(address, into, PROT_READ)
@@ -215,6 +217,7 @@ export class SystrapSpace implements AddressSpace {
       if (active.copyOutLater(address, from)) return from.length
     }
     active?.flush()
+    if (!this.alive) return -EFAULT
     const n = this.platform.addon.vmWrite(this.pid, address, from)
     if (n > 0) return n
     if (force) return this.#forced(address, from, PROT_READ | PROT_WRITE)

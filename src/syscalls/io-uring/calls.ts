@@ -154,7 +154,8 @@ function waitEvents(task: Task, progress: EnterProgress, minComplete: number): n
   if (over) return submitted > 0 || ready > 0 ? submitted : -ETIME
   const interrupted = submitted > 0 || ready > 0 ? submitted : -EINTR
   task.block(ring.waitQueue, interrupted)
-  const next = patient ? Math.min(deadline, patience) : deadline
+  // Others have their turn before the rest of its work.
+  const next = ring.hasWork ? kernel.now() : patient ? Math.min(deadline, patience) : deadline
   return next === Number.POSITIVE_INFINITY
     ? task.blockUntil(next, interrupted)
     : task.blockUntil(Math.max(next, kernel.now()), interrupted)

@@ -9,6 +9,7 @@ import {
 } from '../../abi/constants.ts'
 import { EBADF, EINVAL, EPERM } from '../../abi/errno.ts'
 import { IO_URING_SQE, OPEN_HOW } from '../../abi/layout.ts'
+import { BLOCK, PENDING } from '../../base/result.ts'
 import { IoUringFile } from '../../fs/io-uring/io-uring.ts'
 import type { UringOperation, UringRequest } from '../../fs/io-uring/request.ts'
 import type { Task } from '../../kernel/task.ts'
@@ -54,7 +55,12 @@ function isFixed(request: UringRequest): boolean {
 export const nop: UringOperation = {
   polled: true,
   prepare: (_task, r) => ((r.opFlags & ~IORING_NOP_INJECT_RESULT) !== 0 ? -EINVAL : 0),
-  issue: (_task, r) => ((r.opFlags & IORING_NOP_INJECT_RESULT) !== 0 ? r.len | 0 : 0),
+  issue: (_task, r) => ((r.opFlags & IORING_NOP_INJECT_RESULT) !== 0 ? injected(r.len | 0) : 0),
+}
+
+/** Whatever the guest asks for, but what is no result here. */
+function injected(result: number): number {
+  return result === BLOCK || result === PENDING ? -EINVAL : result
 }
 
 export const fsync: UringOperation = {

@@ -32,7 +32,7 @@ import {
 } from '../socket-message.ts'
 import { socketOf } from './network.ts'
 import { consumes, isMultishot, moreToReceive, WANTS_MORE } from './receive.ts'
-import { peekBuffer, selectsBuffer, takeBuffer, waitFor } from './transfer.ts'
+import { goOnLater, MOST_AT_ONCE, peekBuffer, selectsBuffer, takeBuffer, waitFor } from './transfer.ts'
 
 /** Read when it is submitted. */
 interface MessageState {
@@ -138,13 +138,14 @@ function selectedLength(segments: readonly number[], buffer: ProvidedBuffer): nu
 }
 
 function receiveMany(task: Task, request: UringRequest, file: SocketFile): number {
-  for (;;) {
+  for (let posted = 0; posted < MOST_AT_ONCE; posted++) {
     request.cqeFlags = 0
     const n = receiveOut(task, request, file)
     if (n < 0 || stateOf(request).received === 0 || request.ring.full) return n
     request.postMore(n, request.cqeFlags)
     if ((file.poll() & READ_EVENTS) === 0) return waitFor(task, file, READ_EVENTS)
   }
+  return goOnLater(task)
 }
 
 /** A message with all that belongs to it, in one buffer. */

@@ -24,7 +24,7 @@ import { READ_EVENTS } from '../blocking.ts'
 import { dropControl, receiveOne, skipFilled } from '../socket-message.ts'
 import { queueLength } from './command.ts'
 import { bundles, socketOf } from './network.ts'
-import { bufferSegments, selectsBuffer, takeBuffers, waitFor } from './transfer.ts'
+import { bufferSegments, goOnLater, MOST_AT_ONCE, selectsBuffer, takeBuffers, waitFor } from './transfer.ts'
 
 const KNOWN_FLAGS = IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE
 
@@ -67,7 +67,7 @@ function issueReceive(task: Task, request: UringRequest): number {
     while (n === WANTS_MORE)
     return n
   }
-  for (;;) {
+  for (let posted = 0; posted < MOST_AT_ONCE; posted++) {
     request.cqeFlags = 0
     const n = receive(task, request, file)
     if (n <= 0 || n === BLOCK || request.ring.full) return n
@@ -75,6 +75,7 @@ function issueReceive(task: Task, request: UringRequest): number {
     // A buffer is only looked for where there is something to put into it.
     if ((file.poll() & READ_EVENTS) === 0) return waitFor(task, file, READ_EVENTS)
   }
+  return goOnLater(task)
 }
 
 interface Place {

@@ -29,7 +29,14 @@ import type { SocketFile } from '../../net/socket-file.ts'
 import { WRITE_EVENTS } from '../blocking.ts'
 import { readAddress, readControl, readMessageHeader, skipSent } from '../socket-message.ts'
 import { bundles, socketOf } from './network.ts'
-import { bufferSegments, inFixedBuffer, selectsBuffer, takeBuffers } from './transfer.ts'
+import {
+  bufferSegments,
+  goOnLater,
+  inFixedBuffer,
+  MOST_AT_ONCE,
+  selectsBuffer,
+  takeBuffers,
+} from './transfer.ts'
 
 /** What a send needs at later tries; all of it is read when it is submitted, but for buffers that are selected. */
 interface SendState {
@@ -87,13 +94,14 @@ function issueSend(task: Task, request: UringRequest): number {
   const file = socketOf(request)
   if (typeof file === 'number') return file
   if (!selectsBuffer(request)) return sendSegments(task, request, file)
-  for (;;) {
+  for (let posted = 0; posted < MOST_AT_ONCE; posted++) {
     request.cqeFlags = 0
     const n = sendSelected(task, request, file)
     if (n <= 0 || n === BLOCK || !bundles(request) || request.ring.full) return n
     if (request.ring.bufferGroups.get(request.bufIndex)?.peek(task.mm) === undefined) return n
     request.postMore(n, request.cqeFlags)
   }
+  return goOnLater(task)
 }
 
 function sendSelected(task: Task, request: UringRequest, file: SocketFile): number {

@@ -63,6 +63,14 @@ export function bufferSegments(buffers: readonly ProvidedBuffer[], length: numbe
   return segments
 }
 
+/** Completions of one try: a thread of the guest may feed a request, and make room for what it posts, for ever. */
+export const MOST_AT_ONCE = 1024
+
+/** The request goes on when others have had their turn. */
+export function goOnLater(task: Task): number {
+  return task.blockUntil(task.kernel.now())
+}
+
 /** Waits for a file; -EAGAIN for what can't be waited for. */
 export function waitFor(task: Task, file: File, events: number): number {
   return file.waitQueue === undefined ? -EAGAIN : task.block(file.waitQueue, -EAGAIN, events)
@@ -146,7 +154,7 @@ function issueReadMultishot(task: Task, request: UringRequest): number {
   const file = request.file!
   if (!file.readable) return -EBADF
   if (file.waitQueue === undefined) return -EBADFD
-  for (;;) {
+  for (let posted = 0; posted < MOST_AT_ONCE; posted++) {
     request.cqeFlags = 0
     const n = readSelected(task, request, file)
     if (n <= 0 || n === BLOCK) return n
@@ -154,6 +162,7 @@ function issueReadMultishot(task: Task, request: UringRequest): number {
     request.postMore(n, request.cqeFlags)
     if ((file.poll() & READ_EVENTS) === 0) return waitFor(task, file, READ_EVENTS)
   }
+  return goOnLater(task)
 }
 
 function issueWrite(task: Task, request: UringRequest): number {

@@ -60,7 +60,7 @@ export function getFdb(stack: IpStack, request: NetlinkRequest): Status | Dump {
   for (const device of sortedDevices(stack)) {
     if (said.device !== 0 && device.index !== said.device) continue
     if (master !== undefined && device !== master && device.master !== master) continue
-    lines.push(...linesOf(device))
+    for (const line of linesOf(device)) lines.push(line)
   }
   const now = stack.runtime.now()
   return new ListDump(lines, (writer, line) => writeLine(writer, line, NLM_F_MULTI, sequence, port, now))

@@ -91,13 +91,12 @@ export function deleteStation(device: VxlanDevice, address: number, attributes: 
   const station = device.stations.get(address)
   if (station === undefined) return -ENOENT
   if (!attributes.has(NDA_DST)) {
-    device.stations.delete(address)
+    device.forget(address)
     return 0
   }
   const at = station.ends.findIndex(other => same(other, end))
   if (at < 0) return -ENOENT
-  station.ends.splice(at, 1)
-  if (station.ends.length === 0) device.stations.delete(address)
+  device.forgetEnd(address, at)
   return 0
 }
 

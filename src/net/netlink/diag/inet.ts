@@ -38,8 +38,8 @@ import {
   INET_DIAG_MEMINFO as MEMINFO,
 } from '../../../abi/layout.ts'
 import type { IdMapping } from '../../../base/credentials.ts'
+import { fromKernelId } from '../../../base/id-map.ts'
 import type { Status } from '../../../base/result.ts'
-import { fromKernelId } from '../../../kernel/id-map.ts'
 import { IpAddress } from '../../address.ts'
 import { type InetEntry, inetEntries } from '../../inet/entry.ts'
 import type { InetNetwork } from '../../inet/network.ts'

@@ -17,7 +17,7 @@ import {
   IFLA_TUN_VNET_HDR,
 } from '../../../abi/constants.ts'
 import { EOPNOTSUPP } from '../../../abi/errno.ts'
-import { INVALID_ID } from '../../../kernel/id-map.ts'
+import { INVALID_ID } from '../../../base/id-map.ts'
 import type { NetDevice } from '../../link/device.ts'
 import type { TunDevice } from '../../link/tun-device.ts'
 import type { MessageWriter } from '../message.ts'

@@ -32,6 +32,7 @@ import { EEXIST, EINVAL, ENODEV, EOPNOTSUPP, ERANGE } from '../../../abi/errno.t
 import type { OrErrno, Status } from '../../../base/result.ts'
 import { IpAddress } from '../../address.ts'
 import type { NetDevice } from '../../link/device.ts'
+import { checkNesting } from '../../link/nesting.ts'
 import { DEFAULT_STATION, VxlanDevice } from '../../link/vxlan.ts'
 import { type Attributes, type MessageWriter, viewOf } from '../message.ts'
 import type { NetlinkRequest } from '../protocol.ts'
@@ -120,14 +121,16 @@ function apply(device: VxlanDevice, data: Attributes, request: NetlinkRequest): 
   if (!remote.isAny && !local.isAny && remote.isV4 !== local.isV4)
     return refuse(request, 'Local and remote address must be from the same family', EINVAL)
   const underlay = data.u32(IFLA_VXLAN_LINK) ?? device.underlay
-  const { home: own } = device
-  if (underlay !== 0 && own.devices.byIndex(underlay) === undefined)
+  const below = device.home.devices.byIndex(underlay)
+  if (underlay !== 0 && below === undefined)
     return refuse(request, 'Invalid local interface, device not found', ENODEV)
   if (remote.isMulticast && underlay === 0)
     return refuse(request, 'Local interface required for multicast remote destination', EINVAL)
+  const nesting = below === undefined ? 0 : checkNesting(device, below)
+  if (nesting < 0) return nesting
   device.remote = remote
   device.local = local
-  device.layOver(own.devices.byIndex(underlay))
+  device.layOver(below)
   device.ttl = data.u8(IFLA_VXLAN_TTL) ?? device.ttl
   device.tos = data.u8(IFLA_VXLAN_TOS) ?? device.tos
   device.learning = (data.u8(IFLA_VXLAN_LEARNING) ?? (device.learning ? 1 : 0)) !== 0

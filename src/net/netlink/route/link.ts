@@ -264,12 +264,13 @@ function move(task: Task, device: NetDevice, from: IpStack, to: IpStack, name: s
   if (!task.cred.capable(CAP_NET_ADMIN, task.ns.net.userNs)) return -EPERM
   const wanted = name || device.name
   if (!wanted.includes('%') && to.devices.byName(wanted) !== undefined) return -EEXIST
-  const { index } = device
+  const { index, name: before } = device
   from.devices.unregister(device)
   device.name = wanted
   // It keeps its index where that is free.
   const status = to.devices.register(device, to.devices.byIndex(index) === undefined ? index : 0)
   if (status === 0) return 0
+  device.name = before
   if (from.devices.register(device, index) < 0) device.close()
   return status
 }
