@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -111,9 +112,29 @@ static void attempt(const char *way, int number)
 	_exit(0);
 }
 
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Whether the process ended in time. Other children, a killed attempt's, may end meanwhile. */
+static int ended(pid_t pid, int *status, const sigset_t *child)
+{
+	long end = now_ms() + LIMIT_MS, left;
+
+	while (waitpid(pid, status, WNOHANG) != pid) {
+		if ((left = end - now_ms()) <= 0)
+			return 0;
+		sigtimedwait(child, NULL, &(struct timespec){ 0, left * 1000000 });
+	}
+	return 1;
+}
+
 static void try(const char *way, int number)
 {
-	struct timespec limit = { 0, LIMIT_MS * 1000000 };
 	sigset_t child;
 	int status;
 
@@ -125,12 +146,12 @@ static void try(const char *way, int number)
 		sigprocmask(SIG_UNBLOCK, &child, NULL);
 		attempt(way, number);
 	}
-	if (sigtimedwait(&child, NULL, &limit) < 0) {
+	if (!ended(pid, &status, &child)) {
 		kill(pid, SIGKILL);
 		dprintf(1, "%s %d: did not return\n", way, number);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
 	}
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
 		dprintf(1, "%s %d: killed by %d\n", way, number, WTERMSIG(status));
 	/* A vfork's or fork's child may be another one. */
