@@ -13,15 +13,13 @@ import {
   F_SETFD,
   FD_CLOEXEC,
   MSG_NOSIGNAL,
-  POLLIN,
   PR_SET_PDEATHSIG,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
   SOCK_SEQPACKET,
 } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { unixAddress } from '../oci/unix-address.ts'
 import type { Addon } from '../platform/addon.ts'
+import { pollIn } from '../platform/poll-in.ts'
 
 /** As the launcher has them. */
 const VARIABLE = 'CAISSON_STANDBY'
@@ -67,16 +65,20 @@ export class Standby {
     const container = addon.syscall(NR.pidfd_open, pid, 0)
     const listener = this.#listen(`/proc/self/fd/${place}/${SOCKET}`)
     addon.syscall(NR.prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0)
-    addon.syscall(NR.sendto, this.#launcher, new Uint8Array(1), 1, MSG_NOSIGNAL, 0, 0)
+    this.#answer(this.#launcher, 0)
     addon.close(this.#launcher)
     const ready = listener >= 0 && container >= 0 && this.#await(listener, container)
     addon.unlinkat(place, SOCKET, 0)
     if (!ready) return
-    const connection = addon.syscall(NR.accept4, listener, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK)
+    const connection = addon.acceptSocket(listener)
     const words = connection < 0 ? undefined : this.#receive(connection, container)
     if (words === undefined) return
     const status = await run(words)
-    addon.syscall(NR.sendto, connection, Uint8Array.of(status), 1, MSG_NOSIGNAL, 0, 0)
+    this.#answer(connection, status)
+  }
+
+  #answer(socket: number, status: number): void {
+    this.#addon.sendMessage(socket, Uint8Array.of(status), MSG_NOSIGNAL, undefined, undefined)
   }
 
   #letGo(): void {
@@ -91,22 +93,15 @@ export class Standby {
   /** The socket, or what went wrong: there is nobody who should be told. */
   #listen(path: string): number {
     const addon = this.#addon
-    const fd = addon.syscall(NR.socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+    const fd = addon.makeSocket(AF_UNIX, SOCK_SEQPACKET, 0)
     if (fd < 0) return fd
-    const address = unixAddress(path)
-    const bound = addon.syscall(NR.bind, fd, address, address.length)
-    return bound < 0 ? bound : addon.syscall(NR.listen, fd, 1) || fd
+    const bound = addon.bindSocket(fd, unixAddress(path))
+    return bound < 0 ? bound : addon.listenSocket(fd, 1) || fd
   }
 
   /** Whether there is something to read from `fd` before the container ends or all patience does. */
   #await(fd: number, container: number): boolean {
-    const polled = new DataView(new ArrayBuffer(2 * POLLFD_SIZE))
-    for (const [i, each] of [fd, container].entries()) {
-      polled.setInt32(i * POLLFD_SIZE, each, true)
-      polled.setInt16(i * POLLFD_SIZE + 4, POLLIN, true)
-    }
-    const bytes = new Uint8Array(polled.buffer)
-    return this.#addon.syscall(NR.poll, bytes, 2, PATIENCE_MS) > 0 && polled.getInt16(6, true) === POLLIN
+    return pollIn(this.#addon, [fd, container], PATIENCE_MS) === 0
   }
 
   /** The command line; what it has to say goes to the standard error that came along. */
@@ -126,6 +121,3 @@ export class Standby {
     return words
   }
 }
-
-/** struct pollfd: int fd; short events, revents; */
-const POLLFD_SIZE = 8

@@ -7,10 +7,10 @@
  */
 import { IPPROTO_ICMP, POLLIN } from '../abi/constants.ts'
 import { EAGAIN, EMFILE, ENETDOWN } from '../abi/errno.ts'
-import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from './addon.ts'
 import type { HostSockets } from './host-sockets.ts'
 import type { LinuxHost } from './linux-host.ts'
+import { pollIn } from './poll-in.ts'
 import type { SocketAsker, SocketBroker } from './socket-broker.ts'
 
 /** Kinds, struct request and struct answer of broker.c. */
@@ -128,13 +128,9 @@ export class LinuxBroker implements SocketBroker {
   #askNow(): number {
     const sent = this.#sockets.send(this.#fd, this.#request, 0, undefined, undefined)
     if (sent < 0) return sent
-    const polled = new Uint8Array(8)
-    const view = new DataView(polled.buffer)
-    view.setInt32(0, this.#fd, true)
-    view.setInt16(4, POLLIN, true)
     let length = -EAGAIN
     while (length === -EAGAIN) {
-      this.#addon.syscall(NR.poll, polled, 1, -1)
+      pollIn(this.#addon, [this.#fd], -1)
       length = this.#host.receive(this.#fd, this.#answer)
     }
     return length === ANSWER_SIZE ? this.#answerView.getInt32(4, true) : -ENETDOWN

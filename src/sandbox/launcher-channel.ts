@@ -8,6 +8,7 @@ import { EAGAIN } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { Addon } from '../platform/addon.ts'
 import type { LinuxHost } from '../platform/linux-host.ts'
+import { pollIn } from '../platform/poll-in.ts'
 
 /**
  * As the launcher has them: the sockets to it, to the zygote and to the broker; in a sandbox for containers the pipe for
@@ -52,13 +53,9 @@ export function watchLauncher(host: LinuxHost, events: LauncherEvents): void {
  */
 export function awaitSettings(addon: Addon, host: LinuxHost): string[] {
   const text = new Uint8Array(MAX_SETTINGS)
-  const polled = new Uint8Array(8)
-  const view = new DataView(polled.buffer)
-  view.setInt32(0, LAUNCHER_FD, true)
-  view.setInt16(4, POLLIN, true)
   let length = -EAGAIN
   while (length === -EAGAIN) {
-    addon.syscall(NR.poll, polled, 1, -1)
+    pollIn(addon, [LAUNCHER_FD], -1)
     length = host.receive(LAUNCHER_FD, text)
   }
   if (length <= 0 || host.receivedFd < 0) throw new Error('the launcher has ended')

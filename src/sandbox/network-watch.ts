@@ -5,7 +5,6 @@
 import {
   AF_NETLINK,
   NETLINK_ROUTE,
-  POLLIN,
   RTMGRP_IPV4_IFADDR,
   RTMGRP_IPV4_ROUTE,
   RTMGRP_IPV6_IFADDR,
@@ -14,8 +13,7 @@ import {
   SOCK_RAW,
 } from '../abi/constants.ts'
 import { EAGAIN } from '../abi/errno.ts'
-import { POLLFD, SOCKADDR_NL } from '../abi/layout.ts'
-import { NR } from '../abi/syscall-numbers.ts'
+import { SOCKADDR_NL } from '../abi/layout.ts'
 import { failed } from '../base/result.ts'
 import { compareNetworks, isEmptyChange } from '../net/setup/change.ts'
 import { readNetwork } from '../net/setup/read.ts'
@@ -23,6 +21,7 @@ import type { NetworkRecord } from '../net/setup/record.ts'
 import { RouteQuery } from '../net/setup/route-query.ts'
 import type { Addon } from '../platform/addon.ts'
 import { LinuxSockets } from '../platform/linux-sockets.ts'
+import { pollIn } from '../platform/poll-in.ts'
 import { parseAnswer } from './control-answer.ts'
 import { monotonicMs } from './monotonic.ts'
 
@@ -56,12 +55,8 @@ export function openNetworkEvents(sockets: LinuxSockets): number {
 /** Waits, without anything else, until it has been quiet there for a while. `fd`: as of openNetworkEvents. */
 export function awaitQuiet(addon: Addon, sockets: LinuxSockets, fd: number): void {
   const end = monotonicMs() + PATIENCE_MS
-  const polled = new Uint8Array(POLLFD.size)
-  const view = new DataView(polled.buffer)
-  view.setInt32(POLLFD.fd, fd, true)
-  view.setInt16(POLLFD.events, POLLIN, true)
   const room = new Uint8Array(1)
-  while (monotonicMs() < end && addon.syscall(NR.poll, polled, 1, QUIET_MS) > 0) {
+  while (monotonicMs() < end && pollIn(addon, [fd], QUIET_MS) === 0) {
     // What was missed (ENOBUFS) is gone with the error.
     for (let status = 0; status !== -EAGAIN; status = sockets.receive(fd, room, 0, false));
   }
