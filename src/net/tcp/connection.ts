@@ -181,6 +181,9 @@ export class TcpConnection implements Expiry, TableEntry, PortOwner {
   // Tuning of the receive buffer.
   rcvRtt = 0
   rcvRttMin: WindowedMin | undefined = undefined
+  /** The timestamp that was sent last, and when for the first time: more exact than its milliseconds. 0 once it was echoed. */
+  stamp: Seq = 0
+  stampedAt = 0
   rcvRttSeq: Seq = 0
   rcvRttAt = 0
   spaceSeq: Seq = 0

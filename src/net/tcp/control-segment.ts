@@ -71,7 +71,7 @@ export function sendSegment(
   const window = advertiseWindow(conn)
   writeHeader(packet, flow.sourcePort, flow.destinationPort, seq, conn.rcvNxt, header, flags, window)
   let at = start + TCP_HEADER
-  if (conn.timestamps) at = writeTimestamp(view, at, conn.tsNow, conn.tsRecent)
+  if (conn.timestamps) at = writeTimestamp(view, at, stampNow(conn), conn.tsRecent)
   if (sackOptions > 0) conn.sacks.write(view, at, (sackOptions - 4) / 8)
   writeUrgent(conn, packet, seq)
   if (length > 0) conn.buffer.copy(seq, length, packet.bytes, start + header)
@@ -84,6 +84,15 @@ export function sendSegment(
   countOut(conn, length)
   acknowledged(conn)
   return give(protocol, packet, flow, ect && conn.ecn && length > 0)
+}
+
+function stampNow(conn: TcpConnection): Seq {
+  const stamp = conn.tsNow
+  if (stamp !== conn.stamp) {
+    conn.stamp = stamp
+    conn.stampedAt = conn.protocol.now
+  }
+  return stamp
 }
 
 function writeUrgent(conn: TcpConnection, packet: Packet, seq: Seq): void {

@@ -98,3 +98,10 @@ test('goodput: a buffer is what the path needs, however long the queues become t
   const { rcvbuf } = server.connection!.settings
   assert.ok(rcvbuf < 500_000, `${rcvbuf} bytes`)
 })
+
+test('goodput: round trips below the millisecond of the timestamps are told apart', () => {
+  const { rate, server } = send(40e6, { delay: 0.1, rate: 125e6, queue: 50e6 }, { delay: 0.1 })
+  assert.ok(rate > 0.9 * 125e6, `${Math.round(rate)} bytes/s`)
+  const { rcvbuf } = server.connection!.settings
+  assert.ok(rcvbuf < 500_000, `${rcvbuf} bytes`)
+})

@@ -8,6 +8,8 @@ import { MSEC, WindowedMin } from './rtt.ts'
 import { seqAdd, seqBefore, seqDiff } from './sequence.ts'
 
 const MAX_UNSCALED = 0xffff
+/** What a buffer must bridge however short the path is: until both sides run again (ns). */
+const WAKE_UP = MSEC / 4
 
 /** How much of `space` bytes of memory is promised to the peer: tcp_adv_win_scale; the rest is for overhead. */
 export function windowOfSpace(conn: Pick<TcpConnection, 'protocol'>, space: number): number {
@@ -110,6 +112,10 @@ export function measureReceiveRtt(conn: TcpConnection, tsecr: number, length: nu
   const { now } = conn.protocol
   if (conn.timestamps) {
     if (tsecr === 0 || length < conn.rcvMss) return
+    if (tsecr === conn.stamp && conn.stampedAt !== 0) {
+      shortestReceiveRtt(conn, Math.max(now - conn.stampedAt, 1))
+      conn.stampedAt = 0
+    }
     const delta = (conn.tsNow - tsecr) | 0
     if (delta >= 0 && delta < 60_000) receiveRttSample(conn, Math.max(delta, 1) * MSEC, true)
     return
@@ -123,12 +129,16 @@ export function measureReceiveRtt(conn: TcpConnection, tsecr: number, length: nu
 }
 
 function receiveRttSample(conn: TcpConnection, rtt: number, smooth: boolean): void {
-  conn.rcvRttMin ??= new WindowedMin()
-  conn.rcvRttMin.add(rtt, conn.protocol.now, conn.protocol.network.sysctl.ipv4.tcp_min_rtt_wlen * 1e9)
+  shortestReceiveRtt(conn, rtt)
   if (conn.rcvRtt === 0) conn.rcvRtt = rtt
   else if (smooth) conn.rcvRtt += (rtt - conn.rcvRtt) / 8
   // A window's time is an upper bound.
   else conn.rcvRtt = Math.min(conn.rcvRtt, rtt)
+}
+
+function shortestReceiveRtt(conn: TcpConnection, rtt: number): void {
+  conn.rcvRttMin ??= new WindowedMin()
+  conn.rcvRttMin.add(rtt, conn.protocol.now, conn.protocol.network.sysctl.ipv4.tcp_min_rtt_wlen * 1e9)
 }
 
 /**
@@ -139,7 +149,7 @@ function receiveRttSample(conn: TcpConnection, rtt: number, smooth: boolean): vo
 export function adjustReceiveSpace(conn: TcpConnection): void {
   const { now, network } = conn.protocol
   if (conn.rcvRttMin === undefined || now - conn.spaceAt < conn.rcvRtt) return
-  const path = Math.min(1, Math.max(conn.rcvRttMin.value, MSEC) / conn.rcvRtt)
+  const path = Math.min(1, Math.max(conn.rcvRttMin.value, WAKE_UP) / conn.rcvRtt)
   const copied = Math.floor(seqDiff(conn.copiedSeq, conn.spaceSeq) * path)
   if (copied > conn.space) {
     if (network.sysctl.ipv4.tcp_moderate_rcvbuf !== 0 && !conn.settings.rcvbufLocked) {
