@@ -60,3 +60,16 @@ test('dirents: as many as fit, and a position inside an entry leads to the next 
   assert.equal(all.seek(1), 24)
   assert.equal(all.seek(5000), 72)
 })
+
+test('dirents: a type that is in doubt is left open', () => {
+  const all = new Dirents()
+  all.add('before', 1, 8)
+  const start = all.length
+  all.add('file', 2, 8)
+  all.add('directory', 3, 4)
+  all.retype(start, 8, 0)
+  assert.deepEqual(
+    entries(all).map(([name, , type]) => `${name} ${type}`),
+    ['before 8', 'file 0', 'directory 4'],
+  )
+})

@@ -101,6 +101,12 @@ export class Dirents {
     }
   }
 
+  /** Says `to` for the type of the entries from byte `start` on that have the type `from`. */
+  retype(start: number, from: number, to: number): void {
+    for (let at = start; at < this.#length; at = this.nextOf(at))
+      if (this.#bytes[at + TYPE] === from) this.#bytes[at + TYPE] = to
+  }
+
   /** Calls `sink` for the entries from position `cursor` on until it returns false. */
   walk(cursor: number, sink: DirSink): void {
     for (let at = this.seek(cursor); at < this.#length; ) {

@@ -106,8 +106,11 @@ test('volumes: device nodes can be made, and are there for the next container', 
   world.cleanly(() => {
     const source = volume('devices')
     const mounts = [{ type: 'bind', source, destination: '/volume', options: ['rbind', 'dev'] }]
-    const make = 'mknod -m 666 /volume/zero c 1 5 && mknod /volume/disk b 8 1 && chmod 640 /volume/disk'
-    const look = 'stat -c "%F %a %t:%T %n" /volume/*; head -c 3 /volume/zero | wc -c; echo x > /volume/disk'
+    const make =
+      'mknod -m 666 /volume/zero c 1 5 && mknod /volume/d b 8 1 && chmod 640 /volume/d && ' +
+      'mkdir /volume/moved && mv /volume/d /volume/moved/disk'
+    const look =
+      'cd /volume; find . -type c; find . -type b; find . -type f; mv moved/disk .; rmdir moved; stat -c "%F %a %t:%T %n" /volume/*; head -c 3 /volume/zero | wc -c; echo x > /volume/disk'
     const first = world.bundle({ args: ['sh', '-c', make], process: { capabilities }, mounts })
     const made = world.run('run', '--bundle', first, 'mknod1')
     assert.deepEqual([made.status, made.stderr], [0, ''])
@@ -116,7 +119,7 @@ test('volumes: device nodes can be made, and are there for the next container', 
     const { stdout, stderr } = world.run('run', '--bundle', second, 'mknod2')
     assert.equal(
       stdout,
-      'block special file 640 8:1 /volume/disk\ncharacter special file 666 1:5 /volume/zero\n3\n',
+      './zero\n./moved/disk\nblock special file 640 8:1 /volume/disk\ncharacter special file 666 1:5 /volume/zero\n3\n',
     )
     assert.match(stderr, /Operation not permitted/)
   }),

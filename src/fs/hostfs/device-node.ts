@@ -3,6 +3,9 @@
  * user namespace, as the sentry is, and they would be of no use there: devices are the sentry's own. So an empty regular file
  * stands for each, known by its mode, and says in an attribute what it stands for. The guest sees the node, and never the
  * attribute. To the host, and to who packs the tree there, it is an empty file.
+ *
+ * A listing of the host's calls it a regular file. So the directory that has one is marked, and its listing leaves open what
+ * regular files are: who wants to know looks at each, as find(1) does.
  */
 import { S_IFBLK, S_IFCHR, S_IFMT, S_IFREG } from '../../abi/constants.ts'
 import { fromBytes, toBytes } from '../../base/bytes.ts'
@@ -14,6 +17,9 @@ export const STAND_IN_MODE = 0o1600
 /** The guest neither sees nor sets attributes that begin so. */
 export const OWN_XATTRS = 'user.caisson.'
 export const DEVICE_XATTR = `${OWN_XATTRS}device`
+
+/** Of a directory: some file in it may stand for a device node. */
+export const MARK_XATTR = `${OWN_XATTRS}devices`
 
 export interface DeviceNode {
   /** With its type. */

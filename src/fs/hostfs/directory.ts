@@ -2,6 +2,8 @@
 import {
   AT_EMPTY_PATH,
   AT_REMOVEDIR,
+  DT_REG,
+  DT_UNKNOWN,
   O_CREAT,
   O_DIRECTORY,
   O_EXCL,
@@ -29,7 +31,14 @@ import type { DirSink, Inode } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
 import { SnapshotDirFile } from '../../vfs/snapshot-dir-file.ts'
 import { major, minor } from '../../vfs/vfs.ts'
-import { DEVICE_XATTR, type DeviceNode, decodeDevice, encodeDevice, STAND_IN_MODE } from './device-node.ts'
+import {
+  DEVICE_XATTR,
+  type DeviceNode,
+  decodeDevice,
+  encodeDevice,
+  MARK_XATTR,
+  STAND_IN_MODE,
+} from './device-node.ts'
 import type { CachedFd } from './fd-cache.ts'
 import { FollowedDir } from './followed.ts'
 import { HostInode, NO_FOLLOW } from './inode.ts'
@@ -51,6 +60,9 @@ export class HostDir extends HostInode {
   #confirmed: Set<string> | undefined = undefined
   /** What it knows because the host tells: in a shared tree, once something was found in it. */
   followed: FollowedDir | undefined = undefined
+
+  /** Whether it is marked as one with files that stand for device nodes; undefined: ask. */
+  #marked: boolean | undefined = undefined
 
   /** `followed`, where there is one to be had. */
   follow(): FollowedDir | undefined {
@@ -74,7 +86,10 @@ export class HostDir extends HostInode {
 
   override update(stat: HostStat): void {
     const changed = this.mtime.nsec !== stat.mtimeNsec || this.mtime.sec !== stat.mtimeSec
-    if (changed && this.checkedAt !== Number.NEGATIVE_INFINITY) this.#confirmed = new Set()
+    if (changed && this.checkedAt !== Number.NEGATIVE_INFINITY) {
+      this.#confirmed = new Set()
+      if (this.#marked === false) this.#marked = undefined
+    }
     super.update(stat)
   }
 
@@ -215,11 +230,24 @@ export class HostDir extends HostInode {
     // EBADF: it could only be opened with O_PATH.
     if (!this.#atStart && host.lseek(fd, 0, SEEK_SET) < 0) return -EACCES
     this.#atStart = false
+    const start = into.length
     for (;;) {
       const n = host.getdents(fd, direntBuffer)
-      if (n <= 0) return n === -EBADF ? -EACCES : n
+      if (n < 0) return n === -EBADF ? -EACCES : n
+      if (n === 0) break
       into.addRaw(direntBuffer, n)
     }
+    this.#marked ??= typeof host.fgetxattr(fd, MARK_XATTR) !== 'number'
+    if (this.#marked) into.retype(start, DT_REG, DT_UNKNOWN)
+    return 0
+  }
+
+  /** `fd`: of it. Where that fails a listing is wrong about a type, no more. */
+  #mark(fd: number): void {
+    if (this.#marked === true) return
+    const status = this.sb.host.fsetxattr(fd, MARK_XATTR, new Uint8Array(0), 0)
+    this.#marked = status === 0 ? true : undefined
+    this.touched()
   }
 
   override create(name: string, mode: number, cred: Credentials): OrErrno<Inode> {
@@ -268,8 +296,11 @@ export class HostDir extends HostInode {
     if (at < 0) return at
     const status = this.sb.host.mknodat(at, name, mode, major(rdev), minor(rdev))
     const device = (mode & S_IFMT) === S_IFCHR || (mode & S_IFMT) === S_IFBLK
-    if (status === -EPERM && device)
-      return this.#made(at, this.#standIn(at, name, { mode, rdev }), name, mode, cred)
+    if (status === -EPERM && device) {
+      const made = this.#standIn(at, name, { mode, rdev })
+      if (made === 0) this.#mark(at)
+      return this.#made(at, made, name, mode, cred)
+    }
     return this.#made(at, status, name, mode, cred)
   }
 
@@ -312,6 +343,7 @@ export class HostDir extends HostInode {
     const status =
       from === undefined ? this.#linkOpen(node, at, name) : this.sb.host.linkat(from, node.name, at, name, 0)
     if (status < 0) return status
+    if (node.standsIn) this.#mark(this.dirFd())
     this.#changed(name)
     node.touched()
     return 0
@@ -350,6 +382,8 @@ export class HostDir extends HostInode {
     if (status < 0) return status
     const node = inode as HostInode
     const other = target as HostInode | undefined
+    if (node.standsIn) to.#mark(to.dirFd())
+    if (other?.standsIn && (flags & RENAME_EXCHANGE) !== 0) this.#mark(this.dirFd())
     const moved = node instanceof HostDir ? node.followed?.watch : undefined
     this.sb.changes?.settle([this.followed?.watch, to.followed?.watch, moved], [name, newName, ''])
     if (other !== undefined) {

@@ -215,6 +215,20 @@ test('hostfs: a cached tree is believed for a second, and what is opened anew is
   assert.equal(host.calls, known)
 })
 
+test('hostfs: where a link leads is asked once, and anew when another may have taken its place', () => {
+  for (const name of ['a', 'b']) fs.writeFileSync(join(top, name), name)
+  fs.symlinkSync('a', join(top, 'link'))
+  const { ctx } = mount(false)
+  for (const name of ['link', 'b']) filePut(open(ctx, name))
+  const before = host.calls
+  filePut(open(ctx, 'link'))
+  assert.equal(host.calls - before, 0)
+  fs.symlinkSync('b', join(top, 'new'))
+  fs.renameSync(join(top, 'new'), join(top, 'link'))
+  host.time += 1.1e9
+  assert.equal(text(open(ctx, 'link')), 'b')
+})
+
 test('hostfs: a directory of thousands is listed whole, and positions can be returned to', () => {
   fs.mkdirSync(join(top, 'd'))
   for (let i = 0; i < 3000; i++) fs.writeFileSync(join(top, `d/file-with-a-long-name-${i}`), '')

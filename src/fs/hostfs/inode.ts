@@ -22,6 +22,8 @@ import type { HostSuper } from './super.ts'
 
 export const NO_FOLLOW = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
 const NEVER = Number.NEGATIVE_INFINITY
+/** The longest target of a link that is remembered: what guests can make the sentry hold is bounded by the inodes. */
+const KEPT_TARGET = 256
 
 export abstract class HostInode extends Inode {
   declare readonly sb: HostSuper
@@ -50,6 +52,10 @@ export abstract class HostInode extends Inode {
     this.update(stat)
   }
 
+  /** Whether it stands for a device node. */
+  get standsIn(): boolean {
+    return this.device !== undefined
+  }
   override get dev(): number {
     return this.#dev
   }
@@ -387,9 +393,18 @@ export class HostSpecial extends HostInode {
 }
 
 export class HostSymlink extends HostInode {
+  /** Good as long as the attributes that were there with it. */
+  #target: string | undefined = undefined
+  #targetOf = -1
+
   override readlink(): OrErrno<string> {
+    if (this.#target !== undefined && this.#targetOf === this.checkedAt && this.isFresh) return this.#target
     const at = this.placeFd()
     if (at === undefined) return -ESTALE
-    return at < 0 ? at : this.sb.host.readlinkat(at, this.name)
+    if (at < 0) return at
+    const target = this.sb.host.readlinkat(at, this.name)
+    this.#target = typeof target === 'string' && target.length <= KEPT_TARGET ? target : undefined
+    this.#targetOf = this.checkedAt
+    return target
   }
 }
