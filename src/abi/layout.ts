@@ -185,6 +185,8 @@ export const FUSE_FSYNC_IN = { size: 16, fh: 0, fsync_flags: 8 } as const
 
 export const FUSE_GETXATTR_IN = { size: 8, length: 0 } as const
 
+export const FUSE_SETXATTR_IN = { size: 16, length: 0, flags: 4, setxattr_flags: 8 } as const
+
 export const FUSE_ACCESS_IN = { size: 8, mask: 0 } as const
 
 export const FUSE_INTERRUPT_IN = { size: 8, unique: 0 } as const
@@ -1329,6 +1331,19 @@ export const IP6T_RT = {
 
 export const IPT_ECN_INFO = { size: 3, operation: 0, ip_ect: 1, proto: 2 } as const
 
+export const XT_CGROUP_INFO_V0 = { size: 8, id: 0, invert: 4 } as const
+
+export const XT_CGROUP_INFO_V1 = {
+  size: 4112,
+  has_path: 0,
+  has_classid: 1,
+  invert_path: 2,
+  invert_classid: 3,
+  path: 4,
+  classid: 4100,
+  priv: 4104,
+} as const
+
 export const XT_CGROUP_INFO_V2 = {
   size: 528,
   has_path: 0,
@@ -1339,6 +1354,30 @@ export const XT_CGROUP_INFO_V2 = {
   classid: 4,
   priv: 520,
 } as const
+
+export const XT_BPF_INFO = { size: 528, bpf_program_num_elem: 0, bpf_program: 4, filter: 520 } as const
+
+export const XT_BPF_INFO_V1 = {
+  size: 528,
+  mode: 0,
+  bpf_program_num_elem: 2,
+  fd: 4,
+  bpf_program: 8,
+  path: 8,
+  filter: 520,
+} as const
+
+export const XT_DCCP_INFO = {
+  size: 16,
+  dpts: 0,
+  spts: 4,
+  flags: 8,
+  invflags: 10,
+  typemask: 12,
+  option: 14,
+} as const
+
+export const XT_SCTP_FLAG_INFO = { size: 3, chunktype: 0, flag: 1, flag_mask: 2 } as const
 
 export const XT_COUNTERS = { size: 16, pcnt: 0, bcnt: 8 } as const
 
@@ -1434,6 +1473,18 @@ export const NFULNL_MSG_PACKET_HW = { size: 12, hw_addrlen: 0, _pad: 2, hw_addr:
 export const NFULNL_MSG_PACKET_TIMESTAMP = { size: 16, sec: 0, usec: 8 } as const
 
 export const NFULNL_MSG_CONFIG_CMD = { size: 1, command: 0 } as const
+
+export const NFQNL_MSG_PACKET_HDR = { size: 7, packet_id: 0, hw_protocol: 4, hook: 6 } as const
+
+export const NFQNL_MSG_PACKET_HW = { size: 12, hw_addrlen: 0, _pad: 2, hw_addr: 4 } as const
+
+export const NFQNL_MSG_PACKET_TIMESTAMP = { size: 16, sec: 0, usec: 8 } as const
+
+export const NFQNL_MSG_VERDICT_HDR = { size: 8, verdict: 0, id: 4 } as const
+
+export const NFQNL_MSG_CONFIG_CMD = { size: 4, command: 0, pf: 2 } as const
+
+export const NFQNL_MSG_CONFIG_PARAMS = { size: 5, copy_range: 0, copy_mode: 4 } as const
 
 export const NFULNL_MSG_CONFIG_MODE = { size: 6, copy_range: 0, copy_mode: 4, _pad: 5 } as const
 
@@ -1556,6 +1607,226 @@ export const TCMSG = {
   tcm_handle: 8,
   tcm_parent: 12,
   tcm_info: 16,
+} as const
+
+export const TC_STATS = {
+  size: 40,
+  bytes: 0,
+  packets: 8,
+  drops: 12,
+  overlimits: 16,
+  bps: 20,
+  pps: 24,
+  qlen: 28,
+  backlog: 32,
+} as const
+
+export const GNET_STATS_BASIC = { size: 16, bytes: 0, packets: 8 } as const
+
+export const GNET_STATS_QUEUE = {
+  size: 20,
+  qlen: 0,
+  backlog: 4,
+  drops: 8,
+  requeues: 12,
+  overlimits: 16,
+} as const
+
+export const TC_RATESPEC = {
+  size: 12,
+  cell_log: 0,
+  linklayer: 1,
+  overhead: 2,
+  cell_align: 4,
+  mpu: 6,
+  rate: 8,
+} as const
+
+export const TC_FIFO_QOPT = { size: 4, limit: 0 } as const
+
+export const TC_PRIO_QOPT = { size: 20, bands: 0, priomap: 4 } as const
+
+export const TC_TBF_QOPT = { size: 36, rate: 0, peakrate: 12, limit: 24, buffer: 28, mtu: 32 } as const
+
+export const TC_HTB_OPT = {
+  size: 44,
+  rate: 0,
+  ceil: 12,
+  buffer: 24,
+  cbuffer: 28,
+  quantum: 32,
+  level: 36,
+  prio: 40,
+} as const
+
+export const TC_HTB_GLOB = {
+  size: 20,
+  version: 0,
+  rate2quantum: 4,
+  defcls: 8,
+  debug: 12,
+  direct_pkts: 16,
+} as const
+
+export const TC_HTB_XSTATS = { size: 20, lends: 0, borrows: 4, giants: 8, tokens: 12, ctokens: 16 } as const
+
+export const TC_NETEM_QOPT = {
+  size: 24,
+  latency: 0,
+  limit: 4,
+  loss: 8,
+  gap: 12,
+  duplicate: 16,
+  jitter: 20,
+} as const
+
+export const TC_NETEM_CORR = { size: 12, delay_corr: 0, loss_corr: 4, dup_corr: 8 } as const
+
+export const TC_NETEM_REORDER = { size: 8, probability: 0, correlation: 4 } as const
+
+export const TC_NETEM_CORRUPT = { size: 8, probability: 0, correlation: 4 } as const
+
+export const TC_NETEM_RATE = {
+  size: 16,
+  rate: 0,
+  packet_overhead: 4,
+  cell_size: 8,
+  cell_overhead: 12,
+} as const
+
+export const TC_U32_SEL = {
+  size: 16,
+  flags: 0,
+  offshift: 1,
+  nkeys: 2,
+  offmask: 4,
+  off: 6,
+  offoff: 8,
+  hoff: 10,
+  hmask: 12,
+} as const
+
+export const TC_U32_KEY = { size: 16, mask: 0, val: 4, off: 8, offmask: 12 } as const
+
+export const TC_U32_MARK = { size: 12, val: 0, mask: 4, success: 8 } as const
+
+export const TC_GACT = { size: 20, index: 0, capab: 4, action: 8, refcnt: 12, bindcnt: 16 } as const
+
+export const TC_MIRRED = {
+  size: 28,
+  index: 0,
+  capab: 4,
+  action: 8,
+  refcnt: 12,
+  bindcnt: 16,
+  eaction: 20,
+  ifindex: 24,
+} as const
+
+export const TC_SKBEDIT = { size: 20, index: 0, capab: 4, action: 8, refcnt: 12, bindcnt: 16 } as const
+
+export const TC_POLICE = {
+  size: 56,
+  index: 0,
+  action: 4,
+  limit: 8,
+  burst: 12,
+  mtu: 16,
+  rate: 20,
+  peakrate: 32,
+  refcnt: 44,
+  bindcnt: 48,
+  capab: 52,
+} as const
+
+export const TCF_T = { size: 32, install: 0, lastuse: 8, expires: 16, firstuse: 24 } as const
+
+export const NHMSG = { size: 8, nh_family: 0, nh_scope: 1, nh_protocol: 2, resvd: 3, nh_flags: 4 } as const
+
+export const NEXTHOP_GRP = { size: 8, id: 0, weight: 4 } as const
+
+export const ETHTOOL_DRVINFO = {
+  size: 196,
+  cmd: 0,
+  driver: 4,
+  version: 36,
+  fw_version: 68,
+  bus_info: 100,
+  erom_version: 132,
+  reserved2: 164,
+  n_priv_flags: 176,
+  n_stats: 180,
+  testinfo_len: 184,
+  eedump_len: 188,
+  regdump_len: 192,
+} as const
+
+export const ETHTOOL_CMD = {
+  size: 44,
+  cmd: 0,
+  supported: 4,
+  advertising: 8,
+  speed: 12,
+  duplex: 14,
+  port: 15,
+  phy_address: 16,
+  transceiver: 17,
+  autoneg: 18,
+  mdio_support: 19,
+  maxtxpkt: 20,
+  maxrxpkt: 24,
+  speed_hi: 28,
+  eth_tp_mdix: 30,
+  eth_tp_mdix_ctrl: 31,
+  lp_advertising: 32,
+  reserved: 36,
+} as const
+
+export const ETHTOOL_LINK_SETTINGS = {
+  size: 48,
+  cmd: 0,
+  speed: 4,
+  duplex: 8,
+  port: 9,
+  phy_address: 10,
+  autoneg: 11,
+  mdio_support: 12,
+  eth_tp_mdix: 13,
+  eth_tp_mdix_ctrl: 14,
+  link_mode_masks_nwords: 15,
+  transceiver: 16,
+  master_slave_cfg: 17,
+  master_slave_state: 18,
+} as const
+
+export const ETHTOOL_TS_INFO = {
+  size: 44,
+  cmd: 0,
+  so_timestamping: 4,
+  phc_index: 8,
+  tx_types: 12,
+  rx_filters: 28,
+} as const
+
+export const ETHTOOL_SSET_INFO = { size: 16, cmd: 0, reserved: 4, sset_mask: 8 } as const
+
+export const ETHTOOL_GSTRINGS = { size: 12, cmd: 0, string_set: 4, len: 8 } as const
+
+export const ETHTOOL_STATS = { size: 8, cmd: 0, n_stats: 4 } as const
+
+export const ETHTOOL_GFEATURES = { size: 8, cmd: 0, size_: 4 } as const
+
+export const ETHTOOL_CHANNELS = {
+  size: 36,
+  cmd: 0,
+  max_rx: 4,
+  max_tx: 8,
+  max_other: 12,
+  max_combined: 16,
+  rx_count: 20,
+  tx_count: 24,
+  other_count: 28,
+  combined_count: 32,
 } as const
 
 export const IFLA_BRIDGE_ID = { size: 8, prio: 0, addr: 2 } as const

@@ -121,7 +121,7 @@ test('chmod changes the mask where there is one', () => {
   setAcl(person(1, 1), file, ACL_ACCESS, LIST)
   file.mode = S_IFREG | 0o740
   assert.equal(aclAfterChmod(file), 0)
-  const acl = aclOf(file, ACL_ACCESS)!
+  const acl = aclOf(file, ACL_ACCESS) as Acl
   assert.equal(acl.find(each => each.tag === ACL_MASK)?.perm, 4)
   assert.equal(acl.find(each => each.tag === ACL_GROUP_OBJ)?.perm, 4)
   assert.equal(acl.find(each => each.tag === ACL_OTHER)?.perm, 0)

@@ -4,7 +4,7 @@
  * An ACL is kept by the file system as an extended attribute, in the form in which it is set, with kernel-wide ids. File systems
  * that keep them for us (SuperBlock.acls 'ours') leave the rest to this file: what permission, chmod and the making of files owe
  * them. Where they are the host's, the host does what changes bring with them; here they are only looked at: for permission, and
- * in place of the umask.
+ * in place of the umask. A server's (FUSE) are looked at for permission alone, if it wants that.
  */
 import {
   ACL_GROUP,
@@ -16,7 +16,7 @@ import {
   CAP_FSETID,
   S_ISGID,
 } from '../abi/constants.ts'
-import { EACCES, EINVAL, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
+import { EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../base/result.ts'
 import type { Inode } from './inode.ts'
@@ -104,21 +104,30 @@ function isValid(acl: Acl): boolean {
   )
 }
 
-/** The inode's list; undefined if there is none. Cached with the inode that has it. */
-export function aclOf(inode: Inode, name: string): Acl | undefined {
+/**
+ * The inode's list; undefined if there is none. Cached with the inode that has it. A server may say an error, or nothing yet.
+ */
+export function aclOf(inode: Inode, name: string): OrErrno<Acl> | undefined {
   const source = inode.aclSource
   if (source === undefined) return undefined
   source.acls ??= { access: undefined, default: undefined }
   const kind = name === ACL_ACCESS ? 'access' : 'default'
   const { acls } = source
-  if (acls[kind] === undefined) acls[kind] = readAcl(source, name)
+  if (acls[kind] === undefined) {
+    const read = readAcl(source, name)
+    if (typeof read === 'number') return read
+    acls[kind] = read
+  }
   return acls[kind] ?? undefined
 }
 
-function readAcl(inode: Inode, name: string): Acl | null {
+function readAcl(inode: Inode, name: string): OrErrno<Acl> | null {
   if (name === ACL_DEFAULT && !inode.isDir) return null
   const bytes = inode.getxattr(name)
-  if (typeof bytes === 'number') return null
+  if (typeof bytes === 'number') {
+    const none = inode.sb.acls !== 'server' || bytes === -ENODATA || bytes === -EOPNOTSUPP
+    return none ? null : bytes
+  }
   const acl = decodeAcl(bytes, same)
   return failed(acl) || acl.length === 0 ? null : acl
 }
@@ -126,7 +135,7 @@ function readAcl(inode: Inode, name: string): Acl | null {
 /** posix_acl_permission, for who is not the owner: 0 or -EACCES; undefined when there is no list. `want`: MAY_* bits. */
 export function aclPermission(cred: Credentials, inode: Inode, want: number): Status | undefined {
   const acl = aclOf(inode, ACL_ACCESS)
-  if (acl === undefined) return undefined
+  if (acl === undefined || failed(acl)) return acl
   const mask = acl.find(entry => entry.tag === ACL_MASK)?.perm ?? 7
   const granted = (perm: number): Status => ((perm & want) === want ? 0 : -EACCES)
   let member = false
@@ -150,6 +159,8 @@ export function setAcl(cred: Credentials, inode: Inode, name: string, acl: Acl):
   if (!ownerOrCapable(cred, inode)) return -EPERM
   if (acl.length === 0) return store(inode, name, acl)
   if (!isValid(acl)) return -EINVAL
+  // It sees to the mode, too.
+  if (inode.sb.acls === 'server') return store(inode, name, acl)
   if (name === ACL_DEFAULT) return store(inode, name, acl)
   let mode = inode.mode & 0o7777
   mode = (mode & ~0o777) | modeOf(acl)
@@ -161,6 +172,7 @@ export function setAcl(cred: Credentials, inode: Inode, name: string, acl: Acl):
 function store(inode: Inode, name: string, acl: Acl): Status {
   let status: Status
   if (acl.length > 0) status = inode.setxattr(name, encodeAcl(acl, same), 0)
+  else if (inode.sb.acls === 'server') status = inode.removexattr(name)
   else status = typeof inode.getxattr(name) === 'number' ? 0 : inode.removexattr(name)
   const source = inode.aclSource
   if (source !== undefined) source.acls = undefined
@@ -181,9 +193,9 @@ function modeOf(acl: Acl): number {
 
 /** posix_acl_chmod: the list follows the mode, as it has done already where it is the host's. */
 export function aclAfterChmod(inode: Inode): Status {
-  if (inode.sb.acls === 'host') return 0
+  if (inode.sb.acls !== 'ours') return 0
   const acl = aclOf(inode, ACL_ACCESS)
-  if (acl === undefined) return 0
+  if (acl === undefined || failed(acl)) return 0
   const hasMask = acl.some(entry => entry.tag === ACL_MASK)
   const { mode } = inode
   const changed = acl.map(entry => {
@@ -206,8 +218,9 @@ export interface Inherited {
 
 /** posix_acl_create. `mode` is the mode that was asked for, with its type, before the umask. */
 export function inheritedAcl(dir: Inode, mode: number): Inherited | undefined {
+  if (dir.sb.acls === 'server') return undefined
   const acl = aclOf(dir, ACL_DEFAULT)
-  if (acl === undefined) return undefined
+  if (acl === undefined || failed(acl)) return undefined
   const hasMask = acl.some(entry => entry.tag === ACL_MASK)
   const access = acl.map(entry => {
     const { tag, perm } = entry

@@ -14,6 +14,7 @@ import { EINVAL, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM } from '../abi/errno.ts'
 import { Timespec } from '../base/clock.ts'
 import type { Credentials } from '../base/credentials.ts'
 import type { OrErrno, Status } from '../base/result.ts'
+import type { WaitQueue } from '../base/wait-queue.ts'
 import type { InodeAcls } from './acl.ts'
 import { DirFile } from './dir-file.ts'
 import type { Dirents } from './dirents.ts'
@@ -72,6 +73,8 @@ export abstract class Inode {
   changedElsewhere = false
   /** inotify and lock bookkeeping of vfs/, made on first use. */
   watches: InodeWatches | undefined = undefined
+  /** A write that goes on holds it (i_rwsem), and other writes wait here. */
+  longCall: WaitQueue | undefined = undefined
   locks: InodeLocks | undefined = undefined
   leases: InodeLeases | undefined = undefined
   /** Its access control lists as they were read last, where they are kept for vfs/acl.ts. */
@@ -168,7 +171,7 @@ export abstract class Inode {
     return -EPERM
   }
   /** An unnamed regular file (O_TMPFILE); it has nlink 0 and may be linked later. */
-  tmpfile(_mode: number, _cred: Credentials): OrErrno<Inode> {
+  tmpfile(_mode: number, _cred: Credentials, _flags = 0): OrErrno<Inode> {
     return -EOPNOTSUPP
   }
   /**

@@ -271,7 +271,7 @@ function openUnnamed(walk: Walk, name: string, flags: number, mode: number): OrE
   const { cred } = walk
   const inherited = inheritedAcl(dir, S_IFREG | (mode & 0o7777))
   const bits = creationMode(cred, dir, inherited?.mode ?? S_IFREG | (mode & 0o7777 & ~umaskFor(fs, dir)))
-  const inode = dir.tmpfile(bits & 0o7777, creator(cred, dir))
+  const inode = dir.tmpfile(bits & 0o7777, creator(cred, dir), flags)
   if (failed(inode)) return inode
   applyInherited(inode, inherited)
   inode.linkable = (flags & O_EXCL) === 0

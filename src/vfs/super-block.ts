@@ -36,8 +36,8 @@ export abstract class SuperBlock {
   watches: InodeWatches | undefined = undefined
   /** Whether mounts of it may be id-mapped (FS_ALLOW_IDMAP). */
   readonly idmappable: boolean = false
-  /** Who obeys access control lists: vfs/acl.ts, the host, or nobody, since there are none. */
-  readonly acls: 'none' | 'ours' | 'host' = 'none'
+  /** Who keeps and inherits access control lists: vfs/acl.ts, the host, a server, or nobody, since there are none. */
+  readonly acls: 'none' | 'ours' | 'host' | 'server' = 'none'
   /** Whether its files have handles by which they can be opened; what has been given out of them. */
   readonly exportable: boolean = false
   handles: HandleTable | undefined = undefined

@@ -61,6 +61,8 @@ struct shared {
 	volatile uint64_t retrieved_offset, retrieved_unique;
 	/* What SERVER_STORES gives in place of the second page, if it is anything. */
 	volatile unsigned store_offset, store_size;
+	/* Of the last CREATE or TMPFILE, and SETXATTR. */
+	volatile unsigned create_flags, create_mode, setxattr_flags;
 	/* The sum of what FORGET gave back. */
 	volatile unsigned forgotten;
 };
@@ -75,6 +77,9 @@ struct node {
 	size_t size;
 	unsigned same; /* A hard link: the node that has the data. */
 	char xattr[NAME];
+	/* Access control lists: of access, and what is inherited. */
+	char acl[2][128];
+	unsigned acl_size[2];
 };
 
 /* As need_root, where the host's kernel has FUSE and lets us use it. */
@@ -207,6 +212,14 @@ static void remove_name(unsigned id)
 
 	node->nlink -= S_ISDIR(node->mode) ? 2 : 1;
 	nodes[id].parent = 0;
+}
+
+/* Which list an attribute is, or -1. */
+static int acl_kind(const char *name)
+{
+	if (strcmp(name, "system.posix_acl_access") == 0)
+		return 0;
+	return strcmp(name, "system.posix_acl_default") == 0 ? 1 : -1;
 }
 
 static void set(struct node *node, const struct fuse_setattr_in *in)
@@ -417,6 +430,7 @@ static void serve_one(struct fuse_in_header *in, void *body)
 		answer_entry(unique, make(id, (char *)(args + 1), S_IFDIR | args->mode, in));
 		break;
 	}
+	case FUSE_TMPFILE:
 	case FUSE_CREATE: {
 		struct fuse_create_in *args = body;
 		struct {
@@ -424,6 +438,12 @@ static void serve_one(struct fuse_in_header *in, void *body)
 			struct fuse_open_out open;
 		} out = { entry(make(id, (char *)(args + 1), args->mode, in)), { .open_flags = shared->open_flags } };
 
+		shared->create_flags = args->flags;
+		shared->create_mode = args->mode;
+		if (in->opcode == FUSE_TMPFILE) {
+			nodes[out.entry.nodeid].parent = nodes[out.entry.nodeid].nlink = 0;
+			out.entry.attr.nlink = 0;
+		}
 		answer(unique, 0, &out, sizeof out);
 		break;
 	}
@@ -505,8 +525,17 @@ static void serve_one(struct fuse_in_header *in, void *body)
 	}
 	case FUSE_SETXATTR: {
 		struct fuse_setxattr_in *args = body;
-		const char *name = (char *)body + FUSE_COMPAT_SETXATTR_IN_SIZE;
+		const bool extended = shared->init_flags & FUSE_SETXATTR_EXT;
+		const char *name = (char *)body + (extended ? sizeof *args : FUSE_COMPAT_SETXATTR_IN_SIZE);
+		const int kind = acl_kind(name);
 
+		shared->setxattr_flags = extended ? args->setxattr_flags : 0;
+		if (kind >= 0) {
+			node->acl_size[kind] = args->size;
+			memcpy(node->acl[kind], name + strlen(name) + 1, args->size);
+			answer(unique, 0, NULL, 0);
+			break;
+		}
 		snprintf(node->xattr, NAME, "%.*s", (int)args->size, name + strlen(name) + 1);
 		answer(unique, 0, NULL, 0);
 		break;
@@ -517,8 +546,15 @@ static void serve_one(struct fuse_in_header *in, void *body)
 		const char *value = in->opcode == FUSE_GETXATTR ? node->xattr : "user.x";
 		size_t size = in->opcode == FUSE_GETXATTR ? strlen(value) : *node->xattr ? 7 : 0;
 		struct fuse_getxattr_out out = { .size = size };
+		const int kind = in->opcode == FUSE_GETXATTR ? acl_kind((char *)(args + 1)) : -1;
 
-		if (in->opcode == FUSE_GETXATTR && (strcmp((char *)(args + 1), "user.x") != 0 || size == 0))
+		if (kind >= 0) {
+			value = node->acl[kind];
+			out.size = size = node->acl_size[kind];
+		}
+		if (kind >= 0 && size == 0)
+			answer(unique, ENODATA, NULL, 0);
+		else if (kind < 0 && in->opcode == FUSE_GETXATTR && (strcmp((char *)(args + 1), "user.x") != 0 || size == 0))
 			answer(unique, ENODATA, NULL, 0);
 		else if (args->size == 0)
 			answer(unique, 0, &out, sizeof out);
@@ -527,7 +563,10 @@ static void serve_one(struct fuse_in_header *in, void *body)
 		break;
 	}
 	case FUSE_REMOVEXATTR:
-		*node->xattr = 0;
+		if (acl_kind(body) >= 0)
+			node->acl_size[acl_kind(body)] = 0;
+		else
+			*node->xattr = 0;
 		answer(unique, 0, NULL, 0);
 		break;
 	case FUSE_POLL: {

@@ -3,7 +3,7 @@ import { EAGAIN, EINVAL } from '../../abi/errno.ts'
 import type { Cgroup } from '../../kernel/cgroup/cgroup.ts'
 import type { MemoryController } from '../../kernel/cgroup/memory.ts'
 import { measureCgroup } from '../../kernel/cgroup/memory-meter.ts'
-import { custom, fixed, type PseudoDir, rw, wo } from '../pseudo/node.ts'
+import { custom, fixed, type PseudoDir, ro, rw, wo } from '../pseudo/node.ts'
 import { PeakFile } from './peak-file.ts'
 import { type CgroupFile, limit, parseBytes, table, value } from './values.ts'
 
@@ -23,6 +23,12 @@ export const memoryFiles: PseudoDir<Cgroup> = {
   'memory.low': bytes('low'),
   'memory.max': bytes('max'),
   'memory.min': bytes('min'),
+  'memory.numa_stat': ro(cgroup =>
+    Object.entries(statistics(cgroup))
+      .filter(([name]) => isOfNode(name))
+      .map(([name, value]) => `${name} N0=${value}\n`)
+      .join(''),
+  ),
   'memory.oom.group': rw(
     cgroup => (cgroup.memory.oomGroup ? '1\n' : '0\n'),
     (cgroup, text) => {
@@ -80,6 +86,11 @@ function statistics(cgroup: Cgroup): Record<string, number> {
     ...zeroes('pgrefill pgactivate pgdeactivate pglazyfree pglazyfreed swpin_zero swpout_zero'),
     ...zeroes('thp_fault_alloc thp_collapse_alloc thp_swpout thp_swpout_fallback'),
   }
+}
+
+/** What Linux counts for each node: here there is one. Neither the kernel's own memory nor events are. */
+function isOfNode(name: string): boolean {
+  return !/^(kernel|percpu|sock|vmalloc|slab|pg.*|pswp.*|.*_zero|thp_.*)$/.test(name)
 }
 
 function zeroes(names: string): Record<string, number> {

@@ -15,6 +15,7 @@ import {
   FUSE_AUTO_INVAL_DATA,
   FUSE_BATCH_FORGET,
   FUSE_BIG_WRITES,
+  FUSE_CACHE_SYMLINKS,
   FUSE_DO_READDIRPLUS,
   FUSE_DONT_MASK,
   FUSE_EXPLICIT_INVAL_DATA,
@@ -31,8 +32,10 @@ import {
   FUSE_NO_OPENDIR_SUPPORT,
   FUSE_NOTIFY_REPLY,
   FUSE_PARALLEL_DIROPS,
+  FUSE_POSIX_ACL,
   FUSE_POSIX_LOCKS,
   FUSE_READDIRPLUS_AUTO,
+  FUSE_SETXATTR_EXT,
 } from '../../abi/constants.ts'
 import { ECONNABORTED, EIO, ENOTCONN } from '../../abi/errno.ts'
 import {
@@ -87,7 +90,10 @@ const OFFERED =
   FUSE_FLOCK_LOCKS |
   FUSE_MAX_PAGES |
   FUSE_NO_OPEN_SUPPORT |
-  FUSE_NO_OPENDIR_SUPPORT
+  FUSE_NO_OPENDIR_SUPPORT |
+  FUSE_CACHE_SYMLINKS |
+  FUSE_POSIX_ACL |
+  FUSE_SETXATTR_EXT
 
 interface Forget {
   readonly node: U64
@@ -132,6 +138,12 @@ export class FuseConnection {
   /** Whether the server keeps locks. */
   keepsRanges = false
   keepsFlocks = false
+  /** Whether what a symbolic link leads to is kept until the server says otherwise. */
+  cachesSymlinks = false
+  /** Whether access control lists are obeyed here: else they are bytes that the server obeys, or not. */
+  obeysAcls = false
+  /** Whether SETXATTR has flags of its own. */
+  setxattrFlags = false
   readonly #owners = new WeakMap<object, number>()
   #lastOwner = 0
   /** Files with cached pages, the one that was used last behind the others. */
@@ -275,10 +287,12 @@ export class FuseConnection {
     message.unique(unique)
   }
 
-  /** A message whose answer nobody waits for. */
-  post(opcode: number, node: U64, message: Message): void {
-    if (!this.connected) return
-    this.#queue(new FuseRequest(this, opcode, node, 0, NO_ANSWER, this.#newUnique(), message), node, false)
+  /** A message whose answer no call waits for. False when there is nobody to tell. */
+  post(opcode: number, node: U64, message: Message, completion?: Completion): boolean {
+    if (!this.connected) return false
+    const unique = this.#newUnique()
+    this.#queue(new FuseRequest(this, opcode, node, 0, NO_ANSWER, unique, message, completion), node, false)
+    return true
   }
 
   /** The kernel no longer uses a node that it was told of `count` times. */
@@ -427,6 +441,10 @@ export class FuseConnection {
     this.keepsRanges = (agreed & FUSE_POSIX_LOCKS) !== 0
     this.keepsFlocks = (agreed & FUSE_FLOCK_LOCKS) !== 0
     this.noOpendir = (agreed & FUSE_NO_OPENDIR_SUPPORT) !== 0
+    this.cachesSymlinks = (agreed & FUSE_CACHE_SYMLINKS) !== 0
+    this.obeysAcls = (agreed & FUSE_POSIX_ACL) !== 0
+    this.setxattrFlags = (agreed & FUSE_SETXATTR_EXT) !== 0
+    if (this.obeysAcls && this.sb !== undefined) this.sb.acls = 'server'
     if ((agreed & FUSE_DONT_MASK) !== 0 && this.sb !== undefined) this.sb.appliesUmask = false
     this.maxWrite = Math.max(PAGE_SIZE, reply.getUint32(max_write, true))
     if (reply.byteLength >= FUSE_INIT_OUT.size) {

@@ -12,6 +12,7 @@ import {
   FUSE_RENAME2,
   FUSE_RMDIR,
   FUSE_SYMLINK,
+  FUSE_TMPFILE,
   FUSE_UNLINK,
   O_CREAT,
   O_EXCL,
@@ -19,7 +20,7 @@ import {
   O_TRUNC,
   S_IFREG,
 } from '../../abi/constants.ts'
-import { EINTR, EINVAL, EIO, ENOENT, ENOSYS } from '../../abi/errno.ts'
+import { EINTR, EINVAL, EIO, ENOENT, ENOSYS, EOPNOTSUPP } from '../../abi/errno.ts'
 import {
   FUSE_CREATE_IN,
   FUSE_ENTRY_OUT,
@@ -83,7 +84,7 @@ export class FuseDir extends FuseInode {
     const locked = FuseInode.lock(this)
     if (locked < 0) return locked
     if (!connection.missing.has(FUSE_CREATE)) {
-      const made = this.#create(name, mode, flags)
+      const made = this.#create(FUSE_CREATE, name, mode, flags)
       if (made !== -ENOSYS) return made
       connection.missing.add(FUSE_CREATE)
     }
@@ -95,7 +96,15 @@ export class FuseDir extends FuseInode {
     return inode
   }
 
-  #create(name: string, mode: number, flags: number): OrErrno<Inode> {
+  override tmpfile(mode: number, _cred: Credentials, flags = 0): OrErrno<Inode> {
+    const { missing } = this.connection
+    const made = missing.has(FUSE_TMPFILE) ? -ENOSYS : this.#create(FUSE_TMPFILE, '/', mode, flags)
+    if (made !== -ENOSYS) return made
+    missing.add(FUSE_TMPFILE)
+    return -EOPNOTSUPP
+  }
+
+  #create(opcode: number, name: string, mode: number, flags: number): OrErrno<Inode> {
     const { connection, sb } = this
     const told = flags & ~O_NOCTTY
     const take = (_connection: FuseConnection, reply: DataView, version: number): Held[] | number => {
@@ -103,10 +112,10 @@ export class FuseDir extends FuseInode {
       if (inode === undefined) return -EIO
       if (typeof inode === 'number') return inode
       const kept = told & ~(O_CREAT | O_EXCL | O_TRUNC)
-      return [inode, new FuseHandle(connection, inode.node, false, kept, reply, FUSE_ENTRY_OUT.size)]
+      return [inode, new FuseHandle(inode, kept, reply, FUSE_ENTRY_OUT.size)]
     }
     const size = FUSE_ENTRY_OUT.size + FUSE_OPEN_OUT.size
-    const answer = connection.call(FUSE_CREATE, this.node, name, { min: size, max: size, take }, () =>
+    const answer = connection.call(opcode, this.node, name, { min: size, max: size, take }, () =>
       withNames(FUSE_CREATE_IN.size, name)
         .u32(FUSE_CREATE_IN.flags, told)
         .u32(FUSE_CREATE_IN.mode, S_IFREG | mode)

@@ -22,7 +22,8 @@ import { readU64, SIZE_LIMIT } from './wire.ts'
 
 const { nodeid, generation, entry_valid, entry_valid_nsec, attr_valid, attr_valid_nsec, attr } =
   FUSE_ENTRY_OUT
-const TYPES = [S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK]
+/** Of nodes: fuse_valid_type. */
+export const TYPES = [S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK]
 
 /** The inode that an answer tells of, counted for who asked; none for 'there is no such name'. */
 export function entryAnswer(sb: FuseSuper): AnswerShape {

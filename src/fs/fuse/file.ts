@@ -48,7 +48,7 @@ import type { LoggedRequest, RequestLog } from '../../kernel/request-log.ts'
 import { File, type IoctlContext, type MapSource } from '../../vfs/file.ts'
 import type { LockServer } from '../../vfs/locks.ts'
 import type { Path } from '../../vfs/path.ts'
-import type { FuseHandle } from './handle.ts'
+import { type FuseHandle, HandleUse } from './handle.ts'
 import { FuseInode } from './inode.ts'
 import { deviceControl } from './ioctl.ts'
 import { FuseLocks } from './locks.ts'
@@ -469,7 +469,10 @@ export class FuseFile extends File {
         .number(FUSE_FLUSH_IN.lock_owner, connection.ownerId(owner))
     if (connection.log === undefined) {
       node.cache?.writeBack.start()
-      if (!connection.missing.has(FUSE_FLUSH)) connection.post(FUSE_FLUSH, node.node, message())
+      if (connection.missing.has(FUSE_FLUSH)) return 0
+      // RELEASE must not overtake it.
+      const use = new HandleUse(handle)
+      if (!connection.post(FUSE_FLUSH, node.node, message(), use)) use.completed()
       return 0
     }
     const written = node.cache?.writeBack.sync() ?? 0

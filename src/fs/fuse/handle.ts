@@ -1,14 +1,15 @@
-/** FuseHandle: what the server knows an open file or directory by. The last user's `put` tells the server (RELEASE). */
+/**
+ * FuseHandle: what the server knows an open file or directory by. The last user's `put` tells the server (RELEASE), which must
+ * not have forgotten the node by then: the inode is held until the answer.
+ */
 import { FUSE_RELEASE, FUSE_RELEASE_FLOCK_UNLOCK, FUSE_RELEASEDIR } from '../../abi/constants.ts'
 import { FUSE_OPEN_OUT, FUSE_RELEASE_IN } from '../../abi/layout.ts'
-import type { FuseConnection } from './connection.ts'
-import type { Held } from './request.ts'
+import type { FuseInode } from './inode.ts'
+import type { Completion, Held } from './request.ts'
 import { Message, readU64, type U64, ZERO } from './wire.ts'
 
-export class FuseHandle implements Held {
-  readonly #connection: FuseConnection
-  readonly #node: U64
-  readonly #isDir: boolean
+export class FuseHandle implements Held, Completion {
+  readonly #inode: FuseInode
   /** O_*, as the server was told. */
   readonly openFlags: number
   readonly fh: U64
@@ -21,17 +22,8 @@ export class FuseHandle implements Held {
   flockOwner: number | undefined = undefined
 
   /** `reply` undefined: the server keeps nothing of open files. */
-  constructor(
-    connection: FuseConnection,
-    node: U64,
-    isDir: boolean,
-    openFlags: number,
-    reply: DataView | undefined,
-    at = 0,
-  ) {
-    this.#connection = connection
-    this.#node = node
-    this.#isDir = isDir
+  constructor(inode: FuseInode, openFlags: number, reply: DataView | undefined, at = 0) {
+    this.#inode = inode
     this.openFlags = openFlags
     this.#given = reply !== undefined
     this.fh = reply === undefined ? ZERO : readU64(reply, at + FUSE_OPEN_OUT.fh)
@@ -51,6 +43,26 @@ export class FuseHandle implements Held {
         .u32(FUSE_RELEASE_IN.release_flags, FUSE_RELEASE_FLOCK_UNLOCK)
         .number(FUSE_RELEASE_IN.lock_owner, this.flockOwner)
     }
-    this.#connection.post(this.#isDir ? FUSE_RELEASEDIR : FUSE_RELEASE, this.#node, message)
+    const { connection, node, isDir } = this.#inode
+    this.#inode.get()
+    if (!connection.post(isDir ? FUSE_RELEASEDIR : FUSE_RELEASE, node, message, this)) this.completed()
+  }
+
+  /** RELEASE is answered. */
+  completed(): void {
+    this.#inode.put()
+  }
+}
+
+/** A user of a handle until a message is answered for which no call waits. */
+export class HandleUse implements Completion {
+  readonly #handle: FuseHandle
+
+  constructor(handle: FuseHandle) {
+    this.#handle = handle
+    handle.get()
+  }
+  completed(): void {
+    this.#handle.put()
   }
 }

@@ -89,6 +89,7 @@ export class FuseInode extends Inode implements Held, HeldLock {
   /** Made on first use. */
   cache: PageCache | undefined = undefined
   #blocks = 0
+  #target: string | undefined = undefined
   /** Counts the calls that had it locked: what another has seen before is out of date. */
   protected changes = 0
   #lockedBy: RequestLog | undefined = undefined
@@ -167,6 +168,7 @@ export class FuseInode extends Inode implements Held, HeldLock {
   /** Attributes are others now: what was asked before is not to be believed. */
   changed(): void {
     this.attrVersion = ++this.connection.attrVersion
+    this.acls = undefined
   }
 
   /** Bytes up to `end` have been written. */
@@ -202,7 +204,10 @@ export class FuseInode extends Inode implements Held, HeldLock {
   /** The server is asked for the attributes when they are needed next; and for the data, if that changed too. */
   invalidate(data: boolean): void {
     this.#attributesUntil = 0
-    if (data) this.cache?.invalidate()
+    this.acls = undefined
+    if (!data) return
+    this.#target = undefined
+    this.cache?.invalidate()
   }
   /** Of a directory: the names in it. */
   invalidateEntries(): void {}
@@ -347,12 +352,16 @@ export class FuseInode extends Inode implements Held, HeldLock {
   }
 
   override readlink(): OrErrno<string> {
-    const answer = this.connection.call(FUSE_READLINK, this.node, 0, PATH_ANSWER, () => new Message(0))
+    const { connection } = this
+    if (this.#target !== undefined) return this.#target
+    const answer = connection.call(FUSE_READLINK, this.node, 0, PATH_ANSWER, () => new Message(0))
     if (failed(answer)) return answer
     const { buffer, byteOffset, byteLength } = answer.reply
     const target = fromBytes(new Uint8Array(buffer, byteOffset, byteLength))
     const end = target.indexOf('\0')
-    return end < 0 ? target : target.slice(0, end)
+    const whole = end < 0 ? target : target.slice(0, end)
+    if (connection.cachesSymlinks) this.#target = whole
+    return whole
   }
 
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
@@ -366,14 +375,14 @@ export class FuseInode extends Inode implements Held, HeldLock {
     this.created = undefined
     if (created !== undefined) return created
     const opcode = isDir ? FUSE_OPENDIR : FUSE_OPEN
-    if (connection.missing.has(opcode)) return new FuseHandle(connection, node, isDir, flags, undefined)
+    if (connection.missing.has(opcode)) return new FuseHandle(this, flags, undefined)
     const told = flags & ~NOT_FOR_OPEN
     const shape: AnswerShape = {
       min: FUSE_OPEN_OUT.size,
       max: FUSE_OPEN_OUT.size,
       // Once for each answer: execve(2) comes by here again when it has read the file.
       take: (_connection, reply) => {
-        const handle = new FuseHandle(connection, node, isDir, told, reply)
+        const handle = new FuseHandle(this, told, reply)
         if ((handle.flags & FOPEN_KEEP_CACHE) === 0) this.cache?.invalidate()
         return [handle]
       },
@@ -383,7 +392,7 @@ export class FuseInode extends Inode implements Held, HeldLock {
     )
     if (answer === -ENOSYS && (isDir ? connection.noOpendir : connection.noOpen)) {
       connection.missing.add(opcode)
-      return new FuseHandle(connection, node, isDir, flags, undefined)
+      return new FuseHandle(this, flags, undefined)
     }
     return failed(answer) ? answer : (answer.held[0] as FuseHandle)
   }
@@ -405,6 +414,9 @@ export class FuseInode extends Inode implements Held, HeldLock {
   }
   override removexattr(name: string): Status {
     return xattr.remove(this, name)
+  }
+  override get aclSource(): Inode | undefined {
+    return this.connection.obeysAcls ? this : undefined
   }
 }
 

@@ -88,7 +88,7 @@ class FuseWorld {
   }
 
   open(flags = O_RDWR): FuseFile {
-    const handle = new FuseHandle(this.connection, this.node.node, false, flags, undefined)
+    const handle = new FuseHandle(this.node, flags, undefined)
     const path = this.world.anonFs.pathOf('file', this.node)
     return new FuseFile(path, flags, this.world.cred, this.node, handle)
   }

@@ -11,7 +11,7 @@ import {
   S_IFDIR,
   S_IFMT,
 } from '../../abi/constants.ts'
-import { EINVAL } from '../../abi/errno.ts'
+import { EINVAL, ENOTCONN } from '../../abi/errno.ts'
 import { FUSE_KSTATFS } from '../../abi/layout.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { INVALID_ID, toKernelId } from '../../base/id-map.ts'
@@ -31,7 +31,8 @@ import { FuseConnection } from './connection.ts'
 import { fuseControlType } from './control.ts'
 import { deviceOf } from './device.ts'
 import { FuseDir } from './directory.ts'
-import type { FuseInode } from './inode.ts'
+import { TYPES } from './entry.ts'
+import { FuseInode } from './inode.ts'
 import { Message } from './wire.ts'
 
 const MIN_READ = 4096
@@ -52,7 +53,10 @@ interface FuseOptions {
 
 export class FuseSuper extends SuperBlock {
   override readonly fsType: string
-  override readonly root: FuseDir
+  /** Mostly a directory. */
+  override readonly root: FuseInode
+  /** fuse_no_acl: in a user namespace lists are for servers that asked for them. */
+  override acls: 'none' | 'server'
   readonly connection: FuseConnection
   readonly #options: FuseOptions
   /** All that are mounted; it is among them until its release. */
@@ -67,9 +71,11 @@ export class FuseSuper extends SuperBlock {
     super(context.vfs.newDev())
     this.fsType = options.subtype === '' ? 'fuse' : `fuse.${options.subtype}`
     this.connection = connection
+    this.acls = connection.userNs.level === 0 ? 'server' : 'none'
     this.#options = options
     this.maxNameLength = 1024
-    this.root = new FuseDir(this, { lo: FUSE_ROOT_ID, hi: 0 }, 0, options.rootMode)
+    const Root = (options.rootMode & S_IFMT) === S_IFDIR ? FuseDir : FuseInode
+    this.root = new Root(this, { lo: FUSE_ROOT_ID, hi: 0 }, 0, options.rootMode)
     this.root.uid = options.userId
     this.root.gid = options.groupId
     connection.nodes.set(FUSE_ROOT_ID, this.root)
@@ -78,7 +84,7 @@ export class FuseSuper extends SuperBlock {
   }
 
   get defaultPermissions(): boolean {
-    return this.#options.defaultPermissions
+    return this.#options.defaultPermissions || this.connection.obeysAcls
   }
 
   /**
@@ -116,7 +122,8 @@ export class FuseSuper extends SuperBlock {
   }
 
   override options(): string {
-    const { userId, groupId, defaultPermissions, allowOther, maxRead } = this.#options
+    const { userId, groupId, allowOther, maxRead } = this.#options
+    const { defaultPermissions } = this
     let text = `user_id=${userId},group_id=${groupId}`
     if (defaultPermissions) text += ',default_permissions'
     if (allowOther) text += ',allow_other'
@@ -151,7 +158,7 @@ function fuseType(kernel: Kernel, mounted: Set<FuseSuper>): FsType {
       if (typeof options === 'number') return options
       const device = deviceOf(kernel, options.fd)
       if (device === undefined || device.cred.userNs !== userNs) return -EINVAL
-      if (device.connection !== undefined) return device.connection.sb ?? -EINVAL
+      if (device.connection !== undefined) return device.connection.sb ?? -ENOTCONN
       const pidNs = kernel.current!.pidNs
       const maxRead = options.maxRead === 0 ? Number.POSITIVE_INFINITY : options.maxRead
       const connection = new FuseConnection(kernel, userNs, pidNs, maxRead)
@@ -197,5 +204,5 @@ function parseOptions(text: string, uidMap: IdMap, gidMap: IdMap): FuseOptions |
   }
   const { fd, rootMode, userId, groupId } = options
   if (fd < 0 || userId === INVALID_ID || groupId === INVALID_ID) return -EINVAL
-  return (rootMode & S_IFMT) === S_IFDIR ? options : -EINVAL
+  return TYPES.includes(rootMode & S_IFMT) ? options : -EINVAL
 }
