@@ -28,7 +28,7 @@ import { copyNamespaces, newUserNamespace } from '../kernel/namespace-copy.ts'
 import { moveToProcessGroup, ProcessGroup, startSession } from '../kernel/session.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import { addr, flags, pid as pidArg, type SyscallRows, size } from './args.ts'
+import { addr, flags, pid as pidArg, type SyscallRows, size, word } from './args.ts'
 
 export function getpid(task: Task): number {
   return constantCall(task, CONSTANT_GETPID, task.group.tgid)
@@ -191,7 +191,7 @@ export const processCalls = {
   setpgid: { nr: NR.setpgid, run: setpgid, args: [pidArg, pidArg] },
   getsid: { nr: NR.getsid, run: getsid, args: [pidArg] },
   setsid: { nr: NR.setsid, run: setsid, args: [] },
-  set_tid_address: { nr: NR.set_tid_address, run: set_tid_address, args: [addr] },
+  set_tid_address: { nr: NR.set_tid_address, run: set_tid_address, args: [word] },
   set_robust_list: { nr: NR.set_robust_list, run: set_robust_list, args: [addr, size] },
   get_robust_list: { nr: NR.get_robust_list, run: get_robust_list, args: [pidArg, addr, addr] },
   unshare: { nr: NR.unshare, run: unshare, args: [unshareFlags] },

@@ -106,6 +106,21 @@ SECTION("options 69 to 76: vectors, shadow stacks")
 	sweep(69, 76);
 }
 
+SECTION("the address that is cleared at a thread's end may be any number")
+{
+	unsigned long set = 0;
+
+	if (fork() == 0) {
+		SHOW(syscall(SYS_set_tid_address, -3ul) == getpid());
+		RET(prctl(PR_GET_TID_ADDRESS, &set));
+		SHOW(set == -3ul);
+		ERR(prctl(PR_GET_TID_ADDRESS, -3ul));
+		fflush(stdout);
+		_exit(0);
+	}
+	wait(NULL);
+}
+
 SECTION("options that are none")
 {
 	sweep(90, 91);
