@@ -7,6 +7,7 @@
  * JavaScript and C, once per batch.
  */
 #include "caisson.h"
+#include "link.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 enum {
-	MAX_BATCH = 64,
 	/* The default holds three frames of 64 KiB. */
 	PACKET_BUFFER = 4 << 20,
 	VNET_HEADER = 10,
@@ -96,6 +96,43 @@ static napi_value link_open_tap(napi_env env, napi_callback_info info)
 	return make_number(env, fd);
 }
 
+int64_t link_frames(napi_env env, napi_value buffers, int64_t offset, struct iovec *frames)
+{
+	uint32_t count = 0;
+
+	if (napi_get_array_length(env, buffers, &count) != napi_ok || offset < 0)
+		return -EINVAL;
+	if (count > LINK_BATCH)
+		count = LINK_BATCH;
+	for (uint32_t i = 0; i < count; i++) {
+		napi_value element;
+		size_t size = 0;
+		char *buffer = NULL;
+
+		if (napi_get_element(env, buffers, i, &element) == napi_ok)
+			buffer = get_bytes(env, element, &size);
+		if (!buffer || (uint64_t)offset >= size)
+			return -EINVAL;
+		frames[i].iov_base = buffer + offset;
+		frames[i].iov_len = size - offset;
+	}
+	return count;
+}
+
+uint32_t link_read(int fd, const struct iovec *frames, uint32_t count, int32_t *lengths)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		ssize_t length = read(fd, frames[i].iov_base, frames[i].iov_len);
+
+		if (length < 0 && errno == EAGAIN)
+			break;
+		lengths[i] = length < 0 ? -errno : (int32_t)length;
+	}
+	return i;
+}
+
 /*
  * linkReceive(fd, buffers, offset, lengths): reads a frame into each of the buffers, from `offset` on, until there are none
  * left: how many. In `lengths` (Int32Array) each one's length, or the negative errno of a read that has failed.
@@ -103,35 +140,14 @@ static napi_value link_open_tap(napi_env env, napi_callback_info info)
 static napi_value link_receive(napi_env env, napi_callback_info info)
 {
 	ARGUMENTS(4);
-	int fd = (int)get_number(env, argv[0]);
-	int64_t offset = get_number(env, argv[2]);
+	struct iovec frames[LINK_BATCH];
 	size_t room;
 	int32_t *lengths = get_bytes(env, argv[3], &room);
-	uint32_t count = 0, i;
+	int64_t count = link_frames(env, argv[1], get_number(env, argv[2]), frames);
 
-	if (napi_get_array_length(env, argv[1], &count) != napi_ok || !lengths || offset < 0)
+	if (count < 0 || !lengths || room < count * sizeof *lengths)
 		return make_number(env, -EINVAL);
-	if (count > room / sizeof *lengths)
-		count = room / sizeof *lengths;
-	if (count > MAX_BATCH)
-		count = MAX_BATCH;
-	for (i = 0; i < count; i++) {
-		napi_value element;
-		size_t size;
-		ssize_t length;
-		char *buffer;
-
-		if (napi_get_element(env, argv[1], i, &element) != napi_ok)
-			break;
-		buffer = get_bytes(env, element, &size);
-		if (!buffer || (uint64_t)offset >= size)
-			return make_number(env, -EINVAL);
-		length = read(fd, buffer + offset, size - offset);
-		if (length < 0 && errno == EAGAIN)
-			break;
-		lengths[i] = length < 0 ? -errno : (int32_t)length;
-	}
-	return make_number(env, i);
+	return make_number(env, link_read((int)get_number(env, argv[0]), frames, (uint32_t)count, lengths));
 }
 
 /* linkSend(fd, bytes, start, end): writes one frame. */
@@ -153,6 +169,9 @@ napi_value link_init(napi_env env, napi_value exports)
 		{ "openPacketLink", link_open_packet },
 		{ "openTapLink", link_open_tap },
 		{ "linkReceive", link_receive },
+		{ "startLinkReader", link_start_reader },
+		{ "linkReadAhead", link_read_ahead },
+		{ "linkCollect", link_collect },
 		{ "linkSend", link_send },
 	};
 	caisson_export(env, exports, calls, sizeof calls / sizeof *calls);

@@ -190,6 +190,10 @@ export interface LinkAddon {
   /** As HostLinks. */
   linkReceive(fd: number, buffers: readonly Uint8Array[], offset: number, lengths: Int32Array): number
   linkSend(fd: number, bytes: Uint8Array, start: number, end: number): number
+  /** Starts the thread that reads ahead, before the seal: 0 or a negative errno. */
+  startLinkReader(): number
+  linkReadAhead(fd: number, buffers: readonly Uint8Array[], offset: number): boolean
+  linkCollect(lengths: Int32Array): number
 }
 
 export type Addon = HostAddon &

@@ -12,6 +12,12 @@ export class LinuxLinks implements HostLinks {
   receive(fd: number, buffers: readonly Uint8Array[], offset: number, lengths: Int32Array): number {
     return this.#addon.linkReceive(fd, buffers, offset, lengths)
   }
+  readAhead(fd: number, buffers: readonly Uint8Array[], offset: number): boolean {
+    return this.#addon.linkReadAhead(fd, buffers, offset)
+  }
+  collect(lengths: Int32Array): number {
+    return this.#addon.linkCollect(lengths)
+  }
   send(fd: number, bytes: Uint8Array, start: number, end: number): number {
     return this.#addon.linkSend(fd, bytes, start, end)
   }

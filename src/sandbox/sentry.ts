@@ -51,6 +51,7 @@ export class Sentry {
   readonly kernel: Kernel
   readonly jail: Jail
   readonly #hostNetwork: boolean
+  readonly #hasLink: boolean
   readonly #networkCalls: readonly CallRule[]
   readonly #strace: Strace
   #filter: Uint8Array | undefined = undefined
@@ -67,6 +68,7 @@ export class Sentry {
       prefetch: prefetchRules(syscallRows),
     })
     this.#hostNetwork = options.network === 'host'
+    this.#hasLink = options.network === 'sandbox'
     this.#networkCalls = networkCalls(options.network)
     this.jail = Jail.enterRoot(this.addon, this.host, donations, writable, this.#hostNetwork)
     const memory = this.#readOwnProc(this.jail.proc)
@@ -111,6 +113,8 @@ export class Sentry {
   /** What of `seal` can be done when it is not known yet whether there will be anything to serve. */
   prepareSeal(): Uint8Array {
     this.jail.dropCapabilities()
+    // Without the thread the sentry reads by itself.
+    if (this.#hasLink) this.addon.startLinkReader()
     this.#filter = this.jail.assembleFilter(this.#networkCalls)
     return this.#filter
   }

@@ -20,6 +20,9 @@ class FakeLink implements HostLinks, LinkHost {
   room = Number.POSITIVE_INFINITY
   watched = 0
   reads = 0
+  /** Whether there is somebody who reads ahead, and what he has to do. */
+  helper = false
+  ahead: { readonly buffers: readonly Uint8Array[]; readonly offset: number } | undefined = undefined
   ready: (events: number) => void = () => {}
 
   receive(_fd: number, buffers: readonly Uint8Array[], offset: number, lengths: Int32Array): number {
@@ -31,6 +34,16 @@ class FakeLink implements HostLinks, LinkHost {
       lengths[i] = typeof frame === 'number' ? frame : frame.length
     }
     return buffers.length
+  }
+  readAhead(_fd: number, buffers: readonly Uint8Array[], offset: number): boolean {
+    assert.equal(this.ahead, undefined, 'one job at a time')
+    if (this.helper) this.ahead = { buffers, offset }
+    return this.helper
+  }
+  collect(lengths: Int32Array): number {
+    const { buffers, offset } = this.ahead!
+    this.ahead = undefined
+    return this.receive(0, buffers, offset, lengths)
   }
   send(_fd: number, bytes: Uint8Array, start: number, end: number): number {
     if (this.room-- <= 0) return -EAGAIN
@@ -215,6 +228,54 @@ test('down, it is not watched, keeps no packets, and forgets what comes in until
 function sidePing(source: string): Uint8Array {
   return framed(ethernet(PEER_MAC, ETH_P_IP, ipv4(source, '127.0.0.1', 1, icmp(8, 0, 0, new Uint8Array(8)))))
 }
+
+/** 40 large frames, each with its number, to a link whose frames end here. */
+function much(seen: (number: number) => void): HostLink {
+  class Ending extends HostLink {
+    protected override deliver(_stack: IpStack, packet: Packet): void {
+      seen(packet.bytes[packet.start])
+      packet.release()
+    }
+  }
+  const ending = new Ending('eth1', 9, MAC, cable, cable)
+  stack.devices.setUp(link, false)
+  stack.devices.register(ending)
+  stack.devices.setUp(ending, true)
+  cable.helper = true
+  for (let i = 0; i < 40; i++) cable.incoming.push(framed(new Uint8Array(20_000).fill(i)))
+  return ending
+}
+
+test('while much comes in somebody else reads the next frames, which come after those before', () => {
+  const seen: number[] = []
+  let ahead = 0
+  const ending = much(number => {
+    seen.push(number)
+    if (cable.ahead !== undefined) ahead++
+  })
+  const before = stack.packets.outstanding
+  cable.ready(POLLIN)
+  net.run(1)
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 40 }, (_, i) => i),
+  )
+  assert.equal(ahead, 32)
+  assert.equal(cable.ahead, undefined)
+  assert.equal(stack.packets.outstanding, before)
+  stack.devices.setUp(ending, false)
+})
+
+test('a link that is set down takes back what somebody else reads', () => {
+  const before = stack.packets.outstanding
+  const ending = much(number => {
+    if (number === 3) stack.devices.setUp(ending, false)
+  })
+  cable.ready(POLLIN)
+  net.run(1)
+  assert.equal(cable.ahead, undefined)
+  assert.ok(stack.packets.outstanding <= before)
+})
 
 test('side link: what comes from the host’s address arrives at the loopback device, and the answer goes back', () => {
   const side = new FakeLink()

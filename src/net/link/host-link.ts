@@ -2,7 +2,8 @@
  * HostLink: an Ethernet device whose cable is a descriptor of the host's: a packet socket on the container's veth, or a
  * TAP device. The descriptor was opened by the host side before the sentry was sealed; it is the link's from then on.
  *
- *     in:   readable → a batch of frames into spare packets → IpStack.receive for each → backlog.drain() → the next batch
+ *     in:   readable → a batch of frames into spare packets → IpStack.receive for each → backlog.drain() → the next batch,
+ *           which somebody else reads meanwhile when much comes in
  *     out:  transmit → one write(2); a busy link queues, and is watched until it can be written again
  *
  * Frames carry a virtio-net header (offload-header.ts), so that checksums are neither made nor looked at for what stays on
@@ -31,6 +32,8 @@ const BUDGET = 256
 const MAX_ERRORS = 64
 /** The longest frame: 64 KiB of IP packet, Ethernet header with a tag. */
 const MAX_FRAME = 65536 + 18
+/** Bytes of a batch from which on it pays to have the next one read by another thread, which must be woken. */
+const AHEAD_MIN = 256 << 10
 /** Frames up to this length are copied: what fits into the pool's last class but the largest. */
 const COPY_BREAK = 16384 - HEADROOM
 /** Bytes of buffers of frames that wait for a busy link; there are at most txQueueLength of them, too. */
@@ -41,15 +44,48 @@ const DEFAULT_QUEUE = 1000
 /** The host's calls for its descriptor. */
 export type LinkHost = Pick<Host, 'watch' | 'unwatch' | 'close'>
 
+/** Where frames are read into. */
+class Batch {
+  readonly packets: Packet[] = []
+  readonly buffers: Uint8Array[] = []
+  readonly lengths = new Int32Array(BATCH)
+
+  /** Puts an empty packet in place `i`. */
+  renew(stack: IpStack, i: number): void {
+    const packet = stack.packets.allocate(MAX_FRAME)
+    this.packets[i] = packet
+    this.buffers[i] = packet.bytes
+  }
+  fill(stack: IpStack): void {
+    for (let i = this.packets.length; i < BATCH; i++) this.renew(stack, i)
+  }
+  release(): void {
+    for (const packet of this.packets) packet.release()
+    this.packets.length = 0
+    this.buffers.length = 0
+  }
+
+  /** Bytes of a batch that is full of frames; 0 of any other. */
+  fullLength(count: number): number {
+    let sum = 0
+    for (let i = 0; i < BATCH; i++) {
+      if (i >= count || this.lengths[i] < 0) return 0
+      sum += this.lengths[i]
+    }
+    return sum
+  }
+}
+
 export class HostLink extends NetDevice implements Expiry {
   override readonly kind = ''
   readonly fd: number
   readonly #host: LinkHost
   readonly #links: HostLinks
-  /** Where the next frames are read into. */
-  readonly #spare: Packet[] = []
-  readonly #buffers: Uint8Array[] = []
-  readonly #lengths = new Int32Array(BATCH)
+  /** The frames that are looked at, and those that come after them, while much comes in. */
+  #batch = new Batch()
+  #next = new Batch()
+  /** Somebody reads into #next. */
+  #ahead = false
   readonly #queue = new PacketQueue()
   /** Due when a turn has left frames behind. */
   readonly #more = new Timer(this)
@@ -78,7 +114,7 @@ export class HostLink extends NetDevice implements Expiry {
 
   override opened(): Status {
     // What came in while it was down was for nobody.
-    for (let i = 0; i < BATCH; i++) this.#renew(this.stack!, i)
+    this.#batch.fill(this.stack!)
     for (let i = 0; i < BUDGET && this.#receive() === BATCH; i++);
     const status = this.#watch(POLLIN)
     if (status < 0) this.stopped()
@@ -89,9 +125,9 @@ export class HostLink extends NetDevice implements Expiry {
     this.#watched = 0
     this.stack?.timers.cancel(this.#more)
     this.#queue.clear()
-    for (const packet of this.#spare) packet.release()
-    this.#spare.length = 0
-    this.#buffers.length = 0
+    if (this.#ahead) this.#receive()
+    this.#batch.release()
+    this.#next.release()
   }
   override close(): void {
     super.close()
@@ -170,19 +206,37 @@ export class HostLink extends NetDevice implements Expiry {
     let errors = 0
     for (let left = BUDGET; left > 0; left -= BATCH) {
       const count = this.#receive()
-      for (let i = 0; i < count; i++) {
-        if (this.#lengths[i] >= 0) this.#take(stack, i, this.#lengths[i])
-        else if (!this.#failed(this.#lengths[i]) || ++errors > MAX_ERRORS) return
+      if (this.#batch.fullLength(count) >= AHEAD_MIN) this.#readAhead(stack)
+      const { lengths } = this.#batch
+      // What is received may set the link down, which takes the packets.
+      for (let i = 0; i < count && this.#watched !== 0; i++) {
+        if (lengths[i] >= 0) this.#take(stack, i, lengths[i])
+        else if (!this.#failed(lengths[i]) || ++errors > MAX_ERRORS) return
       }
       stack.runtime.backlog.drain()
-      // The stack may have been told to set the link down.
-      if (count < BATCH || this.#watched === 0) return
+      if (this.#watched === 0) return
+      if (count < BATCH) {
+        this.#next.release()
+        return
+      }
     }
     stack.timers.add(this.#more, stack.runtime.now())
   }
 
   #receive(): number {
-    return this.#links.receive(this.fd, this.#buffers, HEADROOM - OFFLOAD_HEADER, this.#lengths)
+    if (!this.#ahead) {
+      return this.#links.receive(this.fd, this.#batch.buffers, HEADROOM - OFFLOAD_HEADER, this.#batch.lengths)
+    }
+    this.#ahead = false
+    const batch = this.#next
+    this.#next = this.#batch
+    this.#batch = batch
+    return this.#links.collect(batch.lengths)
+  }
+
+  #readAhead(stack: IpStack): void {
+    this.#next.fill(stack)
+    this.#ahead = this.#links.readAhead(this.fd, this.#next.buffers, HEADROOM - OFFLOAD_HEADER)
   }
 
   #take(stack: IpStack, i: number, length: number): void {
@@ -196,7 +250,7 @@ export class HostLink extends NetDevice implements Expiry {
       this.statistics.rxDropped++
       return
     }
-    let packet = this.#spare[i]
+    let packet = this.#batch.packets[i]
     packet.end = packet.start + frame
     if (!readOffloads(packet)) {
       this.statistics.rxErrors++
@@ -208,7 +262,7 @@ export class HostLink extends NetDevice implements Expiry {
       packet.reset(HEADROOM)
       packet = copy
     } else {
-      this.#renew(stack, i)
+      this.#batch.renew(stack, i)
     }
     this.deliver(stack, packet)
   }
@@ -230,13 +284,6 @@ export class HostLink extends NetDevice implements Expiry {
     }
     this.statistics.rxErrors++
     return true
-  }
-
-  /** Puts another spare packet in the place of one that has gone up. */
-  #renew(stack: IpStack, i: number): void {
-    const packet = stack.packets.allocate(MAX_FRAME)
-    this.#spare[i] = packet
-    this.#buffers[i] = packet.bytes
   }
 
   /** Watching anew tells the state as it is, so that no change gets lost. */
