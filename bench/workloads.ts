@@ -52,7 +52,7 @@ export const WORKLOADS: readonly Workload[] = [
   { name: 'memory of sleep', kind: 'memory', command: ['/bin/sleep', '1000'] },
   { name: 'CPU of an idle sandbox, 10 s', kind: 'cpu', command: ['/bin/sleep', '1000'], slow: true },
   timed('gcc, 1,000 lines', 'gcc -O1 -c -o out.o thousand.c', ['gcc']),
-  timed('python3 imports', "python3 -c 'import json, http.client, asyncio'", ['python3']),
+  timed('python3 imports', "/usr/bin/python3 -c 'import json, http.client, asyncio'", ['/usr/bin/python3']),
   timed('tar of a tree', 'tar cf out.tar tree', ['tar']),
   { ...timed('git clone', 'git clone -q repo clone', ['git']), before: 'rm -rf clone' },
   timed('find over a tree', 'find tree -type f -newer small', ['find']),

@@ -112,9 +112,11 @@ export function measureReceiveRtt(conn: TcpConnection, tsecr: number, length: nu
   const { now } = conn.protocol
   if (conn.timestamps) {
     if (tsecr === 0 || length < conn.rcvMss) return
-    if (tsecr === conn.stamp && conn.stampedAt !== 0) {
-      shortestReceiveRtt(conn, Math.max(now - conn.stampedAt, 1))
+    if (tsecr === conn.stamp) {
+      // What is echoed again says nothing new.
+      if (conn.stampedAt !== 0) receiveRttSample(conn, Math.max(now - conn.stampedAt, 1), true)
       conn.stampedAt = 0
+      return
     }
     const delta = (conn.tsNow - tsecr) | 0
     if (delta >= 0 && delta < 60_000) receiveRttSample(conn, Math.max(delta, 1) * MSEC, true)
@@ -129,16 +131,12 @@ export function measureReceiveRtt(conn: TcpConnection, tsecr: number, length: nu
 }
 
 function receiveRttSample(conn: TcpConnection, rtt: number, smooth: boolean): void {
-  shortestReceiveRtt(conn, rtt)
+  conn.rcvRttMin ??= new WindowedMin()
+  conn.rcvRttMin.add(rtt, conn.protocol.now, conn.protocol.network.sysctl.ipv4.tcp_min_rtt_wlen * 1e9)
   if (conn.rcvRtt === 0) conn.rcvRtt = rtt
   else if (smooth) conn.rcvRtt += (rtt - conn.rcvRtt) / 8
   // A window's time is an upper bound.
   else conn.rcvRtt = Math.min(conn.rcvRtt, rtt)
-}
-
-function shortestReceiveRtt(conn: TcpConnection, rtt: number): void {
-  conn.rcvRttMin ??= new WindowedMin()
-  conn.rcvRttMin.add(rtt, conn.protocol.now, conn.protocol.network.sysctl.ipv4.tcp_min_rtt_wlen * 1e9)
 }
 
 /**
