@@ -573,6 +573,8 @@ const FAMILIES: Family[] = [
       'linux/inet_diag.h',
       'linux/unix_diag.h',
       'linux/genetlink.h',
+      'linux/taskstats.h',
+      'linux/acct.h',
       'linux/fib_rules.h',
       'linux/netconf.h',
       'linux/veth.h',
@@ -623,6 +625,8 @@ const FAMILIES: Family[] = [
       /^UNIX_DIAG_/,
       /^CTRL_/,
       /^GENL_/,
+      /^TASKSTATS_/,
+      /^A(FORK|SU|COMPAT|CORE|XSIG|GROUP)$/,
     ],
   },
   {
@@ -1020,6 +1024,7 @@ const LAYOUTS: LayoutGroup[] = [
       'linux/neighbour.h',
       'linux/fib_rules.h',
       'linux/genetlink.h',
+      'linux/taskstats.h',
       'linux/sock_diag.h',
       'linux/inet_diag.h',
       'linux/unix_diag.h',
@@ -1311,6 +1316,7 @@ const LAYOUTS: LayoutGroup[] = [
       'IN6_RTMSG = struct in6_rtmsg: *',
       'IN6_IFREQ = struct in6_ifreq: *',
       'GENLMSGHDR = struct genlmsghdr: *',
+      'TASKSTATS = struct taskstats: *',
       `INET_DIAG_REQ_V2 = struct inet_diag_req_v2: sdiag_family sdiag_protocol idiag_ext pad idiag_states id`,
       `INET_DIAG_SOCKID = struct inet_diag_sockid: idiag_sport idiag_dport idiag_src idiag_dst idiag_if
         idiag_cookie`,

@@ -16,6 +16,8 @@ export abstract class IoDst {
   abstract commit(n: number): Status
   /** Leaves the next `n` bytes as they are: an earlier try of the same read has filled them. */
   abstract skip(n: number): void
+  /** From now on there is room for `max` bytes at most. */
+  abstract limit(max: number): void
 
   /**
    * How many of the next bytes `readHost` may be asked for; 0 where windows are the better way (small reads, kernel
@@ -54,6 +56,18 @@ export abstract class IoSrc {
   abstract window(max: number): Uint8Array | number
   /** Drops the first `n` bytes of the last window. */
   abstract consume(n: number): void
+  /** From now on these are `max` bytes at most. */
+  abstract limit(max: number): void
+
+  /** Drops the next `n` bytes: an earlier try of the same write has passed them on. */
+  skip(n: number): void {
+    while (n > 0 && this.remaining > 0) {
+      const window = this.window(n)
+      if (typeof window === 'number') return
+      this.consume(window.length)
+      n -= window.length
+    }
+  }
 
   /** As IoDst.direct, for `writeHost`. */
   get direct(): number {
@@ -82,20 +96,22 @@ export abstract class IoSrc {
 export class BufferDst extends IoDst {
   readonly bytes: Uint8Array
   #at = 0
+  #end: number
 
   constructor(bytes: Uint8Array) {
     super()
     this.bytes = bytes
+    this.#end = bytes.length
   }
   /** Bytes put so far. */
   get done(): number {
     return this.#at
   }
   override get remaining(): number {
-    return this.bytes.length - this.#at
+    return this.#end - this.#at
   }
   override window(max: number): Uint8Array {
-    return this.bytes.subarray(this.#at, Math.min(this.bytes.length, this.#at + max))
+    return this.bytes.subarray(this.#at, Math.min(this.#end, this.#at + max))
   }
   override commit(n: number): Status {
     this.#at += n
@@ -104,24 +120,32 @@ export class BufferDst extends IoDst {
   override skip(n: number): void {
     this.#at += n
   }
+  override limit(max: number): void {
+    this.#end = Math.min(this.#end, this.#at + max)
+  }
 }
 
 /** Kernel memory as the source of a write. */
 export class BufferSrc extends IoSrc {
   readonly bytes: Uint8Array
   #at = 0
+  #end: number
 
   constructor(bytes: Uint8Array) {
     super()
     this.bytes = bytes
+    this.#end = bytes.length
   }
   override get remaining(): number {
-    return this.bytes.length - this.#at
+    return this.#end - this.#at
   }
   override window(max: number): Uint8Array {
-    return this.bytes.subarray(this.#at, Math.min(this.bytes.length, this.#at + max))
+    return this.bytes.subarray(this.#at, Math.min(this.#end, this.#at + max))
   }
   override consume(n: number): void {
     this.#at += n
+  }
+  override limit(max: number): void {
+    this.#end = Math.min(this.#end, this.#at + max)
   }
 }

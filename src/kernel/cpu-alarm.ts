@@ -47,6 +47,10 @@ export class CpuAlarm implements Expiry {
     this.#look()
   }
 
+  victim(): ThreadGroup {
+    return this.#target instanceof ThreadGroup ? this.#target : this.#target.group
+  }
+
   /** Whether it was due. */
   check(): boolean {
     if (this.remaining > 0) return false

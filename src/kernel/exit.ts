@@ -64,6 +64,7 @@ export function endTask(task: Task, status: number): void {
   leavePageWait(task)
   if (group.execTask === task) group.execTask = undefined
   if (task.perfEvents !== undefined) finishPerfEvents(task)
+  for (const watcher of kernel.taskWatchers) watcher.taskEnds(task, group.exiting ? group.exitStatus : status)
   accountEnd(task)
   leaveRseq(task)
   releaseFutexes(task)

@@ -52,6 +52,9 @@ class RealTimer implements IntervalTimer, Expiry {
     if (this.#interval > 0)
       kernel.timers.add(this.#timer, kernel.now() + Math.max(this.#interval, MIN_PERIOD))
   }
+  victim(): ThreadGroup {
+    return this.#group
+  }
 }
 
 class CpuIntervalTimer implements IntervalTimer {

@@ -22,14 +22,17 @@ import type { CgroupProgram } from './bpf/cgroup-program.ts'
 import { Cgroup } from './cgroup/cgroup.ts'
 import { CpuShares } from './cgroup/cpu-shares.ts'
 import { mayUseDevice } from './cgroup/device-guard.ts'
+import { HostRoom } from './cgroup/host-room.ts'
 import type { MemoryController } from './cgroup/memory.ts'
 import { type MemoryMeter, NO_METER } from './cgroup/memory-meter.ts'
 import { MemoryWatch } from './cgroup/memory-watch.ts'
+import { Containment } from './containment.ts'
 import type { CoreSettings } from './core-dump/core-name.ts'
 import { FutexTable } from './futex.ts'
 import { type InitRequest, startProcess } from './init.ts'
 import type { KeyStore } from './keys/key.ts'
 import { KernelLog } from './log/kernel-log.ts'
+import { LongCalls } from './long-calls.ts'
 import { turn } from './loop.ts'
 import {
   CgroupNamespace,
@@ -78,6 +81,11 @@ export interface Trace {
   blocked(task: Task): void
 }
 
+/** Told of each thread that ends, while all is still known of it. */
+export interface TaskWatcher {
+  taskEnds(task: Task, status: number): void
+}
+
 export interface Log {
   debug(text: string): void
   info(text: string): void
@@ -119,6 +127,7 @@ export class Kernel {
   /** The top of the hierarchy, in which nobody is: containers' cgroups are its children. */
   readonly cgroups: Cgroup
   readonly memoryWatch: MemoryWatch
+  readonly hostRoom: HostRoom
   readonly cpuShares: CpuShares
   /** Those that look at what tasks use, and have found nobody who runs: the loop wakes them when somebody does again. */
   readonly dormant = new Set<{ wake(): void }>()
@@ -141,6 +150,10 @@ export class Kernel {
   readonly runnable: Task[] = []
   /** Operations to try again, in order. */
   readonly operations: Operation[] = []
+  /** What bugs do where no task is served. */
+  readonly containment: Containment
+  /** Calls that go on when others had their turn. */
+  readonly longCalls: LongCalls
 
   /** fs.aio-max-nr, and how many requests io_setup(2) has promised room for: fs.aio-nr. */
   aioMaxRequests = 65536
@@ -168,6 +181,7 @@ export class Kernel {
   /** Called when there has been nothing to do for a while: give back memory that is kept only to be used again. */
   readonly whenQuiet: (() => void)[] = []
   trace: Trace | undefined = undefined
+  readonly taskWatchers = new Set<TaskWatcher>()
   /** A process ended; its status is group.exitStatus. */
   processEnded: ((group: ThreadGroup) => void) | undefined = undefined
   /** CLONE_PIDFD: a descriptor in `opener`'s table. Set by fs/pidfd. */
@@ -185,8 +199,11 @@ export class Kernel {
     this.clock = host
     this.syscalls = options.syscalls
     this.log = options.log ?? silent
+    this.longCalls = new LongCalls(host)
+    this.containment = new Containment(this.log)
     this.vfs = new Vfs(host)
     this.vfs.signalOwner = signalOwner
+    this.vfs.callInHand = () => this.current?.requests
     this.vfs.mayUseDevice = (type, rdev, access) =>
       this.current === undefined ? 0 : mayUseDevice(this.current.group.cgroup, type, rdev, access)
     this.anonFs = new AnonFs(this.vfs)
@@ -198,6 +215,7 @@ export class Kernel {
     this.ipc = new IpcNamespace(this.userNs, INIT_INUM.ipc)
     this.net = new NetNamespace(this.userNs, INIT_INUM.net)
     this.memoryWatch = new MemoryWatch(this)
+    this.hostRoom = new HostRoom(host)
     this.cpuShares = new CpuShares(this)
     this.cgroups = new Cgroup(this, undefined, '')
     // No container can be called so.

@@ -53,15 +53,18 @@ const DEBUG_TRAP = 1
  */
 export function turn(kernel: Kernel, until: number): boolean {
   runQueue(kernel)
-  if (kernel.timers.next !== Number.POSITIVE_INFINITY) kernel.timers.expire(kernel.now())
+  if (kernel.timers.next !== Number.POSITIVE_INFINITY)
+    kernel.timers.expire(kernel.now(), kernel.containment.timerFailed)
   if (kernel.operations.length > 0) runOperations(kernel)
   if (kernel.liveTasks === 0) return false
+  const { longCalls } = kernel
   const busy = kernel.runnable.length > 0 || kernel.operations.length > 0
-  const deadline = busy ? 0 : Math.min(until, kernel.timers.next)
+  let deadline = busy ? 0 : Math.min(until, kernel.timers.next)
+  if (deadline > 0 && longCalls.waiting) deadline = Math.min(deadline, longCalls.deadline)
   const thread = kernel.platform.next(deadline)
-  if (thread === undefined) return false
-  serve(thread, kernel.platform.stopReason)
-  return true
+  if (thread !== undefined) serve(thread, kernel.platform.stopReason)
+  if (longCalls.waiting) longCalls.looked(thread === undefined)
+  return thread !== undefined
 }
 
 /** Each task that is on the queue now gets one try; those that are queued meanwhile wait for the next round. */
@@ -202,7 +205,7 @@ export function attempt(task: Task): void {
         waitNatively(task)
         return
       }
-      kernel.trace?.blocked(task)
+      if (!task.yielding) kernel.trace?.blocked(task)
       task.fallAsleep()
       return
     }

@@ -16,8 +16,10 @@ import { BLOCK, PENDING } from '../base/result.ts'
 import type { WaitEntry, Waiter, WaitQueue } from '../base/wait-queue.ts'
 import type { File } from '../vfs/file.ts'
 import { filePut } from '../vfs/file-ref.ts'
+import type { Yielding } from './long-calls.ts'
 import type { RequestLog } from './request-log.ts'
 import { HeldProgress, type Sleep, type Task } from './task.ts'
+import type { ThreadGroup } from './thread-group.ts'
 import { type Expiry, Timer } from './timers.ts'
 
 /** Not tried yet, or being tried. */
@@ -28,7 +30,7 @@ const WAITING = 1
 const QUEUED = 2
 const DONE = 3
 
-export abstract class Operation implements Waiter, Expiry {
+export abstract class Operation implements Waiter, Expiry, Yielding {
   readonly task: Task
   cred: Credentials
   /** What it works on: for handlers that are given HELD_FILE in place of a descriptor. A reference is held. */
@@ -45,6 +47,8 @@ export abstract class Operation implements Waiter, Expiry {
   /** Its task is going: nothing may follow it. */
   protected abandoned = false
   #timer: Timer | undefined = undefined
+  /** It has more to do. */
+  #yields = false
   /** Monotonic ns. */
   #deadline = Number.POSITIVE_INFINITY
 
@@ -162,6 +166,16 @@ export abstract class Operation implements Waiter, Expiry {
     return BLOCK
   }
 
+  /** As Task.yieldCall. */
+  yieldCall(): number {
+    this.#yields = true
+    return BLOCK
+  }
+  /** LongCalls: its turn. */
+  goOn(): void {
+    this.tryAgain()
+  }
+
   /** Waiter. */
   woken(entry: WaitEntry, _events: number): void {
     entry.queue.remove(entry)
@@ -170,6 +184,10 @@ export abstract class Operation implements Waiter, Expiry {
   /** Expiry. */
   expired(): void {
     this.tryAgain()
+  }
+
+  victim(): ThreadGroup {
+    return this.task.group
   }
 
   /** It is tried once more when the kernel has time. */
@@ -197,6 +215,7 @@ export abstract class Operation implements Waiter, Expiry {
     const { task } = this
     this.#state = WAITING
     this.track()
+    if (this.#yields) task.kernel.longCalls.add(this)
     if (this.#deadline === Number.POSITIVE_INFINITY) return
     this.#timer ??= new Timer(this)
     task.kernel.timers.add(this.#timer, this.#deadline)
@@ -207,6 +226,8 @@ export abstract class Operation implements Waiter, Expiry {
     this.#entries.length = 0
     for (const sleep of this.#sleeps) sleep.cancel()
     this.#sleeps.length = 0
+    if (this.#yields) this.task.kernel.longCalls.delete(this)
+    this.#yields = false
     this.#deadline = Number.POSITIVE_INFINITY
     if (this.#timer !== undefined) this.task.kernel.timers.cancel(this.#timer)
   }

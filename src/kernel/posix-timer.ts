@@ -87,6 +87,9 @@ export class PosixTimer implements Expiry, TimerSignalSource {
   expired(): void {
     this.#expire()
   }
+  victim(): ThreadGroup {
+    return this.#group
+  }
   cpuExpired(): void {
     this.#expire()
   }

@@ -17,6 +17,8 @@
  */
 import { EINTR } from '../abi/errno.ts'
 import type { WaitQueue } from '../base/wait-queue.ts'
+import { dropPath, type Path } from '../vfs/path.ts'
+import type { CallNotes } from '../vfs/vfs.ts'
 import type { Task } from './task.ts'
 
 export interface LoggedRequest {
@@ -36,7 +38,7 @@ export interface HeldLock {
   unlock(): void
 }
 
-export class RequestLog {
+export class RequestLog implements CallNotes {
   readonly #requests: LoggedRequest[] = []
   /** Counts the tries, from 1. */
   #try = 1
@@ -44,6 +46,7 @@ export class RequestLog {
   #at = 0
   #blocker: LoggedRequest | WaitQueue | undefined = undefined
   readonly #locks: HeldLock[] = []
+  made: Path | undefined = undefined
 
   /** Another try begins. */
   rewind(): void {
@@ -64,6 +67,11 @@ export class RequestLog {
       return request
     }
     return undefined
+  }
+
+  /** One that this try has found already. */
+  used(wanted: (request: LoggedRequest) => boolean): LoggedRequest | undefined {
+    return this.#requests.find(request => request.usedIn === this.#try && wanted(request))
   }
 
   /** A new request, for whose answer the try ends. */
@@ -121,5 +129,7 @@ export class RequestLog {
     this.#requests.length = 0
     for (const lock of this.#locks) lock.unlock()
     this.#locks.length = 0
+    if (this.made !== undefined) dropPath(this.made)
+    this.made = undefined
   }
 }

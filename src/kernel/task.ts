@@ -26,6 +26,7 @@ import { IoCounts } from './io-account.ts'
 import type { UndoList } from './ipc/sem.ts'
 import type { Kernel } from './kernel.ts'
 import type { TaskKeyrings } from './keys/task-keyrings.ts'
+import type { Yielding } from './long-calls.ts'
 import type { NsProxy } from './namespaces.ts'
 import type { Operation } from './operation.ts'
 import type { PageNotices, PageWait } from './page-wait.ts'
@@ -94,7 +95,7 @@ export interface RestartBlock {
   readonly progress: unknown
 }
 
-export class Task implements Waiter, WalkContext, Expiry {
+export class Task implements Waiter, WalkContext, Expiry, Yielding {
   readonly kernel: Kernel
   readonly group: ThreadGroup
   /** Changes only when a thread that is not the leader execs: it takes the leader's. */
@@ -147,6 +148,8 @@ export class Task implements Waiter, WalkContext, Expiry {
   interruptedResult = -ERESTARTSYS
   /** Not even signals other than SIGKILL wake it (vfork's parent). */
   uninterruptible = false
+  /** Its call has more to do. */
+  yielding = false
 
   /** CLONE_CHILD_CLEARTID, set_tid_address(2): 0 if none. */
   clearChildTid = 0
@@ -305,6 +308,22 @@ export class Task implements Waiter, WalkContext, Expiry {
     return BLOCK
   }
 
+  /**
+   * The call has done its share of a long work: it goes on when others had their turn (long-calls.ts). `interrupted`: its result
+   * when a signal comes first; undefined: only a fatal one ends it. Returns BLOCK.
+   */
+  yieldCall(interrupted?: number): number {
+    if (this.operation !== undefined) return this.operation.yieldCall()
+    this.yielding = true
+    this.uninterruptible = interrupted === undefined
+    if (interrupted !== undefined) this.interruptedResult = interrupted
+    return BLOCK
+  }
+  /** LongCalls: its turn. */
+  goOn(): void {
+    this.kernel.makeRunnable(this)
+  }
+
   /** Waiter: a queue that this task sleeps on changed. An exclusive wake is used up, so the entry goes at once. */
   woken(entry: WaitEntry, _events: number): void {
     entry.queue.remove(entry)
@@ -323,10 +342,16 @@ export class Task implements Waiter, WalkContext, Expiry {
     this.kernel.makeRunnable(this)
   }
 
+  /** Expiry. */
+  victim(): ThreadGroup {
+    return this.group
+  }
+
   /** The kernel, when a try returned BLOCK. */
   fallAsleep(): void {
     this.state = BLOCKED
-    this.voluntarySwitches++
+    if (this.yielding) this.kernel.longCalls.add(this)
+    else this.voluntarySwitches++
     if (this.deadline !== Number.POSITIVE_INFINITY) this.kernel.timers.add(this.#timer, this.deadline)
     this.thread.park()
   }
@@ -344,6 +369,10 @@ export class Task implements Waiter, WalkContext, Expiry {
     if (this.deadline !== Number.POSITIVE_INFINITY) {
       this.kernel.timers.cancel(this.#timer)
       this.deadline = Number.POSITIVE_INFINITY
+    }
+    if (this.yielding) {
+      this.yielding = false
+      this.kernel.longCalls.delete(this)
     }
     this.#owedWake = undefined
     this.interruptedResult = -ERESTARTSYS

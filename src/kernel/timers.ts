@@ -3,8 +3,12 @@
  * owns it and armed and cancelled any number of times without allocation. `expired` is called from the kernel's
  * loop, with the timer already out of the heap: it may arm it again.
  */
+import type { ThreadGroup } from './thread-group.ts'
+
 export interface Expiry {
   expired(timer: Timer): void
+  /** The process that ends should a bug make `expired` throw; without one the sandbox does (containment.ts). */
+  victim?(): ThreadGroup | undefined
 }
 
 export class Timer {
@@ -53,12 +57,17 @@ export class Timers {
     this.#down(last)
   }
 
-  /** Calls all timers that are due at `now`. */
-  expire(now: number): void {
+  /** Calls all timers that are due at `now`; `failed` is told of those that throw, and may throw itself. */
+  expire(now: number, failed?: (timer: Timer, error: unknown) => void): void {
     while (this.#heap.length > 0 && this.#heap[0].deadline <= now) {
       const timer = this.#heap[0]
       this.cancel(timer)
-      timer.owner.expired(timer)
+      try {
+        timer.owner.expired(timer)
+      } catch (error) {
+        if (failed === undefined) throw error
+        failed(timer, error)
+      }
     }
   }
 

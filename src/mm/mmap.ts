@@ -92,6 +92,9 @@ const HOST_FLAGS = MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
 /** Offsets from here on overflow the host's loff_t when a length is added. */
 const MAX_OFFSET = 2 ** 63
 
+/** The pages of larger mappings are locked by who can do that piece by piece. */
+export const LOCKED_AT_ONCE = 1 << 24
+
 /** The parts of a mapping that its flags and file decide. */
 interface Region {
   flags: number
@@ -138,8 +141,9 @@ export function mmap(
   if (typeof region === 'number') return region
   const result = mapRegion(mm, address, size, region)
   if (result < 0) return result
-  // Secret memory counts as locked, but is not made present.
-  if ((region.flags & VM_LOCKED) !== 0 && !region.file?.secret) lockPages(mm, address, size, region.flags)
+  // Secret memory counts as locked, but is not made present; of a large mapping the caller makes the pages present.
+  if ((region.flags & VM_LOCKED) !== 0 && !region.file?.secret && size <= LOCKED_AT_ONCE)
+    lockPages(mm, address, size, region.flags)
   return result
 }
 

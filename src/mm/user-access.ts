@@ -91,7 +91,7 @@ class Cursor {
   }
 
   advance(n: number): void {
-    while (n > 0) {
+    while (n > 0 && this.remaining > 0) {
       const step = Math.min(n, this.left)
       this.address += step
       this.left -= step
@@ -99,6 +99,11 @@ class Cursor {
       n -= step
       this.#skipEmpty()
     }
+  }
+
+  limit(max: number): void {
+    this.remaining = Math.min(this.remaining, max)
+    this.left = Math.min(this.left, this.remaining)
   }
 
   /** How many of the next `want` bytes lie in mappings that grant `access`, as far as the vmas tell. */
@@ -170,6 +175,9 @@ export class GuestDst extends IoDst {
   override skip(n: number): void {
     this.#cursor.advance(n)
   }
+  override limit(max: number): void {
+    this.#cursor.limit(max)
+  }
 
   /** Without the window, which would be one copy more. */
   override put(bytes: Uint8Array): number {
@@ -231,6 +239,12 @@ export class GuestSrc extends IoSrc {
 
   override consume(n: number): void {
     this.#cursor.advance(n)
+  }
+  override skip(n: number): void {
+    this.#cursor.advance(n)
+  }
+  override limit(max: number): void {
+    this.#cursor.limit(max)
   }
 
   override get direct(): number {

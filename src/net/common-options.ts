@@ -71,7 +71,13 @@ const SWITCHES: ReadonlySet<number> = new Set([
 /** Read as they were set. */
 const NUMBERS: ReadonlySet<number> = new Set([SO_BUSY_POLL, SO_BUF_LOCK, SO_ZEROCOPY, ...STAMPS])
 /** SOF_TIMESTAMPING_LAST, doubled. */
-const TIMESTAMPING_END = 1 << 18
+const TIMESTAMPING_END = 1 << 19
+/** SOF_TIMESTAMPING_* that go together, and what needs a clock of a device's, which none has. */
+const OPT_ID = 1 << 7
+const OPT_TSONLY = 1 << 11
+const OPT_STATS = 1 << 12
+const BIND_PHC = 1 << 15
+const OPT_ID_TCP = 1 << 16
 /** SO_BUF_LOCK: SOCK_SNDBUF_LOCK and SOCK_RCVBUF_LOCK. */
 const BUF_LOCK_MASK = 3
 /** struct sock_txtime: clock and flags (SOF_TXTIME_DEADLINE_MODE, SOF_TXTIME_REPORT_ERRORS). */
@@ -127,9 +133,7 @@ export function setCommonOption(
       return 0
     case SO_TIMESTAMPING:
     case SO_TIMESTAMPING_NEW:
-      if (number < 0 || number >= TIMESTAMPING_END) return -EINVAL
-      options.values.set(SO_TIMESTAMPING, number)
-      return 0
+      return setTimestamping(socket, number)
     case SO_PREFER_BUSY_POLL:
       if (number !== 0 && !capable(socket, task, CAP_NET_ADMIN)) return -EPERM
       break
@@ -231,6 +235,21 @@ export function getCommonOption(
 function isInet({ family }: Socket): boolean {
   return family === AF_INET || family === AF_INET6
 }
+/** sock_set_timestamping */
+function setTimestamping(socket: Socket, wanted: number): Status {
+  const { values } = socket.options
+  if (wanted < 0 || wanted >= TIMESTAMPING_END) return -EINVAL
+  if ((wanted & OPT_ID_TCP) !== 0 && (wanted & OPT_ID) === 0) return -EINVAL
+  // Of a stream that has not begun no byte has a number.
+  const begins = (wanted & ~(values.get(SO_TIMESTAMPING) ?? 0) & OPT_ID) !== 0
+  if (begins && isTcp(socket) && 'remoteAddress' in socket && socket.remoteAddress === undefined)
+    return -EINVAL
+  if ((wanted & OPT_STATS) !== 0 && (wanted & OPT_TSONLY) === 0) return -EINVAL
+  if ((wanted & BIND_PHC) !== 0) return -EOPNOTSUPP
+  values.set(SO_TIMESTAMPING, wanted)
+  return 0
+}
+
 function isTcp(socket: Socket): boolean {
   return isInet(socket) && socket.type === SOCK_STREAM && socket.protocol === IPPROTO_TCP
 }
@@ -268,8 +287,8 @@ function setSendTime(socket: Socket, task: Task, value: Uint8Array): Status {
   return 0
 }
 
-/** SK_MEMINFO_*: what is queued and what may be. */
-function memoryInfo(socket: Socket): Uint8Array {
+/** SO_MEMINFO, by SK_MEMINFO_*: what is queued and what may be. */
+export function memoryInfo(socket: Socket): Uint8Array {
   const { options } = socket
   const values = [
     socket.receiveMemory,

@@ -17,6 +17,7 @@ import {
   ETH_P_IP,
   ETH_P_IPV6,
   IFA_F_PERMANENT,
+  IFF_SLAVE,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPV6_MIN_MTU,
@@ -25,6 +26,7 @@ import { EPERM } from '../abi/errno.ts'
 import type { Status } from '../base/result.ts'
 import type { Timers } from '../kernel/timers.ts'
 import { IpAddress, V6_LOOPBACK } from './address.ts'
+import { AddressLabels } from './ip/address-labels.ts'
 import { addRoutesOf, multicastRoute } from './ip/address-routes.ts'
 import { ArpProtocol } from './ip/arp.ts'
 import { Counters } from './ip/counters.ts'
@@ -44,6 +46,7 @@ import { receive6 } from './ip/ipv6-input.ts'
 import { MulticastGroups } from './ip/multicast.ts'
 import { NeighbourDiscovery } from './ip/ndp.ts'
 import { NeighbourTable } from './ip/neighbour.ts'
+import { NextHopObjects } from './ip/next-hop-objects.ts'
 import { PathExceptions } from './ip/path-exceptions.ts'
 import { Reassembly } from './ip/reassembly.ts'
 import { RouteExpiry } from './ip/route-expiry.ts'
@@ -61,7 +64,6 @@ import type {
   StackListener,
   TransportProtocol,
 } from './ip/transport.ts'
-import { BridgeDevice } from './link/bridge.ts'
 import type { NetDevice } from './link/device.ts'
 import { NamespaceIds } from './namespace-ids.ts'
 import {
@@ -74,6 +76,8 @@ import {
   type Packet,
   type PacketPool,
 } from './packet.ts'
+import { TrafficNamespace } from './qdisc/namespace.ts'
+import { RETURNED } from './qdisc/redirected.ts'
 
 export class IpStack {
   readonly runtime: NetRuntime
@@ -101,6 +105,9 @@ export class IpStack {
   readonly ip: IpLayer
   readonly routeExpiry: RouteExpiry
   readonly namespaceIds = new NamespaceIds(this)
+  readonly traffic = new TrafficNamespace()
+  readonly nextHops = new NextHopObjects(this)
+  readonly labels = new AddressLabels()
 
   /** By protocol number. */
   readonly protocols: (TransportProtocol | undefined)[] = new Array(256).fill(undefined)
@@ -186,8 +193,11 @@ export class IpStack {
         packet.release()
         return
       }
-      for (const tap of this.taps) tap.seen(device, packet)
-      device.guard?.arrives(device, packet)
+      if (packet.redirected !== RETURNED) {
+        for (const tap of this.taps) tap.seen(device, packet)
+        device.guard?.arrives(device, packet)
+        if (device.traffic?.arrives(packet)) return
+      }
       if (device.vlans?.handleFrame(device, packet)) return
       if (device.frameHandler?.handleFrame(device, packet)) return
     }
@@ -257,7 +267,8 @@ export class IpStack {
   /** Whether the device speaks IPv6: switched on, and its MTU is large enough (RFC 8200 §5). */
   ipv6Enabled(device: NetDevice): boolean {
     const { ipv6Conf } = this.sysctls
-    if (device.mtu < IPV6_MIN_MTU) return false
+    // What is a link of a bond has no addresses of its own.
+    if (device.mtu < IPV6_MIN_MTU || (device.flags & IFF_SLAVE) !== 0) return false
     return ipv6Conf.all.disable_ipv6 === 0 && ipv6Conf.of(device.index).disable_ipv6 === 0
   }
 
@@ -292,17 +303,22 @@ export class IpStack {
     for (const route of [...this.fib4.routes()]) this.#dropHops(route, device)
     this.exceptions.clear()
     this.hooks.deviceDown?.(device)
+    device.traffic?.stop()
+    this.nextHops.deviceDown(device)
     this.generation++
   }
 
   deviceRemoved(device: NetDevice): void {
-    if (device.master instanceof BridgeDevice) device.master.removePort(device)
+    device.master?.removePort(device)
+    device.traffic?.close()
     this.addresses.flush(device)
     for (const fib of [this.fib4, this.fib6]) {
       for (const route of [...fib.routes()]) this.#dropHops(route, device)
     }
     this.neighbours4.flush(device)
     this.neighbours6.flush(device)
+    this.neighbours4.proxies.flush(device)
+    this.neighbours6.proxies.flush(device)
     this.multicast.deviceRemoved(device)
     this.sysctls.ipv4Conf.remove(device.index)
     this.sysctls.ipv4Neigh.remove(device.index)

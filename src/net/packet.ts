@@ -13,6 +13,7 @@ import type { IpAddress } from './address.ts'
 import { V4_ANY } from './address.ts'
 import { checksumOf, sumView } from './checksum.ts'
 import type { NetDevice } from './link/device.ts'
+import type { Redirected } from './qdisc/redirected.ts'
 
 /** Nobody has looked at the transport checksum (received), or it is complete (sent). */
 export const CHECKSUM_NONE = 0
@@ -95,12 +96,16 @@ export class Packet {
   /** What conntrack knows of it (filter/connection.ts), and as what it belongs to that connection: IP_CT_*. */
   connection: unknown = undefined
   connectionInfo = 0
+  /** What those who listen know it by, where a rule has said that its way is to be told of; 0: it is not. */
+  traceId = 0
   /** Where it goes next on a link without addresses: a tunnel's end, if it has none of its own. */
   nextHop: IpAddress | undefined = undefined
   /** The endpoint that is to have it, whatever its addresses say: of TPROXY. */
   assigned: unknown = undefined
   /** Of a packet that a socket here has sent: whose the socket is. */
   owner: SocketOwner | undefined = undefined
+  /** Filters of tc(8) have sent it on from there. */
+  redirected: Redirected | undefined = undefined
 
   /** Link of the PacketQueue that holds it. */
   next: Packet | undefined = undefined
@@ -205,9 +210,11 @@ export class Packet {
     this.priority = from.priority
     this.connection = from.connection
     this.connectionInfo = from.connectionInfo
+    this.traceId = from.traceId
     this.nextHop = from.nextHop
     this.assigned = from.assigned
     this.owner = from.owner
+    this.redirected = from.redirected
   }
 
   /** Where the oldest header that is still there begins. */
@@ -230,6 +237,7 @@ export class Packet {
     this.nextHop = undefined
     this.assigned = undefined
     this.owner = undefined
+    this.redirected = undefined
   }
   /** Forgets what another namespace knew of it: when it crosses a veth pair. */
   scrubAll(): void {
@@ -237,7 +245,7 @@ export class Packet {
     this.mark = 0
     this.priority = 0
     this.connection = undefined
-    this.connectionInfo = 0
+    this.connectionInfo = this.traceId = 0
   }
 
   release(): void {
@@ -263,10 +271,11 @@ export class Packet {
     this.gsoSize = 0
     this.timestamp = this.mark = this.priority = 0
     this.connection = undefined
-    this.connectionInfo = 0
+    this.connectionInfo = this.traceId = 0
     this.nextHop = undefined
     this.assigned = undefined
     this.owner = undefined
+    this.redirected = undefined
     this.next = undefined
     this.released = false
   }
@@ -357,6 +366,7 @@ export class PacketPool {
     packet.connection = undefined
     packet.assigned = undefined
     packet.owner = undefined
+    packet.redirected = undefined
     packet.next = undefined
     for (let i = 0; i < SIZES.length; i++) {
       if (packet.bytes.length !== SIZES[i]) continue

@@ -74,6 +74,21 @@ export interface HostStatfs {
   flags: number
 }
 
+export function newHostStatfs(): HostStatfs {
+  return {
+    type: 0,
+    bsize: 0,
+    blocks: 0,
+    bfree: 0,
+    bavail: 0,
+    files: 0,
+    ffree: 0,
+    namelen: 255,
+    frsize: 0,
+    flags: 0,
+  }
+}
+
 export interface HostLock {
   type: number
   start: number

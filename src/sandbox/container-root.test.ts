@@ -116,7 +116,8 @@ function inodeAt(ns: MountNamespace, path: string) {
   if (typeof place === 'number') throw new Error(`${path}: errno ${-place}`)
   return place.dentry.inode!
 }
-const table = (ns: MountNamespace): string[] => formatMounts(ns, ns.rootPath).trimEnd().split('\n')
+const table = (ns: MountNamespace): string[] =>
+  [...formatMounts(ns, ns.rootPath)].join('').trimEnd().split('\n')
 
 test('container root: the mounts of the specification come in their order, with their flags', () => {
   const ns = build({ mounts: [PROC, DEV, PTS] })

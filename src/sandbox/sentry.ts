@@ -168,7 +168,7 @@ export class Sentry {
       return
     }
     // Between the containers of a sandbox there may be no task to wait for.
-    kernel.timers.expire(kernel.now())
+    kernel.timers.expire(kernel.now(), kernel.containment.timerFailed)
     if (!work.over()) platform.next(Math.min(work.lookAgain(), kernel.timers.next))
   }
 

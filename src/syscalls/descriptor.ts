@@ -160,12 +160,35 @@ export function close_range(task: Task, first: number, last: number, flags: numb
     task.fds.put()
     task.fds = copy
   }
-  const { fds } = task
+  const { fds, kernel } = task
+  if (task.progress instanceof ClosedUpTo) first = task.progress.fd
+  let begun: number | undefined
+  let count = 0
   for (let fd = fds.next(first); fd >= 0 && fd <= last; fd = fds.next(fd + 1)) {
+    if (++count % CLOSES_AT_ONCE === 0) begun ??= kernel.now()
+    if (begun !== undefined && count % CLOSES_AT_ONCE === 0 && kernel.now() - begun > CLOSING_SHARE) {
+      task.requests?.end()
+      task.requests = undefined
+      task.progress = new ClosedUpTo(fd)
+      return task.yieldCall()
+    }
     if ((flags & CLOSE_RANGE_CLOEXEC) !== 0) fds.setCloexec(fd, true)
     else if (fds.close(fd) === PENDING) return PENDING
   }
   return 0
+}
+
+/** Between two looks at the clock. */
+const CLOSES_AT_ONCE = 64
+/** Ns. */
+const CLOSING_SHARE = 4_000_000
+
+/** A close_range that has more to do. */
+class ClosedUpTo {
+  readonly fd: number
+  constructor(fd: number) {
+    this.fd = fd
+  }
 }
 
 export function fcntl(task: Task, fd: number, command: number, argument: number): number {

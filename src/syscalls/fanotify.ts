@@ -259,7 +259,6 @@ export const fanotifyCalls = {
     run: fanotify_init,
     args: [hex, hex],
     returns: 'fd',
-    partial: 'files that an open makes are not asked about',
   },
   fanotify_mark: {
     nr: NR.fanotify_mark,

@@ -21,6 +21,7 @@ import {
   EBADF,
   EFAULT,
   EFBIG,
+  EINTR,
   EINVAL,
   EISDIR,
   ENODEV,
@@ -32,25 +33,48 @@ import {
 } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { BufferDst, BufferSrc } from '../base/io.ts'
+import { BLOCK, PENDING } from '../base/result.ts'
 import { takeSigned64 } from '../base/words.ts'
 import { PipeFile } from '../fs/pipe/pipe-file.ts'
+import { TmpfsFile } from '../fs/tmpfs/regular.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import type { File } from '../vfs/file.ts'
+import { type File, IO_SHARE } from '../vfs/file.ts'
+import { fileGet, filePut } from '../vfs/file-ref.ts'
 import { askToRead, notifyAccess, notifyModify } from '../vfs/notify.ts'
 import { removePrivileges } from '../vfs/permission.ts'
 import { addr, fd as fdArg, hex, int, off, type SyscallRows, size } from './args.ts'
 import { fileOf } from './at.ts'
-import { IoProgress, sleepOn, WRITE_EVENTS } from './blocking.ts'
+import { ioFile, sleepOn, WRITE_EVENTS } from './blocking.ts'
 import { checkSize, limitWrite, MAX_RW_COUNT } from './io-limits.ts'
+import { LongIo, waitForLong, yieldIo } from './long-io.ts'
 
 const CHUNK = 128 * 1024
 const MAX_FILE_SIZE = Number.MAX_SAFE_INTEGER
 
-/** A sendfile that waits for room in its output. */
-class SendProgress extends IoProgress {
-  /** Where the next bytes come from. */
+/** A sendfile or copy_file_range that waits for room in its output, or has more to do. */
+class TransferProgress extends LongIo {
+  readonly input: File
+  /** Where the next bytes come from, and where those of copy_file_range go. */
   position = 0
+  outPosition = 0
+
+  constructor(input: File, output: File) {
+    super(output)
+    this.input = fileGet(input)
+  }
+  override end(): void {
+    filePut(this.input)
+    super.end()
+  }
+}
+
+/** The progress of the call in hand, made when it is needed first. */
+function transferProgress(task: Task, input: File, output: File): TransferProgress {
+  if (task.progress instanceof TransferProgress) return task.progress
+  const progress = new TransferProgress(input, output)
+  task.progress = progress
+  return progress
 }
 
 /** The input must be seekable; the output may be anything that can be written, and is waited for. */
@@ -61,10 +85,10 @@ export function sendfile(
   offsetAt: GuestAddr,
   count: number,
 ): number {
-  const input = fileOf(task, inFd)
+  const earlier = task.progress instanceof TransferProgress ? task.progress : undefined
+  const input = earlier?.input ?? fileOf(task, inFd)
   if (input === undefined || !input.readable) return -EBADF
   if (offsetAt !== 0 && !input.seekable) return -ESPIPE
-  const earlier = task.progress instanceof SendProgress ? task.progress : undefined
   const output = earlier?.file ?? fileOf(task, outFd)
   if (output === undefined || !output.writable) return -EBADF
   let from = position(input)
@@ -81,11 +105,17 @@ export function sendfile(
   if (count === 0) return 0
   if (!input.seekable || input.inode.isDir) return -EINVAL
 
-  const asked = askToRead(input)
-  if (asked !== 0) return asked
+  if (earlier === undefined) {
+    const longCall = output.longCall ?? output.inode.longCall ?? (offsetAt === 0 ? input.longCall : undefined)
+    if (longCall !== undefined) return waitForLong(task, longCall)
+    const asked = askToRead(input)
+    if (asked !== 0) return asked
+  }
   const start = from
   let done = earlier?.done ?? 0
-  const result = pump(task, input, from, output, Math.min(count, MAX_RW_COUNT) - done)
+  const rest = Math.min(count, MAX_RW_COUNT) - done
+  const share = Math.min(rest, IO_SHARE)
+  const result = pump(task, input, from, output, share)
   const moved = result.moved
   from = start + moved
   done += moved
@@ -101,9 +131,12 @@ export function sendfile(
   }
   // A pipe takes what it has room for, everything else all of it.
   const enough = done > 0 && output instanceof PipeFile
+  if (moved === share && share < rest) {
+    transferProgress(task, input, output).position = from
+    return yieldIo(task, output, done, output, output.inode, offsetAt === 0 ? input : undefined)
+  }
   if (result.error === -EAGAIN && !output.nonblocking && !enough) {
-    if (!(task.progress instanceof SendProgress)) task.progress = new SendProgress(output)
-    ;(task.progress as SendProgress).position = from
+    transferProgress(task, input, output).position = from
     return sleepOn(task, output, WRITE_EVENTS, output.writeTimeout, done)
   }
   if (result.error === -EPIPE) task.sendSigpipe()
@@ -146,14 +179,28 @@ export function copy_file_range(
   count: number,
   flags: number,
 ): number {
-  const input = fileOf(task, inFd)
-  const output = fileOf(task, outFd)
+  const earlier = task.progress instanceof TransferProgress ? task.progress : undefined
+  const input = earlier?.input ?? fileOf(task, inFd)
+  const output = earlier?.file ?? fileOf(task, outFd)
   if (input === undefined || output === undefined) return -EBADF
-  const inOffset = inOffsetAt === 0 ? position(input) : readOffset(task, inOffsetAt)
-  const outOffset = outOffsetAt === 0 ? position(output) : readOffset(task, outOffsetAt)
+  let inOffset = earlier?.position
+  inOffset ??= inOffsetAt === 0 ? position(input) : readOffset(task, inOffsetAt)
+  let outOffset = earlier?.outPosition
+  outOffset ??= outOffsetAt === 0 ? position(output) : readOffset(task, outOffsetAt)
   if (inOffset === undefined || outOffset === undefined) return -EFAULT
   if (flags !== 0) return -EINVAL
-  const n = copyRange(task, input, inOffset, output, outOffset, count)
+  const done = earlier?.done ?? 0
+  // What comes after the first share is bounded; the first one sees what was asked for.
+  if (done > 0) count = Math.min(count, MAX_RW_COUNT)
+  const copied = copyRange(task, input, inOffset + done, output, outOffset + done, count - done, done > 0)
+  if (copied === BLOCK || copied === PENDING) return copied
+  if (copied === IO_SHARE && count - done > IO_SHARE) {
+    const progress = transferProgress(task, input, output)
+    progress.position = inOffset
+    progress.outPosition = outOffset
+    return yieldIo(task, output, done + copied, output, output.inode, inOffsetAt === 0 ? input : undefined)
+  }
+  const n = copied > 0 ? done + copied : done || copied
   if (n <= 0) return n
   notifyAccess(input)
   notifyModify(output)
@@ -176,6 +223,7 @@ function copyRange(
   output: File,
   outOffset: number,
   count: number,
+  goesOn: boolean,
 ): number {
   if (input.inode.isDir || output.inode.isDir) return -EISDIR
   if (!input.inode.isRegular || !output.inode.isRegular) return -EINVAL
@@ -187,11 +235,16 @@ function copyRange(
   const size = input.inode.size
   if (inOffset >= size) return 0
   count = Math.min(count, size - inOffset, MAX_RW_COUNT)
-  if (input.inode === output.inode && outOffset + count > inOffset && outOffset < inOffset + count)
+  if (!goesOn && input.inode === output.inode && outOffset + count > inOffset && outOffset < inOffset + count)
     return -EINVAL
   if (count === 0) return 0
-  const asked = askToRead(input)
-  if (asked !== 0) return asked
+  if (!goesOn) {
+    const longCall = output.longCall ?? output.inode.longCall ?? input.longCall
+    if (longCall !== undefined) return waitForLong(task, longCall)
+    const asked = askToRead(input)
+    if (asked !== 0) return asked
+  }
+  count = Math.min(count, IO_SHARE)
   const privileges = removePrivileges(task.cred, output.path)
   if (privileges < 0) return privileges
   const limited = limitWrite(task, output, new BufferSrc(new Uint8Array(Math.min(count, 1))), outOffset)
@@ -225,7 +278,7 @@ function readOffset(task: Task, address: GuestAddr): number | undefined {
 }
 
 export function fallocate(task: Task, fd: number, mode: number, offset: number, length: number): number {
-  const file = fileOf(task, fd)
+  const file = ioFile(task, fileOf(task, fd))
   if (file === undefined) return -EBADF
   if (offset < 0 || length <= 0) return -EINVAL
   const operation = mode & ~FALLOC_FL_KEEP_SIZE
@@ -246,6 +299,7 @@ export function fallocate(task: Task, fd: number, mode: number, offset: number, 
       return -EOPNOTSUPP
   }
   if (!file.writable) return -EBADF
+  if (task.progress instanceof LongIo) return allocateShare(task, file, mode, offset, length)
   const { inode } = file
   if (inode.type === S_IFIFO) return -ESPIPE
   if (inode.isDir) return -EISDIR
@@ -257,9 +311,33 @@ export function fallocate(task: Task, fd: number, mode: number, offset: number, 
   }
   const privileges = removePrivileges(task.cred, file.path)
   if (privileges < 0) return privileges
+  if (inode.longCall !== undefined) return waitForLong(task, inode.longCall)
+  if (length > ALLOCATION_SHARE && file instanceof TmpfsFile) {
+    const allowed = file.mayAllocate(mode, offset, length)
+    return allowed < 0 ? allowed : allocateShare(task, file, mode, offset, length)
+  }
   const status = file.fallocate(mode, offset, length)
   if (status === 0) notifyModify(file)
   return status
+}
+
+/** Memory that is made or given back within some milliseconds. */
+const ALLOCATION_SHARE = 16 << 20
+
+/** The next part of a large range of a file in memory; the size changes with the last one. A signal ends it, as in Linux. */
+function allocateShare(task: Task, file: File, mode: number, offset: number, length: number): number {
+  const done = task.progress instanceof LongIo ? task.progress.done : 0
+  const share = Math.min(length - done, ALLOCATION_SHARE)
+  const last = done + share === length
+  const status = file.fallocate(last ? mode : mode | FALLOC_FL_KEEP_SIZE, offset + done, share)
+  if (status < 0) return status
+  if (last) {
+    notifyModify(file)
+    return status
+  }
+  const blocked = yieldIo(task, file, done + share, file.inode)
+  if ((mode & FALLOC_FL_PUNCH_HOLE) === 0) task.yieldCall(-EINTR)
+  return blocked
 }
 
 /** Advice is not needed: pages are the host's, and it sees the accesses. */

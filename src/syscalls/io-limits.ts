@@ -29,15 +29,8 @@ class LimitedSrc extends IoSrc {
     this.#inner.consume(n)
     this.#left -= n
   }
-}
-
-/** Drops the bytes that an earlier try has passed on. */
-export function skip(src: IoSrc, count: number): void {
-  while (count > 0 && src.remaining > 0) {
-    const window = src.window(count)
-    if (typeof window === 'number') return
-    src.consume(window.length)
-    count -= window.length
+  override limit(max: number): void {
+    this.#left = Math.min(this.#left, max)
   }
 }
 

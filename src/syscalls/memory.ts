@@ -41,30 +41,33 @@ import {
   PROT_READ,
   PROT_SEM,
   PROT_WRITE,
+  RLIMIT_MEMLOCK,
 } from '../abi/constants.ts'
 import { EBADF, EINVAL, ENOMEM, ENOSPC } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import { BLOCK } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import { brk as moveBrk } from '../mm/brk.ts'
 import { madvise as advise } from '../mm/madvise.ts'
 import {
   mlock as lock,
   mlockall as lockAll,
+  lockPages,
   munlock as unlock,
   munlockall as unlockAll,
 } from '../mm/mlock.ts'
 import type { GuestAddr, Mm } from '../mm/mm.ts'
-import { mmap as map } from '../mm/mmap.ts'
+import { LOCKED_AT_ONCE, mmap as map } from '../mm/mmap.ts'
 import { mprotect as protect, mseal as seal } from '../mm/mprotect.ts'
 import { mremap as remap } from '../mm/mremap.ts'
 import { munmap as unmap } from '../mm/munmap.ts'
 import { dropMirrors, remapShared } from '../mm/remap-pages.ts'
 import { mincore as incore, msync as sync } from '../mm/residency.ts'
-import { PAGE_SIZE, pageCeil, pageFloor, VM_SHARED } from '../mm/vma.ts'
+import { PAGE_SIZE, pageCeil, pageFloor, VM_LOCKED, VM_LOCKONFAULT, VM_SHARED, VM_WRITE } from '../mm/vma.ts'
 import type { File } from '../vfs/file.ts'
 import { addr, fd, flags, hex, int, type SyscallRows, size } from './args.ts'
 import { memoryPolicyCalls } from './memory-policy.ts'
-import { isPopulating, PIECE, Population, populate } from './populate.ts'
+import { isLongAdvice, makePresent, PIECE, Population, populate } from './populate.ts'
 import { processVmCalls } from './process-vm.ts'
 
 /** MAP_HUGE_2MB's and MAP_HUGE_1GB's size fields: the sizes that the machine knows. */
@@ -111,17 +114,32 @@ function mapAndPopulate(
   offset: number,
 ): number {
   const mm = enter(task)
-  const populates = (mapFlags & (MAP_POPULATE | MAP_NONBLOCK)) === MAP_POPULATE
-  if (!populates || length <= PIECE) return map(mm, hint, length, prot, mapFlags, file, offset)
+  if (length <= LOCKED_AT_ONCE) return map(mm, hint, length, prot, mapFlags, file, offset)
   const at = map(mm, hint, length, prot, mapFlags & ~MAP_POPULATE, file, offset)
   if (at < 0) return at
+  const locked = (mm.find(at)?.flags ?? 0) & (VM_LOCKED | VM_LOCKONFAULT)
+  const populates = (mapFlags & (MAP_POPULATE | MAP_NONBLOCK)) === MAP_POPULATE
+  if ((locked & VM_LOCKONFAULT) !== 0) lockPages(mm, at, pageCeil(length), locked)
+  else if (locked !== 0 && !file?.secret) return populateMapping(task, lockedPopulation(mm, at, length))
+  if (!populates) return at
   const writes = (prot & PROT_WRITE) !== 0 && (mapFlags & MAP_TYPE) === MAP_PRIVATE
   const advice = writes ? MADV_POPULATE_WRITE : MADV_POPULATE_READ
   return populateMapping(task, new Population(at, at + pageCeil(length), advice, at))
 }
 
+function lockedPopulation(mm: Mm, at: number, length: number): Population {
+  const writes = (mm.find(at)!.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE
+  const advice = writes ? MADV_POPULATE_WRITE : MADV_POPULATE_READ
+  const population = new Population(at, at + pageCeil(length), advice, at)
+  population.locks = true
+  return population
+}
+
 function populateMapping(task: Task, population: Population): number {
-  return populate(task, population, (start, length, advice) => task.mm.space.advise(start, length, advice))
+  const { mm } = task
+  const at = populate(task, population, (start, length, advice) => mm.space.advise(start, length, advice))
+  if (at !== BLOCK && population.locks) lockPages(mm, at, population.end - at, mm.find(at)?.flags ?? 0)
+  return at
 }
 
 /** As on a machine whose pool of huge pages is empty. */
@@ -160,7 +178,7 @@ export function madvise(task: Task, start: GuestAddr, length: number, advice: nu
   const mm = enter(task)
   const admin = task.cred.capable(CAP_SYS_ADMIN, task.kernel.userNs)
   const end = start + length
-  if (!isPopulating(advice) || length <= PIECE || end > Number.MAX_SAFE_INTEGER)
+  if (!isLongAdvice(advice, length) || start % PAGE_SIZE !== 0 || end > Number.MAX_SAFE_INTEGER)
     return advise(mm, start, length, advice, admin)
   const population =
     task.progress instanceof Population ? task.progress : new Population(start, pageCeil(end), advice)
@@ -176,12 +194,27 @@ export function mincore(task: Task, start: GuestAddr, length: number, vector: Gu
 }
 
 export function mlock(task: Task, start: GuestAddr, length: number): number {
-  return lock(enter(task), start, length, false)
+  return populateAndLock(task, start, length)
+}
+
+/** Made present first, so that little is left to do for the lock. */
+function populateAndLock(task: Task, start: GuestAddr, length: number): number {
+  const mm = enter(task)
+  const end = pageCeil(start + length)
+  if (length > PIECE && end <= mm.context.addressLimit && mayLock(mm, length)) {
+    if (makePresent(task, mm, pageFloor(start), end) === BLOCK) return BLOCK
+  }
+  return lock(mm, start, length, false)
+}
+
+/** Whether it is worth while: what decides is in mm/mlock.ts. */
+function mayLock(mm: Mm, length: number): boolean {
+  return mm.lockUnlimited || length <= mm.limits.soft(RLIMIT_MEMLOCK)
 }
 
 export function mlock2(task: Task, start: GuestAddr, length: number, how: number): number {
   if ((how & ~MLOCK_ONFAULT) !== 0) return -EINVAL
-  return lock(enter(task), start, length, how !== 0)
+  return how === 0 ? populateAndLock(task, start, length) : lock(enter(task), start, length, true)
 }
 
 export function munlock(task: Task, start: GuestAddr, length: number): number {
@@ -189,7 +222,11 @@ export function munlock(task: Task, start: GuestAddr, length: number): number {
 }
 
 export function mlockall(task: Task, how: number): number {
-  return lockAll(enter(task), how)
+  const mm = enter(task)
+  if ((how & MCL_CURRENT) !== 0 && (how & MCL_ONFAULT) === 0 && mayLock(mm, mm.vmas.total)) {
+    if (makePresent(task, mm, 0, mm.context.addressLimit) === BLOCK) return BLOCK
+  }
+  return lockAll(mm, how)
 }
 
 export function munlockall(task: Task): number {

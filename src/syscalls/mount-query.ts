@@ -28,12 +28,12 @@ import { failed, type OrErrno } from '../base/result.ts'
 import { put64, take64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
+import { newHostStatfs } from '../platform/host.ts'
 import { type Mount, type MountNamespace, UNIQUE_ID_OFFSET } from '../vfs/mount.ts'
 import type { Path } from '../vfs/path.ts'
 import { isReachable, pathToString } from '../vfs/path-string.ts'
 import { major, minor } from '../vfs/vfs.ts'
 import { addr, flags as flagsArg, hex, type SyscallRows, size } from './args.ts'
-import { newStatfs } from './mount.ts'
 import { mountAttributes } from './mount-fd.ts'
 import { copyStruct } from './struct-argument.ts'
 
@@ -135,7 +135,7 @@ function describe(
   if ((mask & STATMOUNT_SB_BASIC) !== 0) {
     out.setUint32(STATMOUNT.sb_dev_major, major(sb.dev), true)
     out.setUint32(STATMOUNT.sb_dev_minor, minor(sb.dev), true)
-    const statfs = newStatfs()
+    const statfs = newHostStatfs()
     sb.statfs(statfs, mount.root.inode)
     put64(out, STATMOUNT.sb_magic, statfs.type)
     const shown = MS_RDONLY | MS_SYNCHRONOUS | MS_DIRSYNC | MS_LAZYTIME

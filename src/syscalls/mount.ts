@@ -43,7 +43,7 @@ import { failed, type OrErrno } from '../base/result.ts'
 import { put64 } from '../base/words.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
-import type { HostStatfs } from '../platform/host.ts'
+import { newHostStatfs } from '../platform/host.ts'
 import { FS_HAS_SUBTYPE, type MountContext } from '../vfs/fs-type.ts'
 import * as operations from '../vfs/mount-operations.ts'
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, lookup } from '../vfs/namei.ts'
@@ -185,7 +185,7 @@ function putStatfs(task: Task, { mount, dentry }: Path, buffer: GuestAddr): numb
   const { flags } = mount
   // A memfd has a file system of its own, but no mount.
   const { sb } = dentry.inode!
-  const info = newStatfs()
+  const info = newHostStatfs()
   const status = sb.statfs(info, dentry.inode!)
   if (status < 0) return status
   const out = task.mm.out(STATFS.size)
@@ -221,7 +221,7 @@ function statfsFlags(mountFlags: number, superFlags: number): number {
 export function ustat(task: Task, dev: number, buffer: GuestAddr): number {
   for (const { sb } of task.kernel.vfs.mounts) {
     if (encodeDev(sb.dev) !== dev) continue
-    const info = newStatfs()
+    const info = newHostStatfs()
     const status = sb.statfs(info, sb.root)
     if (status < 0) return status
     const out = task.mm.out(USTAT.size)
@@ -230,21 +230,6 @@ export function ustat(task: Task, dev: number, buffer: GuestAddr): number {
     return task.mm.commit(buffer)
   }
   return -EINVAL
-}
-
-export function newStatfs(): HostStatfs {
-  return {
-    type: 0,
-    bsize: 0,
-    blocks: 0,
-    bfree: 0,
-    bavail: 0,
-    files: 0,
-    ffree: 0,
-    namelen: 255,
-    frsize: 0,
-    flags: 0,
-  }
 }
 
 const umountFlags = flagsArg({ MNT_FORCE, MNT_DETACH, MNT_EXPIRE, UMOUNT_NOFOLLOW })

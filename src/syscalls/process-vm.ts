@@ -20,6 +20,8 @@ import { addr, fd as fdArg, hex, int, pid, type SyscallRows, size } from './args
 import { fileOf } from './at.ts'
 
 const CHUNK = 64 << 10
+/** What is moved before others have their turn. */
+const SHARE = 4 << 20
 
 export function process_vm_readv(
   task: Task,
@@ -34,6 +36,7 @@ export function process_vm_readv(
   const into = task.mm.dstVector(local, localCount)
   if (typeof into === 'number') return into
   if (into.remaining === 0) return 0
+  into.skip(movedBefore(task))
   return eachPiece(task, pidNumber, remote, remoteCount, (mm, address, room) => {
     const bytes = new Uint8Array(Math.min(reachable(mm, address, room), into.remaining))
     if (bytes.length === 0) return -EFAULT
@@ -55,12 +58,24 @@ export function process_vm_writev(
   const from = task.mm.srcVector(local, localCount)
   if (typeof from === 'number') return from
   if (from.remaining === 0) return 0
+  from.skip(movedBefore(task))
   return eachPiece(task, pidNumber, remote, remoteCount, (mm, address, room) => {
     const bytes = new Uint8Array(Math.min(reachable(mm, address, room), from.remaining))
     if (bytes.length === 0) return -EFAULT
     const taken = from.take(bytes)
     return taken <= 0 ? taken : mm.write(address, bytes.subarray(0, taken))
   })
+}
+
+/** How many bytes earlier tries of the call have moved. */
+class Moved {
+  readonly bytes: number
+  constructor(bytes: number) {
+    this.bytes = bytes
+  }
+}
+function movedBefore(task: Task): number {
+  return task.progress instanceof Moved ? task.progress.bytes : 0
 }
 
 /**
@@ -78,11 +93,20 @@ function eachPiece(
   if (typeof segments === 'number') return segments
   if (segments.every((value, i) => i % 2 === 0 || value === 0)) return 0
   const mm = memoryOf(task, pidNumber)
-  if (typeof mm === 'number') return mm
-  let total = 0
+  if (typeof mm === 'number') return movedBefore(task) || mm
+  const before = movedBefore(task)
+  let total = before
+  let passed = before
   for (let i = 0; i < segments.length; i += 2) {
-    for (let done = 0; done < segments[i + 1]!; ) {
-      const room = Math.min(CHUNK, segments[i + 1]! - done)
+    const length = segments[i + 1]!
+    const skipped = Math.min(passed, length)
+    passed -= skipped
+    for (let done = skipped; done < length; ) {
+      if (total - before >= SHARE) {
+        task.progress = new Moved(total)
+        return task.yieldCall()
+      }
+      const room = Math.min(CHUNK, length - done)
       const moved = move(mm, segments[i]! + done, room)
       if (moved > 0) total += moved
       if (moved < room) return total > 0 || moved === 0 ? total : -EFAULT

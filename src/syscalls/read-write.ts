@@ -14,6 +14,7 @@ import {
 import { EAGAIN, EBADF, EFAULT, EINVAL, EOPNOTSUPP, EPIPE, ESPIPE } from '../abi/errno.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import type { IoDst, IoSrc } from '../base/io.ts'
+import { PENDING } from '../base/result.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { File } from '../vfs/file.ts'
@@ -22,7 +23,8 @@ import { removePrivileges } from '../vfs/permission.ts'
 import { bufferIn, bufferOut, fd as fdArg, hex, int, off, type SyscallRows, size, vector } from './args.ts'
 import { fileOf } from './at.ts'
 import { IoProgress, ioFile, READ_EVENTS, sleepOn, writeOut } from './blocking.ts'
-import { limitWrite, MAX_RW_COUNT, skip } from './io-limits.ts'
+import { limitWrite, MAX_RW_COUNT } from './io-limits.ts'
+import { LongIo, longIo, SMALLEST_SHARE, waitForLong, yieldIo } from './long-io.ts'
 
 const RWF_READ = RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND
 /** The offset that means the file's own position. */
@@ -46,17 +48,17 @@ export function write(task: Task, fd: number, buffer: GuestAddr, count: number):
 
 export function pread64(task: Task, fd: number, buffer: GuestAddr, count: number, offset: number): number {
   if (offset < 0) return -EINVAL
-  const file = fileOf(task, fd)
+  const file = ioFile(task, fileOf(task, fd))
   if (file === undefined) return -EBADF
   if (!file.seekable) return -ESPIPE
   if (!file.readable) return -EBADF
   if (!task.mm.accessOk(buffer, count)) return -EFAULT
-  return readAtInto(file, task.mm.dst(buffer, Math.min(count, MAX_RW_COUNT)), offset)
+  return readAtInto(task, file, task.mm.dst(buffer, Math.min(count, MAX_RW_COUNT)), offset)
 }
 
 export function pwrite64(task: Task, fd: number, buffer: GuestAddr, count: number, offset: number): number {
   if (offset < 0) return -EINVAL
-  const file = fileOf(task, fd)
+  const file = ioFile(task, fileOf(task, fd))
   if (file === undefined) return -EBADF
   if (!file.seekable) return -ESPIPE
   if (!file.writable) return -EBADF
@@ -119,6 +121,7 @@ export function lseek(task: Task, fd: number, offset: number, whence: number): n
   const file = fileOf(task, fd)
   if (file === undefined) return -EBADF
   if (whence < 0 || whence > SEEK_HOLE) return -EINVAL
+  if (file.longCall !== undefined) return waitForLong(task, file.longCall)
   return file.seek(offset, whence)
 }
 
@@ -151,7 +154,7 @@ export function readTo(
   nonblocking: boolean,
 ): number {
   if ((flags & ~RWF_READ) !== 0) return -EOPNOTSUPP
-  if (offset !== OWN_POSITION) return readAtInto(file, into, offset)
+  if (offset !== OWN_POSITION) return readAtInto(task, file, into, offset)
   return readInto(task, file, into, nonblocking || (flags & RWF_NOWAIT) !== 0)
 }
 
@@ -207,7 +210,7 @@ function writeAsFlagged(
     return n
   }
   const done = doneBefore(task)
-  skip(from, done)
+  if (done > 0) from.skip(done)
   return writeFrom(task, file, from, done, nonblocking || (flags & RWF_NOWAIT) !== 0)
 }
 
@@ -217,6 +220,8 @@ function doneBefore(task: Task): number {
 }
 
 function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): number {
+  if (into.remaining > SMALLEST_SHARE && file.share > 0) return readLong(task, file, into, OWN_POSITION)
+  if (file.longCall !== undefined) return waitForLong(task, file.longCall)
   const asked = file.inode.isRegular ? askToRead(file) : 0
   if (asked !== 0) return asked
   const n = file.read(into)
@@ -225,7 +230,8 @@ function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): nu
   return n
 }
 
-function readAtInto(file: File, into: IoDst, offset: number): number {
+function readAtInto(task: Task, file: File, into: IoDst, offset: number): number {
+  if (into.remaining > SMALLEST_SHARE && file.share > 0) return readLong(task, file, into, offset)
   const asked = askToRead(file)
   if (asked !== 0) return asked
   const n = file.readAt(into, offset)
@@ -233,36 +239,90 @@ function readAtInto(file: File, into: IoDst, offset: number): number {
   return n
 }
 
+/** A read that may be done in shares: so much at each try. */
+function readLong(task: Task, file: File, into: IoDst, offset: number): number {
+  const own = offset === OWN_POSITION
+  const earlier = longIo(task)
+  if (earlier === undefined) {
+    if (own && file.longCall !== undefined) return waitForLong(task, file.longCall)
+    const asked = file.inode.isRegular ? askToRead(file) : 0
+    if (asked !== 0) return asked
+  }
+  const done = earlier?.done ?? 0
+  if (done > 0) into.skip(done)
+  const rest = into.remaining
+  const { share } = file
+  into.limit(share)
+  const n = own ? file.read(into) : file.readAt(into, offset + done)
+  if (n === PENDING) return n
+  if (n === share && n < rest) return yieldIo(task, file, done + n, own ? file : undefined)
+  const total = n > 0 ? done + n : done || n
+  if (total > 0) notifyAccess(file)
+  return total
+}
+
 function writeFrom(task: Task, file: File, from: IoSrc, done: number, nonblocking: boolean): number {
-  if (!file.inode.isRegular) return writeOut(task, file, from, done, nonblocking)
-  const limited = limitWrite(task, file, from, file.pos)
-  if (typeof limited === 'number') return limited
-  const status = removePrivileges(task.cred, file.path)
-  if (status < 0) return status
-  const n = file.write(limited)
-  if (n > 0) notifyModify(file)
-  return syncAfter(file, n)
+  if (file.longCall !== undefined && longIo(task) === undefined) return waitForLong(task, file.longCall)
+  if (!file.inode.isRegular) {
+    if (from.remaining <= SMALLEST_SHARE || file.share === 0)
+      return writeOut(task, file, from, done, nonblocking)
+    return writeShare(task, file, from, done, OWN_POSITION)
+  }
+  return writeRegular(task, file, from, file.pos, done, OWN_POSITION, 0)
 }
 
 /** At an offset of the call's own. O_APPEND wins over it, as Linux has it and POSIX has not. */
 function writeAtFrom(task: Task, file: File, from: IoSrc, offset: number, flags: number): number {
   const { inode } = file
+  const done = doneBefore(task)
+  if (done > 0) from.skip(done)
+  offset += done
   if (wouldAppend(file, flags)) {
     const status = inode.getattr()
     if (status < 0) return status
     offset = inode.size
   }
-  let limited: IoSrc | number = from
-  if (inode.isRegular) {
-    limited = limitWrite(task, file, from, offset)
-    if (typeof limited === 'number') return limited
-    const status = removePrivileges(task.cred, file.path)
-    if (status < 0) return status
-  }
-  const n = (flags & RWF_NOAPPEND) !== 0 ? writeInside(file, limited, offset) : file.writeAt(limited, offset)
+  const n = inode.isRegular
+    ? writeRegular(task, file, from, offset, done, offset, flags)
+    : writeShare(task, file, from, done, offset)
   if (n === -EPIPE) task.sendSigpipe()
-  if (n > 0) notifyModify(file)
-  return syncAfter(file, n)
+  return n
+}
+
+/** `limitedAt`: from where RLIMIT_FSIZE counts; `offset`: OWN_POSITION or the same. */
+function writeRegular(
+  task: Task,
+  file: File,
+  from: IoSrc,
+  limitedAt: number,
+  done: number,
+  offset: number,
+  flags: number,
+): number {
+  const { inode } = file
+  if (inode.longCall !== undefined && !(task.progress instanceof LongIo))
+    return waitForLong(task, inode.longCall)
+  const limited = limitWrite(task, file, from, limitedAt)
+  if (typeof limited === 'number') return done || limited
+  const status = removePrivileges(task.cred, file.path)
+  if (status < 0) return done || status
+  return writeShare(task, file, limited, done, offset, flags)
+}
+
+/** Writes all of `from`, or the next share of it. */
+function writeShare(task: Task, file: File, from: IoSrc, done: number, offset: number, flags = 0): number {
+  const rest = from.remaining
+  const share = rest > SMALLEST_SHARE ? file.share : 0
+  if (share > 0) from.limit(share)
+  let n: number
+  if (offset === OWN_POSITION) n = file.write(from)
+  else n = (flags & RWF_NOAPPEND) !== 0 ? writeInside(file, from, offset) : file.writeAt(from, offset)
+  if (n === PENDING) return n
+  if (share > 0 && n === share && n < rest)
+    return yieldIo(task, file, done + n, offset === OWN_POSITION ? file : undefined, file.inode)
+  const total = n > 0 ? done + n : done || n
+  if (total > 0) notifyModify(file)
+  return syncAfter(file, total)
 }
 
 /** RWF_NOAPPEND: what the file does by itself at the end because of O_APPEND, it does not for this one. */

@@ -135,21 +135,35 @@ function memoryOf(text: string): (name: string) => number {
   }
 }
 
+/** Some milliseconds. */
+const RANDOM_SHARE = 256 << 10
+
 export function getrandom(task: Task, at: GuestAddr, length: number, flags: number): number {
   if ((flags & ~(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE)) !== 0) return -EINVAL
   if ((flags & (GRND_INSECURE | GRND_RANDOM)) === (GRND_INSECURE | GRND_RANDOM)) return -EINVAL
   const wanted = Math.min(length, MAX_RW_COUNT)
   const dst = task.mm.dst(at, wanted)
-  let done = 0
-  while (done < wanted) {
-    const window = dst.window(wanted - done)
+  let done = task.progress instanceof RandomProgress ? task.progress.done : 0
+  if (done > 0) dst.skip(done)
+  const share = Math.min(wanted, done + RANDOM_SHARE)
+  while (done < share) {
+    const window = dst.window(share - done)
     task.kernel.host.random(window)
     const status = dst.commit(window.length)
     if (status < 0) return done > 0 ? done : status
     done += window.length
-    if (done < wanted && task.signalPending()) break
   }
-  return done
+  if (done === wanted) return done
+  task.progress = new RandomProgress(done)
+  return task.yieldCall(done)
+}
+
+/** How far a getrandom that is not over has come. */
+class RandomProgress {
+  readonly done: number
+  constructor(done: number) {
+    this.done = done
+  }
 }
 
 /** The guest's threads are the host's, in a process of their own: the host knows whom to interrupt. */

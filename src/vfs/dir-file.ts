@@ -58,7 +58,7 @@ export class DirFile extends File {
   /** A directory that was removed has no entries any more, not even '.'. */
   protected checkAlive(): Status {
     const { dentry } = this.path
-    return dentry.unhashed && dentry.inode!.nlink === 0 ? -ENOENT : 0
+    return dentry.unhashed && dentry.inode!.isDead ? -ENOENT : 0
   }
   protected get parentIno(): number {
     return (this.path.dentry.parent?.inode ?? this.inode).ino

@@ -15,6 +15,8 @@ const MASK = (1 << SHIFT) - 1
 interface Piece {
   readonly files: (File | undefined)[]
   readonly cloexec: boolean[]
+  /** How many of them are open. */
+  used: number
 }
 
 export class FdTable {
@@ -35,10 +37,18 @@ export class FdTable {
     return this.#size
   }
 
+  /** How many are open. */
+  get count(): number {
+    return this.#pieces.reduce((sum, piece) => sum + (piece?.used ?? 0), 0)
+  }
+
   /** The descriptor that `install` would give. */
   lowestFree(min = 0): number {
     let fd = Math.max(min, this.#lowest)
-    while (this.get(fd) !== undefined) fd++
+    while (this.get(fd) !== undefined) {
+      const full = (fd & MASK) === 0 && this.#pieces[fd >>> SHIFT]!.used > MASK
+      fd += full ? MASK + 1 : 1
+    }
     if (min <= this.#lowest) this.#lowest = fd
     return fd
   }
@@ -91,9 +101,10 @@ export class FdTable {
   }
 
   #clear(fd: number): void {
-    const { files, cloexec } = this.#pieces[fd >>> SHIFT]!
-    files[fd & MASK] = undefined
-    cloexec[fd & MASK] = false
+    const piece = this.#pieces[fd >>> SHIFT]!
+    piece.files[fd & MASK] = undefined
+    piece.cloexec[fd & MASK] = false
+    piece.used--
     if (fd < this.#lowest) this.#lowest = fd
   }
 
@@ -154,12 +165,13 @@ export class FdTable {
   #put(fd: number, file: File, cloexec: boolean): void {
     const pieces = this.#pieces
     while (pieces.length <= fd >>> SHIFT) pieces.push(undefined)
-    pieces[fd >>> SHIFT] ??= { files: [], cloexec: [] }
+    pieces[fd >>> SHIFT] ??= { files: [], cloexec: [], used: 0 }
     const piece = pieces[fd >>> SHIFT]!
     while (piece.files.length <= (fd & MASK)) {
       piece.files.push(undefined)
       piece.cloexec.push(false)
     }
+    if (piece.files[fd & MASK] === undefined) piece.used++
     piece.files[fd & MASK] = file
     piece.cloexec[fd & MASK] = cloexec
     if (fd >= this.#size) this.#size = fd + 1

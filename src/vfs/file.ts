@@ -33,6 +33,9 @@ import type { DirSink, Inode } from './inode.ts'
 import type { LockServer } from './locks.ts'
 import { holdPath, type Path } from './path.ts'
 
+/** Regular files: so much is read or written within some milliseconds, if its pages are not there. */
+export const IO_SHARE = 4 << 20
+
 /** Where the bytes of a mapping come from: a descriptor of the sentry, or undefined for anonymous memory (/dev/zero). */
 export interface MapSource {
   hostFd: number | undefined
@@ -80,6 +83,8 @@ export abstract class File {
   ownerSignal = 0
   /** Told by filePut when the last reference goes. Made on first use. */
   releaseHooks: ReleaseHook[] | undefined = undefined
+  /** A call that goes on holds its position (f_pos_lock), and who else needs it waits here. */
+  longCall: WaitQueue | undefined = undefined
 
   constructor(path: Path, flags: number, cred: Credentials) {
     this.path = holdPath(path)
@@ -149,6 +154,13 @@ export abstract class File {
   }
   /** F_SETOWN has given it an owner: a socket tells that one of urgent data. */
   owned(): void {}
+  /**
+   * How many bytes of one read or write are moved before others have their turn, where a read or write of more is as good as
+   * several; 0: it comes in one piece, which is never so much.
+   */
+  get share(): number {
+    return this.inode.isRegular ? IO_SHARE : 0
+  }
   /** How long a blocking read or write waits at most, in ns (SO_RCVTIMEO, SO_SNDTIMEO); Infinity: for ever. */
   get readTimeout(): number {
     return Number.POSITIVE_INFINITY

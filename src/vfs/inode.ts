@@ -98,6 +98,10 @@ export abstract class Inode {
   get type(): number {
     return this.mode & S_IFMT
   }
+  /** Of a directory: it was removed (S_DEAD). */
+  get isDead(): boolean {
+    return this.nlink === 0
+  }
   get isDir(): boolean {
     return (this.mode & S_IFMT) === S_IFDIR
   }

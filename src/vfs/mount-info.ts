@@ -20,20 +20,17 @@ import type { SuperBlock } from './super-block.ts'
 import { major, minor } from './vfs.ts'
 
 /** /proc/PID/mounts as seen from `root`: mounts that can't be reached from there are left out. */
-export function formatMounts(ns: MountNamespace, root: Path): string {
-  let text = ''
+export function* formatMounts(ns: MountNamespace, root: Path): Generator<string, void, void> {
   for (const mount of ns.mounts) {
     const at = mountpointText(mount, root)
     if (at === undefined) continue
     const { sb } = mount
     const options = (mount.readOnly ? 'ro' : 'rw') + superFlags(sb) + flagsText(mount) + ownOptions(sb)
-    text += `${escapeField(sb.source, true)} ${escapeField(at)} ${sb.fsType} ${options} 0 0\n`
+    yield `${escapeField(sb.source, true)} ${escapeField(at)} ${sb.fsType} ${options} 0 0\n`
   }
-  return text
 }
 
-export function formatMountinfo(ns: MountNamespace, root: Path): string {
-  let text = ''
+export function* formatMountinfo(ns: MountNamespace, root: Path): Generator<string, void, void> {
   for (const mount of ns.mounts) {
     const at = mountpointText(mount, root)
     if (at === undefined) continue
@@ -42,10 +39,9 @@ export function formatMountinfo(ns: MountNamespace, root: Path): string {
     const dev = `${major(sb.dev)}:${minor(sb.dev)}`
     const options = ((mount.flags & MS_RDONLY) !== 0 ? 'ro' : 'rw') + flagsText(mount)
     const superOptions = ((sb.flags & MS_RDONLY) !== 0 ? 'ro' : 'rw') + superFlags(sb) + ownOptions(sb)
-    text += `${mount.id} ${parent} ${dev} ${escapeField(sb.showRoot(mount.root))} ${escapeField(at)} ${options}`
-    text += `${propagationText(mount)} - ${sb.fsType} ${escapeField(sb.source, true)} ${superOptions}\n`
+    const head = `${mount.id} ${parent} ${dev} ${escapeField(sb.showRoot(mount.root))} ${escapeField(at)} ${options}`
+    yield `${head}${propagationText(mount)} - ${sb.fsType} ${escapeField(sb.source, true)} ${superOptions}\n`
   }
-  return text
 }
 
 export function formatMountstats(ns: MountNamespace, root: Path): string {

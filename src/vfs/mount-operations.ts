@@ -125,7 +125,7 @@ function abandon(mount: Mount, status: Status): Status {
 function mayAttach(ns: MountNamespace, mount: Mount, at: Path): Status {
   if (at.mount.namespace !== ns) return -EINVAL
   const target = at.dentry.inode!
-  if (at.dentry.unhashed || (target.isDir && target.nlink === 0)) return -ENOENT
+  if (at.dentry.unhashed || (target.isDir && target.isDead)) return -ENOENT
   return target.isDir === mount.root.inode!.isDir ? 0 : -ENOTDIR
 }
 
@@ -239,7 +239,7 @@ export function attachDetached(ns: MountNamespace, onto: Path, mount: Mount, ben
     at = onto.mount.mountpoint!
   }
   const target = at.dentry.inode!
-  if (at.dentry.unhashed || (target.isDir && target.nlink === 0)) return -ENOENT
+  if (at.dentry.unhashed || (target.isDir && target.isDead)) return -ENOENT
   if (at.mount.peerGroup !== 0 && mountTree(mount).some(each => each.unbindable)) return -EINVAL
   const room = roomFor(mount, at, false)
   if (room < 0) return room

@@ -48,7 +48,7 @@ import {
   ETXTBSY,
 } from '../abi/errno.ts'
 import type { Credentials } from '../base/credentials.ts'
-import { failed, type OrErrno, type Status } from '../base/result.ts'
+import { failed, type OrErrno, PENDING, type Status } from '../base/result.ts'
 import { applyInherited, inheritedAcl } from './acl.ts'
 import { resize } from './attributes.ts'
 import { type Dentry, dropUnnamed, instantiate, unnamedDentry } from './dentry.ts'
@@ -57,7 +57,7 @@ import { filePut } from './file-ref.ts'
 import { throughMount } from './idmap.ts'
 import type { Inode } from './inode.ts'
 import { askPermission, notifyCreate, notifyOpen } from './notify.ts'
-import type { FsContext, Path } from './path.ts'
+import { type FsContext, holdPath, type Path } from './path.ts'
 import {
   creationMode,
   creator,
@@ -74,6 +74,7 @@ import { restrictedAccess, restrictionOf, rightToMake } from './restriction.ts'
 import { LAST_NORM, LOOKUP_DIRECTORY, LOOKUP_FOLLOW, Walk, type WalkContext } from './walk.ts'
 
 const TMPFILE_BIT = O_TMPFILE & ~O_DIRECTORY
+const MAKES = O_CREAT | TMPFILE_BIT
 /** What has been done when the inode's `open` is called; O_NOCTTY it sees, but does not keep. */
 const TRANSIENT = O_CREAT | O_EXCL | O_TRUNC
 
@@ -102,6 +103,8 @@ function openOnce(
   mode: number,
   resolve: number,
 ): OrErrno<File> {
+  const made = (flags & MAKES) === 0 ? undefined : ctx.mountNs.vfs.callInHand()?.made
+  if (made !== undefined) return openPath(ctx, made, flags, true)
   const walk = new Walk(ctx, start, resolve)
   if ((flags & TMPFILE_BIT) !== 0) return openUnnamed(walk, name, flags, mode)
   const lookup =
@@ -140,15 +143,15 @@ export function openPath(
   }
   const denied = ctx.cred.landlock === undefined ? 0 : deniedRights(ctx.cred, path, flags)
   if (denied < 0) return denied
-  // A file that was made just now can't be made again by another try.
-  const asked = quiet || (allowed && (flags & O_CREAT) !== 0) ? 0 : askPermission(path, FAN_OPEN_PERM)
+  const asked = quiet ? 0 : askPermission(path, FAN_OPEN_PERM)
   if (asked !== 0) return asked
   if (inode.leases !== undefined && breakLeases(ctx, inode, writes || truncates)) return -EAGAIN
-  const file = openInode(ctx, path, inode, (flags & ~TRANSIENT) | (truncates ? O_TRUNC : 0))
+  const granted = (denied & LANDLOCK_ACCESS_FS_TRUNCATE) === 0
+  const file = openInode(ctx, path, inode, (flags & ~TRANSIENT) | (truncates && granted ? O_TRUNC : 0))
   if (failed(file)) return file
   file.flags &= ~(O_NOCTTY | O_TRUNC)
   file.denied = denied
-  file.created = allowed && (flags & (O_CREAT | TMPFILE_BIT)) !== 0
+  file.created = allowed && (flags & MAKES) !== 0
   if (writes && regular) {
     file.countsAsWriter = true
     inode.writers++
@@ -160,7 +163,6 @@ export function openPath(
   file.quiet = quiet
   notifyOpen(file)
   if (truncates) {
-    const granted = (denied & LANDLOCK_ACCESS_FS_TRUNCATE) === 0
     const status = granted ? resize(ctx.cred, path, 0) : -EACCES
     if (status < 0) {
       filePut(file)
@@ -235,7 +237,16 @@ function create(walk: Walk, child: Dentry, flags: number, mode: number): OrErrno
   applyInherited(inode, inherited)
   instantiate(child, inode)
   notifyCreate(dir, child.name, false, inode)
-  return openPath(walk.ctx, { mount: walk.mount, dentry: child }, flags, true)
+  return openMade(walk.ctx, { mount: walk.mount, dentry: child }, flags)
+}
+
+/** Opens what was made just now. It can't be made again by the call's next try, where somebody is asked first who may. */
+function openMade(ctx: WalkContext, path: Path, flags: number): OrErrno<File> {
+  const file = openPath(ctx, path, flags, true)
+  if (file !== PENDING) return file
+  const call = ctx.mountNs.vfs.callInHand()
+  if (call !== undefined) call.made = holdPath(path)
+  return file
 }
 
 /** What of a mode the file system is not to see. */
@@ -245,7 +256,7 @@ export function umaskFor(fs: FsContext, dir: Inode): number {
 
 /** may_create: a directory that is gone takes no entries. */
 export function mayCreate(cred: Credentials, dir: Inode): Status {
-  if (dir.nlink === 0) return -ENOENT
+  if (dir.isDead) return -ENOENT
   if (!knowsMaker(dir.sb, cred)) return -EOVERFLOW
   return permission(cred, dir, MAY_WRITE | MAY_EXEC)
 }
@@ -276,7 +287,7 @@ function openUnnamed(walk: Walk, name: string, flags: number, mode: number): OrE
   applyInherited(inode, inherited)
   inode.linkable = (flags & O_EXCL) === 0
   const dentry = unnamedDentry(`#${inode.ino}`, walk.dentry, inode)
-  const file = openPath(walk.ctx, { mount: walk.mount, dentry }, flags, true)
+  const file = openMade(walk.ctx, { mount: walk.mount, dentry }, flags)
   dropUnnamed(dentry)
   return file
 }

@@ -374,8 +374,11 @@ test('mounts cover, nest, and show in mountinfo', () => {
   assert.equal(open('/a/b/x', O_CREAT | O_WRONLY), -EROFS)
   assert.equal(operations.rmdir(root, undefined, '/a/b'), -EBUSY)
   assert.equal(rename('/a/b', '/z'), -EBUSY)
-  assert.match(formatMounts(ns, root.fs.root), /^a\\040b \/a\/b tmpfs ro/m)
-  assert.match(formatMountinfo(ns, root.fs.root), /^\d+ \d+ 0:\d+ \/ \/a\/b ro - tmpfs a\\040b rw/m)
+  assert.match([...formatMounts(ns, root.fs.root)].join(''), /^a\\040b \/a\/b tmpfs ro/m)
+  assert.match(
+    [...formatMountinfo(ns, root.fs.root)].join(''),
+    /^\d+ \d+ 0:\d+ \/ \/a\/b ro - tmpfs a\\040b rw/m,
+  )
   assert.equal(mounts.umount(ns, root.fs, root.cred, ok(find('/a')), 0), -EINVAL)
   root.fs.cwd = ok(find('/a/b'))
   assert.equal(mounts.umount(ns, root.fs, root.cred, ok(find('/a/b')), 0), -EBUSY)

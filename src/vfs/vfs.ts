@@ -37,6 +37,12 @@ export class DeviceTable {
   }
 }
 
+/** Of one system call that is tried again: until it is over. */
+export interface CallNotes {
+  /** What it has made and is yet to open, held. */
+  made: Path | undefined
+}
+
 export class Vfs {
   readonly clock: Clock
   readonly devices = new DeviceTable()
@@ -52,6 +58,8 @@ export class Vfs {
   signalOwner: (file: File, fd: number, reason: number) => void = () => {}
   /** Whether the cgroup of whoever asks lets it use a device node so (BPF_DEVCG_ACC_*): 0 or -EPERM; set by the kernel. */
   mayUseDevice: (type: number, rdev: number, access: number) => Status = () => 0
+  /** What the call in hand keeps for its next try, if it has one; set by the kernel. */
+  callInHand: () => CallNotes | undefined = () => undefined
   /** Who waits for whose POSIX lock, for EDEADLK. */
   readonly lockWaits = new LockWaits()
   /** The mounts of all namespaces. */

@@ -69,6 +69,8 @@ nft add rule inet t c fib saddr . iif oif missing quota name q drop
 nft add rule inet t c update @s { ip saddr timeout 1m }
 nft add rule inet t c meter mm { ip saddr limit rate 10/second } accept
 nft insert rule inet t o ip ttl set 64 meta l4proto udp th dport 53 queue num 0-3 bypass
+nft add rule inet t c udp dport { 5, 6 } jump { ct label set 5 counter accept ; }
+nft add rule inet t o ct zone set 7 meta nftrace set 1 @ih,0,8 5 counter
 nft list ruleset
 nft delete rule inet t c handle 3
 nft flush chain inet t o
@@ -76,6 +78,11 @@ ping -c 1 -W 1 127.0.0.1
 iptables-nft -A INPUT -p tcp --dport 80 -m conntrack --ctstate NEW -m limit --limit 5/s -j LOG --log-prefix y
 iptables-nft -t nat -A PREROUTING -p tcp --dport 81 -j DNAT --to-destination 127.0.0.1:80
 iptables-nft -A INPUT -m string --algo bm --string abc -m hashlimit --hashlimit-above 5/s --hashlimit-name h -j DROP
+iptables-nft -t raw -A PREROUTING -p udp -j CT --zone-orig 5
+iptables-nft -A INPUT -p udp -m bpf --bytecode 4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0 -j NFQUEUE --queue-balance 1:3 --queue-bypass
+iptables-nft -t mangle -A OUTPUT -j TEE --gateway 127.0.0.1
+iptables-legacy -A INPUT -p sctp -m sctp --dport 5 --chunk-types any INIT -m connlabel --label 3 --set -j NFQUEUE --queue-num 3
+iptables-legacy -t mangle -A OUTPUT -p tcp -j TCPOPTSTRIP --strip-options timestamp
 iptables-legacy -A INPUT -p udp --sport 5:9 -m multiport --dports 1,2,5:7 -m comment --comment z -j ACCEPT
 iptables-legacy -A FORWARD -m iprange --src-range 10.0.0.1-10.0.0.5 -m u32 --u32 0&0xFF=5 -j REJECT
 iptables-legacy -t nat -A POSTROUTING -o d0 -j MASQUERADE

@@ -389,6 +389,25 @@ SECTION("cgroup.subtree_control: only what there is can be handed on")
 	LEAVE("a");
 }
 
+/* LXC writes the byte that ends a string, too. */
+SECTION("what is written ends at a byte that is 0")
+{
+	enter();
+	MUST(mkdir("a", 0755));
+	int depth = MUST(open("a/cgroup.max.depth", O_WRONLY));
+	RET(write(depth, "3", 2));
+	TEXT(read_file("a/cgroup.max.depth"));
+	RET(write(depth, "4\0 5", 4));
+	TEXT(read_file("a/cgroup.max.depth"));
+	ERR(write(depth, "", 1));
+	RET(write(depth, "", 0));
+	int control = MUST(open("a/cgroup.subtree_control", O_WRONLY));
+	RET(write(control, "", 1));
+	int clear = MUST(open("/proc/self/clear_refs", O_WRONLY));
+	RET(write(clear, "1", 2));
+	LEAVE("a");
+}
+
 SECTION("clone3: CLONE_INTO_CGROUP")
 {
 	enter();

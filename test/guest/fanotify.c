@@ -449,6 +449,40 @@ static void by_getdents(void)
 	RET(syscall(SYS_getdents64, dir, buffer, sizeof buffer));
 }
 
+static void by_making(void)
+{
+	char text[4];
+
+	ERR(open("d/made", O_RDWR | O_CREAT | O_EXCL, 0600));
+	ERR(access("d/made", F_OK));
+	ERR(open("d/made", O_RDWR | O_CREAT | O_EXCL, 0600));
+	int file = open("d/again", O_RDWR | O_CREAT, 0400);
+	SHOW(file >= 0);
+	RET(write(file, "text", 4));
+	RET(pread(file, text, sizeof text, 0));
+	ERR(access("d/again", F_OK));
+}
+
+static void by_making_unnamed(void)
+{
+	int file = open("d", O_TMPFILE | O_RDWR, 0600);
+
+	SHOW(file >= 0);
+	RET(write(file, "text", 4));
+	ERR(open("d", O_TMPFILE | O_RDWR, 0600));
+}
+
+SECTION("permission to open what the open has made")
+{
+	need_root();
+	MUST(mkdir("d", 0777));
+	int fd = MUST(init(FAN_CLASS_CONTENT, O_RDONLY));
+	ERR(mark(fd, FAN_MARK_ADD, FAN_OPEN_PERM | FAN_EVENT_ON_CHILD, AT_FDCWD, "d"));
+	judged(fd, by_making, 2);
+	ERR(mark(fd, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_OPEN_PERM, AT_FDCWD, "d"));
+	judged(fd, by_making_unnamed, 2);
+}
+
 SECTION("permission to read, for all that reads")
 {
 	need_root();

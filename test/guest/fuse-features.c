@@ -191,6 +191,50 @@ SECTION("fuse: files without a name")
 	finish(pid);
 }
 
+static void truncating(unsigned flags)
+{
+	char text[16] = "";
+	struct stat st;
+
+	more_init_flags = flags;
+	pid_t pid = start("");
+	make_file("m/f", 0644);
+	int reader = MUST(open("m/f", O_RDONLY));
+	RET(read(reader, text, sizeof text));
+	int fd = MUST(open("m/f", O_WRONLY | O_TRUNC));
+	HEX(shared->opened_with);
+	SHOW(shared->count[FUSE_SETATTR]);
+	MUST(fstat(reader, &st));
+	SHOW(st.st_size);
+	RET(pread(reader, text, sizeof text, 0));
+	RET(write(fd, "new", 3));
+	close(fd);
+	RET(pread(reader, text, sizeof text, 0));
+	MUST(truncate("m/f", 0));
+	SHOW(shared->count[FUSE_SETATTR]);
+	MUST(fstat(reader, &st));
+	SHOW(st.st_size);
+	ERR(open("m/f", O_WRONLY | O_CREAT | O_TRUNC, 0644));
+	ERR(open("m/f", O_RDONLY | O_TRUNC));
+	SHOW(shared->count[FUSE_SETATTR]);
+	close(reader);
+	for (int i = 3; i < 10; i++)
+		close(i);
+	finish(pid);
+}
+
+SECTION("fuse: O_TRUNC")
+{
+	need_fuse();
+	truncating(0);
+}
+
+SECTION("fuse: O_TRUNC of a server that truncates as it opens")
+{
+	need_fuse();
+	truncating(FUSE_ATOMIC_O_TRUNC);
+}
+
 static void links(unsigned flags)
 {
 	char text[64];
@@ -235,6 +279,85 @@ SECTION("fuse: a file system that is one file")
 	snprintf(text, sizeof text, "fd=%d,rootmode=0644,user_id=0,group_id=0", fd);
 	ERR(mount("s", "file", "fuse", 0, text));
 	ERR(umount("file"));
+}
+
+SECTION("fuse: a server that counts no links")
+{
+	need_fuse();
+	pid_t pid = start("");
+	shared->no_links = 1;
+	MUST(mkdir("m/d", 0755));
+	make_file("m/d/f", 0644);
+	ERR(mkdir("m/d/e", 0755));
+	ERR(rename("m/d/f", "m/d/e/f"));
+	ERR(link("m/d/e/f", "m/g"));
+	ERR(rmdir("m/d"));
+	ERR(unlink("m/d/e/f"));
+	int dir = MUST(open("m/d/e", O_RDONLY | O_DIRECTORY));
+	ERR(rmdir("m/d/e"));
+	ERR(openat(dir, "f", O_RDWR | O_CREAT, 0644));
+	ERR(mkdirat(dir, "f", 0755));
+	close(dir);
+	finish(pid);
+}
+
+SECTION("fuse: a process that ends with a file open gives it up in order")
+{
+	need_fuse();
+	pid_t pid = start("");
+	pid_t child = MUST(fork());
+	if (child == 0) {
+		MUST(open("m/f", O_RDWR | O_CREAT, 0644));
+		MUST(unlink("m/f"));
+		shared->slow_opcode = FUSE_FLUSH;
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+	while (!shared->count[FUSE_RELEASE])
+		sched_yield();
+	SHOW(shared->forgotten_before_release);
+	finish(pid);
+}
+
+static void read_late(const char *path, unsigned opcode)
+{
+	char text[4096];
+
+	shared->late_opcode = opcode;
+	pid_t child = MUST(fork());
+	if (child == 0) {
+		int fd = MUST(open(path, O_RDONLY));
+
+		if (opcode == FUSE_READ)
+			read(fd, text, sizeof text);
+		else
+			syscall(SYS_getdents64, fd, text, sizeof text);
+		_exit(0);
+	}
+	while (!shared->late)
+		sched_yield();
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	shared->late_opcode = 0;
+	unsigned release = opcode == FUSE_READ ? FUSE_RELEASE : FUSE_RELEASEDIR;
+	while (!shared->count[release])
+		sched_yield();
+	SHOW(shared->released_early);
+}
+
+SECTION("fuse: what a killed process reads is released after the answer")
+{
+	need_fuse();
+	pid_t pid = start("");
+	MUST(mkdir("m/d", 0755));
+	make_file("m/f", 0644);
+	while (!shared->count[FUSE_RELEASE])
+		sched_yield();
+	shared->count[FUSE_RELEASE] = 0;
+	shared->open_flags = FOPEN_DIRECT_IO;
+	read_late("m/f", FUSE_READ);
+	read_late("m/d", FUSE_READDIR);
+	finish(pid);
 }
 
 SECTION("fuse: a node is forgotten after its files are released")

@@ -63,8 +63,15 @@ struct shared {
 	volatile unsigned store_offset, store_size;
 	/* Of the last CREATE or TMPFILE, and SETXATTR. */
 	volatile unsigned create_flags, create_mode, setxattr_flags;
-	/* The sum of what FORGET gave back. */
-	volatile unsigned forgotten;
+	/* Of the last OPEN. */
+	volatile unsigned opened_with;
+	/* Whether numbers of links are all 0. An opcode that takes a moment. */
+	unsigned no_links, slow_opcode;
+	/* An opcode that is answered when nothing else has come for a while; whether a RELEASE came before. */
+	unsigned late_opcode;
+	volatile int late, released_early;
+	/* The sum of what FORGET gave back, and had given back when a file was released first. */
+	volatile unsigned forgotten, forgotten_before_release;
 };
 
 struct node {
@@ -154,7 +161,7 @@ static struct fuse_attr attributes(unsigned id)
 	struct node *node = real(id);
 
 	return (struct fuse_attr){ .ino = (nodes[id].same ? nodes[id].same : id) + 100, .size = node->size,
-		.blocks = (node->size + 511) / 512, .mode = node->mode, .nlink = node->nlink, .uid = node->uid,
+		.blocks = (node->size + 511) / 512, .mode = node->mode, .nlink = shared->no_links ? 0 : node->nlink, .uid = node->uid,
 		.gid = node->gid, .mtime = node->mtime, .ctime = 2000, .atime = 3000, .blksize = 4096 };
 }
 
@@ -488,6 +495,10 @@ static void serve_one(struct fuse_in_header *in, void *body)
 	}
 	case FUSE_OPEN:
 	case FUSE_OPENDIR: {
+		if (in->opcode == FUSE_OPEN)
+			shared->opened_with = ((struct fuse_open_in *)body)->flags;
+		if (in->opcode == FUSE_OPEN && shared->opened_with & O_TRUNC)
+			node->size = 0;
 		struct fuse_open_out out = { .fh = 77, .open_flags = in->opcode == FUSE_OPEN ? shared->open_flags : 0 };
 
 		answer(unique, 0, &out, sizeof out);
@@ -624,11 +635,18 @@ static void serve_one(struct fuse_in_header *in, void *body)
 
 static void serve(void)
 {
-	static char buffer[1 << 18];
+	static char buffer[1 << 18], kept[1 << 18];
 	uint64_t waiting = 0;
+	struct pollfd next = { .events = POLLIN };
 
 	nodes[1] = (struct node){ .mode = S_IFDIR | 0755, .nlink = 2, .mtime = 1000 };
 	for (;;) {
+		next.fd = device;
+		if (shared->late && poll(&next, 1, 100) == 0) {
+			shared->late = 0;
+			serve_one((void *)kept, kept + sizeof(struct fuse_in_header));
+			continue;
+		}
 		ssize_t n = read(device, buffer, sizeof buffer);
 		struct fuse_in_header *in = (void *)buffer;
 
@@ -639,6 +657,12 @@ static void serve(void)
 			continue;
 		if (n != in->len)
 			_exit(n < 0 ? 100 + errno : 96);
+		if (in->opcode == FUSE_RELEASE && !shared->count[FUSE_RELEASE])
+			shared->forgotten_before_release = shared->forgotten;
+		if (shared->late && (in->opcode == FUSE_RELEASE || in->opcode == FUSE_RELEASEDIR))
+			shared->released_early = 1;
+		if (in->opcode == shared->slow_opcode)
+			usleep(50000);
 		if (in->opcode < LENGTH(shared->count))
 			shared->count[in->opcode]++;
 		if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET && in->opcode != FUSE_RELEASE) {
@@ -657,6 +681,9 @@ static void serve(void)
 			if (waiting == ((struct fuse_interrupt_in *)(in + 1))->unique)
 				answer(waiting, EINTR, NULL, 0);
 			waiting = 0;
+		} else if (in->opcode == shared->late_opcode && !shared->late) {
+			memcpy(kept, buffer, n);
+			shared->late = 1;
 		} else if (in->opcode == shared->hold_opcode) {
 			waiting = in->unique;
 			shared->held = 1;

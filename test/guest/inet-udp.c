@@ -238,6 +238,32 @@ SECTION("multicast on the loopback interface: a member hears, who left does not"
 	ERR(setsockopt(b, SOL_IP, IP_DROP_MEMBERSHIP, &group, sizeof group));
 }
 
+SECTION("UDP_SEGMENT and UDP_GRO: what was sent as many comes as one, and with it how long each was")
+{
+	int a = datagram(), b = datagram();
+	struct sockaddr_in to = loopback(port_of(a));
+	char control[64], bytes[450] = "";
+	struct iovec iov = { big, 1000 };
+
+	ERR(set_int(b, SOL_UDP, UDP_SEGMENT, 100));
+	for (int gro = 0; gro <= 1; gro++) {
+		ERR(set_int(a, SOL_UDP, UDP_GRO, gro));
+		RET(sendto(b, bytes, sizeof bytes, 0, (struct sockaddr *)&to, sizeof to));
+		for (int i = 0; i < 5; i++) {
+			struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+			struct cmsghdr *head;
+
+			SHOW(recvmsg(a, &message, MSG_DONTWAIT));
+			if ((head = CMSG_FIRSTHDR(&message)) == NULL || message.msg_controllen == 0)
+				continue;
+			SHOW(head->cmsg_level == SOL_UDP && head->cmsg_type == UDP_GRO);
+			SHOW(*(int *)CMSG_DATA(head));
+			if (gro)
+				break;
+		}
+	}
+}
+
 SECTION("who waits for a datagram is woken; a timeout ends the waiting")
 {
 	int a = datagram();

@@ -478,6 +478,39 @@ SECTION("limits: IPC_INFO")
 	SHOW(shm.shmmni);
 }
 
+static void ask_for(const char *kind, int id)
+{
+	char path[64], text[16];
+
+	snprintf(path, sizeof path, "/proc/sys/kernel/%s_next_id", kind);
+	snprintf(text, sizeof text, "%d", id);
+	int fd = MUST(open(path, O_WRONLY));
+	say("%s: ", kind);
+	RET(write(fd, text, strlen(text)));
+	close(fd);
+}
+
+SECTION("ids that are asked for")
+{
+	need_root();
+	MUST(unshare(CLONE_NEWIPC));
+	TEXT(read_file("/proc/sys/kernel/shm_next_id"));
+	ask_for("shm", 5 * 32768 + 7);
+	TEXT(read_file("/proc/sys/kernel/shm_next_id"));
+	SHOW(shmget(IPC_PRIVATE, 4096, 0600));
+	TEXT(read_file("/proc/sys/kernel/shm_next_id"));
+	ask_for("shm", 6 * 32768 + 7);
+	SHOW(shmget(IPC_PRIVATE, 4096, 0600));
+	SHOW(shmget(IPC_PRIVATE, 4096, 0600));
+	ask_for("msg", 12345);
+	SHOW(msgget(77, IPC_CREAT | 0600));
+	SHOW(msgget(77, 0));
+	ask_for("sem", 3);
+	SHOW(semget(IPC_PRIVATE, 1, 0600));
+	ask_for("sem", -1);
+	ask_for("sem", -2);
+}
+
 SECTION("/proc/sysvipc shows what there is")
 {
 	int set = MUST(semget(0x11223344, 7, IPC_CREAT | 0640));

@@ -194,3 +194,21 @@ SECTION("the links of an ended process that nobody has waited for")
 	}
 	waitpid(pid, NULL, 0);
 }
+
+SECTION("a mounted namespace has its name as the root in mountinfo")
+{
+	char line[1024], root[256], name[64] = "";
+
+	need_root();
+	MUST(unshare(CLONE_NEWNS | CLONE_NEWUTS));
+	MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	close(MUST(open("here", O_CREAT | O_WRONLY, 0600)));
+	MUST(mount("/proc/self/ns/uts", "here", NULL, MS_BIND, NULL));
+	MUST(readlink("/proc/self/ns/uts", name, sizeof name - 1));
+	FILE *mounts = fopen("/proc/self/mountinfo", "r");
+	while (fgets(line, sizeof line, mounts))
+		if (strstr(line, "/here ") && sscanf(line, "%*s %*s %*s %255s", root) == 1)
+			SHOW(strcmp(root, name) == 0);
+	fclose(mounts);
+	MUST(umount("here"));
+}

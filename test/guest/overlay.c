@@ -1,7 +1,9 @@
 /* overlay: a writable directory over others. */
 #include "observe.h"
+#include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 
 static void put(const char *path, const char *text)
@@ -509,4 +511,21 @@ SECTION("overlay: files with an attribute are whiteouts where the layer says so"
 	ERR(open("m/gone", O_RDONLY));
 	list("m");
 	ERR(umount("m"));
+}
+
+SECTION("overlay: one is a lower layer of another, and no upper one")
+{
+	struct statfs about;
+
+	start();
+	MUST(statfs("m", &about));
+	SHOW(about.f_type == OVERLAYFS_SUPER_MAGIC);
+	MUST(mkdir("m/u", 0755));
+	MUST(mkdir("m/w", 0755));
+	MUST(mkdir("m2", 0755));
+	ERR(mount("o", "m2", "overlay", 0, "lowerdir=l1,upperdir=m/u,workdir=m/w"));
+	MUST(mkdir("u2", 0755));
+	MUST(mkdir("w2", 0755));
+	ERR(mount("o", "m2", "overlay", 0, "lowerdir=m,upperdir=u2,workdir=w2"));
+	show("m2/a");
 }

@@ -63,7 +63,7 @@ export function cgroupDirectory(sb: Cgroup2Super): DirNode<Cgroup> {
   return node
 }
 
-/** Writing nothing is never an error. */
+/** Writing nothing is never an error. What is written ends where a C string does: LXC writes that byte, too. */
 function writable(files: PseudoDir<Cgroup>): PseudoDir<Cgroup> {
   const out: Record<string, PseudoNode<Cgroup>> = {}
   for (const [name, node] of Object.entries(files)) {
@@ -71,7 +71,10 @@ function writable(files: PseudoDir<Cgroup>): PseudoDir<Cgroup> {
     out[name] =
       node.kind !== 'file' || write === undefined
         ? node
-        : { ...node, write: (cgroup, text, cred) => (text === '' ? 0 : write(cgroup, text, cred)) }
+        : {
+            ...node,
+            write: (cgroup, text, cred) => (text === '' ? 0 : write(cgroup, text.split('\0', 1)[0], cred)),
+          }
   }
   return out
 }

@@ -16,7 +16,7 @@ import type { IoDst, IoSrc } from '../../base/io.ts'
 import type { OrErrno } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Host } from '../../platform/host.ts'
-import { File, type IoctlContext, type MapSource } from '../../vfs/file.ts'
+import { File, IO_SHARE, type IoctlContext, type MapSource } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
 import { FuseDevice } from '../fuse/device.ts'
 import { openSlave } from '../tty/slave-file.ts'
@@ -63,6 +63,9 @@ export function registerDevices(kernel: Kernel): void {
 /** Bytes read or written at once. */
 const PIECE = 65536
 
+/** Random bytes are dear. */
+const RANDOM_SHARE = 256 << 10
+
 /** A device without positions: seeking does nothing, and every offset is as good as another. */
 class PlacelessFile extends File {
   override get seekable(): boolean {
@@ -94,6 +97,9 @@ class NullFile extends PlacelessFile {
 }
 
 class ZeroFile extends NullFile {
+  override get share(): number {
+    return IO_SHARE
+  }
   override readAt(into: IoDst, _offset: number): number {
     return putZeros(into)
   }
@@ -104,6 +110,9 @@ class ZeroFile extends NullFile {
 }
 
 class FullFile extends NullFile {
+  override get share(): number {
+    return IO_SHARE
+  }
   override readAt(into: IoDst, _offset: number): number {
     return putZeros(into)
   }
@@ -131,6 +140,9 @@ class RandomFile extends PlacelessFile {
   constructor(path: Path, flags: number, cred: Credentials, host: Host) {
     super(path, flags, cred)
     this.#host = host
+  }
+  override get share(): number {
+    return RANDOM_SHARE
   }
   override readAt(into: IoDst, _offset: number): number {
     let done = 0

@@ -59,13 +59,13 @@ export class PermissionRequests {
   ask(task: Task, path: Path, mask: number, send: (request: PermissionRequest) => void): Status {
     task.requests ??= new RequestLog()
     const log = task.requests
-    const known = log.find(
-      each =>
-        each instanceof PermissionRequest &&
-        each.owner === this &&
-        each.mask === mask &&
-        samePath(each.path, path),
-    ) as PermissionRequest | undefined
+    const same = (each: LoggedRequest): boolean =>
+      each instanceof PermissionRequest &&
+      each.owner === this &&
+      each.mask === mask &&
+      samePath(each.path, path)
+    // A group with several marks is asked once.
+    const known = (log.find(same) ?? log.used(same)) as PermissionRequest | undefined
     if (known?.done === true) return known.allowed ? 0 : -EPERM
     if (known !== undefined) {
       log.waitFor(known)

@@ -12,6 +12,7 @@
  */
 import {
   FUSE_ASYNC_READ,
+  FUSE_ATOMIC_O_TRUNC,
   FUSE_AUTO_INVAL_DATA,
   FUSE_BATCH_FORGET,
   FUSE_BIG_WRITES,
@@ -60,7 +61,7 @@ import { MAX_CACHED, type PageCache } from './page-cache.ts'
 import type { FusePoll } from './poll.ts'
 import { type AnswerShape, type Completion, FuseRequest, NO_ANSWER } from './request.ts'
 import type { FuseSuper } from './super.ts'
-import { Message, type U64, ZERO } from './wire.ts'
+import { Message, toNumber, type U64, ZERO } from './wire.ts'
 
 const PAGE_SIZE = 4096
 /** Pages of one READ or WRITE: what all servers get, and what those that ask get at most. */
@@ -78,6 +79,7 @@ const MAX_REPLIES = 64
 
 const OFFERED =
   FUSE_ASYNC_READ |
+  FUSE_ATOMIC_O_TRUNC |
   FUSE_AUTO_INVAL_DATA |
   FUSE_EXPLICIT_INVAL_DATA |
   FUSE_BIG_WRITES |
@@ -130,6 +132,8 @@ export class FuseConnection {
   /** Whether directories are read with what LOOKUP says of each entry: always, or where that seems to be wanted. */
   readdirPlus = false
   readdirPlusAuto = false
+  /** Whether OPEN does what O_TRUNC asks for. */
+  opensTruncate = false
   noOpen = false
   noOpendir = false
   /** Whether data is out of date when the server shows another time of change; when it shows another size. */
@@ -330,9 +334,19 @@ export class FuseConnection {
 
   /** Nobody waits for it any more: what the server has not seen, it need not do, but for giving up locks. */
   abandon(request: FuseRequest): void {
-    if (request.opcode === FUSE_FLUSH) return
-    const at = this.#waiting.indexOf(request)
-    if (at >= 0) this.#waiting.splice(at, 1)
+    const at = request.opcode === FUSE_FLUSH ? -1 : this.#waiting.indexOf(request)
+    if (at >= 0) {
+      this.#waiting.splice(at, 1)
+      request.leave()
+      return
+    }
+    const inode = this.nodes.get(toNumber(request.node))
+    if (inode !== undefined) request.orphaned(inode)
+  }
+
+  /** Requests by a handle that the server has not answered: RELEASE must not overtake them. */
+  openBy(node: U64, fh: U64): FuseRequest[] {
+    return [...this.#sent.values(), ...this.#waiting].filter(request => request.uses(node, fh))
   }
 
   /** No more requests, and an end of those there are. `died`: the server is gone, rather than the mount. */
@@ -435,6 +449,7 @@ export class FuseConnection {
     const agreed = reply.getUint32(flags, true) & OFFERED
     this.readdirPlus = (agreed & FUSE_DO_READDIRPLUS) !== 0
     this.readdirPlusAuto = (agreed & FUSE_READDIRPLUS_AUTO) !== 0
+    this.opensTruncate = (agreed & FUSE_ATOMIC_O_TRUNC) !== 0
     this.noOpen = (agreed & FUSE_NO_OPEN_SUPPORT) !== 0
     this.autoInvalidates = (agreed & FUSE_AUTO_INVAL_DATA) !== 0
     this.sizeInvalidates = this.autoInvalidates || (agreed & FUSE_EXPLICIT_INVAL_DATA) === 0

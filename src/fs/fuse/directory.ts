@@ -50,6 +50,16 @@ export class FuseDir extends FuseInode {
   #entriesSince = 0
   /** A name was looked for since the directory was read: whoever reads it is likely to look at the entries too. */
   advisesPlus = false
+  /** Numbers of links are the server's to say: some count none of directories. */
+  #dead = false
+
+  override get isDead(): boolean {
+    return this.#dead
+  }
+
+  died(): void {
+    this.#dead = true
+  }
 
   override invalidateEntries(): void {
     this.#entriesSince = this.connection.kernel.now()
@@ -224,6 +234,7 @@ export class FuseDir extends FuseInode {
 }
 
 function unlinked(inode: FuseInode): void {
+  if (inode instanceof FuseDir) inode.died()
   if (inode.nlink > 0) inode.nlink--
   inode.invalidate(false)
 }

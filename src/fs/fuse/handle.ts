@@ -1,6 +1,6 @@
 /**
- * FuseHandle: what the server knows an open file or directory by. The last user's `put` tells the server (RELEASE), which must
- * not have forgotten the node by then: the inode is held until the answer.
+ * FuseHandle: what the server knows an open file or directory by. The last user's `put` tells the server (RELEASE). The inode is
+ * held until that is answered: a server of several threads must not have forgotten it by then.
  */
 import { FUSE_RELEASE, FUSE_RELEASE_FLOCK_UNLOCK, FUSE_RELEASEDIR } from '../../abi/constants.ts'
 import { FUSE_OPEN_OUT, FUSE_RELEASE_IN } from '../../abi/layout.ts'
@@ -24,6 +24,7 @@ export class FuseHandle implements Held, Completion {
   /** `reply` undefined: the server keeps nothing of open files. */
   constructor(inode: FuseInode, openFlags: number, reply: DataView | undefined, at = 0) {
     this.#inode = inode
+    inode.get()
     this.openFlags = openFlags
     this.#given = reply !== undefined
     this.fh = reply === undefined ? ZERO : readU64(reply, at + FUSE_OPEN_OUT.fh)
@@ -34,7 +35,17 @@ export class FuseHandle implements Held, Completion {
     this.#users++
   }
   put(): void {
-    if (--this.#users > 0 || !this.#given) return
+    if (--this.#users > 0) return
+    if (!this.#given) {
+      this.completed()
+      return
+    }
+    const { fh } = this
+    const { connection, node, isDir } = this.#inode
+    // Who asked by it was killed, or another thread has closed it meanwhile. One that is 0 says nothing to the server.
+    const open = fh.lo === 0 && fh.hi === 0 ? [] : connection.openBy(node, fh)
+    for (const request of open) request.followedBy(new HandleUse(this))
+    if (open.length > 0) return
     const message = new Message(FUSE_RELEASE_IN.size)
       .u64(FUSE_RELEASE_IN.fh, this.fh)
       .u32(FUSE_RELEASE_IN.flags, this.openFlags)
@@ -43,8 +54,6 @@ export class FuseHandle implements Held, Completion {
         .u32(FUSE_RELEASE_IN.release_flags, FUSE_RELEASE_FLOCK_UNLOCK)
         .number(FUSE_RELEASE_IN.lock_owner, this.flockOwner)
     }
-    const { connection, node, isDir } = this.#inode
-    this.#inode.get()
     if (!connection.post(isDir ? FUSE_RELEASEDIR : FUSE_RELEASE, node, message, this)) this.completed()
   }
 

@@ -67,8 +67,8 @@ const NSEC = 1e9
 const ATTR_ANSWER: AnswerShape = { min: FUSE_ATTR_OUT.size, max: FUSE_ATTR_OUT.size }
 const PATH_ANSWER: AnswerShape = { min: 1, max: PATH_MAX - 1 }
 const EMPTY_ANSWER: AnswerShape = { min: 0, max: 0 }
-/** What OPEN is not told: it has been done, or is the terminal's. */
-const NOT_FOR_OPEN = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC
+/** What OPEN is not told: it has been done, or is the terminal's. O_TRUNC only who truncates. */
+const NOT_FOR_OPEN = O_CREAT | O_EXCL | O_NOCTTY
 
 export class FuseInode extends Inode implements Held, HeldLock {
   declare readonly sb: FuseSuper
@@ -89,6 +89,8 @@ export class FuseInode extends Inode implements Held, HeldLock {
   /** Made on first use. */
   cache: PageCache | undefined = undefined
   #blocks = 0
+  /** The call whose OPEN has truncated it. */
+  #truncatedBy: RequestLog | undefined = undefined
   #target: string | undefined = undefined
   /** Counts the calls that had it locked: what another has seen before is out of date. */
   protected changes = 0
@@ -271,9 +273,10 @@ export class FuseInode extends Inode implements Held, HeldLock {
   }
 
   override setattr(change: AttrChange): Status {
+    const { connection } = this
+    if (change.size === 0 && this.#truncatedBy !== undefined && this.#truncatedBy === connection.log) return 0
     const locked = FuseInode.lock(this)
     if (locked < 0) return locked
-    const { connection } = this
     const busy = this.cache?.writeBack.busy
     if (busy !== undefined && change.size !== undefined) {
       connection.log!.waitFor(busy)
@@ -376,7 +379,7 @@ export class FuseInode extends Inode implements Held, HeldLock {
     if (created !== undefined) return created
     const opcode = isDir ? FUSE_OPENDIR : FUSE_OPEN
     if (connection.missing.has(opcode)) return new FuseHandle(this, flags, undefined)
-    const told = flags & ~NOT_FOR_OPEN
+    const told = flags & ~(connection.opensTruncate ? NOT_FOR_OPEN : NOT_FOR_OPEN | O_TRUNC)
     const shape: AnswerShape = {
       min: FUSE_OPEN_OUT.size,
       max: FUSE_OPEN_OUT.size,
@@ -384,6 +387,7 @@ export class FuseInode extends Inode implements Held, HeldLock {
       take: (_connection, reply) => {
         const handle = new FuseHandle(this, told, reply)
         if ((handle.flags & FOPEN_KEEP_CACHE) === 0) this.cache?.invalidate()
+        if ((told & O_TRUNC) !== 0) this.#truncated()
         return [handle]
       },
     }
@@ -394,7 +398,17 @@ export class FuseInode extends Inode implements Held, HeldLock {
       connection.missing.add(opcode)
       return new FuseHandle(this, flags, undefined)
     }
-    return failed(answer) ? answer : (answer.held[0] as FuseHandle)
+    if (failed(answer)) return answer
+    if ((told & O_TRUNC) !== 0) this.#truncatedBy = connection.log
+    return answer.held[0] as FuseHandle
+  }
+
+  /** fuse_truncate_update_attr. */
+  #truncated(): void {
+    this.changed()
+    this.size = 0
+    this.cache?.resized()
+    this.invalidate(false)
   }
 
   /** What is known of its bytes; see page-cache.ts. */

@@ -4,8 +4,26 @@
  * Made by an operation (FuseConnection.call), queued until the server reads it from the device, then known by its number
  * until the answer is written. What an answer brings that the server counts (a node's lookup, an open file) is taken up
  * when it arrives, whether anybody still waits or not: `held` keeps it until the call is over, and what nobody took by
- * then is given back to the server.
+ * then is given back to the server. Who is killed does not wait on; but what the server is at work on stays until it has
+ * answered: the inode is not forgotten before, nor the open file released.
  */
+import {
+  FUSE_COPY_FILE_RANGE,
+  FUSE_FALLOCATE,
+  FUSE_FLUSH,
+  FUSE_FSYNC,
+  FUSE_FSYNCDIR,
+  FUSE_GETLK,
+  FUSE_IOCTL,
+  FUSE_LSEEK,
+  FUSE_POLL,
+  FUSE_READ,
+  FUSE_READDIR,
+  FUSE_READDIRPLUS,
+  FUSE_SETLK,
+  FUSE_SETLKW,
+  FUSE_WRITE,
+} from '../../abi/constants.ts'
 import { EIO } from '../../abi/errno.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
 import type { LoggedRequest } from '../../kernel/request-log.ts'
@@ -33,6 +51,25 @@ export interface Completion {
 
 export const NO_ANSWER: AnswerShape = { min: 0, max: 0 }
 
+/** Those whose struct begins with the handle. */
+const USES_HANDLE = new Set([
+  FUSE_READ,
+  FUSE_WRITE,
+  FUSE_READDIR,
+  FUSE_READDIRPLUS,
+  FUSE_FLUSH,
+  FUSE_FSYNC,
+  FUSE_FSYNCDIR,
+  FUSE_IOCTL,
+  FUSE_POLL,
+  FUSE_GETLK,
+  FUSE_SETLK,
+  FUSE_SETLKW,
+  FUSE_LSEEK,
+  FUSE_FALLOCATE,
+  FUSE_COPY_FILE_RANGE,
+])
+
 const EMPTY = new DataView(new ArrayBuffer(0))
 
 export class FuseRequest implements LoggedRequest {
@@ -59,6 +96,12 @@ export class FuseRequest implements LoggedRequest {
   reply: DataView = EMPTY
   held: Held[] = []
   #ended = false
+  /** By what handle, if by one: requests that have one begin with it. */
+  readonly fh: U64 | undefined
+  /** Held while the server is at work for nobody. */
+  #orphan: Held | undefined = undefined
+  /** Waits for the end of it. */
+  #followers: Completion[] | undefined = undefined
 
   constructor(
     connection: FuseConnection,
@@ -79,6 +122,7 @@ export class FuseRequest implements LoggedRequest {
     this.version = connection.attrVersion
     this.message = message
     this.completion = completion
+    this.fh = USES_HANDLE.has(opcode) ? message.u64At(0) : undefined
   }
 
   asks(opcode: number, node: U64, key: string | number): boolean {
@@ -102,7 +146,32 @@ export class FuseRequest implements LoggedRequest {
     if (this.#ended) this.#giveBack()
     this.queue.wakeAll()
     this.completion?.completed(this)
+    this.leave()
     return sensible
+  }
+
+  uses(node: U64, fh: U64): boolean {
+    const mine = this.fh
+    return mine?.lo === fh.lo && mine.hi === fh.hi && this.node.lo === node.lo && this.node.hi === node.hi
+  }
+  /** `follower` hears of its end, after all others. */
+  followedBy(follower: Completion): void {
+    this.#followers ??= []
+    this.#followers.push(follower)
+  }
+  /** Nobody waits for it any more, and the server may be at work on it: `inode` is held until the answer. */
+  orphaned(inode: Held & { get(): void }): void {
+    inode.get()
+    this.#orphan = inode
+  }
+  /** The server is not at work on it any more, or never will be. */
+  leave(): void {
+    const followers = this.#followers
+    this.#followers = undefined
+    for (const each of followers ?? []) each.completed(this)
+    const orphan = this.#orphan
+    this.#orphan = undefined
+    orphan?.put()
   }
 
   interrupt(): void {

@@ -50,6 +50,9 @@ export class Message {
     this.#view.setUint32(FUSE_IN_HEADER.unique + 4, value.hi, true)
   }
 
+  u64At(at: number): U64 {
+    return readU64(this.#view, FUSE_IN_HEADER.size + at)
+  }
   u32(at: number, value: number): this {
     this.#view.setUint32(FUSE_IN_HEADER.size + at, value, true)
     return this

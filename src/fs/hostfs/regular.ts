@@ -254,7 +254,7 @@ export class HostRegular extends HostInode {
   /** Without a name below a directory: through the donated descriptor, or one that is still open. */
   #reopen(flags: number): number {
     const { host, rootFd, root } = this.sb
-    const fd = this === root ? rootFd : this.openFd
+    const fd = this === root ? rootFd : (this.openFd ?? this.sb.createdFd(this))
     if (fd === undefined) return -ESTALE
     const opened = host.reopen(fd, flags | O_NONBLOCK)
     return opened === -ENOSYS ? -EACCES : opened

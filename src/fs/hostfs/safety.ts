@@ -12,7 +12,7 @@ import {
   RESOLVE_NO_SYMLINKS,
   SYSFS_MAGIC,
 } from '../../abi/constants.ts'
-import type { Host, HostStatfs } from '../../platform/host.ts'
+import { type Host, newHostStatfs } from '../../platform/host.ts'
 
 /** For each name that is opened: below the directory, through no link. */
 export const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
@@ -60,18 +60,7 @@ export function isLocalFs(type: number): boolean {
 
 /** What fstatfs(2) says of it, -1 if nothing. */
 export function fsTypeOf(host: Host, fd: number): number {
-  const out: HostStatfs = {
-    type: 0,
-    bsize: 0,
-    blocks: 0,
-    bfree: 0,
-    bavail: 0,
-    files: 0,
-    ffree: 0,
-    namelen: 0,
-    frsize: 0,
-    flags: 0,
-  }
+  const out = newHostStatfs()
   return host.fstatfs(fd, out) < 0 ? -1 : out.type
 }
 

@@ -172,7 +172,11 @@ export class HostSuper extends SuperBlock {
     this.dropCreated()
     this.#created = { node, fd }
   }
-  /** The descriptor that created `node`, once. */
+  /** The descriptor that created `node`, until somebody takes it. */
+  createdFd(node: HostInode): number | undefined {
+    return this.#created?.node === node ? this.#created.fd : undefined
+  }
+  /** The same, once. */
   takeCreated(node: HostInode): number | undefined {
     if (this.#created?.node !== node) return undefined
     const { fd } = this.#created

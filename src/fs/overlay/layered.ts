@@ -6,11 +6,12 @@
  * found; without, that is EXDEV, and such notes are followed all the same, as on Linux. With metacopy=on a change of a file's
  * attributes alone leaves its data below until it is written or gets another name (metacopy.ts).
  */
-import { MS_RDONLY } from '../../abi/constants.ts'
+import { MS_RDONLY, OVERLAYFS_SUPER_MAGIC } from '../../abi/constants.ts'
 import { EEXIST, EINVAL, ELOOP } from '../../abi/errno.ts'
 import { fromBytes, toBytes } from '../../base/bytes.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
+import { type HostStatfs, newHostStatfs } from '../../platform/host.ts'
 import { type Dentry, dropDentry, holdDentry, isBelow } from '../../vfs/dentry.ts'
 import { FS_NODEV, FS_USERNS_MOUNT, type FsType, type MountContext } from '../../vfs/fs-type.ts'
 import { sameIdmap } from '../../vfs/idmap.ts'
@@ -122,6 +123,12 @@ export class LayeredSuper extends OverlaySuper {
     if (isWhiteout(inode)) return true
     if (!inode.isRegular || inode.size > 0) return false
     return typeof inode.getxattr(`${this.#userXattr ? 'user' : 'trusted'}.${WHITEOUT}`) !== 'number'
+  }
+
+  override statfs(out: HostStatfs): Status {
+    const status = super.statfs(out)
+    out.type = OVERLAYFS_SUPER_MAGIC
+    return status
   }
 
   override get workDir(): Inode | undefined {
@@ -236,7 +243,7 @@ function findLayers(options: OverlayOptions, context: MountContext, places: Path
     const work = failed(place) ? place : find(options.work)
     if (failed(place) || failed(work)) return work as number
     if (!UPPER_TYPES.includes(place.dentry.sb.fsType) || place.mount.readOnly) return -EINVAL
-    if (place.mount.idmap !== undefined) return -EINVAL
+    if (place.mount.idmap !== undefined || isOverlay(place)) return -EINVAL
     // Work and upper directory must be on one file system, and apart.
     const apart = !isBelow(place.dentry, work.dentry) && !isBelow(work.dentry, place.dentry)
     if (place.mount !== work.mount || !apart) return -EINVAL
@@ -260,6 +267,12 @@ function findLayers(options: OverlayOptions, context: MountContext, places: Path
     datas: datas.map(layer),
     work: workPlace,
   }
+}
+
+/** Whether a directory is in an overlay as programs know it, of the guest's or of the host's: no upper directory on Linux. */
+function isOverlay({ dentry }: Path): boolean {
+  const about = newHostStatfs()
+  return dentry.sb.statfs(about, dentry.inode!) === 0 && about.type === OVERLAYFS_SUPER_MAGIC
 }
 
 function overlaps(a: Path, b: Path): boolean {

@@ -10,7 +10,6 @@
  * All of the tree is one device. A file's number is that of its lower inode, also after copy-up (the upper inode takes it
  * over), with the number of the host's device in front where there are several; new files count from 2^40.
  */
-import { OVERLAYFS_SUPER_MAGIC } from '../../abi/constants.ts'
 import { EINVAL, EOPNOTSUPP, EROFS } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
@@ -202,12 +201,17 @@ export class OverlaySuper extends SuperBlock {
     filePut(file)
   }
 
+  /**
+   * The type is that of the upper layer, which is memory and can hold a further overlay's upper directory: container engines
+   * give their own overlays up, or fail, where they see overlayfs.
+   */
   override statfs(out: HostStatfs): Status {
     const top = this.#upper ?? this.#lowers[0]
     let status = top.sb.statfs(out, top.root.inode)
+    const { type } = out
     // An upper layer without a limit says nothing of sizes: then the lower one's tell what to expect.
     if (status === 0 && out.blocks === 0 && this.#lowers.length > 0) status = this.#lowers[0].sb.statfs(out)
-    out.type = OVERLAYFS_SUPER_MAGIC
+    out.type = type
     return status
   }
 

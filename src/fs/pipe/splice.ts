@@ -26,6 +26,9 @@ export class PipeSrc extends IoSrc {
     this.#left -= n
     this.#pipe.consume(n)
   }
+  override limit(max: number): void {
+    this.#left = Math.min(this.#left, max)
+  }
 }
 
 /** A copy of what is in the pipe, at most `max` bytes of it. */
@@ -71,6 +74,9 @@ export class PipeDst extends IoDst {
   }
   override skip(_n: number): void {
     throw new Error('a splice never resumes a read')
+  }
+  override limit(max: number): void {
+    this.#left = Math.min(this.#left, max)
   }
 }
 

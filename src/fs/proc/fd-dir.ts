@@ -35,6 +35,33 @@ export class Descriptor {
   }
 }
 
+/** Those of one file that were looked at. */
+class KnownDescriptors {
+  readonly #file: File
+  readonly #byFd = new Map<number, Descriptor[]>()
+  /** So many are looked through for those that are not there any more. */
+  #sweepAt = 16
+
+  constructor(file: File) {
+    this.#file = file
+  }
+
+  get(task: Task, fd: number): Descriptor {
+    const of = this.#byFd.get(fd) ?? []
+    const known = of.find(each => each.task === task)
+    if (known !== undefined) return known
+    const descriptor = new Descriptor(task, fd, this.#file)
+    this.#byFd.set(fd, [...of.filter(each => each.valid), descriptor])
+    if (this.#byFd.size > this.#sweepAt) this.#sweep()
+    return descriptor
+  }
+
+  #sweep(): void {
+    for (const [fd, of] of this.#byFd) if (!of.some(each => each.valid)) this.#byFd.delete(fd)
+    this.#sweepAt = Math.max(16, this.#byFd.size * 2)
+  }
+}
+
 /** Leads to the file itself: to open it opens what it refers to anew, whatever became of the name. */
 const linkNode = magic<Descriptor>(
   ({ task, file }) => pathToString(file.path, caller(task.kernel).fs.root),
@@ -53,7 +80,7 @@ export function fdDirectory(): DirNode<Task> {
   return dynamic(descriptors(linkNode), {
     mode: 0o500,
     permission: task => (caller(task.kernel).group === task.group ? 0 : undefined),
-    size: task => numbers(task).length,
+    size: task => (task.ended ? 0 : task.fds.count),
   })
 }
 
@@ -63,27 +90,27 @@ export function fdInfoDirectory(): DirNode<Task> {
 
 function descriptors(node: PseudoNode<Descriptor>): DynamicEntries<Task> {
   // A File may stand at several descriptors, in several processes.
-  const known = new WeakMap<File, Descriptor[]>()
+  const known = new WeakMap<File, KnownDescriptors>()
   return {
     find(task, name) {
       const fd = parseNumber(name)
       const file = task.ended ? undefined : task.fds.get(fd)
       if (file === undefined) return undefined
-      const of = known.get(file) ?? []
-      let descriptor = of.find(each => each.task === task && each.fd === fd)
-      if (descriptor === undefined) {
-        descriptor = new Descriptor(task, fd, file)
-        known.set(file, [...of.filter(each => each.valid), descriptor])
+      let of = known.get(file)
+      if (of === undefined) {
+        of = new KnownDescriptors(file)
+        known.set(file, of)
       }
-      return { subject: descriptor, node }
+      return { subject: of.get(task, fd), node }
     },
     list: numbers,
   }
 }
 
-function numbers(task: Task): [number, string][] {
-  if (task.ended) return []
-  return [...task.fds.entries()].map(([fd]) => [fd, `${fd}`])
+function* numbers(task: Task, from: number): Generator<[number, string], void, void> {
+  const { fds } = task
+  if (task.ended) return
+  for (let fd = fds.next(Math.max(from, 0)); fd >= 0; fd = fds.next(fd + 1)) yield [fd, `${fd}`]
 }
 
 /** A descriptor number in canonical decimal, or -1. */

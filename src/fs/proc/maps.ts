@@ -29,17 +29,27 @@ import {
 } from '../../mm/vma.ts'
 import type { Path } from '../../vfs/path.ts'
 import { major, minor } from '../../vfs/vfs.ts'
+import type { PseudoText } from '../pseudo/node.ts'
 import { hex, pathText } from './text.ts'
 
 /** Where the name begins. */
 const NAME_COLUMN = 73
 
 /** @param root as seen from which paths are written. */
-export function formatMaps(mm: Mm, root: Path): string {
+export function* formatMaps(mm: Mm, root: Path): PseudoText {
+  for (const vma of mappings(mm)) yield mapLine(mm, vma, root)
+}
+
+/** By address, since there may be others when the next is asked for. */
+function* mappings(mm: Mm): Generator<Vma, void, void> {
   mm.refresh()
-  let text = ''
-  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) text += mapLine(mm, vma, root)
-  return text
+  let vma = mm.vmas.first
+  while (vma !== undefined) {
+    const { end } = vma
+    yield vma
+    if (mm.users === 0) return
+    vma = mm.vmas.intersecting(end, Number.POSITIVE_INFINITY)
+  }
 }
 
 function mapLine(mm: Mm, vma: Vma, root: Path): string {
@@ -91,21 +101,19 @@ const FLAG_NAMES: readonly [number, string][] = [
   [VM_MERGEABLE, 'mg'],
 ]
 
-export function formatSmaps(mm: Mm, root: Path): string {
-  mm.refresh()
+export function* formatSmaps(mm: Mm, root: Path): PseudoText {
   const residency = new Residency(mm)
-  let text = ''
-  for (let vma = mm.vmas.first; vma !== undefined; vma = vma.next) {
+  for (const vma of mappings(mm)) {
     const size = vma.pages * 4
-    text += mapLine(mm, vma, root)
+    let text = mapLine(mm, vma, root)
     text += field('Size', size) + field('KernelPageSize', 4) + field('MMUPageSize', 4)
     text += usage(useOf(mm, vma, residency))
     text += 'THPeligible:           0\n'
-    text += `VmFlags: ${FLAG_NAMES.filter(([bit]) => (vma!.flags & bit) !== 0)
+    text += `VmFlags: ${FLAG_NAMES.filter(([bit]) => (vma.flags & bit) !== 0)
       .map(([, name]) => `${name} `)
       .join('')}\n`
+    yield text
   }
-  return text
 }
 
 export function formatSmapsRollup(mm: Mm): string {

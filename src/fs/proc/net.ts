@@ -68,7 +68,11 @@ export function netDirectory(): PseudoDir<Task> {
   for (const [name, header] of Object.entries(HEADERS)) {
     files[name] = ro(task => header + rows(task, name, header))
   }
-  return { ...files, stat: dir({}), netfilter: dir({}) }
+  return {
+    ...files,
+    stat: dir({}),
+    netfilter: dir({ nfnetlink_queue: ro(task => rows(task, 'nfnetlink_queue', '')) }),
+  }
 }
 
 function rows(task: Task, name: string, header: string): string {

@@ -127,6 +127,11 @@ export class NsFs extends SuperBlock {
     return fd
   }
 
+  /** ns_show_path: by which lsns(8) finds the places where a namespace is mounted. */
+  override showRoot(root: Dentry): string {
+    return root.name
+  }
+
   override statfs(out: HostStatfs): Status {
     Object.assign(out, {
       type: NSFS_MAGIC,

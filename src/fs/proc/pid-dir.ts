@@ -29,6 +29,7 @@ import {
   link,
   magic,
   type PseudoDir,
+  type PseudoText,
   ro,
   rw,
   wo,
@@ -164,7 +165,7 @@ function common(proc: ProcSuper, whole: boolean): PseudoDir<Task> {
       mayReadMaps,
     ),
     pagemap: custom((task: Task, path, flags, cred) => openPagemap(task, path, flags, cred), 0o400),
-    clear_refs: wo((_task, text) => (/^[1-5]\s*$/.test(text) ? 0 : -EINVAL)),
+    clear_refs: wo((_task, text) => (/^[1-5]\s*(\0|$)/.test(text) ? 0 : -EINVAL)),
     stack: ro((_task, cred) => (cred.capable(CAP_SYS_ADMIN) ? '' : -EACCES), 0o400),
     schedstat: ro(task => `${Math.floor(taskCpuTime(task))} 0 ${task.voluntarySwitches}\n`),
     cpuset: ro(task => `${cgroupPath(task)}\n`),
@@ -204,12 +205,12 @@ const KSM_STAT =
   'ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: no\n'
 
 /** Empty once the memory is gone. */
-function alive(format: (task: Task, cred: Credentials) => string): FileNode<Task>['read'] {
+function alive(format: (task: Task, cred: Credentials) => string | PseudoText): FileNode<Task>['read'] {
   return (task, cred) => (task.ended ? '' : format(task, cred))
 }
 
 /** Who watches the mounts is told of changes. */
-function mountList(format: (ns: MountNamespace, root: Path) => string): FileNode<Task> {
+function mountList(format: (ns: MountNamespace, root: Path) => PseudoText): FileNode<Task> {
   return {
     kind: 'file',
     mode: 0o444,

@@ -1,4 +1,7 @@
-/** An open generated file, with the semantics of seq_file: the text is made when reading starts and then kept. */
+/**
+ * An open generated file, with the semantics of seq_file: the text is made when reading starts and then kept. One that comes
+ * in pieces is made as far as it is read, since all of it may take seconds.
+ */
 import { POLLERR, POLLPRI, SEEK_CUR, SEEK_SET } from '../../abi/constants.ts'
 import { EINVAL, EIO } from '../../abi/errno.ts'
 import { fromBytes, toBytes } from '../../base/bytes.ts'
@@ -8,8 +11,13 @@ import { failed } from '../../base/result.ts'
 import type { WaitQueue } from '../../base/wait-queue.ts'
 import { File } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
-import type { FileNode } from './node.ts'
+import type { FileNode, PseudoText } from './node.ts'
 import type { PseudoSuper } from './super.ts'
+
+/** Some milliseconds' text. */
+const PIECE = 32768
+/** How much the text's memory is larger than it at most. */
+const MAX_SPARE = 1 << 20
 
 /** The most that one write may bring. */
 const MAX_WRITE = 65536
@@ -18,6 +26,9 @@ export class PseudoFile<T extends object> extends File {
   readonly #node: FileNode<T>
   readonly #subject: T
   #bytes: Uint8Array | undefined = undefined
+  /** How much of `#bytes` there is, and where more comes from. */
+  #length = 0
+  #more: PseudoText | undefined = undefined
   /** Which change the text has; -1: it was never read. */
   #seen = -1
 
@@ -56,9 +67,34 @@ export class PseudoFile<T extends object> extends File {
       if (this.#node.tellsOnce !== true) this.#seen = this.#node.changes?.(this.#subject).count ?? 0
       const text = this.#node.read(this.#subject, this.cred)
       if (failed(text)) return text
-      this.#bytes = toBytes(text)
+      this.#more = typeof text === 'string' ? undefined : text
+      this.#bytes = typeof text === 'string' ? toBytes(text) : new Uint8Array(0)
+      this.#length = this.#bytes.length
     }
-    return offset >= this.#bytes.length ? 0 : into.put(this.#bytes.subarray(offset))
+    if (this.#more !== undefined) this.#make(this.#more, offset)
+    return offset >= this.#length ? 0 : into.put(this.#bytes.subarray(offset, this.#length))
+  }
+
+  /** Text behind `offset`: what is short comes as a whole, of what is long one read gets a piece. */
+  #make(more: PseudoText, offset: number): void {
+    if (this.#length > offset) return
+    const begun = this.#length
+    const pieces: string[] = []
+    let length = begun
+    while (length < begun + PIECE || length <= offset) {
+      const piece = more.next()
+      if (piece.done) {
+        this.#more = undefined
+        break
+      }
+      pieces.push(piece.value)
+      length += piece.value.length
+    }
+    const grown = new Uint8Array(Math.max(length, Math.min(2 * this.#bytes!.length, length + MAX_SPARE)))
+    grown.set(this.#bytes!.subarray(0, begun))
+    grown.set(toBytes(pieces.join('')), begun)
+    this.#bytes = grown
+    this.#length = length
   }
 
   override writeAt(from: IoSrc, _offset: number): number {

@@ -170,7 +170,7 @@ export class PseudoInode extends Inode {
       if (!sink(names[at], inode.ino, direntType(inode.mode), at + 1)) return 0
     }
     if (this.node.dynamic === undefined) return 0
-    for (const [key, name] of this.node.dynamic.list(this.subject)) {
+    for (const [key, name] of this.node.dynamic.list(this.subject, cursor - FIRST_DYNAMIC)) {
       const at = FIRST_DYNAMIC + key
       if (at < cursor) continue
       const found = this.node.dynamic.find(this.subject, name)

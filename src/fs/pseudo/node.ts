@@ -17,11 +17,14 @@ import type { OrErrno, Status } from '../../base/result.ts'
 import type { File } from '../../vfs/file.ts'
 import type { Path } from '../../vfs/path.ts'
 
+/** A text that may be long, piece by piece: what it tells of may change while it is being read. */
+export type PseudoText = Generator<string, void, void>
+
 /** A file whose text is made at the first read; reading from offset 0 again makes it anew. */
 export interface FileNode<T> {
   readonly kind: 'file'
   readonly mode: number
-  readonly read?: (subject: T, cred: Credentials) => OrErrno<string>
+  readonly read?: (subject: T, cred: Credentials) => OrErrno<string | PseudoText>
   /** One write(2), whole: 0 means that all was taken. `cred`: of who writes. */
   readonly write?: (subject: T, text: string, cred: Credentials) => Status
   /** The owner's mode bits bind root too (sysctls). */
@@ -94,8 +97,11 @@ export interface Found {
 /** Entries that come and go. */
 export interface DynamicEntries<T> {
   find(subject: T, name: string): Found | undefined
-  /** Names and their keys: whole numbers that ascend and stay the same while the entry exists. */
-  list(subject: T): [key: number, name: string][]
+  /**
+   * Names and their keys: whole numbers that ascend and stay the same while the entry exists. Nobody asks for those below
+   * `from`, which may be left out.
+   */
+  list(subject: T, from: number): Iterable<[key: number, name: string]>
 }
 
 /** Read only. */

@@ -18,6 +18,7 @@ import {
   type PseudoDir,
   ro,
   rw,
+  wo,
 } from '../pseudo/node.ts'
 
 /** Texts by file name, 'statistics/rx_bytes' for those below; undefined: it can't be read now. */
@@ -27,6 +28,10 @@ export interface NetDevices {
   names(): readonly string[]
   /** Undefined: there is no such device. */
   files(name: string): NetDeviceFiles | undefined
+  /** How devices stand over each other, by name; absent: nobody knows. */
+  master?(name: string): string | undefined
+  below?(name: string): readonly string[]
+  above?(name: string): readonly string[]
   /** Writes one of the settings; absent: they can't be changed. */
   set?(name: string, file: string, text: string, cred: Credentials): Status
 }
@@ -139,8 +144,13 @@ export function netDirectories(): { readonly links: Entry; readonly devices: Ent
           .map((name, i): [number, string] => [i, name]),
     })
   const directory = dir(deviceFiles(), {
-    visible: ({ devices, name }, file) =>
-      !SPECIAL.includes(file) || devices.files(name)?.[file] !== undefined,
+    visible: ({ devices, name }, file) => {
+      if (file === 'master') return devices.master?.(name) !== undefined
+      const first = BRIDGE_FILES[file]
+      if (first !== undefined) return devices.files(name)?.[first] !== undefined
+      return !SPECIAL.includes(file) || devices.files(name)?.[file] !== undefined
+    },
+    dynamic: NEIGHBOURS,
   })
   return {
     devices: all(device => ({ subject: device, node: directory })),
@@ -155,6 +165,30 @@ export function netDirectories(): { readonly links: Entry; readonly devices: Ent
   }
 }
 
+/** Links to what stands below a device and above it. */
+function standing({ devices, name }: Device): [string, string][] {
+  return [
+    ...(devices.below?.(name) ?? []).map((other): [string, string] => [`lower_${other}`, other]),
+    ...(devices.above?.(name) ?? []).map((other): [string, string] => [`upper_${other}`, other]),
+  ]
+}
+const NEIGHBOURS = {
+  find(device: Device, file: string) {
+    const found = standing(device).find(([entry]) => entry === file)
+    return found === undefined ? undefined : { subject: device, node: link<Device>(`../${found[1]}`) }
+  },
+  list: (device: Device) => standing(device).map(([entry], i): [number, string] => [i, entry]),
+}
+
+/** Links from a bridge to what is set of its ports. */
+const BRIF = dynamic<Device>({
+  find(device, name) {
+    if (!device.devices.below?.(device.name).includes(name)) return undefined
+    return { subject: device, node: link<Device>(`../../${name}/brport`) }
+  },
+  list: ({ devices, name }) => (devices.below?.(name) ?? []).map((port, i): [number, string] => [i, port]),
+})
+
 function devicesOf(kernel: Kernel): NetDevices {
   const stack = caller(kernel).ns.net.stack as Partial<NetDevicesSource> | undefined
   return stack?.devices ?? LOOPBACK_ALONE
@@ -167,10 +201,85 @@ function deviceFiles(): PseudoDir<Device> {
   for (const name of SETTINGS) files[name] = setting(name)
   const statistics: Record<string, PseudoDir<Device>[string]> = {}
   for (const name of STATISTICS) statistics[name] = file(`statistics/${name}`)
-  return { ...files, power: POWER, queues: QUEUES, statistics: dir(statistics), subsystem: SUBSYSTEM }
+  return {
+    ...files,
+    bridge: dir(bridgeDirectory('bridge', BRIDGE, BRIDGE_SETTINGS)),
+    brif: BRIF,
+    brport: dir({ ...bridgeDirectory('brport', PORT, PORT_SETTINGS), bridge: TO_BRIDGE }),
+    master: MASTER,
+    power: POWER,
+    queues: QUEUES,
+    statistics: dir(statistics),
+    subsystem: SUBSYSTEM,
+  }
+}
+
+/** What of a bridge and its ports there are files of; those that can be written. */
+const BRIDGE = [
+  ...[
+    'bridge_id',
+    'gc_timer',
+    'group_addr',
+    'hello_timer',
+    'root_id',
+    'root_path_cost',
+    'root_port',
+    'tcn_timer',
+  ],
+  ...['topology_change', 'topology_change_detected', 'topology_change_timer', 'vlan_protocol'],
+]
+const BRIDGE_SETTINGS = [
+  ...['ageing_time', 'forward_delay', 'group_fwd_mask', 'hello_time', 'max_age', 'no_linklocal_learn'],
+  ...['default_pvid', 'priority', 'stp_state', 'vlan_filtering'],
+]
+const PORT = [
+  ...['change_ack', 'config_pending', 'designated_bridge', 'designated_cost', 'designated_port'],
+  ...[
+    'designated_root',
+    'forward_delay_timer',
+    'hold_timer',
+    'message_age_timer',
+    'port_id',
+    'port_no',
+    'state',
+  ],
+]
+const PORT_SETTINGS = [
+  ...[
+    'bpdu_guard',
+    'broadcast_flood',
+    'hairpin_mode',
+    'isolated',
+    'learning',
+    'multicast_flood',
+    'path_cost',
+  ],
+  ...['priority', 'root_block', 'unicast_flood'],
+]
+/** By what is known of a device, which of these directories it has. */
+const BRIDGE_FILES: Readonly<Record<string, string>> = {
+  bridge: 'bridge/bridge_id',
+  brif: 'bridge/bridge_id',
+  brport: 'brport/port_no',
+}
+
+function bridgeDirectory(
+  directory: string,
+  facts: readonly string[],
+  settings: readonly string[],
+): PseudoDir<Device> {
+  const files: Record<string, PseudoDir<Device>[string]> = {}
+  for (const name of facts) files[name] = file(`${directory}/${name}`)
+  for (const name of settings) files[name] = setting(`${directory}/${name}`)
+  files.flush = wo<Device>(
+    ({ devices, name }, text, cred) => devices.set?.(name, `${directory}/flush`, text, cred) ?? -EPERM,
+  )
+  return files
 }
 
 const SUBSYSTEM: LinkNode<Device> = link('../../../../class/net')
+const MASTER: LinkNode<Device> = link(({ devices, name }) => `../${devices.master?.(name) ?? name}`)
+const TO_BRIDGE: LinkNode<Device> = link(({ devices, name }) => `../../${devices.master?.(name) ?? name}`)
 /** As of a device without power management. */
 const POWER = dir<Device>({
   control: fixed('auto', 0o644),

@@ -169,6 +169,16 @@ export class FileData {
     return status
   }
 
+  /** Whether there is room for all pages of [offset, offset + length). */
+  hasRoom(offset: number, length: number): Status {
+    const moved = this.moveOut()
+    if (moved < 0) return moved
+    const missing = this.#missing(Math.floor(offset / PAGE_SIZE), pagesOf(offset + length))
+    const status = this.#charge(missing)
+    if (status === 0) this.#adjust(-missing)
+    return status
+  }
+
   punchHole(offset: number, length: number): Status {
     const end = offset + length
     if (this.#fd >= 0) {

@@ -156,6 +156,14 @@ export class TmpfsFile extends File {
     return status
   }
 
+  /** Whether a large fallocate, which is done part by part, can end well: its last part should not be the one that fails. */
+  mayAllocate(mode: number, offset: number, length: number): Status {
+    if ((mode & ~FALLOC_FL_KEEP_SIZE) !== 0) return 0
+    const { node } = this
+    const grows = mode === 0 && offset + length > node.size
+    return grows && (node.seals & F_SEAL_GROW) !== 0 ? -EPERM : node.data.hasRoom(offset, length)
+  }
+
   override get hostFd(): number | undefined {
     return this.node.data.fd
   }

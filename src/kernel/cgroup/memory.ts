@@ -91,7 +91,8 @@ export class MemoryController {
 
   /** New pages of a file; -ENOMEM if there is no room for them. */
   charge(pages: number): Status {
-    const { memoryWatch } = this.cgroup.kernel
+    const { memoryWatch, hostRoom } = this.cgroup.kernel
+    if (pages > 0 && !hostRoom.take(pages)) return -ENOMEM
     for (let at: MemoryController | undefined = this; at !== undefined; at = at.parent) {
       if (at.max !== Number.POSITIVE_INFINITY && !memoryWatch.hasRoom(at, pages)) return -ENOMEM
     }

@@ -10,9 +10,10 @@ import { CAP_IPC_OWNER, CAP_SYS_ADMIN, IPC_CREAT, IPC_EXCL, IPC_PRIVATE } from '
 import { EACCES, EEXIST, EINVAL, ENOENT, ENOSPC, EPERM } from '../../abi/errno.ts'
 import type { Credentials, UserNamespace } from '../../base/credentials.ts'
 import { failed, type OrErrno, type Status } from '../../base/result.ts'
-import type { IpcLimits } from './limits.ts'
+import type { IpcLimits, NextId } from './limits.ts'
 
 const INDEX_BITS = 15
+const MOST_INDEXES = 2 ** INDEX_BITS
 const MAX_SEQUENCE = 0xffff
 /** Indexes are used round robin among at least so many. */
 const MIN_CYCLE = 64
@@ -66,6 +67,8 @@ export abstract class IpcTable<T extends IpcObject> {
 
   /** How many objects there may be. */
   abstract get limit(): number
+  /** Where the id is that the next object shall have. */
+  abstract readonly nextId: NextId
 
   get size(): number {
     return this.#byIndex.size
@@ -138,17 +141,33 @@ export abstract class IpcTable<T extends IpcObject> {
 
   #add(make: () => OrErrno<T>): number {
     if (this.#byIndex.size >= this.limit) return -ENOSPC
+    const wanted = this.limits[this.nextId]
+    const asked = wanted < 0 ? -1 : this.#freeFrom(wanted & (MOST_INDEXES - 1))
+    if (asked >= MOST_INDEXES) return -ENOSPC
     const object = make()
     if (failed(object)) return object
+    this.limits[this.nextId] = -1
+    const index = asked < 0 ? this.#nextIndex() : asked
+    const sequence = asked < 0 ? this.#sequence : Math.floor(wanted / MOST_INDEXES)
+    object.id = sequence * MOST_INDEXES + index
+    this.#byIndex.set(index, object)
+    if (object.key !== IPC_PRIVATE) this.#byKey.set(object.key, object)
+    return object.id
+  }
+
+  #freeFrom(index: number): number {
+    while (this.#byIndex.has(index)) index++
+    return index
+  }
+
+  /** Round robin. */
+  #nextIndex(): number {
     const cycle = Math.min(this.limit, Math.max(Math.floor((this.#byIndex.size * 3) / 2), MIN_CYCLE))
     let index = (this.#lastIndex + 1) % cycle
     while (this.#byIndex.has(index)) index = (index + 1) % cycle
     if (index <= this.#lastIndex) this.#sequence = (this.#sequence + 1) % MAX_SEQUENCE
     this.#lastIndex = index
-    object.id = this.#sequence * 2 ** INDEX_BITS + index
-    this.#byIndex.set(index, object)
-    if (object.key !== IPC_PRIVATE) this.#byKey.set(object.key, object)
-    return object.id
+    return index
   }
 }
 

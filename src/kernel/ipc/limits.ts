@@ -1,3 +1,6 @@
+/** Of IpcLimits. */
+export type NextId = 'msgNextId' | 'semNextId' | 'shmNextId'
+
 /** What an IPC namespace allows: its settings in /proc/sys/kernel and /proc/sys/fs/mqueue. */
 import { MSGMAX, MSGMNB, MSGMNI, SEMMNI, SEMMNS, SEMMSL, SEMOPM, SHMMNI } from '../../abi/constants.ts'
 
@@ -19,6 +22,10 @@ export class IpcLimits {
   shmall: number = SHMMAX
   shmmni: number = SHMMNI
   shmRmidForced = 0
+  // The ids that the next object of each kind shall have; -1: none.
+  msgNextId = -1
+  semNextId = -1
+  shmNextId = -1
   // POSIX message queues.
   mqQueuesMax = 256
   mqMsgMax = 10

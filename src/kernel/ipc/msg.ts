@@ -15,6 +15,7 @@ export interface Message {
 }
 
 export class MessageTable extends IpcTable<MessageQueue> {
+  override readonly nextId = 'msgNextId'
   override get limit(): number {
     return this.limits.msgmni
   }

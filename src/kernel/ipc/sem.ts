@@ -26,6 +26,7 @@ export class SemTable extends IpcTable<SemSet> {
   /** Semaphores of all sets. */
   semaphores = 0
 
+  override readonly nextId = 'semNextId'
   override get limit(): number {
     return this.limits.semmni
   }

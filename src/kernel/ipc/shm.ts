@@ -15,6 +15,7 @@ import { IpcObject, IpcTable } from './ids.ts'
 const PAGE_SIZE = 4096
 
 export class ShmTable extends IpcTable<ShmSegment> {
+  override readonly nextId = 'shmNextId'
   override get limit(): number {
     return this.limits.shmmni
   }

@@ -9,8 +9,10 @@ import { HashLimits } from './hash-limit.ts'
 import { IpSets } from './ipset/sets.ts'
 import { PacketLog } from './log/packet-log.ts'
 import { Nat } from './nat/nat.ts'
+import { PacketQueues } from './packet-queues.ts'
 import { RecentLists } from './recent.ts'
 import { Ruleset } from './tables/ruleset.ts'
+import type { RuleTracer } from './tables/tracer.ts'
 import { XtTables } from './xtables/tables.ts'
 
 export class Netfilter {
@@ -18,10 +20,15 @@ export class Netfilter {
   readonly conntrack: Conntrack
   readonly nat: Nat
   readonly log = new PacketLog()
+  readonly queues: PacketQueues
   readonly recent: RecentLists
   readonly hashLimits: HashLimits
   readonly ipSets: IpSets
   readonly ruleset: Ruleset
+  /** Told of packets that rules have marked for it. */
+  tracer: RuleTracer | undefined = undefined
+  /** A copy is being sent: rules see it, too, and would copy it for ever. */
+  duplicating = false
   readonly ipTables: XtTables
   readonly ip6Tables: XtTables
 
@@ -36,11 +43,17 @@ export class Netfilter {
     this.ruleset = new Ruleset(this)
     this.ipTables = new XtTables(this, true)
     this.ip6Tables = new XtTables(this, false)
-    stack.hooks.deviceDown = device => this.nat.deviceDown(device)
+    this.queues = new PacketQueues(stack.random.u32())
+    stack.hooks.queue = (held, verdict) => this.queues.enqueue(held, verdict)
+    stack.hooks.deviceDown = device => {
+      this.nat.deviceDown(device)
+      this.queues.deviceDown(device)
+    }
   }
 
   /** The namespace has ended. */
   close(): void {
+    this.queues.close()
     this.conntrack.table.clear()
     this.recent.clear()
     this.hashLimits.clear()

@@ -100,7 +100,7 @@ export function stackIoctl(
       if (request !== SIOCGARP && !mayChange) return -EPERM
       return arpRequest(stack, context, request, argument)
     case SIOCETHTOOL:
-      return ethtool(stack, context, argument)
+      return ethtool(stack, context, argument, mayChange)
   }
   if (isBridgeRequest(request)) return mayChange ? bridgeIoctl(stack, context, request, argument) : -EPERM
   const changes = INTERFACE_CHANGES.has(request)

@@ -37,6 +37,7 @@ import { LoopbackDevice } from '../link/loopback.ts'
 import { TunFile } from '../link/tun-file.ts'
 import { createNetlink } from '../netlink/create.ts'
 import { ConntrackNotifier } from '../netlink/netfilter/conntrack.ts'
+import { TraceNotifier } from '../netlink/netfilter/trace.ts'
 import { RouteNotifier } from '../netlink/route/notify.ts'
 import { NetlinkTable } from '../netlink/table.ts'
 import type { Packet } from '../packet.ts'
@@ -74,6 +75,9 @@ export class InetNetworks implements NetworkRuntime, Expiry {
   constructor(kernel: Kernel) {
     this.kernel = kernel
     this.runtime = new NetRuntime(kernel.clock, kernel.timers, into => kernel.host.random(into))
+    this.runtime.backlog.failed = (device, error) => {
+      kernel.containment.survived(`a packet that ${device.name} received`, error)
+    }
   }
 
   /** What loopback devices and those that lead out of the kernel are held to. */
@@ -170,6 +174,7 @@ export class InetNetwork implements OwnNetwork, PacketTap {
       const { kernel } = this.networks
       if (this.ns === kernel.net) log.kernel = (level, text) => kernel.messages.put(level, text)
       conntrack.listener = new ConntrackNotifier(this.netlink, conntrack)
+      this.#netfilter.tracer = new TraceNotifier(this.netlink)
     }
     return this.#netfilter
   }

@@ -353,6 +353,9 @@ export class UdpSocket extends InetSocket implements EndpointListener {
         this.#values.set(name, number !== 0 ? 1 : 0)
         return number === 0 ? Math.min(this.endpoint.flush(), 0) : 0
       case UDP_GRO:
+        this.endpoint.gro = number !== 0
+        this.#values.set(name, number !== 0 ? 1 : 0)
+        return 0
       case UDP_NO_CHECK6_TX:
       case UDP_NO_CHECK6_RX:
         this.#values.set(name, number !== 0 ? 1 : 0)

@@ -141,7 +141,8 @@ export class ArpProtocol implements Resolver {
   #isProxyFor(packet: Packet, device: NetDevice, sender: IpAddress, target: IpAddress): boolean {
     const stack = this.#stack
     if (stack.sysctls.ipv4Conf.of(device.index).forwarding === 0) return false
-    if (!stack.sysctls.either(device.index, 'proxy_arp')) return false
+    const asked = stack.neighbours4.proxies.find(device, target) !== undefined
+    if (!asked && !stack.sysctls.either(device.index, 'proxy_arp')) return false
     packet.source = sender
     packet.destination = target
     packet.tos = 0

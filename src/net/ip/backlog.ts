@@ -20,6 +20,10 @@ export class Backlog implements Expiry {
   readonly #queue = new PacketQueue()
   readonly #timer = new Timer(this)
   #draining = false
+  /** A bug made a packet's processing throw: throws itself where that is not to be survived. */
+  failed: (device: NetDevice, error: unknown) => void = (_device, error) => {
+    throw error
+  }
   /** For /proc/net/softnet_stat: packets given to stacks, those that there was no room for, and drains that had to end early. */
   processed = 0
   dropped = 0
@@ -57,10 +61,7 @@ export class Backlog implements Expiry {
         const packet = this.#queue.shift()
         if (packet === undefined) break
         this.processed++
-        const stack = packet.device!.stack
-        // The device may have gone meanwhile.
-        if (stack === undefined) packet.release()
-        else stack.process(packet)
+        this.#process(packet, packet.device!)
       }
     } finally {
       this.#draining = false
@@ -68,6 +69,22 @@ export class Backlog implements Expiry {
         this.squeezed++
         this.#timers.add(this.#timer, this.#clock.monotonic())
       } else this.#timers.cancel(this.#timer)
+    }
+  }
+
+  #process(packet: Packet, device: NetDevice): void {
+    const { stack } = device
+    // The device may have gone meanwhile.
+    if (stack === undefined) {
+      packet.release()
+      return
+    }
+    try {
+      stack.process(packet)
+    } catch (error) {
+      // Whoever had it may have kept it: its memory is not used again.
+      device.statistics.rxDropped++
+      this.failed(device, error)
     }
   }
 

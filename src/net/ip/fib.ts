@@ -68,6 +68,8 @@ export class FibRoute {
   /** The source that packets get (RTA_PREFSRC). */
   source: IpAddress | undefined = undefined
   nextHops: NextHop[] = []
+  /** The next hop object that they come from; 0: they are the route's own. */
+  nextHopId = 0
   metrics: RouteMetrics = {}
   /** Monotonic ns: of what router advertisements told. */
   expires = Number.POSITIVE_INFINITY

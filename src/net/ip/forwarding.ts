@@ -15,7 +15,7 @@ import { updateChecksum16 } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { GSO_NONE, GSO_UDP, PACKET_HOST, type Packet } from '../packet.ts'
 import type { Route } from './flow.ts'
-import { PASSED, passHooks } from './hooks.ts'
+import { type NetfilterHook, PASSED, passHooks } from './hooks.ts'
 import { output4 } from './ipv4-output.ts'
 import { output6 } from './ipv6-output.ts'
 import { IP_DF } from './numbers.ts'
@@ -50,11 +50,14 @@ export function forward4(stack: IpStack, packet: Packet, route: Route, redirect:
   view.setUint16(network + 8, before - 0x100)
   view.setUint16(network + 10, updateChecksum16(view.getUint16(network + 10), before, before - 0x100))
   packet.ttl--
-  if (
-    passHooks(stack, stack.hooks.v4[NF_INET_FORWARD], NF_INET_FORWARD, packet, input, route.device) !== PASSED
-  )
-    return
-  counters.ip.ForwDatagrams++
+  forwarded4(stack, packet, route)
+}
+
+/** `behind`: see passHooks. */
+export function forwarded4(stack: IpStack, packet: Packet, route: Route, behind?: NetfilterHook): void {
+  const hooks = stack.hooks.v4[NF_INET_FORWARD]
+  if (passHooks(stack, hooks, NF_INET_FORWARD, packet, packet.device, route.device, behind) !== PASSED) return
+  stack.counters.ip.ForwDatagrams++
   output4(stack, packet, route, route.mtu, true, false)
 }
 
@@ -80,11 +83,13 @@ export function forward6(stack: IpStack, packet: Packet, route: Route): void {
     return
   }
   packet.view.setUint8(packet.network + 7, --packet.ttl)
-  if (
-    passHooks(stack, stack.hooks.v6[NF_INET_FORWARD], NF_INET_FORWARD, packet, input, route.device) !== PASSED
-  )
-    return
-  counters.ip6.OutForwDatagrams++
+  forwarded6(stack, packet, route)
+}
+
+export function forwarded6(stack: IpStack, packet: Packet, route: Route, behind?: NetfilterHook): void {
+  const hooks = stack.hooks.v6[NF_INET_FORWARD]
+  if (passHooks(stack, hooks, NF_INET_FORWARD, packet, packet.device, route.device, behind) !== PASSED) return
+  stack.counters.ip6.OutForwDatagrams++
   output6(stack, packet, route, route.mtu, false, false)
 }
 

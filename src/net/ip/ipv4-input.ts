@@ -18,7 +18,7 @@ import { sumView } from '../checksum.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { forward4 } from './forwarding.ts'
-import { PASSED, passHooks } from './hooks.ts'
+import { type NetfilterHook, PASSED, passHooks } from './hooks.ts'
 import { checkOptions4 } from './ipv4-options.ts'
 import { IP_MF, IP_OFFSET, IPV4_HEADER } from './numbers.ts'
 import { routeInput4 } from './routing4.ts'
@@ -49,10 +49,19 @@ export function receive4(stack: IpStack, packet: Packet): void {
       if (whole === undefined) return
       packet = whole
     }
-    if (passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined) !== PASSED) return
-    packet.source = stack.runtime.addresses.v4(packet.view.getUint32(packet.network + 12))
-    packet.destination = stack.runtime.addresses.v4(packet.view.getUint32(packet.network + 16))
+    preRouting4(stack, packet)
+  } else {
+    route(stack, packet)
   }
+}
+
+/** Of whole packets. `behind`: see passHooks. */
+export function preRouting4(stack: IpStack, packet: Packet, behind?: NetfilterHook): void {
+  const hooks = stack.hooks.v4[NF_INET_PRE_ROUTING]
+  if (passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined, behind) !== PASSED)
+    return
+  packet.source = stack.runtime.addresses.v4(packet.view.getUint32(packet.network + 12))
+  packet.destination = stack.runtime.addresses.v4(packet.view.getUint32(packet.network + 16))
   route(stack, packet)
 }
 
@@ -107,14 +116,18 @@ function route(stack: IpStack, packet: Packet): void {
 
 /** To this machine's protocols. */
 function deliver4(stack: IpStack, packet: Packet): void {
-  const { counters } = stack
   if (isFragment(packet)) {
     const whole = stack.reassembly.add4(packet)
     if (whole === undefined) return
     packet = whole
   }
+  localIn4(stack, packet)
+}
+
+export function localIn4(stack: IpStack, packet: Packet, behind?: NetfilterHook): void {
+  const { counters } = stack
   const hooks = stack.hooks.v4[NF_INET_LOCAL_IN]
-  if (passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined) !== PASSED) return
+  if (passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined, behind) !== PASSED) return
   packet.start = packet.transport
   const raw = stack.raw?.deliver(packet) === true
   const protocol = stack.protocols[packet.transportProtocol]

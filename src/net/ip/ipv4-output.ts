@@ -20,7 +20,7 @@ import { GSO_NONE, type Packet } from '../packet.ts'
 import { BROADCAST_MAC, multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment4 } from './fragmentation.ts'
-import { PASSED, passHooks } from './hooks.ts'
+import { type NetfilterHook, PASSED, passHooks } from './hooks.ts'
 import { IP_DF, IPV4_HEADER } from './numbers.ts'
 import { routeOutput4 } from './routing4.ts'
 
@@ -106,14 +106,28 @@ export function output4(
   multicastLoop: boolean,
 ): Status {
   const { device } = route
-  const { counters } = stack
   if (!device.up) {
     packet.release()
     return device.isLoopback ? 0 : -ENETDOWN
   }
   packet.device = device
+  return postRouting4(stack, packet, route, mtu, fragment, multicastLoop)
+}
+
+/** `behind`: see passHooks. */
+export function postRouting4(
+  stack: IpStack,
+  packet: Packet,
+  route: Route,
+  mtu: number,
+  fragment: boolean,
+  multicastLoop: boolean,
+  behind?: NetfilterHook,
+): Status {
+  const { device } = route
+  const { counters } = stack
   const hooks = stack.hooks.v4[NF_INET_POST_ROUTING]
-  const verdict = passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device)
+  const verdict = passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device, behind)
   if (verdict !== PASSED) return verdict
   counters.ip.OutTransmits++
   counters.ipExt.OutOctets += packet.length

@@ -23,7 +23,7 @@ import type { IpStack } from '../ip-stack.ts'
 import { PACKET_HOST, PACKET_LOOPBACK, type Packet } from '../packet.ts'
 import { checkOptions6, HeaderWalk, isExtension, OptionProblem } from './extension-headers.ts'
 import { forward6 } from './forwarding.ts'
-import { PASSED, passHooks } from './hooks.ts'
+import { type NetfilterHook, PASSED, passHooks } from './hooks.ts'
 import { IPV6_HEADER } from './numbers.ts'
 import { routeInput6 } from './routing6.ts'
 
@@ -69,10 +69,19 @@ export function receive6(stack: IpStack, packet: Packet): void {
       if (whole === undefined) return
       packet = whole
     }
-    if (passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined) !== PASSED) return
-    packet.destination = stack.runtime.addresses.v6(packet.view, packet.network + 24)
-    packet.source = stack.runtime.addresses.v6(packet.view, packet.network + 8)
+    preRouting6(stack, packet)
+  } else {
+    route(stack, packet)
   }
+}
+
+/** Of whole packets. `behind`: see passHooks. */
+export function preRouting6(stack: IpStack, packet: Packet, behind?: NetfilterHook): void {
+  const hooks = stack.hooks.v6[NF_INET_PRE_ROUTING]
+  if (passHooks(stack, hooks, NF_INET_PRE_ROUTING, packet, packet.device, undefined, behind) !== PASSED)
+    return
+  packet.destination = stack.runtime.addresses.v6(packet.view, packet.network + 24)
+  packet.source = stack.runtime.addresses.v6(packet.view, packet.network + 8)
   route(stack, packet)
 }
 
@@ -113,8 +122,12 @@ function route(stack: IpStack, packet: Packet): void {
     packet.release()
     return
   }
+  localIn6(stack, packet)
+}
+
+export function localIn6(stack: IpStack, packet: Packet, behind?: NetfilterHook): void {
   const hooks = stack.hooks.v6[NF_INET_LOCAL_IN]
-  if (passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined) !== PASSED) return
+  if (passHooks(stack, hooks, NF_INET_LOCAL_IN, packet, packet.device, undefined, behind) !== PASSED) return
   deliver6(stack, packet)
 }
 

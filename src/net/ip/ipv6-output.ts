@@ -13,7 +13,7 @@ import { GSO_NONE, type Packet } from '../packet.ts'
 import { multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
 import { fragment6 } from './fragmentation.ts'
-import { PASSED, passHooks } from './hooks.ts'
+import { type NetfilterHook, PASSED, passHooks } from './hooks.ts'
 import { mtuFor } from './ipv4-output.ts'
 import { IPV6_HEADER } from './numbers.ts'
 import { routeOutput6 } from './routing6.ts'
@@ -93,14 +93,28 @@ export function output6(
   multicastLoop: boolean,
 ): Status {
   const { device } = route
-  const { ip6 } = stack.counters
   if (!device.up) {
     packet.release()
     return device.isLoopback ? 0 : -ENETDOWN
   }
   packet.device = device
+  return postRouting6(stack, packet, route, mtu, fragment, multicastLoop)
+}
+
+/** `behind`: see passHooks. */
+export function postRouting6(
+  stack: IpStack,
+  packet: Packet,
+  route: Route,
+  mtu: number,
+  fragment: boolean,
+  multicastLoop: boolean,
+  behind?: NetfilterHook,
+): Status {
+  const { device } = route
+  const { ip6 } = stack.counters
   const hooks = stack.hooks.v6[NF_INET_POST_ROUTING]
-  const verdict = passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device)
+  const verdict = passHooks(stack, hooks, NF_INET_POST_ROUTING, packet, undefined, device, behind)
   if (verdict !== PASSED) return verdict
   ip6.OutTransmits++
   ip6.OutOctets += packet.length
@@ -148,7 +162,7 @@ export function toNextHop6(stack: IpStack, packet: Packet, route: Route): Status
   return neighbour.output(packet)
 }
 
-function reroute6(stack: IpStack, packet: Packet): Route | number {
+export function reroute6(stack: IpStack, packet: Packet): Route | number {
   const { view, network } = packet
   const flow = new Flow()
   packet.source = stack.runtime.addresses.v6(view, network + 8)

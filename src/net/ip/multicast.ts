@@ -5,7 +5,7 @@
  *
  * All-hosts groups (224.0.0.1, ff02::1, ff01::1) are listened to without being joined.
  */
-import { IPPROTO_IGMP } from '../../abi/constants.ts'
+import { IFF_MULTICAST, IPPROTO_IGMP } from '../../abi/constants.ts'
 import { EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV } from '../../abi/errno.ts'
 import type { IpAddress } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -181,16 +181,20 @@ export class MulticastGroups {
   // What the stack tells of its devices.
 
   deviceUp(device: NetDevice): void {
+    this.#listenToAll(device, true, true)
     for (const group of this.of(device)) this.#reporter(group).changed(group)
   }
   deviceDown(device: NetDevice): void {
+    this.#listenToAll(device, true, false)
     this.igmp.forget(device)
     this.mld.forget(device)
   }
   startIpv6(device: NetDevice): void {
+    this.#listenToAll(device, false, true)
     for (const group of this.of(device)) if (!group.address.isV4) this.mld.changed(group)
   }
   stopIpv6(device: NetDevice): void {
+    this.#listenToAll(device, false, false)
     this.mld.forget(device)
   }
   deviceRemoved(device: NetDevice): void {
@@ -211,6 +215,15 @@ export class MulticastGroups {
 
   #reporter(group: Group): GroupReporter {
     return group.address.isV4 ? this.igmp : this.mld
+  }
+
+  /** Every host listens to them: they are of no group's, but the link must let them in. */
+  #listenToAll(device: NetDevice, isV4: boolean, on: boolean): void {
+    if (device.isLoopback || device.headerLength === 0 || (device.flags & IFF_MULTICAST) === 0) return
+    const key = isV4 ? '01:00:5e:00:00:01' : '33:33:00:00:00:01'
+    if (on) device.multicastList.set(key, 1)
+    else device.multicastList.delete(key)
+    device.filterChanged()
   }
 
   /** The device's list of link addresses to listen to. */

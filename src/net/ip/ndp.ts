@@ -155,6 +155,15 @@ export class NeighbourDiscovery implements Resolver {
     this.send(message, device, source, packet.source)
   }
 
+  /** Of a router that answers for others: ndisc_recv_ns. */
+  #isProxyFor(device: NetDevice, target: IpAddress): boolean {
+    const { sysctls, neighbours6 } = this.#stack
+    if (neighbours6.proxies.find(device, target) === undefined) return false
+    const { all } = sysctls.ipv6Conf
+    const conf = sysctls.ipv6Conf.of(device.index)
+    return conf.forwarding !== 0 && (all.proxy_ndp !== 0 || conf.proxy_ndp !== 0)
+  }
+
   #solicited(packet: Packet): void {
     const stack = this.#stack
     const device = packet.device!
@@ -166,6 +175,12 @@ export class NeighbourDiscovery implements Resolver {
     // RFC 4861 §7.1.1: who has no address yet asks all, and says no link address.
     if (source.isAny && (!destination.isMulticast || mac !== undefined)) return
     const entry = stack.addresses.find(target, device)
+    if (entry === undefined && this.#isProxyFor(device, target)) {
+      const learns = !source.isAny && mac !== undefined
+      if (learns) stack.neighbours6.get(device, source)?.update(mac, NUD_STALE, { override: true })
+      this.sendAdvert(device, target, source.isAny ? ALL_NODES : source, !source.isAny, false)
+      return
+    }
     if (entry === undefined || entry.address.isV4) return
     if (!entry.usable) {
       // Somebody else wants the address that we are about to take.

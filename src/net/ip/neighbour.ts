@@ -27,6 +27,7 @@ import type { IpAddress } from '../address.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
 import { type Packet, PacketQueue } from '../packet.ts'
+import { NeighbourProxies } from './neighbour-proxies.ts'
 import { NSEC_PER_MSEC } from './numbers.ts'
 import type { NeighConf } from './sysctl.ts'
 
@@ -274,6 +275,7 @@ export class NeighbourTable implements Expiry {
   readonly stack: IpStack
   readonly isV4: boolean
   readonly resolver: Resolver
+  readonly proxies = new NeighbourProxies()
   /** By device index, then by address. */
   readonly #entries = new Map<number, Map<string, Neighbour>>()
   readonly #timer = new Timer(this)

@@ -7,6 +7,7 @@ import type { Timers } from '../../kernel/timers.ts'
 import { AddressCache } from '../address.ts'
 import { FilterRoom } from '../filter/room.ts'
 import { PacketPool } from '../packet.ts'
+import { QueueRoom } from '../qdisc/qdisc.ts'
 import { Backlog } from './backlog.ts'
 
 export class NetRuntime {
@@ -17,6 +18,7 @@ export class NetRuntime {
   readonly addresses = new AddressCache()
   readonly backlog: Backlog
   readonly filterRoom = new FilterRoom()
+  readonly queueRoom = new QueueRoom()
   /** How many tunnels the packet that is being sent is inside of: link/tunnel.ts. */
   tunnelDepth = 0
 

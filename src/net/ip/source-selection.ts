@@ -32,18 +32,6 @@ export function selectSource4(
   return V4_ANY
 }
 
-/** RFC 6724 §2.1, the policy table: precedence isn't needed for sources. */
-const LABELS: readonly [IpAddressWords: readonly number[], length: number, label: number][] = [
-  [[0, 0, 0, 1], 128, 0],
-  [[0, 0, 0xffff, 0], 96, 4],
-  [[0, 0, 0, 0], 96, 3],
-  [[0x20010000, 0, 0, 0], 32, 5],
-  [[0x20020000, 0, 0, 0], 16, 2],
-  [[0x3ffe0000, 0, 0, 0], 16, 12],
-  [[0xfec00000, 0, 0, 0], 10, 11],
-  [[0xfc000000, 0, 0, 0], 7, 13],
-]
-
 /** Undefined when no address will do. `device`: where the packet goes out. */
 export function selectSource6(
   stack: IpStack,
@@ -88,9 +76,11 @@ function better(
   // Rule 5: the outgoing interface.
   if ((a.device === device) !== (b.device === device)) return a.device === device
   // Rule 6: a matching label.
-  const label = label6(destination)
-  const labelA = label6(a.address) === label
-  if (labelA !== (label6(b.address) === label)) return labelA
+  const { labels } = a.device.stack!
+  const label = labels.of(destination, device?.index ?? 0)?.label
+  const labelOf = ({ address, device: own }: InterfaceAddress) => labels.of(address, own.index)?.label
+  const labelA = labelOf(a) === label
+  if (labelA !== (labelOf(b) === label)) return labelA
   // Rule 8: the longest matching prefix. (7, temporary addresses, has nothing to tell apart.)
   return commonPrefix(a, destination) > commonPrefix(b, destination)
 }
@@ -106,17 +96,4 @@ export function scope6(address: IpAddress): number {
   if (address.isMulticast) return address.isV4 ? 14 : (address.w0 >>> 16) & 0xf
   if (address.isLoopback || address.isLinkLocal) return SCOPE_LINK
   return addressScope(address) === RT_SCOPE_UNIVERSE ? 14 : 5
-}
-
-export function label6(address: IpAddress): number {
-  for (const [words, length, label] of LABELS) {
-    const differs = (word: number, i: number): boolean => {
-      const bits = length - 32 * i
-      if (bits <= 0) return false
-      return ((word ^ words[i]) & (bits >= 32 ? -1 : -1 << (32 - bits))) !== 0
-    }
-    if (differs(address.w0, 0) || differs(address.w1, 1)) continue
-    if (!differs(address.w2, 2) && !differs(address.w3, 3)) return label
-  }
-  return 1
 }

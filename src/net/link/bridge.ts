@@ -10,6 +10,7 @@ import { EBUSY, EINVAL, ELOOP, EXFULL } from '../../abi/errno.ts'
 import { NSEC_PER_SEC } from '../../base/clock.ts'
 import type { Status } from '../../base/result.ts'
 import { GSO_NONE, PACKET_HOST, PACKET_OTHERHOST, type Packet } from '../packet.ts'
+import { PortVlans, vidOf } from './bridge-vlan.ts'
 import { type FrameHandler, NetDevice } from './device.ts'
 import { checkNesting } from './nesting.ts'
 
@@ -42,6 +43,7 @@ export class BridgePort {
   cost = PORT_COST
   guard = false
   rootBlock = false
+  readonly vlans = new PortVlans()
 
   constructor(device: NetDevice, number: number) {
     this.device = device
@@ -52,6 +54,8 @@ export class BridgePort {
 /** An entry of the forwarding table. */
 export interface Learned {
   port: BridgePort
+  /** 0 without VLAN filtering. */
+  readonly vlan: number
   /** Monotonic ns. */
   seen: number
   /**
@@ -70,8 +74,16 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
   readonly #portOf = new Map<NetDevice, BridgePort>()
   /** Seconds. */
   ageing = 300
-  /** By address as a number of 48 bits. */
+  /** By address as a number of 48 bits; for VLANs a table each. */
   readonly #table = new Map<number, Learned>()
+  readonly #vlanTables = new Map<number, Map<number, Learned>>()
+  /** Entries of all tables. */
+  #known = 0
+  /** Ports are in VLANs, and so is the bridge as a port of its own stack. */
+  vlanFiltering = false
+  readonly ownVlans = new PortVlans()
+  /** The VLAN that new ports are in, 0 for none. */
+  defaultVlan = 1
   /** Which of 01:80:c2:00:00:0x are forwarded like other multicasts, as bits. */
   groupForwardMask = 0
   /** Of link-local frames no addresses are learnt: BR_BOOLOPT_NO_LL_LEARN. */
@@ -83,6 +95,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     super(name)
     this.address = address
     this.carrierKnown = false
+    this.#addDefault(this.ownVlans)
     this.features = { checksum: true, segmentation: true, udpSegmentation: true, gsoMaxSize: 65536 }
   }
 
@@ -96,7 +109,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
   }
 
   /** -EBUSY: it is a port already. -ELOOP: a bridge. -EINVAL: loopback, no Ethernet, or of another namespace. */
-  addPort(port: NetDevice): Status {
+  override addPort(port: NetDevice): Status {
     if (port.isLoopback || port.headerLength !== ETH_HLEN || port.stack !== this.stack) return -EINVAL
     if (port.kind === 'bridge') return -ELOOP
     if (port.master !== undefined || port.frameHandler !== undefined) return -EBUSY
@@ -106,6 +119,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     while (this.ports.some(other => other.number === number)) number++
     if (number > MAX_PORTS) return -EXFULL
     const added = new BridgePort(port, number)
+    this.#addDefault(added.vlans)
     this.ports.push(added)
     this.#portOf.set(port, added)
     port.master = this
@@ -117,7 +131,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     return 0
   }
 
-  removePort(port: NetDevice): Status {
+  override removePort(port: NetDevice): Status {
     const at = this.ports.findIndex(each => each.device === port)
     if (at < 0) return -EINVAL
     const [left] = this.ports.splice(at, 1)
@@ -135,13 +149,25 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
   /** From the bridge's own stack. */
   override transmit(packet: Packet): Status {
     this.countSent(packet.length)
-    this.#forward(packet, undefined)
+    let tag = 0
+    if (this.vlanFiltering) {
+      packet.link = packet.start
+      tag = this.ownVlans.admit(packet)
+      packet.start = packet.link
+      if (tag === 0) {
+        this.statistics.txDropped++
+        packet.release()
+        return 0
+      }
+    }
+    this.#forward(packet, undefined, tag)
     return 0
   }
 
   /** From a port: the link header at packet.link, already pulled. */
   handleFrame(device: NetDevice, packet: Packet): boolean {
-    const { bytes, link } = packet
+    const { bytes } = packet
+    let { link } = packet
     const port = this.portOf(device)
     const reserved = isReserved(bytes, link)
     if (
@@ -152,14 +178,28 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
       packet.release()
       return true
     }
+    let tag = 0
+    if (this.vlanFiltering) {
+      tag = port.vlans.admit(packet)
+      link = packet.link
+      if (tag === 0) {
+        device.statistics.rxDropped++
+        packet.release()
+        return true
+      }
+    }
+    const vlan = vidOf(tag)
     const learns = port.learning && !(reserved && this.noLinkLocalLearning)
-    if (learns && (bytes[link + 6] & 1) === 0) this.#learn(addressAt(bytes, link + 6), port)
+    if (learns && (bytes[link + 6] & 1) === 0) this.#learn(addressAt(bytes, link + 6), port, vlan)
     packet.start = link
     const toMany = (bytes[link] & 1) !== 0
     if (toMany) {
-      this.#up(packet.clone())
-    } else if (this.#isOwn(bytes, link) || this.station(addressAt(bytes, link))?.state === NUD_PERMANENT) {
-      this.#up(packet)
+      this.#up(packet.clone(), tag)
+    } else if (
+      this.#isOwn(bytes, link) ||
+      this.station(addressAt(bytes, link), vlan)?.state === NUD_PERMANENT
+    ) {
+      this.#up(packet, tag)
       return true
     }
     // Where a packet that is to be split has its headers, if the port can't do it.
@@ -167,7 +207,7 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
       packet.network = link + ETH_HLEN
       packet.transport = packet.checksumStart
     }
-    this.#forward(packet, port)
+    this.#forward(packet, port, tag)
     return true
   }
 
@@ -189,55 +229,88 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
   /** What is known, for `bridge fdb`. */
   *learned(): IterableIterator<[number, Learned]> {
     const now = this.#now()
-    for (const [address, entry] of this.#table) if (this.#fresh(entry, now)) yield [address, entry]
+    for (const table of this.#tables())
+      for (const [address, entry] of table) if (this.#fresh(entry, now)) yield [address, entry]
   }
-  station(address: number): Learned | undefined {
-    const entry = this.#table.get(address)
+  station(address: number, vlan = 0): Learned | undefined {
+    const entry = this.#tableOf(vlan)?.get(address)
     return entry !== undefined && this.#fresh(entry, this.#now()) ? entry : undefined
   }
   /** Enters a station by hand. False: there is no room. */
-  enter(address: number, port: BridgePort, state: number): boolean {
-    if (!this.#table.has(address) && this.#table.size >= MAX_ADDRESSES) return false
+  enter(address: number, port: BridgePort, state: number, vlan = 0): boolean {
+    const isNew = this.#tableOf(vlan)?.has(address) !== true
+    if (isNew && this.#known >= MAX_ADDRESSES) return false
     const now = this.#now()
-    this.#table.set(address, { port, seen: now, state, updated: now })
+    this.#put(address, { port, vlan, seen: now, state, updated: now })
     return true
   }
-  forget(address: number): boolean {
-    return this.#table.delete(address)
+  forget(address: number, vlan = 0): boolean {
+    const gone = this.#tableOf(vlan)?.delete(address) === true
+    if (gone) this.#known--
+    return gone
   }
   flush(wanted: (entry: Learned) => boolean): void {
-    for (const [address, entry] of this.#table) if (wanted(entry)) this.#table.delete(address)
+    for (const table of this.#tables())
+      for (const [address, entry] of table) if (wanted(entry) && table.delete(address)) this.#known--
+  }
+  *#tables(): IterableIterator<Map<number, Learned>> {
+    yield this.#table
+    yield* this.#vlanTables.values()
+  }
+  #tableOf(vlan: number): Map<number, Learned> | undefined {
+    return vlan === 0 ? this.#table : this.#vlanTables.get(vlan)
+  }
+  #put(address: number, entry: Learned): void {
+    let table = this.#tableOf(entry.vlan)
+    if (table === undefined) {
+      table = new Map()
+      this.#vlanTables.set(entry.vlan, table)
+    }
+    if (!table.has(address)) this.#known++
+    table.set(address, entry)
+  }
+  #addDefault(vlans: PortVlans): void {
+    if (this.defaultVlan !== 0) vlans.add(this.defaultVlan, true, true)
   }
 
   /** To the stack, as received by the bridge. */
-  #up(packet: Packet): void {
+  #up(given: Packet, tag: number): void {
+    let packet = given
+    if (tag !== 0) {
+      if (!this.ownVlans.has(tag)) {
+        packet.release()
+        return
+      }
+      packet = this.ownVlans.dress(packet, tag)
+    }
     packet.network = -1
     packet.type = PACKET_HOST
     this.stack?.receive(this, packet)
   }
 
-  #forward(packet: Packet, from: BridgePort | undefined): void {
+  #forward(packet: Packet, from: BridgePort | undefined, tag: number): void {
     const { bytes, start } = packet
     const group = (bytes[start] & 1) !== 0
-    const to = group ? undefined : this.#find(addressAt(bytes, start))
+    const to = group ? undefined : this.#find(addressAt(bytes, start), vidOf(tag))
     if (to !== undefined) {
-      if (mayPass(from, to)) this.#send(to, packet)
+      if (mayPass(from, to) && (tag === 0 || to.vlans.has(tag))) this.#send(to, packet, tag)
       else packet.release()
       return
     }
     const broadcast = group && isBroadcast(bytes, start)
     let last: BridgePort | undefined
     for (const port of this.ports) {
-      if (!mayPass(from, port)) continue
+      if (!mayPass(from, port) || (tag !== 0 && !port.vlans.has(tag))) continue
       if (!(broadcast ? port.broadcastFlood : group ? port.multicastFlood : port.flood)) continue
-      if (last !== undefined) this.#send(last, packet.clone())
+      if (last !== undefined) this.#send(last, packet.clone(), tag)
       last = port
     }
     if (last === undefined) packet.release()
-    else this.#send(last, packet)
+    else this.#send(last, packet, tag)
   }
 
-  #send({ device }: BridgePort, packet: Packet): void {
+  #send({ device, vlans }: BridgePort, given: Packet, tag: number): void {
+    const packet = tag === 0 ? given : vlans.dress(given, tag)
     // Longer than the port's link lets through, with a tag: there is nobody to tell.
     const tooLong = packet.gsoType === GSO_NONE && packet.length - ETH_HLEN - VLAN_HLEN > device.mtu
     if (!device.running || device.stack === undefined || tooLong) {
@@ -248,9 +321,9 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
     device.stack.transmit(device, packet)
   }
 
-  #learn(address: number, port: BridgePort): void {
+  #learn(address: number, port: BridgePort, vlan: number): void {
     const now = this.#now()
-    const known = this.#table.get(address)
+    const known = this.#tableOf(vlan)?.get(address)
     if (known !== undefined) {
       known.seen = now
       if (known.port === port || known.state === NUD_PERMANENT) return
@@ -258,15 +331,15 @@ export class BridgeDevice extends NetDevice implements FrameHandler {
       known.updated = now
       return
     }
-    if (this.#table.size >= MAX_ADDRESSES) {
+    if (this.#known >= MAX_ADDRESSES) {
       this.flush(entry => !this.#fresh(entry, now))
-      if (this.#table.size >= MAX_ADDRESSES) return
+      if (this.#known >= MAX_ADDRESSES) return
     }
-    this.#table.set(address, { port, seen: now, state: NUD_REACHABLE, updated: now })
+    this.#put(address, { port, vlan, seen: now, state: NUD_REACHABLE, updated: now })
   }
 
-  #find(address: number): BridgePort | undefined {
-    const entry = this.#table.get(address)
+  #find(address: number, vlan: number): BridgePort | undefined {
+    const entry = this.#tableOf(vlan)?.get(address)
     return entry !== undefined && this.#fresh(entry, this.#now()) ? entry.port : undefined
   }
 

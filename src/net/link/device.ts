@@ -20,10 +20,12 @@ import {
   IFF_RUNNING,
   IFF_UP,
 } from '../../abi/constants.ts'
-import { EINVAL } from '../../abi/errno.ts'
+import { EINVAL, EOPNOTSUPP } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
+import type { TrafficControl } from '../qdisc/traffic-control.ts'
+import type { Offloads } from './offloads.ts'
 import type { Shaper } from './rate.ts'
 
 /** What /proc/net/dev and IFLA_STATS64 show. */
@@ -91,6 +93,9 @@ export abstract class NetDevice {
     udpSegmentation: false,
     gsoMaxSize: 65536,
   }
+  /** Those that it has by itself, once some were switched off; and what can be switched: offloads.ts. */
+  nativeFeatures: DeviceFeatures | undefined = undefined
+  offloads: Offloads | undefined = undefined
   txQueueLength = 1000
   group = 0
   alias = ''
@@ -115,7 +120,7 @@ export abstract class NetDevice {
   readonly statistics = new DeviceStatistics()
   /** The namespace that it is in. */
   stack: IpStack | undefined = undefined
-  /** The bridge that it is a port of. */
+  /** The bridge or bond that it is a port of. */
   master: NetDevice | undefined = undefined
   frameHandler: FrameHandler | undefined = undefined
   /** Takes the tagged frames of the VLANs that there are over it. */
@@ -125,6 +130,8 @@ export abstract class NetDevice {
   guard: DeviceGuard | undefined = undefined
   /** Holds what it sends to a rate. */
   shaper: Shaper | undefined = undefined
+  /** Queueing disciplines and filters: none unless some were set. */
+  traffic: TrafficControl | undefined = undefined
   /** How many want all frames (IFF_PROMISC) or all multicasts. */
   promiscuity = 0
   allMulticast = 0
@@ -158,6 +165,11 @@ export abstract class NetDevice {
 
   /** Sends a whole frame, in its turn. */
   send(packet: Packet): Status {
+    const { traffic } = this
+    return traffic === undefined ? this.sendNow(packet) : traffic.send(packet)
+  }
+  /** The same, past the queueing disciplines. */
+  sendNow(packet: Packet): Status {
     const { shaper, stack } = this
     return shaper === undefined || stack === undefined
       ? this.transmit(packet)
@@ -174,7 +186,14 @@ export abstract class NetDevice {
   stopped(): void {}
   /** The multicast list or promiscuity has changed. */
   filterChanged(): void {}
-  /** Of a bridge: whether frames can go by one of its ports has changed. */
+  /** Of a bridge or a bond: takes a device as one of its ports, or lets it go. -EOPNOTSUPP: it is nothing of the kind. */
+  addPort(_port: NetDevice): Status {
+    return -EOPNOTSUPP
+  }
+  removePort(_port: NetDevice): Status {
+    return -EINVAL
+  }
+  /** Of the same: whether frames can go by one of its ports has changed. */
   portChanged(): void {}
   /** Of an upper device: carrier or MTU of the one below have changed. */
   lowerChanged(): void {}

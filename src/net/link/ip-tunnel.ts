@@ -17,15 +17,11 @@ import {
 import { EHOSTUNREACH, EINVAL, ENETUNREACH } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpAddress } from '../address.ts'
-import { Flow } from '../ip/flow.ts'
 import { IPV4_HEADER, IPV6_HEADER } from '../ip/numbers.ts'
 import type { IcmpError, TransportProtocol } from '../ip/transport.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { Packet } from '../packet.ts'
 import { TunnelDevice } from './tunnel.ts'
-
-/** Flows to different ends that are remembered: as many as a device without one of its own may have. */
-const MAX_FLOWS = 256
 
 export class IpTunnelDevice extends TunnelDevice {
   override readonly kind: 'ipip' | 'sit'
@@ -33,7 +29,6 @@ export class IpTunnelDevice extends TunnelDevice {
   pathMtu = true
   /** IPPROTO_*: of the packets inside. */
   readonly inner: number
-  readonly #flows = new Map<string, Flow>()
 
   constructor(kind: 'ipip' | 'sit', name: string, home: IpStack) {
     super(name, home)
@@ -62,29 +57,15 @@ export class IpTunnelDevice extends TunnelDevice {
     this.address = this.local.bytes()
     this.broadcast = this.remote.bytes()
     this.flags = this.remote.isAny ? this.flags & ~IFF_POINTOPOINT : this.flags | IFF_POINTOPOINT
-    this.#flows.clear()
+    this.forgetFlows()
     const below = this.underlay === 0 ? this.#wayOut() : this.home.devices.byIndex(this.underlay)
     this.mtu = Math.max((below?.mtu ?? 1500) - IPV4_HEADER, this.minMtu)
   }
 
   #wayOut() {
     if (this.remote.isAny) return undefined
-    const route = this.home.ip.routeFor(this.#flowTo(this.remote))
+    const route = this.home.ip.routeFor(this.flowTo(this.remote, this.inner))
     return typeof route === 'number' ? undefined : route.device
-  }
-
-  #flowTo(end: IpAddress): Flow {
-    let flow = this.#flows.get(end.key)
-    if (flow === undefined) {
-      if (this.#flows.size >= MAX_FLOWS) this.#flows.clear()
-      flow = new Flow()
-      flow.protocol = this.inner
-      flow.source = this.local
-      flow.destination = end
-      flow.device = this.underlay
-      this.#flows.set(end.key, flow)
-    }
-    return flow
   }
 
   protected override wrap(packet: Packet): Status {
@@ -96,7 +77,7 @@ export class IpTunnelDevice extends TunnelDevice {
     const isV4 = wanted === ETH_P_IP
     // A packet socket may have sent anything.
     if (packet.length < (isV4 ? IPV4_HEADER : IPV6_HEADER)) return this.lost(packet, -EINVAL)
-    const flow = this.#flowTo(end)
+    const flow = this.flowTo(end, this.inner)
     const { view, start } = packet
     flow.ttl = this.ttl || view.getUint8(start + (isV4 ? 8 : 7))
     const innerTos = isV4 ? view.getUint8(start + 1) : (view.getUint16(start) >> 4) & 0xff

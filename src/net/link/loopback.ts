@@ -14,7 +14,7 @@ export class LoopbackDevice extends NetDevice {
     this.minMtu = 0
     this.maxMtu = 0x7fffffff
     this.flags = IFF_LOOPBACK
-    this.features = { checksum: true, segmentation: true, udpSegmentation: false, gsoMaxSize: 65536 }
+    this.features = { checksum: true, segmentation: true, udpSegmentation: true, gsoMaxSize: 65536 }
   }
 
   override transmit(packet: Packet): Status {

@@ -5,12 +5,15 @@
 import { ELOOP } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import { type IpAddress, V4_ANY } from '../address.ts'
+import { Flow } from '../ip/flow.ts'
 import type { IpStack } from '../ip-stack.ts'
 import { CHECKSUM_NONE, type Packet } from '../packet.ts'
 import { NetDevice } from './device.ts'
 
 /** Tunnels whose outer packets go by tunnels; what goes deeper runs in a circle. */
 const MAX_DEPTH = 8
+/** Flows to different ends that are remembered: as many as a device without one of its own may have. */
+const MAX_FLOWS = 256
 /** Room for what another tunnel, IP and Ethernet put in front. */
 const NEEDED_HEADROOM = 128
 
@@ -25,6 +28,7 @@ export abstract class TunnelDevice extends NetDevice {
   ttl = 0
   /** Of outer packets; an odd number: that of the packet inside. */
   tos = 0
+  readonly #flows = new Map<string, Flow>()
 
   constructor(name: string, home: IpStack) {
     super(name)
@@ -36,6 +40,25 @@ export abstract class TunnelDevice extends NetDevice {
   override close(): void {
     super.close()
     this.home.tunnels.delete(this)
+  }
+
+  /** The way to an end, remembered: a device without an end of its own has many. */
+  protected flowTo(end: IpAddress, protocol: number): Flow {
+    let flow = this.#flows.get(end.key)
+    if (flow === undefined) {
+      if (this.#flows.size >= MAX_FLOWS) this.#flows.clear()
+      flow = new Flow()
+      flow.protocol = protocol
+      flow.source = this.local
+      flow.destination = end
+      flow.device = this.underlay
+      this.#flows.set(end.key, flow)
+    }
+    return flow
+  }
+  /** The ends have changed. */
+  protected forgetFlows(): void {
+    this.#flows.clear()
   }
 
   override transmit(packet: Packet): Status {

@@ -42,12 +42,18 @@ function line(connection: Connection, now: number): string {
     `${(isV4 ? 'ipv4' : 'ipv6').padEnd(8)} ${isV4 ? NFPROTO_IPV4 : NFPROTO_IPV6}`,
     `${(PROTOCOLS[protocol] ?? 'unknown').padEnd(8)} ${protocol} ${seconds}`,
     ...(tcp === undefined ? [] : [STATES[tcp.state]]),
-    tupleText(original, isV4) + countersText(connection, ORIGINAL),
+    tupleText(original, isV4) + zoneText('orig', original, reply) + countersText(connection, ORIGINAL),
     ...(connection.seenReply ? [] : ['[UNREPLIED]']),
-    tupleText(reply, isV4) + countersText(connection, REPLY),
+    tupleText(reply, isV4) + zoneText('reply', reply, original) + countersText(connection, REPLY),
     ...((connection.status & IPS_ASSURED) === 0 ? [] : ['[ASSURED]']),
-    `mark=${mark} zone=0 use=2\n`,
+    `mark=${mark}`,
+    ...(original.zone === reply.zone ? [`zone=${original.zone}`] : []),
+    'use=2\n',
   ].join(' ')
+}
+
+function zoneText(name: string, { zone }: Tuple, other: Tuple): string {
+  return zone === 0 || zone === other.zone ? '' : ` zone-${name}=${zone}`
 }
 
 function tupleText({ source, destination, protocol, from, to }: Tuple, isV4: boolean): string {

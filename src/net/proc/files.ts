@@ -9,6 +9,7 @@ import {
 } from '../../abi/constants.ts'
 import { inetEntries } from '../inet/entry.ts'
 import type { InetNetwork } from '../inet/network.ts'
+import { queueLines } from '../netlink/netfilter/queue.ts'
 import { conntrackLines } from './conntrack.ts'
 import { matchLines, tableLines, targetLines } from './ip-tables.ts'
 import {
@@ -48,6 +49,8 @@ const FILES: Readonly<Record<string, Format>> = {
   netlink: net => netlinkLines(net),
   netstat: net => netstatText(net.ip),
   nf_conntrack: net => conntrackLines(net),
+  nfnetlink_queue: ({ usedNetfilter }) =>
+    usedNetfilter === undefined ? '' : queueLines(usedNetfilter.queues),
   packet: net => packetLines(net),
   ptype: net => ptypeLines(net),
   raw: net => datagramLines(net, raw(net, false), false),

@@ -22,6 +22,7 @@ export function tcpInfo(endpoint: TcpEndpoint): Uint8Array {
     view.setUint32(TCP_INFO.tcpi_unacked, listener.ready, true)
     view.setUint32(TCP_INFO.tcpi_sacked, listener.backlog, true)
   } else if (connection !== undefined) {
+    connection.protocol.enter()
     writeState(view, connection)
     writeSizes(view, connection)
     writeTimes(view, connection)

@@ -50,6 +50,8 @@ export class Connection {
   readonly began: number
   /** Where nf_conntrack_acct is on: packets and bytes of each direction. */
   counters: Float64Array | undefined = undefined
+  /** See labels.ts; absent where none have been set. */
+  labels: Uint8Array | undefined = undefined
   /** Index of the device whose address masquerades it, 0 for none. */
   masqueradeDevice = 0
   /** See `target`; made when first asked for. */

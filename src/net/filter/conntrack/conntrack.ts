@@ -45,6 +45,7 @@ import {
   ORIGINAL,
   REPLY,
   setConnection,
+  type TableEntry,
 } from './connection.ts'
 import { isError, isQuestion, isUntracked6 } from './icmp-types.ts'
 import { quotedPacket } from './quoted.ts'
@@ -52,6 +53,7 @@ import { ConntrackSettings } from './settings.ts'
 import { ConnectionTable } from './table.ts'
 import { TcpTracking, TRACK_ANEW, TRACK_END, TRACK_IGNORE, TRACK_INVALID } from './tcp.ts'
 import { TcpSegment } from './tcp-segment.ts'
+import { PLAIN, Template } from './template.ts'
 import { isIcmp, readTuple, type Tuple } from './tuple.ts'
 
 /** A UDP exchange that goes on for longer than this (ns) is a stream. */
@@ -125,14 +127,21 @@ export class Conntrack {
   }
 
   #in(packet: Packet, point: number): number {
-    // Over loopback, or a rule has said that it is not to be tracked.
-    if (packet.connection !== undefined) return NF_ACCEPT
+    let template = PLAIN
+    if (packet.connection instanceof Template) {
+      template = packet.connection
+      packet.connection = undefined
+      packet.connectionInfo = 0
+    } else if (packet.connection !== undefined) {
+      // Over loopback, or a rule has said that it is not to be tracked.
+      return NF_ACCEPT
+    }
     const { transport, transportProtocol } = packet
     if (transport < 0 || transport > packet.end || isFragment(packet)) return NF_ACCEPT
-    if (isIcmp(transportProtocol) && !this.#icmp(packet, point)) return NF_ACCEPT
+    if (isIcmp(transportProtocol) && !this.#icmp(packet, point, template)) return NF_ACCEPT
     const tuple = this.#tupleOf(packet)
     if (tuple === undefined) return NF_ACCEPT
-    if (!this.#resolve(packet, tuple, point)) {
+    if (!this.#resolve(packet, tuple, point, template)) {
       packet.connection = undefined
       packet.connectionInfo = 0
     }
@@ -145,11 +154,11 @@ export class Conntrack {
   }
 
   /** False: it is invalid. */
-  #resolve(packet: Packet, tuple: Tuple, point: number): boolean {
+  #resolve(packet: Packet, tuple: Tuple, point: number, template: Template): boolean {
     const isTcp = tuple.protocol === IPPROTO_TCP
     if (isTcp && !this.#tcpValid(packet, point)) return false
     if (tuple.protocol === IPPROTO_UDP && !this.#udpValid(packet, point)) return false
-    const found = this.table.find(tuple)
+    const found = this.#find(tuple, template)
     let connection = found?.connection
     let direction = found?.direction ?? ORIGINAL
     const before = connection?.status
@@ -164,7 +173,7 @@ export class Conntrack {
       }
     }
     if (connection === undefined) {
-      connection = this.#begin(packet, tuple)
+      connection = this.#begin(packet, tuple, template)
       if (connection === undefined) return false
     } else if (!isTcp) {
       this.#refresh(connection, direction)
@@ -178,12 +187,21 @@ export class Conntrack {
     return true
   }
 
-  #begin(packet: Packet, tuple: Tuple): Connection | undefined {
+  /** The zone of what it may be the original of can be another one than that of what it may answer. */
+  #find(tuple: Tuple, { original, reply }: Template): TableEntry | undefined {
+    const found = this.table.find(tuple.in(original))
+    if (original === reply) return found
+    if (found?.direction === ORIGINAL) return found
+    const answered = this.table.find(tuple.in(reply))
+    return answered?.direction === REPLY ? answered : undefined
+  }
+
+  #begin(packet: Packet, tuple: Tuple, template: Template): Connection | undefined {
     const { protocol } = tuple
     if (isIcmp(protocol) && !isQuestion(protocol, tuple.to >> 8)) return undefined
     const reply = tuple.invert()
     if (reply === undefined) return undefined
-    const connection = this.create(tuple, reply)
+    const connection = this.create(tuple.in(template.original), reply.in(template.reply))
     if (protocol === IPPROTO_TCP) {
       connection.tcp = TcpTracking.begin(this.#segment, this.settings)
       if (connection.tcp === undefined || this.#tcp(connection, ORIGINAL, packet) === TRACK_INVALID)
@@ -260,7 +278,7 @@ export class Conntrack {
   }
 
   /** False: it is not to be looked at further: it is invalid, untracked, or tells of an error of a connection. */
-  #icmp(packet: Packet, point: number): boolean {
+  #icmp(packet: Packet, point: number, template: Template): boolean {
     const { view, transport, end, transportProtocol } = packet
     if (end - transport < 8) return false
     if (this.#checks(point) && !checksumRight(packet)) return false
@@ -270,7 +288,7 @@ export class Conntrack {
     const quoted = quotedPacket(this.#stack, packet)
     const answered = quoted?.tuple.invert()
     if (answered === undefined) return false
-    const found = this.table.find(answered)
+    const found = this.#find(answered, template)
     if (found === undefined) return false
     // Found by what would answer the quoted packet: the message goes the way of that answer.
     const reply = found.direction === REPLY

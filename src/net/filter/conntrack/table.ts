@@ -133,8 +133,8 @@ export class ConnectionTable implements Expiry {
     return false
   }
 
-  #hash({ source, destination, protocol, from, to }: Tuple): number {
-    let hash = this.#seed ^ protocol
+  #hash({ source, destination, protocol, from, to, zone }: Tuple): number {
+    let hash = this.#seed ^ protocol ^ (zone << 8)
     hash = mix(hash, source.w3)
     hash = mix(hash, destination.w3)
     if (!source.isV4) {

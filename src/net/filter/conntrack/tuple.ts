@@ -1,6 +1,7 @@
 /**
  * Tuple: what tells one direction of a connection from all others: addresses, protocol, and two numbers of the protocol's:
- * ports; for ICMP the identifier, and type and code; for protocols without any, zero.
+ * ports; for ICMP the identifier, and type and code; for protocols without any, zero. And the zone that it was seen in, if rules
+ * have said so: networks with the same addresses can stand beside each other there.
  */
 import {
   IPPROTO_DCCP,
@@ -22,13 +23,22 @@ export class Tuple {
   readonly from: number
   /** The destination port, or ICMP's type * 256 + code. */
   readonly to: number
+  readonly zone: number
 
-  constructor(source: IpAddress, destination: IpAddress, protocol: number, from: number, to: number) {
+  constructor(
+    source: IpAddress,
+    destination: IpAddress,
+    protocol: number,
+    from: number,
+    to: number,
+    zone = 0,
+  ) {
     this.source = source
     this.destination = destination
     this.protocol = protocol
     this.from = from
     this.to = to
+    this.zone = zone
   }
 
   equals(other: Tuple): boolean {
@@ -36,18 +46,24 @@ export class Tuple {
       this.from === other.from &&
       this.to === other.to &&
       this.protocol === other.protocol &&
+      this.zone === other.zone &&
       this.source.equals(other.source) &&
       this.destination.equals(other.destination)
     )
   }
 
-  /** Of the packets that answer; undefined: nothing answers an ICMP message of this type. */
+  /** Of the packets that answer, in the same zone; undefined: nothing answers an ICMP message of this type. */
   invert(): Tuple | undefined {
-    const { source, destination, protocol, from, to } = this
-    if (!isIcmp(protocol)) return new Tuple(destination, source, protocol, to, from)
+    const { source, destination, protocol, from, to, zone } = this
+    if (!isIcmp(protocol)) return new Tuple(destination, source, protocol, to, from, zone)
     const type = inverseType(protocol, to >> 8)
     if (type < 0) return undefined
-    return new Tuple(destination, source, protocol, from, (type << 8) | (to & 0xff))
+    return new Tuple(destination, source, protocol, from, (type << 8) | (to & 0xff), zone)
+  }
+  in(zone: number): Tuple {
+    if (zone === this.zone) return this
+    const { source, destination, protocol, from, to } = this
+    return new Tuple(source, destination, protocol, from, to, zone)
   }
 }
 

@@ -129,13 +129,13 @@ function likePort(port: number, icmp: boolean): [number, number] {
 }
 
 function withAddress(tuple: Tuple, address: IpAddress, source: boolean): Tuple {
-  const { protocol, from, to } = tuple
+  const { protocol, from, to, zone } = tuple
   return source
-    ? new Tuple(address, tuple.destination, protocol, from, to)
-    : new Tuple(tuple.source, address, protocol, from, to)
+    ? new Tuple(address, tuple.destination, protocol, from, to, zone)
+    : new Tuple(tuple.source, address, protocol, from, to, zone)
 }
 
 function withPort(tuple: Tuple, port: number, source: boolean): Tuple {
-  const { protocol, from, to } = tuple
-  return new Tuple(tuple.source, tuple.destination, protocol, source ? port : from, source ? to : port)
+  const { destination, protocol, from, to, zone } = tuple
+  return new Tuple(tuple.source, destination, protocol, source ? port : from, source ? to : port, zone)
 }

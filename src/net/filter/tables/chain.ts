@@ -11,6 +11,7 @@ import {
   NFPROTO_INET,
   NFPROTO_IPV4,
   NFPROTO_IPV6,
+  NFT_CHAIN_BINDING,
 } from '../../../abi/constants.ts'
 import type { NetfilterHook } from '../../ip/hooks.ts'
 import type { Evaluation } from './evaluation.ts'
@@ -31,6 +32,10 @@ export class Chain {
   readonly base: BaseChain | undefined
   /** How many rules and elements jump here. */
   references = 0
+  /** Of one that is a rule's own: that rule is there, and there will be no other, nor other rules in here. */
+  bound = false
+  /** How deep chains that are rules' own stand in each other here. */
+  depth = 0
 
   constructor(
     table: Table,
@@ -46,6 +51,20 @@ export class Chain {
     this.base = base
     this.handle = table.nextHandle()
     if (base !== undefined) base.chain = this
+  }
+  /** It is the own of the one rule that jumps here, and goes with it. */
+  get binding(): boolean {
+    return (this.flags & NFT_CHAIN_BINDING) !== 0
+  }
+  /** The rule whose own it is has come into force, or is gone. */
+  bind(): void {
+    this.bound = true
+    this.table.chains.set(this.name, this)
+    for (const rule of this.rules) rule.attach()
+  }
+  unbind(): void {
+    this.table.chains.delete(this.name)
+    for (const rule of this.rules) rule.detach()
   }
   /** As NFTA_CHAIN_USE counts. */
   get use(): number {
@@ -63,6 +82,7 @@ export class Rule {
   readonly userData: Uint8Array | undefined
   /** Number of the message that made it, in a batch that is not over. */
   message = -1
+  #inForce = false
 
   constructor(
     chain: Chain,
@@ -78,9 +98,13 @@ export class Rule {
 
   /** It is in its chain from now on, or no more: what its expressions use is in use. */
   attach(): void {
+    if (this.#inForce) return
+    this.#inForce = true
     for (const expression of this.expressions) expression.attach?.()
   }
   detach(): void {
+    if (!this.#inForce) return
+    this.#inForce = false
     for (const expression of this.expressions) expression.detach?.()
   }
 }

@@ -58,6 +58,7 @@ export function readVerdict(
   context: ExpressionContext,
   attributes: Attributes,
   type: number,
+  mayBind = false,
 ): OrErrno<Verdict> {
   const verdict = attributes.nested(type)?.nested(NFTA_DATA_VERDICT)
   const number = verdict?.be32(NFTA_VERDICT_CODE)
@@ -74,7 +75,9 @@ export function readVerdict(
     case NFT_GOTO: {
       const chain = context.chain(verdict, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CHAIN_ID)
       if (typeof chain === 'number') return chain
-      return chain.base !== undefined ? -EOPNOTSUPP : new Verdict(code, chain)
+      if (chain.base !== undefined) return -EOPNOTSUPP
+      // The own chain of a rule is no element's.
+      return chain.binding && !mayBind ? -EINVAL : new Verdict(code, chain)
     }
   }
   // There is nobody who could take packets from a queue.

@@ -11,6 +11,8 @@ import {
   NFT_GOTO,
   NFT_JUMP,
   NFT_RETURN,
+  NFT_TRACETYPE_POLICY,
+  NFT_TRACETYPE_RULE,
 } from '../../../abi/constants.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
@@ -41,13 +43,15 @@ export class Evaluation {
   input: NetDevice | undefined = undefined
   output: NetDevice | undefined = undefined
   base!: BaseChain
-  readonly #returnRules: (readonly Rule[])[] = []
+  readonly #returnChains: Chain[] = []
+  /** Of a traced packet: it has been described. */
+  #told = false
   readonly #returnIndices: number[] = []
 
   /** Nothing that it has seen is to be kept alive. */
   end(): void {
     this.target = this.input = this.output = undefined
-    this.#returnRules.length = this.#returnIndices.length = 0
+    this.#returnChains.length = this.#returnIndices.length = 0
   }
 
   begin(
@@ -71,34 +75,51 @@ export class Evaluation {
   /** NF_* */
   run(base: BaseChain): number {
     this.base = base
-    let { rules }: { rules: readonly Rule[] } = base.chain
+    this.#told = false
+    const { packet } = this
+    let { chain } = base
+    let { rules }: { rules: readonly Rule[] } = chain
     let at = 0
     for (;;) {
-      if (at >= rules.length) {
-        const back = this.#returnRules.pop()
+      let ends = at >= rules.length
+      if (ends) {
+        // As Linux says it: not NFT_TRACETYPE_RETURN.
+        if (packet.traceId !== 0) this.#trace(NFT_TRACETYPE_RULE, chain, undefined, NFT_CONTINUE)
+      } else {
+        if (--this.steps <= 0) return NF_DROP
+        const rule = rules[at++]
+        this.#rule(rule)
+        const { verdict } = this
+        if (verdict === NFT_BREAK) continue
+        ends = verdict === NFT_RETURN
+        if (packet.traceId !== 0) this.#trace(NFT_TRACETYPE_RULE, chain, rule, verdict)
+        if (verdict === NFT_CONTINUE) continue
+        if (verdict >= 0) return verdict
+      }
+      if (ends) {
+        const back = this.#returnChains.pop()
         if (back === undefined) return this.#policy(base)
-        rules = back
+        chain = back
+        rules = chain.rules
         at = this.#returnIndices.pop()!
         continue
       }
-      if (--this.steps <= 0) return NF_DROP
-      this.#rule(rules[at++])
       const { verdict } = this
-      if (verdict === NFT_CONTINUE || verdict === NFT_BREAK) continue
-      if (verdict >= 0) return verdict
-      if (verdict === NFT_RETURN) {
-        at = rules.length
-        continue
-      }
       if (verdict !== NFT_JUMP && verdict !== NFT_GOTO) return NF_DROP
       if (verdict === NFT_JUMP) {
-        if (this.#returnRules.length >= MAX_JUMPS) return NF_DROP
-        this.#returnRules.push(rules)
+        if (this.#returnChains.length >= MAX_JUMPS) return NF_DROP
+        this.#returnChains.push(chain)
         this.#returnIndices.push(at)
       }
-      rules = this.target!.rules
+      chain = this.target!
+      rules = chain.rules
       at = 0
     }
+  }
+
+  #trace(type: number, chain: Chain, rule: Rule | undefined, verdict: number): void {
+    this.base.chain.table.netfilter.tracer?.traced(this, type, chain, rule, verdict, !this.#told)
+    this.#told = true
   }
 
   #rule(rule: Rule): void {
@@ -109,7 +130,8 @@ export class Evaluation {
     }
   }
 
-  #policy({ policy, counters }: BaseChain): number {
+  #policy({ chain, policy, counters }: BaseChain): number {
+    if (this.packet.traceId !== 0) this.#trace(NFT_TRACETYPE_POLICY, chain, undefined, policy)
     if (counters !== undefined) {
       counters.packets++
       counters.bytes += this.packet.end - this.packet.network

@@ -21,6 +21,7 @@ export class Ruleset {
   /** Those that no packet is in. */
   readonly evaluations: Evaluation[] = []
   #handles = 0
+  #chainNames = 0
 
   constructor(netfilter: Netfilter) {
     this.netfilter = netfilter
@@ -36,6 +37,10 @@ export class Ruleset {
   }
   nextHandle(): number {
     return ++this.#handles
+  }
+  /** For a chain that is one rule's own. */
+  nextChainName(): string {
+    return `__chain${++this.#chainNames}`
   }
 }
 

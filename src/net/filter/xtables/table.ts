@@ -5,7 +5,7 @@
  * Its rules are those of nf_tables' expressions `match` and `target`: the same extensions (../tables/compat), walked through as
  * Linux does it: entry by entry, with a stack of where jumps have come from.
  */
-import { NF_ACCEPT, NF_DROP, NFT_CONTINUE } from '../../../abi/constants.ts'
+import { NF_ACCEPT, NF_DROP, NF_QUEUE, NFT_CONTINUE } from '../../../abi/constants.ts'
 import type { Netfilter } from '../netfilter.ts'
 import type { Evaluation } from '../tables/evaluation.ts'
 import { RulesHook } from '../tables/rules-hook.ts'
@@ -83,8 +83,8 @@ export class XtTable {
         const caller = callers?.pop()
         at = caller === undefined ? ends[point] : caller + 1
       } else {
-        // Nobody takes packets from a queue: what is put into one is lost.
-        return -entry.verdict - 1 === NF_ACCEPT ? NF_ACCEPT : NF_DROP
+        const code = -entry.verdict - 1
+        return code === NF_ACCEPT || code === NF_QUEUE ? code : NF_DROP
       }
     }
     return NF_DROP

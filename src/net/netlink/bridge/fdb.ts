@@ -32,6 +32,8 @@ import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import { sortedDevices } from '../route/address.ts'
 import { addStation, deleteStation, type StationEnd, stationsOf, writeStation } from './vxlan-fdb.ts'
 
+/** VLAN_VID_MASK - 1 */
+const MAX_VLAN = 4094
 /** Ages are told in hundredths of a second. */
 const TICK = 1e7
 
@@ -43,6 +45,8 @@ export interface FdbLine {
   /** NUD_* */
   readonly state: number
   readonly bridge?: BridgeDevice
+  /** 0 or undefined: of none. */
+  readonly vlan?: number
   /** Monotonic ns; undefined: it has no age. */
   readonly used?: number
   readonly updated?: number
@@ -100,8 +104,8 @@ function* portLines(bridge: BridgeDevice, port: BridgePort): IterableIterator<Fd
 }
 
 function lineOf(bridge: BridgeDevice, address: number, entry: Learned): FdbLine {
-  const { state, seen, updated, port } = entry
-  return { device: port.device, bridge, address: addressBytes(address), state, used: seen, updated }
+  const { state, seen, updated, port, vlan } = entry
+  return { device: port.device, bridge, address: addressBytes(address), state, used: seen, updated, vlan }
 }
 
 function writeLine(
@@ -121,6 +125,7 @@ function writeLine(
   writer.set8(at + NDMSG.ndm_flags, bridge === undefined ? NTF_SELF : 0)
   writer.bytes(NDA_LLADDR, line.address)
   if (bridge !== undefined) writer.u32(NDA_MASTER, bridge.index)
+  if ((line.vlan ?? 0) !== 0) writer.u16(NDA_VLAN, line.vlan!)
   if (end !== undefined) writeStation(writer, device as VxlanDevice, end)
   if (bridge !== undefined || end !== undefined) {
     const age = (since: number | undefined) => Math.max(Math.floor((now - (since ?? now)) / TICK), 0)
@@ -135,6 +140,8 @@ function writeLine(
 interface Named {
   readonly device: NetDevice
   readonly address: number
+  /** Undefined: of all VLANs of the port. */
+  readonly vlan: number | undefined
   readonly attributes: Attributes
   readonly state: number
   /** In the table of the bridge that the device is a port of, and in the device's own. */
@@ -153,12 +160,13 @@ function parse(stack: IpStack, request: NetlinkRequest): OrErrno<Named> {
   const address = attributes.get(NDA_LLADDR)
   if (address?.length !== ETH_ALEN) return refuse(request, 'invalid address', EINVAL)
   if (device.headerLength === 0) return refuse(request, 'FDB add only supported for Ethernet devices', EINVAL)
-  // Tables here know no VLANs.
-  if (attributes.has(NDA_VLAN)) return -EOPNOTSUPP
+  const vlan = attributes.u16(NDA_VLAN)
+  if (vlan !== undefined && (vlan === 0 || vlan > MAX_VLAN)) return refuse(request, 'invalid vlan id', EINVAL)
   const flags = view.getUint8(NDMSG.ndm_flags)
   return {
     device,
     address: addressAt(address, 0),
+    vlan,
     attributes,
     state: view.getUint16(NDMSG.ndm_state, true),
     inBridge: flags === 0 || (flags & NTF_MASTER) !== 0,
@@ -187,18 +195,26 @@ function addToBridge(
   request: NetlinkRequest,
   bridge: BridgeDevice,
   port: BridgePort,
-  { address, state }: Named,
+  { address, state, vlan }: Named,
 ): Status {
   if ((state & (NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE)) === 0)
     return refuse(request, 'bridge: RTM_NEWNEIGH with invalid state', EINVAL)
   if (address === 0) return refuse(request, 'bridge: RTM_NEWNEIGH with invalid ether address', EINVAL)
-  const known = bridge.station(address)
+  if (vlan !== undefined && !port.vlans.untagged.has(vlan))
+    return refuse(request, 'bridge: RTM_NEWNEIGH with unconfigured vlan', EINVAL)
+  const known = bridge.station(address, vlan)
   if (known === undefined) {
     if ((request.flags & NLM_F_CREATE) === 0) return -ENOENT
   } else if ((request.flags & NLM_F_EXCL) !== 0) return -EEXIST
   const kept =
     (state & NUD_PERMANENT) !== 0 ? NUD_PERMANENT : (state & NUD_NOARP) !== 0 ? NUD_NOARP : NUD_REACHABLE
-  return bridge.enter(address, port, kept) ? 0 : -ENOSPC
+  return vlansFor(bridge, port, vlan).every(each => bridge.enter(address, port, kept, each)) ? 0 : -ENOSPC
+}
+
+/** Without one being said it is of all that the port is in, too. */
+function vlansFor(bridge: BridgeDevice, port: BridgePort, vlan: number | undefined): readonly number[] {
+  if (vlan !== undefined) return [vlan]
+  return bridge.vlanFiltering ? [0, ...port.vlans.untagged.keys()] : [0]
 }
 
 export function deleteFdb(stack: IpStack, request: NetlinkRequest): Status {
@@ -209,9 +225,11 @@ export function deleteFdb(stack: IpStack, request: NetlinkRequest): Status {
   let status: Status = -EOPNOTSUPP
   if (named.inBridge && port !== undefined) {
     const [bridge] = port
-    status = bridge.station(address)?.port === port[1] ? 0 : -ENOENT
+    const vlans = vlansFor(...port, named.vlan)
+    const found = vlans.filter(each => bridge.station(address, each)?.port === port[1])
+    status = found.length > 0 ? 0 : -ENOENT
     if (status < 0) return status
-    bridge.forget(address)
+    for (const each of found) bridge.forget(address, each)
   }
   if (named.inDevice && device instanceof VxlanDevice) status = deleteStation(device, address, attributes)
   return status
@@ -227,21 +245,22 @@ function getOne(stack: IpStack, request: NetlinkRequest): Status {
   if (index === 0) return refuse(request, 'No device or master specified', EINVAL)
   const device = stack.devices.byIndex(index)
   if (device === undefined) return refuse(request, 'Unknown device ifindex', ENODEV)
-  const line = find(device, addressAt(address, 0), view.getUint8(NDMSG.ndm_flags))
+  const vlan = attributes.u16(NDA_VLAN) ?? 0
+  const line = find(device, addressAt(address, 0), view.getUint8(NDMSG.ndm_flags), vlan)
   if (line === undefined) return refuse(request, 'Fdb entry not found', ENOENT)
   const writer = new MessageWriter()
   writeLine(writer, line, 0, request.sequence, request.port, stack.runtime.now())
   return request.answer(writer)
 }
 
-function find(device: NetDevice, address: number, flags: number): FdbLine | undefined {
+function find(device: NetDevice, address: number, flags: number, vlan: number): FdbLine | undefined {
   if (device instanceof VxlanDevice && (flags & NTF_MASTER) === 0) {
     for (const line of stationsOf(device)) if (addressAt(line.address, 0) === address) return line
     return undefined
   }
   const bridge = device instanceof BridgeDevice ? device : device.master
   if (!(bridge instanceof BridgeDevice)) return undefined
-  const entry = bridge.station(address)
+  const entry = bridge.station(address, vlan)
   if (entry !== undefined) return lineOf(bridge, address, entry)
   for (const { device: own } of bridge.ports) {
     if (addressAt(own.address, 0) === address)

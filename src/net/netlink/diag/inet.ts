@@ -23,10 +23,8 @@ import {
   IPV6_V6ONLY,
   NLM_F_MULTI,
   SO_MARK,
-  SO_MEMINFO,
   SOCK_DIAG_BY_FAMILY,
   SOCK_RAW,
-  SOL_SOCKET,
   TCP_CLOSE,
   TCP_LISTEN,
 } from '../../../abi/constants.ts'
@@ -41,6 +39,7 @@ import type { IdMapping } from '../../../base/credentials.ts'
 import { fromKernelId } from '../../../base/id-map.ts'
 import type { Status } from '../../../base/result.ts'
 import { IpAddress } from '../../address.ts'
+import { memoryInfo } from '../../common-options.ts'
 import { type InetEntry, inetEntries } from '../../inet/entry.ts'
 import type { InetNetwork } from '../../inet/network.ts'
 import { TcpSocket } from '../../inet/tcp.ts'
@@ -223,10 +222,7 @@ function writeExtensions(writer: MessageWriter, { extensions, protocol }: Asked,
     writer.set32(at + MEMINFO.idiag_rmem, entry.receiveQueue)
     writer.set32(at + MEMINFO.idiag_wmem, entry.sendQueue)
   }
-  if (asks(INET_DIAG_SKMEMINFO)) {
-    const info = socket.getOption(undefined as never, SOL_SOCKET, SO_MEMINFO, 64, 0)
-    if (info instanceof Uint8Array) writer.bytes(INET_DIAG_SKMEMINFO, info)
-  }
+  if (asks(INET_DIAG_SKMEMINFO)) writer.bytes(INET_DIAG_SKMEMINFO, memoryInfo(socket))
   if (protocol !== IPPROTO_TCP || !(socket instanceof TcpSocket)) return
   if (asks(INET_DIAG_INFO)) writer.bytes(INET_DIAG_INFO, tcpInfo(socket.endpoint))
   if (asks(INET_DIAG_CONG)) writer.string(INET_DIAG_CONG, socket.endpoint.congestionName)

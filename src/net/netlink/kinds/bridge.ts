@@ -1,6 +1,7 @@
-/** `ip link add br0 type bridge …`: br_netlink.c. Multicast snooping and VLAN filtering are as on a kernel without them. */
+/** `ip link add br0 type bridge …`: br_netlink.c. Multicast snooping is as on a kernel without it. */
 import {
   BR_BOOLOPT_NO_LL_LEARN,
+  ETH_P_8021Q,
   IFLA_BR_AGEING_TIME,
   IFLA_BR_BRIDGE_ID,
   IFLA_BR_FDB_FLUSH,
@@ -21,10 +22,14 @@ import {
   IFLA_BR_TOPOLOGY_CHANGE,
   IFLA_BR_TOPOLOGY_CHANGE_DETECTED,
   IFLA_BR_TOPOLOGY_CHANGE_TIMER,
+  IFLA_BR_VLAN_DEFAULT_PVID,
   IFLA_BR_VLAN_FILTERING,
+  IFLA_BR_VLAN_PROTOCOL,
+  IFLA_BR_VLAN_STATS_ENABLED,
+  IFLA_BR_VLAN_STATS_PER_PORT,
   NUD_REACHABLE,
 } from '../../../abi/constants.ts'
-import { EINVAL, EOPNOTSUPP, ERANGE } from '../../../abi/errno.ts'
+import { EINVAL, EOPNOTSUPP, EPERM, ERANGE } from '../../../abi/errno.ts'
 import { BR_BOOLOPT_MULTI, IFLA_BRIDGE_ID as BRIDGE_ID } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
 import { BridgeDevice, NEVER_FORWARDED } from '../../link/bridge.ts'
@@ -41,6 +46,9 @@ const MAX_FORWARD_DELAY = 30 * HZ
 const MAX_HELLO_TIME = 10 * HZ
 const MAX_MAX_AGE = 40 * HZ
 const MIN_MAX_AGE = 6 * HZ
+
+/** VLAN_VID_MASK - 1 */
+const MAX_VLAN = 4094
 
 export const bridgeKind: LinkKind = {
   create(link: LinkRequest) {
@@ -63,7 +71,11 @@ export const bridgeKind: LinkKind = {
     writer.u32(IFLA_BR_AGEING_TIME, Math.round(bridge.ageing * HZ))
     writer.u32(IFLA_BR_STP_STATE, 0)
     writer.u16(IFLA_BR_PRIORITY, spanningTree.priority)
-    writer.u8(IFLA_BR_VLAN_FILTERING, 0)
+    writer.u8(IFLA_BR_VLAN_FILTERING, bridge.vlanFiltering ? 1 : 0)
+    writer.be16(IFLA_BR_VLAN_PROTOCOL, ETH_P_8021Q)
+    writer.u16(IFLA_BR_VLAN_DEFAULT_PVID, bridge.defaultVlan)
+    writer.u8(IFLA_BR_VLAN_STATS_ENABLED, 0)
+    writer.u8(IFLA_BR_VLAN_STATS_PER_PORT, 0)
     writer.u16(IFLA_BR_GROUP_FWD_MASK, bridge.groupForwardMask)
     writeBridgeId(writer, IFLA_BR_BRIDGE_ID, bridge)
     writeBridgeId(writer, IFLA_BR_ROOT_ID, bridge)
@@ -111,7 +123,8 @@ function apply(bridge: BridgeDevice, data: Attributes, request: NetlinkRequest):
   bridge.ageing = (data.u32(IFLA_BR_AGEING_TIME) ?? bridge.ageing * HZ) / HZ
   if ((data.u32(IFLA_BR_STP_STATE) ?? 0) !== 0) return refuse(request, 'STP is not supported', EOPNOTSUPP)
   spanningTree.priority = data.u16(IFLA_BR_PRIORITY) ?? spanningTree.priority
-  if ((data.u8(IFLA_BR_VLAN_FILTERING) ?? 0) !== 0) return -EOPNOTSUPP
+  const vlans = applyVlans(bridge, data)
+  if (vlans < 0) return vlans
   const mask = data.u16(IFLA_BR_GROUP_FWD_MASK)
   if (mask !== undefined) {
     if ((mask & NEVER_FORWARDED) !== 0) return -EINVAL
@@ -121,6 +134,30 @@ function apply(bridge: BridgeDevice, data: Attributes, request: NetlinkRequest):
   if (group?.some((byte, i) => byte !== GROUP_ADDRESS[i])) return -EOPNOTSUPP
   if (data.has(IFLA_BR_FDB_FLUSH)) bridge.flush(entry => entry.state === NUD_REACHABLE)
   return applyBooleans(bridge, data.get(IFLA_BR_MULTI_BOOLOPT), request)
+}
+
+/** Tags of providers, and counters of each VLAN, are left out. */
+function applyVlans(bridge: BridgeDevice, data: Attributes): Status {
+  if ((data.be16(IFLA_BR_VLAN_PROTOCOL) ?? ETH_P_8021Q) !== ETH_P_8021Q) return -EOPNOTSUPP
+  if ((data.u8(IFLA_BR_VLAN_STATS_ENABLED) ?? 0) !== 0 || (data.u8(IFLA_BR_VLAN_STATS_PER_PORT) ?? 0) !== 0)
+    return -EOPNOTSUPP
+  const filtering = data.u8(IFLA_BR_VLAN_FILTERING)
+  if (filtering !== undefined && (filtering !== 0) !== bridge.vlanFiltering) {
+    bridge.vlanFiltering = filtering !== 0
+    bridge.flush(entry => entry.state === NUD_REACHABLE)
+  }
+  const vlan = data.u16(IFLA_BR_VLAN_DEFAULT_PVID)
+  if (vlan === undefined || vlan === bridge.defaultVlan) return 0
+  if (vlan > MAX_VLAN) return -EINVAL
+  // Only while it has no say: br_vlan_set_default_pvid.
+  if (bridge.vlanFiltering) return -EPERM
+  const before = bridge.defaultVlan
+  bridge.defaultVlan = vlan
+  for (const vlans of [bridge.ownVlans, ...bridge.ports.map(port => port.vlans)]) {
+    if (before !== 0 && vlans.pvid === before) vlans.delete(before)
+    if (vlan !== 0) vlans.add(vlan, true, true)
+  }
+  return 0
 }
 
 function applyBooleans(bridge: BridgeDevice, value: Uint8Array | undefined, request: NetlinkRequest): Status {

@@ -3,13 +3,16 @@ import { IFLA_IFNAME, IFLA_INFO_DATA, IFLA_LINKINFO } from '../../../abi/constan
 import { ENODEV, EOPNOTSUPP } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
 import type { IpStack } from '../../ip-stack.ts'
-import { BridgeDevice } from '../../link/bridge.ts'
 import type { NetDevice } from '../../link/device.ts'
 import { DummyDevice } from '../../link/dummy.ts'
+import { IfbDevice } from '../../link/ifb.ts'
 import { Attributes } from '../message.ts'
 import type { NetlinkRequest } from '../protocol.ts'
+import { bondKind } from './bond.ts'
 import { bridgeKind } from './bridge.ts'
+import { greKind, gretapKind } from './gre.ts'
 import { ipipKind, sitKind } from './ip-tunnel.ts'
+import { ipvlanKind } from './ipvlan.ts'
 import { addressFor, givenAddress, type LinkKind, refuse } from './kind.ts'
 import { macvlanKind } from './macvlan.ts'
 import { tunKind } from './tun.ts'
@@ -18,11 +21,17 @@ import { vlanKind } from './vlan.ts'
 import { vxlanKind } from './vxlan.ts'
 
 const dummyKind: LinkKind = { create: link => new DummyDevice(link.name, addressFor(link)) }
+const ifbKind: LinkKind = { create: link => new IfbDevice(link.name, addressFor(link)) }
 
 const KINDS: ReadonlyMap<string, LinkKind> = new Map([
+  ['bond', bondKind],
   ['bridge', bridgeKind],
   ['dummy', dummyKind],
+  ['gre', greKind],
+  ['gretap', gretapKind],
+  ['ifb', ifbKind],
   ['ipip', ipipKind],
+  ['ipvlan', ipvlanKind],
   ['macvlan', macvlanKind],
   ['sit', sitKind],
   ['tun', tunKind],
@@ -55,14 +64,13 @@ export function createDevice(
 export function enslave(stack: IpStack, device: NetDevice, master: number): Status {
   const before = device.master
   if (before?.index === master) return 0
-  if (before instanceof BridgeDevice) {
+  if (before !== undefined) {
     const status = before.removePort(device)
     if (status < 0) return status
   }
   if (master !== 0) {
     const bridge = stack.devices.byIndex(master)
     if (bridge === undefined) return -ENODEV
-    if (!(bridge instanceof BridgeDevice)) return -EOPNOTSUPP
     const status = bridge.addPort(device)
     if (status < 0) return status
   }

@@ -11,17 +11,23 @@ import {
   NFNL_SUBSYS_NFTABLES,
   NFNLGRP_NFTABLES,
   NFT_MSG_DELCHAIN,
+  NFT_MSG_DELFLOWTABLE,
   NFT_MSG_DELOBJ,
   NFT_MSG_DELRULE,
   NFT_MSG_DELSET,
   NFT_MSG_DELSETELEM,
   NFT_MSG_DELTABLE,
   NFT_MSG_NEWCHAIN,
+  NFT_MSG_NEWFLOWTABLE,
   NFT_MSG_NEWOBJ,
   NFT_MSG_NEWRULE,
   NFT_MSG_NEWSET,
   NFT_MSG_NEWSETELEM,
   NFT_MSG_NEWTABLE,
+  NFTA_CHAIN_TABLE,
+  NFTA_OBJ_TABLE,
+  NFTA_RULE_TABLE,
+  NFTA_SET_TABLE,
   NLM_F_ACK,
   NLM_F_APPEND,
   NLM_F_CREATE,
@@ -29,7 +35,7 @@ import {
   NLM_F_REQUEST,
   NLMSG_MIN_TYPE,
 } from '../../../abi/constants.ts'
-import { EINVAL, EMLINK, EOPNOTSUPP, ERESTART } from '../../../abi/errno.ts'
+import { EINVAL, EMLINK, ENOENT, EOPNOTSUPP, ERESTART } from '../../../abi/errno.ts'
 import { NFGENMSG } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
 import type { Chain, Rule } from '../../filter/tables/chain.ts'
@@ -43,6 +49,14 @@ import { deleteChain, newChain } from './chains.ts'
 import { deleteElements, newElements } from './elements.ts'
 import { writeGeneration } from './generation.ts'
 import { type Asker, attributesOf } from './header.ts'
+import {
+  NFT_MSG_DESTROYCHAIN,
+  NFT_MSG_DESTROYOBJ,
+  NFT_MSG_DESTROYRULE,
+  NFT_MSG_DESTROYSET,
+  NFT_MSG_DESTROYSETELEM,
+  NFT_MSG_DESTROYTABLE,
+} from './newer-messages.ts'
 import { deleteObject, newObject } from './objects.ts'
 import { deleteRule, newRule } from './rules.ts'
 import { deleteSet, newSet } from './sets.ts'
@@ -63,7 +77,28 @@ const CHANGES: ReadonlyMap<number, Change> = new Map<number, Change>([
   [NFT_MSG_DELSETELEM, deleteElements],
   [NFT_MSG_NEWOBJ, newObject],
   [NFT_MSG_DELOBJ, deleteObject],
+  // Flow tables are a part of Linux that may be left out.
+  [NFT_MSG_NEWFLOWTABLE, () => -ENOENT],
+  [NFT_MSG_DELFLOWTABLE, () => -ENOENT],
+  [NFT_MSG_DESTROYTABLE, mayBeGone(deleteTable)],
+  [NFT_MSG_DESTROYCHAIN, mayBeGone(deleteChain, NFTA_CHAIN_TABLE)],
+  [NFT_MSG_DESTROYRULE, mayBeGone(deleteRule, NFTA_RULE_TABLE)],
+  [NFT_MSG_DESTROYSET, mayBeGone(deleteSet, NFTA_SET_TABLE)],
+  [NFT_MSG_DESTROYSETELEM, deleteElements],
+  [NFT_MSG_DESTROYOBJ, mayBeGone(deleteObject, NFTA_OBJ_TABLE)],
 ])
+
+/** Of what is to be destroyed. `table`: the attribute that names the table, which must be there. */
+function mayBeGone(change: Change, table?: number): Change {
+  return (batch, request) => {
+    const status = change(batch, request)
+    if (status !== -ENOENT) return status
+    const name = table === undefined ? undefined : attributesOf(request).string(table)
+    if (table !== undefined && batch.ruleset.find(request.body[0], name ?? '') === undefined) return status
+    request.offset = 0
+    return 0
+  }
+}
 
 /** Writes one message about a change, with these flags. */
 type Tell = (writer: MessageWriter, flags: number, request: Asker) => void
@@ -122,6 +157,8 @@ export class Batch {
   check(): { readonly status: Status; readonly message: number } {
     for (const set of this.sets.values())
       if (set.anonymous && set.bindings === 0) return { status: -EINVAL, message: 0 }
+    for (const chain of this.chains.values())
+      if (chain.binding && !chain.bound) return { status: -EINVAL, message: 0 }
     for (const table of this.ruleset.tables.values()) {
       for (const chain of table.chains.values()) {
         if (chain.base === undefined) continue

@@ -5,6 +5,7 @@ import {
   NF_IP_PRI_CONNTRACK,
   NFNL_SUBSYS_NFTABLES,
   NFT_CHAIN_BASE,
+  NFT_CHAIN_BINDING,
   NFT_CHAIN_MAXNAMELEN,
   NFT_MSG_DELCHAIN,
   NFT_MSG_NEWCHAIN,
@@ -82,8 +83,8 @@ export function newChain(batch: Batch, request: NetlinkRequest): Status {
     if (policy !== NF_ACCEPT && policy !== NF_DROP) return -EINVAL
   }
   const flags = attributes.be32(NFTA_CHAIN_FLAGS) ?? 0
-  // No hardware to offload to, and no chains without a name.
-  if ((flags & ~NFT_CHAIN_BASE) !== 0) return -EOPNOTSUPP
+  // No hardware to offload to.
+  if ((flags & ~(NFT_CHAIN_BASE | NFT_CHAIN_BINDING)) !== 0) return -EOPNOTSUPP
   if (found !== undefined) {
     if ((request.flags & NLM_F_EXCL) !== 0) {
       blame(request, attributes.get(NFTA_CHAIN_NAME))
@@ -102,9 +103,12 @@ function addChain(
   attributes: Attributes,
   flags: number,
 ): Status {
-  const name = attributes.string(NFTA_CHAIN_NAME)
-  if (name === undefined || name === '') return -EINVAL
+  const isBinding = (flags & NFT_CHAIN_BINDING) !== 0
+  // One rule's own has no name that anybody would have to know.
+  const name = attributes.string(NFTA_CHAIN_NAME) ?? (isBinding ? batch.ruleset.nextChainName() : '')
+  if (name === '') return -EINVAL
   if (name.length >= NFT_CHAIN_MAXNAMELEN) return -ENAMETOOLONG
+  if (isBinding && ((flags & NFT_CHAIN_BASE) !== 0 || attributes.has(NFTA_CHAIN_HOOK))) return -EINVAL
   let base: BaseChain | undefined
   if (attributes.has(NFTA_CHAIN_HOOK)) {
     const read = readBase(request, attributes)
@@ -220,6 +224,7 @@ export function deleteChain(batch: Batch, request: NetlinkRequest): Status {
     if (typeof chain === 'number') blame(request, attributes.get(NFTA_CHAIN_HANDLE))
   } else chain = chainOf(table, request, attributes, NFTA_CHAIN_NAME)
   if (typeof chain === 'number') return chain
+  if (chain.binding) return -EOPNOTSUPP
   if ((request.flags & NLM_F_NONREC) !== 0 && chain.use > 0) return -EBUSY
   removeRules(batch, request, chain)
   // Elements whose time is over lead nowhere any more.

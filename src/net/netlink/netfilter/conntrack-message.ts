@@ -9,6 +9,7 @@ import {
   CTA_IP_V4_SRC,
   CTA_IP_V6_DST,
   CTA_IP_V6_SRC,
+  CTA_LABELS,
   CTA_MARK,
   CTA_PROTO_DST_PORT,
   CTA_PROTO_ICMP_CODE,
@@ -32,7 +33,9 @@ import {
   CTA_TUPLE_ORIG,
   CTA_TUPLE_PROTO,
   CTA_TUPLE_REPLY,
+  CTA_TUPLE_ZONE,
   CTA_USE,
+  CTA_ZONE,
   IPPROTO_ICMP,
   NFNL_SUBSYS_CTNETLINK,
   NFPROTO_IPV4,
@@ -57,8 +60,11 @@ export function writeConnection(
   const { original, reply, status, dying, mark } = connection
   const family = original.source.isV4 ? NFPROTO_IPV4 : NFPROTO_IPV6
   startMessage(writer, NFNL_SUBSYS_CTNETLINK, type, flags, request, family, 0)
-  writeTuple(writer, CTA_TUPLE_ORIG, original)
-  writeTuple(writer, CTA_TUPLE_REPLY, reply)
+  // One of both directions is said once.
+  const zone = original.zone === reply.zone ? original.zone : 0
+  writeTuple(writer, CTA_TUPLE_ORIG, original, zone === 0 ? original.zone : 0)
+  writeTuple(writer, CTA_TUPLE_REPLY, reply, zone === 0 ? reply.zone : 0)
+  if (zone !== 0) writer.be16(CTA_ZONE, zone)
   writer.be32(CTA_STATUS, status)
   if (!dying) {
     writer.be32(CTA_TIMEOUT, Math.max(Math.floor((connection.expires - now) / NSEC_PER_SEC), 0))
@@ -67,12 +73,13 @@ export function writeConnection(
   writeCounters(writer, CTA_COUNTERS_ORIG, connection, ORIGINAL)
   writeCounters(writer, CTA_COUNTERS_REPLY, connection, REPLY)
   writer.be32(CTA_MARK, mark)
+  if (connection.labels?.some(byte => byte !== 0)) writer.bytes(CTA_LABELS, connection.labels)
   writer.be32(CTA_ID, connection.id)
   writer.be32(CTA_USE, 1)
   writer.end()
 }
 
-function writeTuple(writer: MessageWriter, type: number, tuple: Tuple): void {
+function writeTuple(writer: MessageWriter, type: number, tuple: Tuple, zone: number): void {
   const { source, destination, protocol, from, to } = tuple
   const nest = writer.nest(type, NESTED)
   const addresses = writer.nest(CTA_TUPLE_IP, NESTED)
@@ -91,6 +98,7 @@ function writeTuple(writer: MessageWriter, type: number, tuple: Tuple): void {
     writer.u8(isV4 ? CTA_PROTO_ICMP_CODE : CTA_PROTO_ICMPV6_CODE, to & 0xff)
   }
   writer.close(numbers)
+  if (zone !== 0) writer.be16(CTA_TUPLE_ZONE, zone)
   writer.close(nest)
 }
 
@@ -151,7 +159,8 @@ export function readTupleAttribute(attributes: Attributes, type: number, family:
     to = kind === undefined || code === undefined ? undefined : (kind << 8) | code
   }
   if (from === undefined || to === undefined) return undefined
-  return new Tuple(source, destination, protocol, from, to)
+  const zone = nested?.be16(CTA_TUPLE_ZONE) ?? attributes.be16(CTA_ZONE)
+  return new Tuple(source, destination, protocol, from, to, zone)
 }
 
 function readAddress(value: Uint8Array | undefined, isV4: boolean): IpAddress | undefined {

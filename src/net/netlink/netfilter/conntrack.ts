@@ -1,5 +1,7 @@
 /** NFNL_SUBSYS_CTNETLINK: the connections that conntrack knows: conntrack(8). */
 import {
+  CTA_LABELS,
+  CTA_LABELS_MASK,
   CTA_MARK,
   CTA_MARK_MASK,
   CTA_STATS_GLOBAL_ENTRIES,
@@ -34,6 +36,7 @@ import { NSEC_PER_SEC } from '../../../base/clock.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
 import type { Connection, TableEntry } from '../../filter/conntrack/connection.ts'
 import type { Conntrack, ConntrackListener } from '../../filter/conntrack/conntrack.ts'
+import { LABELS_SIZE, replaceLabels } from '../../filter/conntrack/labels.ts'
 import type { InetNetwork } from '../../inet/network.ts'
 import { type Attributes, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
@@ -44,8 +47,6 @@ import { attributesOf, startMessage } from './header.ts'
 export function conntrackReceive(request: NetlinkRequest): Status | Dump {
   const { conntrack } = (request.stack.own as InetNetwork).netfilter
   const attributes = attributesOf(request)
-  // There is one zone.
-  if (attributes.has(CTA_ZONE) && attributes.be16(CTA_ZONE) !== 0) return -EOPNOTSUPP
   switch (request.type & 0xff) {
     case IPCTNL_MSG_CT_GET:
     case IPCTNL_MSG_CT_GET_CTRZERO:
@@ -72,9 +73,12 @@ function matching(conntrack: Conntrack, family: number, attributes: Attributes):
   const status = attributes.be32(CTA_STATUS)
   const statusMask = attributes.be32(CTA_STATUS_MASK) ?? status
   if (status === 0 && statusMask === undefined) return -EINVAL
+  const zone = attributes.be16(CTA_ZONE)
   return [...conntrack.table.connections()].filter(connection => {
     const isV4 = connection.original.source.isV4
     if (family !== NFPROTO_UNSPEC && isV4 !== (family === NFPROTO_IPV4)) return false
+    const { original, reply } = connection
+    if (zone !== undefined && (original.zone !== zone || reply.zone !== zone)) return false
     if (mark !== undefined && (connection.mark & mask) >>> 0 !== mark) return false
     return status === undefined || (connection.status & (statusMask ?? 0)) === status
   })
@@ -133,6 +137,12 @@ function update(conntrack: Conntrack, request: NetlinkRequest, attributes: Attri
   const timeout = attributes.be32(CTA_TIMEOUT)
   if (mark !== undefined) connection.mark = ((connection.mark & ~mask) | (mark & mask)) >>> 0
   if (timeout !== undefined) connection.expires = conntrack.runtime.now() + timeout * NSEC_PER_SEC
+  const labels = attributes.get(CTA_LABELS)
+  if (labels !== undefined) {
+    const labelsMask = attributes.get(CTA_LABELS_MASK) ?? new Uint8Array(LABELS_SIZE).fill(0xff)
+    if (labels.length === 0 || labels.length % 4 !== 0 || labelsMask.length < labels.length) return -EINVAL
+    replaceLabels(connection, labels, labelsMask)
+  }
   conntrack.listener?.connectionChanged(connection, 'update')
   return 0
 }

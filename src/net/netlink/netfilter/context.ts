@@ -32,7 +32,8 @@ export class BatchContext implements ExpressionContext {
     const number = attributes.be32(id)
     if (number === undefined) return -EINVAL
     const chain = this.#batch.chains.get(number)
-    return chain !== undefined && chain.table === this.table ? chain : -ENOENT
+    if (chain === undefined || chain.table !== this.table) return -ENOENT
+    return chain.bound ? -EINVAL : chain
   }
   /** One that this batch has made has a number, but its name is not known to who made it. */
   set(attributes: Attributes, name: number, id: number): OrErrno<NfSet> {

@@ -47,6 +47,7 @@ import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
 import type { Batch } from './batch.ts'
 import { BatchContext } from './context.ts'
 import { type Asker, attributesOf, blame, startMessage } from './header.ts'
+import { NFT_MSG_DESTROYSETELEM, NFT_MSG_GETSETELEM_RESET } from './newer-messages.ts'
 import { setOf } from './sets.ts'
 import { tableOf } from './tables.ts'
 
@@ -205,6 +206,7 @@ export function deleteElements(batch: Batch, request: NetlinkRequest): Status {
     batch.did(() => set.add(element))
     tellElement(batch, request, set, element, NFT_MSG_DELSETELEM)
   }
+  const mayBeGone = (request.type & 0xff) === NFT_MSG_DESTROYSETELEM
   const list = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS)
   if (list === undefined) {
     set.sweep()
@@ -214,6 +216,7 @@ export function deleteElements(batch: Batch, request: NetlinkRequest): Status {
   for (const { value } of list.list) {
     const key = readKey(set, new Attributes(value))
     const element = typeof key === 'number' ? key : (set.find(key.key, key.keyEnd, key.flags) ?? -ENOENT)
+    if (element === -ENOENT && mayBeGone) continue
     if (typeof element === 'number') {
       blame(request, value)
       return element
@@ -276,19 +279,28 @@ function writeElements(
   writer.end()
 }
 
+function resetElement({ expressions }: SetElement): void {
+  for (const expression of expressions) expression.reset?.()
+}
+
+/** GETSETELEM_RESET: what counts begins anew once it has been shown. */
 export function getElements(ruleset: Ruleset, request: NetlinkRequest): Status | Dump {
   const attributes = attributesOf(request)
   const table = tableOf(ruleset, request, attributes, NFTA_SET_ELEM_LIST_TABLE)
   if (typeof table === 'number') return table
   const set = setOf(table, request, attributes, NFTA_SET_ELEM_LIST_SET)
   if (typeof set === 'number') return set
+  const resets = (request.type & 0xff) === NFT_MSG_GETSETELEM_RESET
   if ((request.flags & NLM_F_DUMP) !== 0) {
     const all = [...set.elements()]
     const pieces: SetElement[][] = []
     for (let at = 0; at < all.length; at += PIECE) pieces.push(all.slice(at, at + PIECE))
     return new ListDump(
       pieces,
-      (writer, piece) => writeElements(writer, set, piece, NFT_MSG_NEWSETELEM, NLM_F_MULTI, request),
+      (writer, piece) => {
+        writeElements(writer, set, piece, NFT_MSG_NEWSETELEM, NLM_F_MULTI, request)
+        if (resets) for (const element of piece) resetElement(element)
+      },
       0,
       () => ruleset.generation,
     )
@@ -305,6 +317,7 @@ export function getElements(ruleset: Ruleset, request: NetlinkRequest): Status |
     }
     const writer = new MessageWriter()
     writeElements(writer, set, [element], NFT_MSG_NEWSETELEM, 0, request)
+    if (resets) resetElement(element)
     const status = request.answer(writer)
     if (status < 0) return status
   }

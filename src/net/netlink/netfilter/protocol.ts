@@ -8,6 +8,7 @@ import {
   NFNL_SUBSYS_IPSET,
   NFNL_SUBSYS_NFT_COMPAT,
   NFNL_SUBSYS_NFTABLES,
+  NFNL_SUBSYS_QUEUE,
   NFNL_SUBSYS_ULOG,
   NFNLGRP_MAX,
 } from '../../../abi/constants.ts'
@@ -22,6 +23,7 @@ import { compatReceive } from './compat.ts'
 import { conntrackReceive } from './conntrack.ts'
 import { ipsetReceive } from './ipset.ts'
 import { forgetListener, logReceive } from './log.ts'
+import { forgetQueues, queueReceive } from './queue.ts'
 import { tablesReceive } from './receive.ts'
 
 type Receive = (request: NetlinkRequest) => Status | Dump
@@ -31,6 +33,7 @@ const SUBSYSTEMS: ReadonlyMap<number, Receive> = new Map<number, Receive>([
   [NFNL_SUBSYS_NFT_COMPAT, compatReceive],
   [NFNL_SUBSYS_CTNETLINK, conntrackReceive],
   [NFNL_SUBSYS_ULOG, logReceive],
+  [NFNL_SUBSYS_QUEUE, queueReceive],
   [NFNL_SUBSYS_IPSET, ipsetReceive],
 ])
 
@@ -48,7 +51,9 @@ export const netfilterProtocol: NetlinkProtocol = {
 
   released(socket: NetlinkSocket): void {
     const { usedNetfilter } = socket.stack.own as InetNetwork
-    if (usedNetfilter !== undefined) forgetListener(usedNetfilter.log, socket)
+    if (usedNetfilter === undefined) return
+    forgetListener(usedNetfilter.log, socket)
+    forgetQueues(usedNetfilter.queues, socket)
   },
 
   batch(requests: readonly NetlinkRequest[]): readonly Acknowledgement[] | undefined {

@@ -22,6 +22,7 @@ import { getChains } from './chains.ts'
 import { getElements } from './elements.ts'
 import { writeGeneration } from './generation.ts'
 import { attributesOf } from './header.ts'
+import { NFT_MSG_GETRULE_RESET, NFT_MSG_GETSETELEM_RESET } from './newer-messages.ts'
 import { getObjects } from './objects.ts'
 import { getRules } from './rules.ts'
 import { getSets } from './sets.ts'
@@ -33,8 +34,10 @@ const QUESTIONS: ReadonlyMap<number, Question> = new Map<number, Question>([
   [NFT_MSG_GETTABLE, getTables],
   [NFT_MSG_GETCHAIN, getChains],
   [NFT_MSG_GETRULE, getRules],
+  [NFT_MSG_GETRULE_RESET, getRules],
   [NFT_MSG_GETSET, getSets],
   [NFT_MSG_GETSETELEM, getElements],
+  [NFT_MSG_GETSETELEM_RESET, getElements],
   [NFT_MSG_GETGEN, getGeneration],
   [NFT_MSG_GETOBJ, getObjects],
   [NFT_MSG_GETOBJ_RESET, getObjects],

@@ -24,10 +24,11 @@ import {
   NLM_F_MULTI,
   NLM_F_REPLACE,
 } from '../../../abi/constants.ts'
-import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
+import { EEXIST, EINVAL, EMLINK, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
 import { type Chain, Rule } from '../../filter/tables/chain.ts'
-import { parseExpressions, writeExpression } from '../../filter/tables/expression.ts'
+import { MAX_JUMPS } from '../../filter/tables/evaluation.ts'
+import { type Expression, parseExpressions, writeExpression } from '../../filter/tables/expression.ts'
 import type { Ruleset, Table } from '../../filter/tables/ruleset.ts'
 import { type Attributes, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
@@ -35,6 +36,7 @@ import type { Batch } from './batch.ts'
 import { chainOf } from './chains.ts'
 import { BatchContext } from './context.ts'
 import { type Asker, attributesOf, blame, startMessage } from './header.ts'
+import { NFT_MSG_GETRULE_RESET } from './newer-messages.ts'
 import { tellSet } from './sets.ts'
 import { tableOf, tablesOf } from './tables.ts'
 
@@ -44,6 +46,7 @@ export function newRule(batch: Batch, request: NetlinkRequest): Status {
   if (typeof table === 'number') return table
   const chain = ruleChain(batch, table, request, attributes)
   if (typeof chain === 'number') return chain
+  if (chain.bound) return -EOPNOTSUPP
   const place = findPlace(batch, chain, request, attributes)
   if (typeof place === 'number') return place
   const list = attributes.nested(NFTA_RULE_EXPRESSIONS)
@@ -52,6 +55,7 @@ export function newRule(batch: Batch, request: NetlinkRequest): Status {
   const expressions =
     list === undefined ? [] : parseExpressions(context, list, value => blame(request, value))
   if (typeof expressions === 'number') return expressions
+  if (!nest(chain, expressions)) return -EMLINK
   const userData = attributes.get(NFTA_RULE_USERDATA)?.slice(0, NFT_USERDATA_MAXLEN)
   if (place.replaced !== undefined) removeRule(batch, request, place.replaced)
   const rule = new Rule(chain, place.replaced?.handle ?? table.nextHandle(), expressions, userData)
@@ -61,6 +65,18 @@ export function newRule(batch: Batch, request: NetlinkRequest): Status {
   const id = attributes.be32(NFTA_RULE_ID)
   if (id !== undefined) batch.rules.set(id, rule)
   return 0
+}
+
+/** False: chains that are rules' own stand in each other deeper than a packet could jump. */
+function nest(chain: Chain, expressions: readonly Expression[]): boolean {
+  for (const expression of expressions) {
+    for (const target of expression.targets?.() ?? []) {
+      if (!target.binding) continue
+      if (target.depth >= MAX_JUMPS) return false
+      chain.depth = Math.max(chain.depth, target.depth + 1)
+    }
+  }
+  return true
 }
 
 function ruleChain(
@@ -169,11 +185,12 @@ export function deleteRule(batch: Batch, request: NetlinkRequest): Status {
   const table = tableOf(batch.ruleset, request, attributes, NFTA_RULE_TABLE)
   if (typeof table === 'number') return table
   if (!attributes.has(NFTA_RULE_CHAIN)) {
-    for (const chain of table.chains.values()) removeRules(batch, request, chain)
+    for (const chain of table.chains.values()) if (!chain.binding) removeRules(batch, request, chain)
     return 0
   }
   const chain = chainOf(table, request, attributes, NFTA_RULE_CHAIN)
   if (typeof chain === 'number') return chain
+  if (chain.binding) return -EOPNOTSUPP
   const handle = attributes.be64(NFTA_RULE_HANDLE)
   const id = attributes.be32(NFTA_RULE_ID)
   if (handle === undefined && id === undefined) {
@@ -212,8 +229,14 @@ function writeRule(
   writer.end()
 }
 
+/** GETRULE_RESET: what counts begins anew once it has been shown. */
 export function getRules(ruleset: Ruleset, request: NetlinkRequest): Status | Dump {
   const attributes = attributesOf(request)
+  const resets = (request.type & 0xff) === NFT_MSG_GETRULE_RESET
+  const write = (writer: MessageWriter, rule: Rule, before: Rule | undefined, flags: number) => {
+    writeRule(writer, rule, before, NFT_MSG_NEWRULE, flags, request)
+    if (resets) for (const expression of rule.expressions) expression.reset?.()
+  }
   if ((request.flags & NLM_F_DUMP) === 0) {
     const table = tableOf(ruleset, request, attributes, NFTA_RULE_TABLE)
     if (typeof table === 'number') return table
@@ -226,7 +249,7 @@ export function getRules(ruleset: Ruleset, request: NetlinkRequest): Status | Du
     }
     const writer = new MessageWriter()
     const before = chain.rules[chain.rules.indexOf(rule) - 1]
-    writeRule(writer, rule, before, NFT_MSG_NEWRULE, 0, request)
+    write(writer, rule, before, 0)
     return request.answer(writer)
   }
   const tableName = attributes.string(NFTA_RULE_TABLE)
@@ -238,7 +261,7 @@ export function getRules(ruleset: Ruleset, request: NetlinkRequest): Status | Du
     .flatMap(({ rules }) => rules.map((rule, i) => ({ rule, before: rules[i - 1] })))
   return new ListDump(
     rules,
-    (writer, { rule, before }) => writeRule(writer, rule, before, NFT_MSG_NEWRULE, NLM_F_MULTI, request),
+    (writer, { rule, before }) => write(writer, rule, before, NLM_F_MULTI),
     0,
     () => ruleset.generation,
   )

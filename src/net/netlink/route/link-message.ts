@@ -52,6 +52,7 @@ import {
 import { IFINFOMSG, RTNL_LINK_IFMAP, RTNL_LINK_STATS, RTNL_LINK_STATS64 } from '../../../abi/layout.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
+import { bondSlave, writeSlave } from '../kinds/bond.ts'
 import { bridgePort, writePort } from '../kinds/bridge-port.ts'
 import { kindOf } from '../kinds/kinds.ts'
 import { type MessageWriter, NESTED } from '../message.ts'
@@ -62,7 +63,7 @@ const GSO_MAX_SEGS = 65535
 export function operState(device: NetDevice): number {
   if (device.kind === 'tun' && !device.carrier) return IF_OPER_DOWN
   if (!device.carrierKnown && device.carrier) return device.up ? IF_OPER_UNKNOWN : IF_OPER_DOWN
-  if (device.isLoopback || device.kind === 'dummy' || device.kind === 'tun') {
+  if (device.isLoopback || device.kind === 'dummy' || device.kind === 'tun' || device.kind === 'ifb') {
     return device.up ? IF_OPER_UNKNOWN : device.isLoopback ? IF_OPER_UNKNOWN : IF_OPER_DOWN
   }
   if (!device.up) return IF_OPER_DOWN
@@ -73,9 +74,13 @@ export function operState(device: NetDevice): number {
     : IF_OPER_DOWN
 }
 
+/** IFLA_QDISC: the root's kind. */
 export function queueing(device: NetDevice): string {
+  const { traffic } = device
+  if (traffic?.root !== undefined) return traffic.root.kind
   if (!device.wasUp) return 'noop'
-  return device.isLoopback || (device.kind !== '' && device.kind !== 'tun') ? 'noqueue' : 'pfifo_fast'
+  const queued = device.kind === '' || device.kind === 'tun' || device.kind === 'ifb'
+  return device.isLoopback || !queued ? 'noqueue' : 'pfifo_fast'
 }
 
 export function writeLink(
@@ -137,6 +142,13 @@ export function writeLink(
     if (kind?.write !== undefined) {
       const data = writer.nest(IFLA_INFO_DATA)
       kind.write(writer, device)
+      writer.close(data)
+    }
+    const slave = bondSlave(device)
+    if (slave !== undefined) {
+      writer.string(IFLA_INFO_SLAVE_KIND, slave[0].kind)
+      const data = writer.nest(IFLA_INFO_SLAVE_DATA)
+      writeSlave(writer, ...slave)
       writer.close(data)
     }
     const port = bridgePort(device)

@@ -9,6 +9,7 @@ import {
   NDA_LLADDR,
   NDA_MASTER,
   NDA_PROBES,
+  NDA_PROTOCOL,
   NLM_F_CREATE,
   NLM_F_DUMP,
   NLM_F_DUMP_FILTERED,
@@ -28,7 +29,9 @@ import {
 import { EEXIST, EINVAL, ENOBUFS, ENODEV, ENOENT, EOPNOTSUPP } from '../../../abi/errno.ts'
 import { NDA_CACHEINFO as CACHEINFO, NDMSG } from '../../../abi/layout.ts'
 import type { Status } from '../../../base/result.ts'
-import type { Neighbour } from '../../ip/neighbour.ts'
+import { solicitedNode } from '../../ip/ndp.ts'
+import { Neighbour, type NeighbourTable } from '../../ip/neighbour.ts'
+import type { NeighbourProxy } from '../../ip/neighbour-proxies.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import { Attributes, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
@@ -79,9 +82,13 @@ export function getNeighbours(stack: IpStack, request: NetlinkRequest, family: n
     return -EINVAL
   }
   const flags = device !== 0 || master !== 0 ? NLM_F_DUMP_FILTERED : 0
-  const found: Neighbour[] = []
+  const found: (Neighbour | NeighbourProxy)[] = []
   for (const isV4 of family === AF_UNSPEC ? [true, false] : [family === AF_INET]) {
-    if (proxies) break
+    if (proxies) {
+      for (const proxy of (isV4 ? stack.neighbours4 : stack.neighbours6).proxies.all())
+        if (device === 0 || proxy.device.index === device) found.push(proxy)
+      continue
+    }
     for (const entry of (isV4 ? stack.neighbours4 : stack.neighbours6).neighbours()) {
       if (device !== 0 && entry.device.index !== device) continue
       if (master !== 0 && entry.device.master?.index !== master) continue
@@ -93,7 +100,10 @@ export function getNeighbours(stack: IpStack, request: NetlinkRequest, family: n
   return new ListDump(
     found,
     (writer, entry) => {
-      if (!entry.gone) writeNeighbour(writer, entry, RTM_NEWNEIGH, NLM_F_MULTI | flags, sequence, port, now)
+      if (!(entry instanceof Neighbour))
+        writeProxy(writer, entry, RTM_NEWNEIGH, NLM_F_MULTI | flags, sequence, port)
+      else if (!entry.gone)
+        writeNeighbour(writer, entry, RTM_NEWNEIGH, NLM_F_MULTI | flags, sequence, port, now)
     },
     flags,
   )
@@ -130,9 +140,9 @@ export function newNeighbour(stack: IpStack, request: NetlinkRequest, family: nu
   if (typeof parsed === 'number') return parsed
   const { attributes, address, device, table, found } = parsed
   const flags = request.view.getUint8(NDMSG.ndm_flags)
+  if ((flags & NTF_PROXY) !== 0)
+    return addProxy(stack, table, { device, address, flags, protocol: attributes.u8(NDA_PROTOCOL) ?? 0 })
   const state = request.view.getUint16(NDMSG.ndm_state, true)
-  // Answering for others is a thing of `proxy_arp` here.
-  if ((flags & NTF_PROXY) !== 0) return -EOPNOTSUPP
   const hardware = attributes.get(NDA_LLADDR)
   if (hardware !== undefined && hardware.length < device.address.length) {
     request.reason = 'Invalid link address'
@@ -161,11 +171,46 @@ export function newNeighbour(stack: IpStack, request: NetlinkRequest, family: nu
 export function deleteNeighbour(stack: IpStack, request: NetlinkRequest, family: number): Status {
   const parsed = find(stack, request, family)
   if (typeof parsed === 'number') return parsed
-  const { table, found } = parsed
+  const { table, found, device, address } = parsed
+  if ((request.view.getUint8(NDMSG.ndm_flags) & NTF_PROXY) !== 0) {
+    if (!address.isV4 && table.proxies.find(device, address) !== undefined)
+      stack.multicast.leaveSolicited(device, solicitedNode(address))
+    return table.proxies.remove(device, address)
+  }
   if (found === undefined) return -ENOENT
   found.update(undefined, NUD_FAILED)
   table.remove(found)
   return 0
+}
+
+/** Who asks for it by IPv6 asks a group, which is to be listened to. */
+function addProxy(stack: IpStack, table: NeighbourTable, proxy: NeighbourProxy): Status {
+  const isNew = table.proxies.find(proxy.device, proxy.address) === undefined
+  const status = table.proxies.set(proxy)
+  if (status === 0 && isNew && !proxy.address.isV4)
+    stack.multicast.joinSolicited(proxy.device, solicitedNode(proxy.address))
+  return status
+}
+
+/** pneigh_fill_info */
+function writeProxy(
+  writer: MessageWriter,
+  { address, device, flags, protocol }: NeighbourProxy,
+  type: number,
+  messageFlags: number,
+  sequence: number,
+  port: number,
+): void {
+  writer.start(type, messageFlags, sequence, port)
+  const at = writer.struct(NDMSG.size)
+  writer.set8(at + NDMSG.ndm_family, address.isV4 ? AF_INET : AF_INET6)
+  writer.set32(at + NDMSG.ndm_ifindex, device.index)
+  writer.set16(at + NDMSG.ndm_state, NUD_NONE)
+  writer.set8(at + NDMSG.ndm_flags, flags | NTF_PROXY)
+  writer.set8(at + NDMSG.ndm_type, RTN_UNICAST)
+  writer.bytes(NDA_DST, address.bytes())
+  if (protocol !== 0) writer.u8(NDA_PROTOCOL, protocol)
+  writer.end()
 }
 
 export function announceNeighbour(stack: IpStack, entry: Neighbour, type: number): Uint8Array {

@@ -23,11 +23,13 @@ import {
   RTNLGRP_IPV6_RULE,
   RTNLGRP_LINK,
   RTNLGRP_NEIGH,
+  RTNLGRP_NEXTHOP,
   RTNLGRP_NSID,
 } from '../../../abi/constants.ts'
 import type { FibRoute } from '../../ip/fib.ts'
 import type { InterfaceAddress } from '../../ip/interface-address.ts'
 import type { Neighbour } from '../../ip/neighbour.ts'
+import type { NextHopListener, NextHopObject } from '../../ip/next-hop-objects.ts'
 import type { StackListener } from '../../ip/transport.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
@@ -37,11 +39,12 @@ import { interfaceEvent } from '../uevent.ts'
 import { announceAddress } from './address.ts'
 import { writeLink } from './link-message.ts'
 import { announceNeighbour } from './neighbour.ts'
+import { announceNextHop } from './next-hop.ts'
 import { writeNsId } from './ns-id.ts'
 import { announceRoute } from './route.ts'
 import { announceRule, type RuleChange } from './rule.ts'
 
-export class RouteNotifier implements StackListener {
+export class RouteNotifier implements StackListener, NextHopListener {
   readonly #table: NetlinkTable
   readonly #stack: IpStack
   /** Those that have been told of. */
@@ -51,6 +54,12 @@ export class RouteNotifier implements StackListener {
   constructor(table: NetlinkTable, stack: IpStack) {
     this.#table = table
     this.#stack = stack
+    stack.nextHops.listener = this
+  }
+
+  nextHopChanged(object: NextHopObject, gone: boolean): void {
+    if (!this.#table.listens(NETLINK_ROUTE, RTNLGRP_NEXTHOP)) return
+    this.#send(RTNLGRP_NEXTHOP, announceNextHop(object, gone))
   }
 
   linkChanged(device: NetDevice, gone: boolean): void {

@@ -8,17 +8,25 @@ import {
   CAP_NET_ADMIN,
   NLM_F_DUMP,
   RTM_DELADDR,
+  RTM_DELADDRLABEL,
   RTM_DELLINK,
   RTM_DELLINKPROP,
   RTM_DELNEIGH,
+  RTM_DELNEXTHOP,
+  RTM_DELQDISC,
   RTM_DELROUTE,
   RTM_DELRULE,
+  RTM_DELTCLASS,
+  RTM_DELTFILTER,
   RTM_GETADDR,
+  RTM_GETADDRLABEL,
   RTM_GETANYCAST,
   RTM_GETLINK,
   RTM_GETMULTICAST,
   RTM_GETNEIGH,
+  RTM_GETNEIGHTBL,
   RTM_GETNETCONF,
+  RTM_GETNEXTHOP,
   RTM_GETNSID,
   RTM_GETQDISC,
   RTM_GETROUTE,
@@ -26,12 +34,17 @@ import {
   RTM_GETTCLASS,
   RTM_GETTFILTER,
   RTM_NEWADDR,
+  RTM_NEWADDRLABEL,
   RTM_NEWLINK,
   RTM_NEWLINKPROP,
   RTM_NEWNEIGH,
+  RTM_NEWNEXTHOP,
   RTM_NEWNSID,
+  RTM_NEWQDISC,
   RTM_NEWROUTE,
   RTM_NEWRULE,
+  RTM_NEWTCLASS,
+  RTM_NEWTFILTER,
   RTM_SETLINK,
   RTNLGRP_MAX,
 } from '../../../abi/constants.ts'
@@ -39,15 +52,20 @@ import { EOPNOTSUPP, EPERM } from '../../../abi/errno.ts'
 import type { Status } from '../../../base/result.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import { deleteFdb, getFdb, newFdb } from '../bridge/fdb.ts'
-import { getBridgeLinks, setBridgeLink } from '../bridge/links.ts'
+import { deleteBridgeLink, getBridgeLinks, setBridgeLink } from '../bridge/links.ts'
 import type { Dump, NetlinkProtocol, NetlinkRequest } from '../protocol.ts'
+import { deleteClass, getClasses, newClass } from '../traffic/class.ts'
+import { deleteFilter, getFilters, newFilter } from '../traffic/filter.ts'
+import { deleteQdisc, getQdiscs, newQdisc } from '../traffic/qdisc.ts'
 import { deleteAddress, getAddresses, newAddress } from './address.ts'
+import { changeAddressLabel, getAddressLabels } from './address-label.ts'
 import { changeProperties } from './alternative-names.ts'
 import { deleteLink, getLinks, newLink, setLink } from './link.ts'
 import { deleteNeighbour, getNeighbours, newNeighbour } from './neighbour.ts'
+import { getNeighbourTables } from './neighbour-table.ts'
 import { getNetconf } from './netconf.ts'
+import { deleteNextHop, getNextHops, newNextHop } from './next-hop.ts'
 import { getNsId, newNsId } from './ns-id.ts'
-import { getQdiscs } from './qdisc.ts'
 import { deleteRoute, dumpNothing, dumpRoutes, getRoute, newRoute } from './route.ts'
 import { deleteRule, dumpRules, newRule } from './rule.ts'
 
@@ -102,7 +120,11 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
     (stack, request, family) =>
       family === AF_BRIDGE ? setBridgeLink(stack, request) : setLink(stack, request),
   ],
-  [RTM_DELLINK, (stack, request) => deleteLink(stack, request)],
+  [
+    RTM_DELLINK,
+    (stack, request, family) =>
+      family === AF_BRIDGE ? deleteBridgeLink(stack, request) : deleteLink(stack, request),
+  ],
   [RTM_NEWLINKPROP, changeProperties],
   [RTM_DELLINKPROP, changeProperties],
   [
@@ -151,8 +173,21 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [RTM_NEWNSID, newNsId],
   [RTM_GETNSID, getNsId],
   [RTM_GETQDISC, getQdiscs],
-  [RTM_GETTCLASS, (_stack, request) => dumpNothing(request)],
-  [RTM_GETTFILTER, (_stack, request) => dumpNothing(request)],
+  [RTM_NEWADDRLABEL, changeAddressLabel],
+  [RTM_DELADDRLABEL, changeAddressLabel],
+  [RTM_GETADDRLABEL, getAddressLabels],
+  [RTM_GETNEIGHTBL, getNeighbourTables],
+  [RTM_NEWNEXTHOP, newNextHop],
+  [RTM_DELNEXTHOP, deleteNextHop],
+  [RTM_GETNEXTHOP, getNextHops],
+  [RTM_NEWQDISC, newQdisc],
+  [RTM_DELQDISC, deleteQdisc],
+  [RTM_NEWTCLASS, newClass],
+  [RTM_DELTCLASS, deleteClass],
+  [RTM_GETTCLASS, getClasses],
+  [RTM_NEWTFILTER, newFilter],
+  [RTM_DELTFILTER, deleteFilter],
+  [RTM_GETTFILTER, getFilters],
   [RTM_GETMULTICAST, (_stack, request) => dumpNothing(request)],
   [RTM_GETANYCAST, (_stack, request) => dumpNothing(request)],
 ])

@@ -17,11 +17,13 @@ import {
   RT_TABLE_MAIN,
   RTA_CACHEINFO,
   RTA_DST,
+  RTA_EXPIRES,
   RTA_GATEWAY,
   RTA_IIF,
   RTA_MARK,
   RTA_METRICS,
   RTA_MULTIPATH,
+  RTA_NH_ID,
   RTA_OIF,
   RTA_PREF,
   RTA_PREFSRC,
@@ -69,6 +71,9 @@ const RTN_MAX = 11
 const RTCF_LOCAL = 0x80000000
 /** IP6_RT_PRIO_USER: what an IPv6 route has without a metric. */
 const DEFAULT_METRIC6 = 1024
+/** Times are told in hundredths of a second. */
+const TICK = 1e7
+const SECOND = 1e9
 /** More next hops in one route are refused. */
 const MAX_HOPS = 256
 /** Types that lead nowhere. */
@@ -92,6 +97,7 @@ export function writeRoute(
   flags: number,
   sequence: number,
   port: number,
+  now = Number.POSITIVE_INFINITY,
 ): void {
   const { isV4 } = route.destination
   writer.start(type, flags, sequence, port)
@@ -110,6 +116,7 @@ export function writeRoute(
   if (route.priority !== 0 || !isV4) writer.u32(RTA_PRIORITY, route.priority)
   writeMetrics(writer, route.metrics)
   if (route.source !== undefined) writer.bytes(RTA_PREFSRC, route.source.bytes())
+  if (route.nextHopId !== 0) writer.u32(RTA_NH_ID, route.nextHopId)
   if (only !== undefined) {
     writeGateway(writer, only.gateway, isV4)
     writer.u32(RTA_OIF, only.device.index)
@@ -118,6 +125,8 @@ export function writeRoute(
   }
   if (!isV4) {
     const info = writer.attribute(RTA_CACHEINFO, CACHEINFO.size)
+    if (route.expires !== Number.POSITIVE_INFINITY && now < route.expires)
+      writer.set32(info + CACHEINFO.rta_expires, Math.round((route.expires - now) / TICK))
     if (REJECTS.has(route.type)) writer.set32(info + CACHEINFO.rta_error, -101)
     writer.u8(RTA_PREF, route.preference === 1 ? 1 : route.preference === -1 ? 3 : 0)
   }
@@ -205,9 +214,10 @@ export function dumpRoutes(stack: IpStack, request: NetlinkRequest, family: numb
     }
   }
   const { sequence, port } = request
+  const now = stack.runtime.now()
   return new ListDump(
     found,
-    (writer, route) => writeRoute(writer, route, RTM_NEWROUTE, NLM_F_MULTI | flags, sequence, port),
+    (writer, route) => writeRoute(writer, route, RTM_NEWROUTE, NLM_F_MULTI | flags, sequence, port, now),
     flags,
     () => stack.generation,
   )
@@ -305,6 +315,8 @@ function parseRoute(stack: IpStack, request: NetlinkRequest, family: number): Fi
   if (status < 0) return status
   const metrics = attributes.nested(RTA_METRICS)
   if (metrics !== undefined) route.metrics = readMetrics(metrics)
+  const seconds = isV4 ? 0 : (attributes.u32(RTA_EXPIRES) ?? 0)
+  if (seconds !== 0) route.expires = stack.runtime.now() + seconds * SECOND
   return route
 }
 
@@ -326,6 +338,12 @@ function readHops(
   family: number,
 ): Status {
   const list = attributes.get(RTA_MULTIPATH)
+  const nextHopId = attributes.u32(RTA_NH_ID) ?? 0
+  if (nextHopId !== 0) {
+    if ([RTA_MULTIPATH, RTA_GATEWAY, RTA_VIA, RTA_OIF].some(type => attributes.has(type)))
+      return refuse(request, 'Nexthop specification and nexthop id are mutually exclusive')
+    return nameNextHop(stack, request, route, nextHopId)
+  }
   const flags = request.view.getUint32(RTMSG.rtm_flags, true) & RTNH_F_ONLINK
   if (list === undefined || list.length === 0) {
     const gateway = readGateway(request, attributes, family)
@@ -353,6 +371,17 @@ function readHops(
     if (status < 0) return status
     at += align4(size)
   }
+  return 0
+}
+
+/** By the number of an object, whose way the route has as long as that is there. */
+function nameNextHop(stack: IpStack, request: NetlinkRequest, route: FibRoute, id: number): Status {
+  route.nextHopId = id
+  const object = stack.nextHops.find(id)
+  if (object === undefined)
+    return request.type === RTM_NEWROUTE ? refuse(request, 'Nexthop id does not exist') : 0
+  if (stack.nextHops.isBlackhole(object)) route.type = RTN_BLACKHOLE
+  route.nextHops = stack.nextHops.hopsOf(object)
   return 0
 }
 
@@ -440,7 +469,7 @@ export function newRoute(stack: IpStack, request: NetlinkRequest, family: number
 
 /** fib_check_nh: a gateway must be on a link of ours, or, with a narrower scope, be reached by a route. */
 function checkHops(stack: IpStack, request: NetlinkRequest, route: FibRoute): Status {
-  if (REJECTS.has(route.type)) return 0
+  if (REJECTS.has(route.type) || route.nextHopId !== 0) return 0
   for (const hop of route.nextHops) {
     const { device, gateway } = hop
     if (!device.up && route.destination.isV4) return refuse(request, 'Device for nexthop is not up', ENETDOWN)
@@ -452,7 +481,10 @@ function checkHops(stack: IpStack, request: NetlinkRequest, route: FibRoute): St
     flow.destination = gateway
     flow.device = device.index
     const found = stack.ip.routeFor(flow)
-    const unreachable = failed(found) || (found.gateway !== undefined && route.destination.isV4)
+    const isNeighbour = gateway.isLinkLocal && !gateway.isV4
+    const unreachable =
+      (failed(found) && !isNeighbour) ||
+      (!failed(found) && found.gateway !== undefined && route.destination.isV4)
     // A device that is bound reaches everything without a route; as a gateway that isn't enough.
     const direct =
       gateway.isLinkLocal ||
@@ -460,7 +492,7 @@ function checkHops(stack: IpStack, request: NetlinkRequest, route: FibRoute): St
       hasLinkRoute(stack, hop)
     if ((unreachable || !direct) && gateway.isV4 !== route.destination.isV4) return -EHOSTUNREACH
     if (unreachable || !direct) return refuse(request, 'Nexthop has invalid gateway', ENETUNREACH)
-    if (found.type === RTN_LOCAL) return refuse(request, 'Nexthop has invalid gateway')
+    if (!failed(found) && found.type === RTN_LOCAL) return refuse(request, 'Nexthop has invalid gateway')
   }
   const { scope, nextHops } = route
   if (scope === RT_SCOPE_HOST && (nextHops.length !== 1 || nextHops[0].gateway !== undefined)) return -EINVAL
@@ -490,6 +522,7 @@ export function deleteRoute(stack: IpStack, request: NetlinkRequest, family: num
     if (wanted.scope !== RT_SCOPE_NOWHERE && family === AF_INET && route.scope !== wanted.scope) continue
     if (wanted.protocol !== 0 && route.protocol !== wanted.protocol) continue
     if (wanted.source !== undefined && !route.source?.equals(wanted.source)) continue
+    if (wanted.nextHopId !== 0 && route.nextHopId !== wanted.nextHopId) continue
     if (hop !== undefined && !rejects && !route.nextHops.some(other => sameHop(other, hop))) continue
     return stack.removeRoute(route)
   }

@@ -1,6 +1,9 @@
 /** addrtype: what kind of addresses the packet's are. */
 import {
+  NFPROTO_IPV6,
   NFPROTO_UNSPEC,
+  RTN_BLACKHOLE,
+  RTN_BROADCAST,
   XT_ADDRTYPE_INVERT_DEST,
   XT_ADDRTYPE_INVERT_SOURCE,
   XT_ADDRTYPE_LIMIT_IFACE_IN,
@@ -11,6 +14,8 @@ import { XT_ADDRTYPE_INFO_V1 } from '../../../../abi/layout.ts'
 import { addressType } from '../../address-type.ts'
 import type { Extension, Match } from './extension.ts'
 
+/** Bits by RTN_*: neither broadcast nor blackhole, nor what comes after unreachable. */
+const IPV6_TYPES = 0xff & ~((1 << RTN_BROADCAST) | (1 << RTN_BLACKHOLE))
 const LIMITS = XT_ADDRTYPE_LIMIT_IFACE_IN | XT_ADDRTYPE_LIMIT_IFACE_OUT
 
 export const addrtypeMatch: Extension<Match> = {
@@ -18,12 +23,13 @@ export const addrtypeMatch: Extension<Match> = {
   revision: 1,
   family: NFPROTO_UNSPEC,
   size: XT_ADDRTYPE_INFO_V1.size,
-  parse(info) {
+  parse(info, context) {
     // Bits by RTN_*.
     const sources = info.getUint16(XT_ADDRTYPE_INFO_V1.source, true)
     const destinations = info.getUint16(XT_ADDRTYPE_INFO_V1.dest, true)
     const flags = info.getUint32(XT_ADDRTYPE_INFO_V1.flags, true)
     if ((flags & LIMITS) === LIMITS) return -EINVAL
+    if (context.family === NFPROTO_IPV6 && ((sources | destinations) & ~IPV6_TYPES) !== 0) return -EINVAL
     return {
       matches({ stack, packet, input, output }) {
         let device = (flags & XT_ADDRTYPE_LIMIT_IFACE_IN) !== 0 ? input : undefined

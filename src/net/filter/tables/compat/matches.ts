@@ -2,7 +2,8 @@
 import { NFPROTO_UNSPEC } from '../../../../abi/constants.ts'
 import { XT_COMMENT_INFO, XT_MARK_MTINFO1 } from '../../../../abi/layout.ts'
 import { addrtypeMatch } from './addrtype.ts'
-import { connbytesMatch, helperMatch } from './connection-matches.ts'
+import { bpfMatches } from './bpf.ts'
+import { connbytesMatch, connlabelMatch, helperMatch } from './connection-matches.ts'
 import { connlimitMatch } from './connlimit.ts'
 import { connmarkMatch, conntrackMatch, stateMatch } from './conntrack.ts'
 import type { Extension, Match } from './extension.ts'
@@ -15,6 +16,7 @@ import { iprangeMatch, lengthMatch, pkttypeMatch, statisticMatch } from './packe
 import { icmp6Match, icmpMatch, multiportMatch, tcpMatch, udpliteMatch, udpMatch } from './protocols.ts'
 import { recentMatches } from './recent.ts'
 import { rpfilterMatch } from './rpfilter.ts'
+import { sctpMatch } from './sctp.ts'
 import { securityHeaderMatches } from './security-headers.ts'
 import { setMatches } from './set.ts'
 import { stringMatch } from './string.ts'
@@ -62,4 +64,5 @@ export const MATCHES: readonly Extension<Match>[] = [
   ...[...recentMatches, ...hashlimitMatches, connbytesMatch, helperMatch, stringMatch, u32Match],
   ...[...ttlMatches, ...tosMatches, tcpmssMatch, rpfilterMatch, ...securityHeaderMatches],
   ...[...extensionHeaderMatches, ...surroundingsMatches, ...setMatches, ...socketMatches],
+  ...[...bpfMatches, sctpMatch, connlabelMatch],
 ]

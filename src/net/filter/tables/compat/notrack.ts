@@ -1,15 +1,19 @@
-/** CT --notrack, and NOTRACK, its older name: the packet is not to be tracked. */
+/** CT: in which zone the packet is to be tracked, or that it is not to be; NOTRACK, its older name for the latter. */
 import {
   NF_INET_LOCAL_OUT,
   NF_INET_PRE_ROUTING,
   NFPROTO_UNSPEC,
   NFT_CONTINUE,
+  XT_CT_MASK,
   XT_CT_NOTRACK,
-  XT_CT_NOTRACK_ALIAS,
+  XT_CT_ZONE_DIR_ORIG,
+  XT_CT_ZONE_DIR_REPL,
+  XT_CT_ZONE_MARK,
 } from '../../../../abi/constants.ts'
-import { EINVAL, EOPNOTSUPP } from '../../../../abi/errno.ts'
+import { EINVAL, ENOENT } from '../../../../abi/errno.ts'
 import { XT_CT_TARGET_INFO_V1 } from '../../../../abi/layout.ts'
 import { UNTRACKED } from '../../conntrack/connection.ts'
+import { Template, ZONE_BOTH, ZONE_ORIGINAL, ZONE_REPLY } from '../../conntrack/template.ts'
 import type { Extension, Target } from './extension.ts'
 
 const POINTS = [NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT]
@@ -31,7 +35,7 @@ export const notrackTarget: Extension<Target> = {
   parse: () => untrack,
 }
 
-/** Revisions 1 and 2 differ in flags only. Zones, helpers, timeouts and events of its own there are none of. */
+/** Revisions 1 and 2 differ in flags only. Helpers and timeouts are none there; all connections are told of all events. */
 export const ctTargets: readonly Extension<Target>[] = [1, 2].map(revision => ({
   name: 'CT',
   revision,
@@ -40,9 +44,36 @@ export const ctTargets: readonly Extension<Target>[] = [1, 2].map(revision => ({
   userSize: XT_CT_TARGET_INFO_V1.ct,
   tables: ['raw'],
   points: POINTS,
+  usesConntrack: true,
   parse(info) {
     const flags = info.getUint16(XT_CT_TARGET_INFO_V1.flags, true)
-    if ((flags & ~(XT_CT_NOTRACK | XT_CT_NOTRACK_ALIAS)) !== 0) return -EINVAL
-    return (flags & XT_CT_NOTRACK) === 0 ? -EOPNOTSUPP : untrack
+    if ((flags & ~XT_CT_MASK) !== 0) return -EINVAL
+    if ((flags & XT_CT_NOTRACK) !== 0) return untrack
+    if (info.getUint8(XT_CT_TARGET_INFO_V1.helper) !== 0) return -ENOENT
+    if (info.getUint8(XT_CT_TARGET_INFO_V1.timeout) !== 0) return -ENOENT
+    return zoneTarget(info.getUint16(XT_CT_TARGET_INFO_V1.zone, true), flags)
   },
 }))
+
+function zoneTarget(zone: number, flags: number): Target {
+  const directions = zoneDirections(flags)
+  const template = new Template(zone, directions)
+  const byMark = (flags & XT_CT_ZONE_MARK) !== 0
+  return {
+    apply({ packet }) {
+      const wanted = byMark ? new Template(packet.mark & 0xffff, directions) : template
+      wanted.attach(packet)
+      return NFT_CONTINUE
+    },
+  }
+}
+
+function zoneDirections(flags: number): number {
+  switch (flags & (XT_CT_ZONE_DIR_ORIG | XT_CT_ZONE_DIR_REPL)) {
+    case XT_CT_ZONE_DIR_ORIG:
+      return ZONE_ORIGINAL
+    case XT_CT_ZONE_DIR_REPL:
+      return ZONE_REPLY
+  }
+  return ZONE_BOTH
+}

@@ -1,4 +1,4 @@
-/** CLASSIFY, CHECKSUM: what a packet is treated as further on. */
+/** CLASSIFY, CHECKSUM, TRACE: what a packet is treated as further on. */
 import {
   NF_INET_FORWARD,
   NF_INET_LOCAL_OUT,
@@ -48,4 +48,19 @@ const checksumTarget: Extension<Target> = {
   },
 }
 
-export const packetTargets = [classifyTarget, checksumTarget]
+/** As `meta nftrace`. What iptables-legacy's rules do with the packet nobody is told: no logger is bound for that, as usual in Linux. */
+const traceTarget: Extension<Target> = {
+  name: 'TRACE',
+  revision: 0,
+  family: NFPROTO_UNSPEC,
+  size: 0,
+  tables: ['raw'],
+  parse: () => ({
+    apply({ stack, packet }) {
+      packet.traceId ||= stack.random.u32() || 1
+      return NFT_CONTINUE
+    },
+  }),
+}
+
+export const packetTargets = [classifyTarget, checksumTarget, traceTarget]

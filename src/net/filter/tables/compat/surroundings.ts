@@ -1,5 +1,9 @@
-/** cpu, devgroup, physdev, policy, quota, time: what is around the packet. */
+/** cpu, devgroup, physdev, policy, realm, quota, time: what is around the packet. */
 import {
+  NF_INET_FORWARD,
+  NF_INET_LOCAL_IN,
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
   NFPROTO_UNSPEC,
   XT_DEVGROUP_INVERT_DST,
   XT_DEVGROUP_INVERT_SRC,
@@ -24,6 +28,7 @@ import {
   XT_PHYSDEV_INFO,
   XT_POLICY_INFO,
   XT_QUOTA_INFO,
+  XT_REALM_INFO,
   XT_TIME_INFO,
 } from '../../../../abi/layout.ts'
 import { take64 } from '../../../../base/words.ts'
@@ -99,6 +104,20 @@ const policyMatch: Extension<Match> = {
   },
 }
 
+/** Routes have none. */
+const realmMatch: Extension<Match> = {
+  name: 'realm',
+  revision: 0,
+  family: NFPROTO_UNSPEC,
+  size: XT_REALM_INFO.size,
+  points: [NF_INET_LOCAL_IN, NF_INET_FORWARD, NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING],
+  parse(info) {
+    const isNone = info.getUint32(XT_REALM_INFO.id, true) === 0
+    const invert = info.getUint8(XT_REALM_INFO.invert) !== 0
+    return { matches: () => isNone !== invert }
+  },
+}
+
 const quotaMatch: Extension<Match> = {
   name: 'quota',
   revision: 0,
@@ -158,6 +177,6 @@ const timeMatch: Extension<Match> = {
 }
 
 export const surroundingsMatches = [
-  ...[cpuMatch, devgroupMatch, physdevMatch, policyMatch],
+  ...[cpuMatch, devgroupMatch, physdevMatch, policyMatch, realmMatch],
   ...[quotaMatch, timeMatch],
 ]

@@ -33,11 +33,14 @@ import type { Evaluation } from '../evaluation.ts'
 import type { Extension, Target } from './extension.ts'
 import { logTarget, nflogTarget } from './log.ts'
 import { readMultiRange, readRange } from './nat-range.ts'
+import { nfqueueTargets } from './nfqueue.ts'
 import { ctTargets, notrackTarget } from './notrack.ts'
 import { packetTargets } from './packet-targets.ts'
 import { reject6Target, rejectTarget } from './reject.ts'
 import { setTargets } from './set.ts'
+import { tcpHeaderTargets } from './tcp-header.ts'
 import { tcpmssTargets } from './tcpmss.ts'
+import { teeTargets } from './tee.ts'
 import { tosTargets } from './tos.ts'
 import { transparentTargets } from './transparent.ts'
 import { ttlTargets } from './ttl.ts'
@@ -189,4 +192,5 @@ export const TARGETS: readonly Extension<Target>[] = [
   ...[rejectTarget, reject6Target, markTarget, ...[1, 2].map(connmarkTarget)],
   ...[logTarget, nflogTarget, notrackTarget, ...ctTargets, ...tcpmssTargets],
   ...[...ttlTargets, ...tosTargets, ...packetTargets, ...setTargets, ...transparentTargets],
+  ...[...nfqueueTargets, ...teeTargets, ...tcpHeaderTargets],
 ]

@@ -1,4 +1,4 @@
-/** ct: what conntrack knows of the packet's connection; and its mark. notrack: the packet is not to be tracked. */
+/** ct: what conntrack knows of the packet's connection; its mark; the zone that it is to be tracked in. notrack: the packet is not to be tracked. */
 import {
   IP_CT_IS_REPLY,
   NF_CT_STATE_INVALID_BIT,
@@ -6,12 +6,14 @@ import {
   NFPROTO_IPV4,
   NFPROTO_IPV6,
   NFT_BREAK,
+  NFT_CT_AVGPKT,
   NFT_CT_BYTES,
   NFT_CT_DIRECTION,
   NFT_CT_DST,
   NFT_CT_DST_IP,
   NFT_CT_DST_IP6,
   NFT_CT_EXPIRATION,
+  NFT_CT_HELPER,
   NFT_CT_ID,
   NFT_CT_L3PROTOCOL,
   NFT_CT_LABELS,
@@ -32,10 +34,13 @@ import {
   NFTA_CT_SREG,
 } from '../../../../abi/constants.ts'
 import { EINVAL, EOPNOTSUPP } from '../../../../abi/errno.ts'
+import type { OrErrno } from '../../../../base/result.ts'
 import type { IpAddress } from '../../../address.ts'
-import type { MessageWriter } from '../../../netlink/message.ts'
+import type { Attributes, MessageWriter } from '../../../netlink/message.ts'
 import type { Packet } from '../../../packet.ts'
 import { type Connection, connectionOf, directionOf, UNTRACKED } from '../../conntrack/connection.ts'
+import { LABELS_SIZE, replaceLabels } from '../../conntrack/labels.ts'
+import { PLAIN, Template, ZONE_BOTH, ZONE_ORIGINAL } from '../../conntrack/template.ts'
 import { isIcmp } from '../../conntrack/tuple.ts'
 import type { Netfilter } from '../../netfilter.ts'
 import type { Evaluation } from '../evaluation.ts'
@@ -50,7 +55,8 @@ const OF_CONNECTION: ReadonlyMap<number, number> = new Map([
   [NFT_CT_MARK, 4],
   [NFT_CT_EXPIRATION, 4],
   [NFT_CT_ID, 4],
-  [NFT_CT_LABELS, 16],
+  [NFT_CT_LABELS, LABELS_SIZE],
+  [NFT_CT_HELPER, 16],
 ])
 /** Keys of one of its directions, which must be said. */
 const OF_DIRECTION: ReadonlyMap<number, number> = new Map([
@@ -67,8 +73,11 @@ const OF_EITHER: ReadonlyMap<number, number> = new Map([
   [NFT_CT_PROTOCOL, 1],
   [NFT_CT_PKTS, 8],
   [NFT_CT_BYTES, 8],
+  [NFT_CT_AVGPKT, 8],
   [NFT_CT_ZONE, 2],
 ])
+
+const COUNTED: ReadonlySet<number> = new Set([NFT_CT_PKTS, NFT_CT_BYTES, NFT_CT_AVGPKT])
 
 export const ct: ExpressionType = {
   name: 'ct',
@@ -77,8 +86,13 @@ export const ct: ExpressionType = {
     if (key === undefined) return -EINVAL
     if (attributes.has(NFTA_CT_DREG) === attributes.has(NFTA_CT_SREG)) return -EINVAL
     if (attributes.has(NFTA_CT_SREG)) {
-      if (key !== NFT_CT_MARK) return -EOPNOTSUPP
+      if (key === NFT_CT_ZONE) return parseSetZone(context, attributes)
+      if (key !== NFT_CT_MARK && key !== NFT_CT_LABELS) return -EOPNOTSUPP
       if (attributes.has(NFTA_CT_DIRECTION)) return -EINVAL
+      if (key === NFT_CT_LABELS) {
+        const at = readRegister(attributes, NFTA_CT_SREG, LABELS_SIZE)
+        return at < 0 ? at : new SetLabels(context, at)
+      }
       const register = readRegister(attributes, NFTA_CT_SREG, 4)
       return register < 0 ? register : new SetMark(context, register)
     }
@@ -86,6 +100,8 @@ export const ct: ExpressionType = {
     if (direction !== undefined && direction > 1) return -EINVAL
     const length = lengthOf(context, key, direction)
     if (length < 0) return length
+    // Only what is counted can be asked for.
+    if (COUNTED.has(key)) context.netfilter.conntrack.settings.nf_conntrack_acct = 1
     const register = readRegister(attributes, NFTA_CT_DREG, length)
     return register < 0 ? register : new GetCt(context, register, key, direction)
   },
@@ -168,10 +184,11 @@ class GetCt extends UsesConntrack implements Expression {
         view.setUint32(at, connection.id, true)
         return true
       case NFT_CT_LABELS:
-        bytes.fill(0, at, at + 16)
+        if (connection.labels === undefined) bytes.fill(0, at, at + LABELS_SIZE)
+        else bytes.set(connection.labels, at)
         return true
       case NFT_CT_ZONE:
-        view.setUint32(at, 0, true)
+        view.setUint32(at, this.#zone(connection), true)
         return true
       case NFT_CT_L3PROTOCOL:
         view.setUint32(at, original.source.isV4 ? NFPROTO_IPV4 : NFPROTO_IPV6, true)
@@ -183,6 +200,11 @@ class GetCt extends UsesConntrack implements Expression {
         return this.#count(view, connection, 0)
       case NFT_CT_BYTES:
         return this.#count(view, connection, 1)
+      case NFT_CT_AVGPKT:
+        return this.#average(view, connection)
+      // There are none, so no connection has one.
+      case NFT_CT_HELPER:
+        return false
     }
     const tuple = connection.tuple(this.#direction ?? 0)
     switch (this.#key) {
@@ -205,9 +227,24 @@ class GetCt extends UsesConntrack implements Expression {
     return true
   }
 
-  #count(view: DataView, { counters }: Connection, which: number): boolean {
+  /** Of a connection that has one in one direction only, it is to be said which. */
+  #zone({ original, reply }: Connection): number {
+    if (this.#direction === undefined) return original.zone === reply.zone ? original.zone : 0
+    return this.#direction === 0 ? original.zone : reply.zone
+  }
+
+  #counted({ counters }: Connection, which: number): number {
     const one = (direction: number) => counters?.[2 * direction + which] ?? 0
-    const value = this.#direction === undefined ? one(0) + one(1) : one(this.#direction)
+    return this.#direction === undefined ? one(0) + one(1) : one(this.#direction)
+  }
+  #average(view: DataView, connection: Connection): boolean {
+    const packets = this.#counted(connection, 0)
+    view.setUint32(this.#register, packets === 0 ? 0 : this.#counted(connection, 1) / packets, true)
+    view.setUint32(this.#register + 4, 0)
+    return true
+  }
+  #count(view: DataView, connection: Connection, which: number): boolean {
+    const value = this.#counted(connection, which)
     view.setUint32(this.#register, value % 0x100000000, true)
     view.setUint32(this.#register + 4, value / 0x100000000, true)
     return true
@@ -235,6 +272,59 @@ class SetMark extends UsesConntrack implements Expression {
   write(writer: MessageWriter): void {
     writer.be32(NFTA_CT_KEY, NFT_CT_MARK)
     writeRegister(writer, NFTA_CT_SREG, this.#register)
+  }
+}
+
+class SetLabels extends UsesConntrack implements Expression {
+  readonly name = 'ct'
+  readonly #register: number
+
+  constructor(context: ExpressionContext, register: number) {
+    super(context)
+    this.#register = register
+  }
+  evaluate({ packet, bytes }: Evaluation): void {
+    const connection = connectionOf(packet)
+    if (connection === undefined) return
+    const value = bytes.subarray(this.#register, this.#register + LABELS_SIZE)
+    replaceLabels(connection, value, value)
+  }
+  write(writer: MessageWriter): void {
+    writer.be32(NFTA_CT_KEY, NFT_CT_LABELS)
+    writeRegister(writer, NFTA_CT_SREG, this.#register)
+  }
+}
+
+function parseSetZone(context: ExpressionContext, attributes: Attributes): OrErrno<Expression> {
+  const direction = attributes.u8(NFTA_CT_DIRECTION)
+  if (direction !== undefined && direction > 1) return -EINVAL
+  const register = readRegister(attributes, NFTA_CT_SREG, 2)
+  return register < 0 ? register : new SetZone(context, register, direction)
+}
+
+class SetZone extends UsesConntrack implements Expression {
+  readonly name = 'ct'
+  readonly #register: number
+  readonly #direction: number | undefined
+  /** The last one: it is mostly the same. */
+  #template = PLAIN
+
+  constructor(context: ExpressionContext, register: number, direction: number | undefined) {
+    super(context)
+    this.#register = register
+    this.#direction = direction
+  }
+  evaluate({ packet, view }: Evaluation): void {
+    const zone = view.getUint16(this.#register, true)
+    const directions = this.#direction === undefined ? ZONE_BOTH : ZONE_ORIGINAL << this.#direction
+    if ((this.#template.original | this.#template.reply) !== zone)
+      this.#template = new Template(zone, directions)
+    this.#template.attach(packet)
+  }
+  write(writer: MessageWriter): void {
+    writer.be32(NFTA_CT_KEY, NFT_CT_ZONE)
+    writeRegister(writer, NFTA_CT_SREG, this.#register)
+    if (this.#direction !== undefined) writer.u8(NFTA_CT_DIRECTION, this.#direction)
   }
 }
 

@@ -20,7 +20,7 @@ export const immediate: ExpressionType = {
     if (!attributes.has(NFTA_IMMEDIATE_DREG) || !attributes.has(NFTA_IMMEDIATE_DATA)) return -EINVAL
     if (isVerdict(attributes, NFTA_IMMEDIATE_DATA)) {
       if (attributes.be32(NFTA_IMMEDIATE_DREG) !== NFT_REG_VERDICT) return -EINVAL
-      const verdict = readVerdict(context, attributes, NFTA_IMMEDIATE_DATA)
+      const verdict = readVerdict(context, attributes, NFTA_IMMEDIATE_DATA, true)
       return typeof verdict === 'number' ? verdict : new Decide(verdict)
     }
     const value = readValue(attributes, NFTA_IMMEDIATE_DATA)
@@ -46,9 +46,11 @@ class Decide implements Expression {
   }
   attach(): void {
     this.#verdict.attach()
+    if (this.#verdict.chain?.binding) this.#verdict.chain.bind()
   }
   detach(): void {
     this.#verdict.detach()
+    if (this.#verdict.chain?.binding) this.#verdict.chain.unbind()
   }
   targets(): Chain[] {
     const { code, chain } = this.#verdict

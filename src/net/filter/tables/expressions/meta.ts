@@ -138,11 +138,13 @@ class SetMeta implements Expression {
     this.#register = register
     this.#key = key
   }
-  evaluate({ packet, view }: Evaluation): void {
+  evaluate({ packet, view, stack }: Evaluation): void {
     const value = view.getUint32(this.#register, true)
     if (this.#key === NFT_META_MARK) packet.mark = value
     else if (this.#key === NFT_META_PRIORITY) packet.priority = value
     else if (this.#key === NFT_META_PKTTYPE) packet.type = value & 0xff
+    else if ((value & 1) === 0) packet.traceId = 0
+    else packet.traceId ||= stack.random.u32() || 1
   }
   validate({ point }: BaseChain): Status {
     return this.#key === NFT_META_PKTTYPE && point !== NF_INET_PRE_ROUTING ? -EOPNOTSUPP : 0

@@ -1,8 +1,12 @@
 /** payload, the other way round: what a register holds into the packet's headers (`ip ttl set`, `tcp dport set`). */
 import {
+  IPPROTO_IPIP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
   NFT_BREAK,
   NFT_PAYLOAD_CSUM_INET,
   NFT_PAYLOAD_CSUM_NONE,
+  NFT_PAYLOAD_INNER_HEADER,
   NFT_PAYLOAD_L4CSUM_PSEUDOHDR,
   NFT_PAYLOAD_NETWORK_HEADER,
   NFT_PAYLOAD_TRANSPORT_HEADER,
@@ -19,6 +23,7 @@ import type { OrErrno } from '../../../../base/result.ts'
 import { IpAddress } from '../../../address.ts'
 import type { Attributes, MessageWriter } from '../../../netlink/message.ts'
 import { CHECKSUM_PARTIAL, type Packet } from '../../../packet.ts'
+import { TCP_HEADER } from '../../../tcp/segment.ts'
 import { hopLimitOf, trafficClassOf } from '../../header-fields.ts'
 import { differenceOf, updateChecksumAt, updatePseudoHeader } from '../../rewrite.ts'
 import type { Evaluation } from '../evaluation.ts'
@@ -110,5 +115,15 @@ function readAgain(packet: Packet): void {
 /** -1: the packet doesn't have it. */
 export function headerAt(packet: Packet, base: number): number {
   if (base === NFT_PAYLOAD_NETWORK_HEADER) return packet.network
+  if (base === NFT_PAYLOAD_INNER_HEADER) return innerAt(packet)
   return base === NFT_PAYLOAD_TRANSPORT_HEADER ? packet.transport : packet.link
+}
+
+/** What the transport carries; -1: there is nothing, or the transport is one that says not where. */
+function innerAt({ view, transport, transportProtocol, end }: Packet): number {
+  if (transport < 0) return -1
+  if (transportProtocol === IPPROTO_IPIP) return transport
+  if (transportProtocol === IPPROTO_UDP) return transport + 8
+  if (transportProtocol !== IPPROTO_TCP || end - transport < TCP_HEADER) return -1
+  return transport + (view.getUint8(transport + 12) >> 4) * 4
 }

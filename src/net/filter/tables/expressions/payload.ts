@@ -1,7 +1,7 @@
 /** payload: bytes of the packet's headers into a register. */
 import {
   NFT_BREAK,
-  NFT_PAYLOAD_TRANSPORT_HEADER,
+  NFT_PAYLOAD_INNER_HEADER,
   NFTA_PAYLOAD_BASE,
   NFTA_PAYLOAD_DREG,
   NFTA_PAYLOAD_LEN,
@@ -22,7 +22,7 @@ export const payload: ExpressionType = {
     const offset = attributes.be32(NFTA_PAYLOAD_OFFSET)
     const length = attributes.be32(NFTA_PAYLOAD_LEN)
     if (base === undefined || offset === undefined || length === undefined) return -EINVAL
-    if (base > NFT_PAYLOAD_TRANSPORT_HEADER) return -EOPNOTSUPP
+    if (base > NFT_PAYLOAD_INNER_HEADER) return -EOPNOTSUPP
     if (offset > 255 || length > 255) return -ERANGE
     if (attributes.has(NFTA_PAYLOAD_SREG)) {
       if (attributes.has(NFTA_PAYLOAD_DREG)) return -EINVAL

@@ -57,8 +57,7 @@ class LoadRoute implements Expression {
     this.#key = key
   }
   validate({ point }: BaseChain): Status {
-    const anywhere = this.#key !== NFT_RT_TCPMSS && this.#key !== NFT_RT_XFRM
-    return anywhere || LEAVING.includes(point) ? 0 : -EOPNOTSUPP
+    return this.#key !== NFT_RT_TCPMSS || LEAVING.includes(point) ? 0 : -EOPNOTSUPP
   }
   evaluate(run: Evaluation): void {
     const { view, stack, packet, isV4 } = run

@@ -6,6 +6,7 @@ import { cmp, range } from './compare.ts'
 import { connlimit } from './connlimit.ts'
 import { counter } from './counter.ts'
 import { ct, notrack } from './ct.ts'
+import { dup } from './dup.ts'
 import { dynset } from './dynset.ts'
 import { exthdr } from './exthdr.ts'
 import { fib } from './fib.ts'
@@ -20,6 +21,7 @@ import { masq, nat, redir } from './nat.ts'
 import { numgen } from './numgen.ts'
 import { objref } from './objref.ts'
 import { payload } from './payload.ts'
+import { queue } from './queue.ts'
 import { quota } from './quota.ts'
 import { reject } from './reject.ts'
 import { rt } from './rt.ts'
@@ -30,7 +32,7 @@ const TYPES: readonly ExpressionType[] = [
   ...[immediate, lookup, payload, exthdr, meta, ct, fib, rt, socket, numgen, hash],
   ...[cmp, range, bitwise, byteorder],
   ...[counter, limit, quota, connlimit, objref, log, dynset],
-  ...[nat, masq, redir, tproxy, reject, notrack],
+  ...[nat, masq, redir, tproxy, reject, notrack, queue, dup],
   ...[match, target],
 ]
 
