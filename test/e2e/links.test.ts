@@ -33,7 +33,7 @@ sends() {
 `
 const TOOLS = ['ip', 'bridge', 'ping', 'python3', 'nsenter']
 /** What of a link is of its own: without what depends on CPUs and drivers, and what few kernels have. */
-const OWN = `own() { sed -E 's/ (addrgenmode|numtxqueues) .*//; s/ (mcast_snooping|no_linklocal_learn) .*//; s/gc_timer +[0-9.]+/gc_timer/' | grep -v '^ *$'; }\n`
+const OWN = `own() { sed -E 's/ vlan_(protocol|default_pvid|stats_enabled|stats_per_port) [^ ]*//g; s/ (addrgenmode|numtxqueues) .*//; s/ (mcast_snooping|no_linklocal_learn) .*//; s/gc_timer +[0-9.]+/gc_timer/' | grep -v '^ *$'; }\n`
 
 test('a VXLAN carries frames to the ends that its table names, and learns others', context => {
   const text = same(

@@ -165,6 +165,15 @@ su - caisson-user -c "podman import $PWD/image.tar box > /dev/null 2>&1; podman 
     prints: 'rootful\n1\nrootless\n0',
   },
   {
+    name: 'podman as it comes: its storage is on the root of the sandbox',
+    needs: ['podman', 'busybox'],
+    script: `${ROOTFS}
+tar c -C rootfs . | podman import - box > /dev/null 2>&1
+podman run --rm --network=none box /bin/sh -c 'echo rootful; echo x > /y; cat /y'
+podman info --format '{{.Store.GraphDriverName}} {{index .Store.GraphStatus "Native Overlay Diff"}}'`,
+    prints: 'rootful\nx\noverlay true',
+  },
+  {
     name: 'Docker: a daemon with overlay2 runs, limits and commits containers',
     needs: ['dockerd', 'docker', 'runc', 'busybox'],
     script: `${ROOTFS}
