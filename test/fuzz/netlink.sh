@@ -27,6 +27,17 @@ ip rule add from 10.9.0.0/24 fwmark 5/0xff lookup 100 priority 500
 ip rule add iif d0 ipproto tcp dport 80-90 lookup 101
 ip neigh add 10.9.0.7 lladdr 02:00:00:00:00:07 dev d0 nud permanent
 ip nexthop add id 5 via 10.9.0.2 dev d0
+ip nexthop add id 6 group 5
+ip route add 10.13.0.0/16 nhid 6
+ip nexthop del id 5
+ip neigh add proxy fd00::9 dev d0
+ip addrlabel add prefix fd05::/16 label 9
+ip ntable
+ip link add ifb0 type ifb
+ip link set ifb0 up
+ip link add iv0 link d0 type ipvlan mode l3
+ip link add g0 type gretap remote 10.9.0.2 key 5
+ip link set v1 master bond0
 ip -s -d link show
 ip addr show
 ip route show table all
@@ -34,7 +45,8 @@ ip netns add n1
 ip netconf
 ip token
 ip maddr show
-bridge vlan add dev v0 vid 7
+bridge vlan add dev v0 vid 7-20 untagged
+bridge vlan show
 bridge fdb add 02:00:00:00:00:08 dev v0 master
 bridge fdb show
 tc qdisc add dev d0 root handle 1: htb default 10
@@ -43,6 +55,18 @@ tc qdisc add dev d0 parent 1:10 netem delay 10ms loss 1%
 tc qdisc replace dev d0 root tbf rate 1mbit burst 32kbit latency 400ms
 tc filter add dev d0 parent 1: protocol ip prio 1 u32 match ip dst 10.9.0.5/32 flowid 1:10
 tc qdisc add dev d0 ingress
+tc qdisc add dev v0 clsact
+tc filter add dev v0 egress matchall action mirred egress redirect dev ifb0
+tc filter add dev d0 ingress protocol ip flower ip_proto tcp dst_port 80 action police rate 1mbit burst 10k
+tc filter add dev d0 parent 1: protocol ip handle 2: u32 divisor 16
+tc filter add dev d0 parent 1: protocol ip u32 ht 800:: match ip dst 10.0.0.0/8 hashkey mask 0x0f at 16 link 2:
+tc filter show dev d0
+tc qdisc add dev v0 root handle 2: prio
+tc qdisc add dev v0 parent 2:1 sfq perturb 10
+tc qdisc add dev v0 parent 2:2 fq_codel
+tc qdisc add dev v0 parent 2:3 fq maxrate 1mbit
+tc -s class show dev d0
+ping -c 1 -W 1 10.9.0.2
 tc -s qdisc show
 ss -atunpie
 ss -tn state established ( dport = :80 or sport = :22 )
@@ -114,6 +138,8 @@ conntrack -S
 genl ctrl list
 ip l2tp show tunnel
 ethtool d0
+ethtool -k v0
+ethtool -K v0 tx off tso on
 END
 )
 

@@ -59,7 +59,7 @@ import type { FuseDevice } from './device.ts'
 import type { FuseInode } from './inode.ts'
 import { MAX_CACHED, type PageCache } from './page-cache.ts'
 import type { FusePoll } from './poll.ts'
-import { type AnswerShape, type Completion, FuseRequest, NO_ANSWER } from './request.ts'
+import { type AnswerShape, type Completion, FuseRequest, type Held, handleKey, NO_ANSWER } from './request.ts'
 import type { FuseSuper } from './super.ts'
 import { Message, toNumber, type U64, ZERO } from './wire.ts'
 
@@ -156,6 +156,8 @@ export class FuseConnection {
 
   readonly #waiting: FuseRequest[] = []
   readonly #sent = new Map<number, FuseRequest>()
+  /** How many of both were asked by a handle, and who waits for their end. */
+  readonly #byHandle = new Map<string, { open: number; readonly late: Held[] }>()
   readonly #interrupts: FuseRequest[] = []
   readonly #forgets: Forget[] = []
   readonly #ready = new WaitQueue()
@@ -344,9 +346,19 @@ export class FuseConnection {
     if (inode !== undefined) request.orphaned(inode)
   }
 
-  /** Requests by a handle that the server has not answered: RELEASE must not overtake them. */
-  openBy(node: U64, fh: U64): FuseRequest[] {
-    return [...this.#sent.values(), ...this.#waiting].filter(request => request.uses(node, fh))
+  /** Whether the server is asked something by the handle, which RELEASE must not overtake: `handle` is put when it is not. */
+  defers(node: U64, fh: U64, handle: Held): boolean {
+    const key = handleKey(node, fh)
+    const use = key === undefined ? undefined : this.#byHandle.get(key)
+    use?.late.push(handle)
+    return use !== undefined
+  }
+  /** It is answered, or never asked. */
+  left({ handle }: FuseRequest): void {
+    const use = handle === undefined ? undefined : this.#byHandle.get(handle)
+    if (use === undefined || --use.open > 0) return
+    this.#byHandle.delete(handle!)
+    for (const each of use.late) each.put()
   }
 
   /** No more requests, and an end of those there are. `died`: the server is gone, rather than the mount. */
@@ -479,6 +491,11 @@ export class FuseConnection {
     const gid = task === undefined ? 0 : fromKernelId(userNs.gidMap, task.cred.fsgid)
     request.message!.header(request.opcode, request.unique, node, uid, gid, this.#pidOf(task))
     this.#waiting.push(request)
+    if (request.handle !== undefined) {
+      const use = this.#byHandle.get(request.handle)
+      if (use === undefined) this.#byHandle.set(request.handle, { open: 1, late: [] })
+      else use.open++
+    }
     this.queue.wake()
   }
 

@@ -42,10 +42,11 @@ export class FuseHandle implements Held, Completion {
     }
     const { fh } = this
     const { connection, node, isDir } = this.#inode
-    // Who asked by it was killed, or another thread has closed it meanwhile. One that is 0 says nothing to the server.
-    const open = fh.lo === 0 && fh.hi === 0 ? [] : connection.openBy(node, fh)
-    for (const request of open) request.followedBy(new HandleUse(this))
-    if (open.length > 0) return
+    // Who asked by it was killed, or another thread has closed it meanwhile.
+    if (connection.defers(node, fh, this)) {
+      this.#users = 1
+      return
+    }
     const message = new Message(FUSE_RELEASE_IN.size)
       .u64(FUSE_RELEASE_IN.fh, this.fh)
       .u32(FUSE_RELEASE_IN.flags, this.openFlags)

@@ -70,6 +70,11 @@ const USES_HANDLE = new Set([
   FUSE_COPY_FILE_RANGE,
 ])
 
+/** A node's handle; undefined for one that is 0, which says nothing to the server. */
+export function handleKey(node: U64, fh: U64): string | undefined {
+  return fh.lo === 0 && fh.hi === 0 ? undefined : `${node.hi}:${node.lo}:${fh.hi}:${fh.lo}`
+}
+
 const EMPTY = new DataView(new ArrayBuffer(0))
 
 export class FuseRequest implements LoggedRequest {
@@ -96,12 +101,10 @@ export class FuseRequest implements LoggedRequest {
   reply: DataView = EMPTY
   held: Held[] = []
   #ended = false
-  /** By what handle, if by one: requests that have one begin with it. */
-  readonly fh: U64 | undefined
+  /** By what handle, if by one: handleKey. */
+  readonly handle: string | undefined
   /** Held while the server is at work for nobody. */
   #orphan: Held | undefined = undefined
-  /** Waits for the end of it. */
-  #followers: Completion[] | undefined = undefined
 
   constructor(
     connection: FuseConnection,
@@ -122,7 +125,7 @@ export class FuseRequest implements LoggedRequest {
     this.version = connection.attrVersion
     this.message = message
     this.completion = completion
-    this.fh = USES_HANDLE.has(opcode) ? message.u64At(0) : undefined
+    this.handle = USES_HANDLE.has(opcode) ? handleKey(node, message.u64At(0)) : undefined
   }
 
   asks(opcode: number, node: U64, key: string | number): boolean {
@@ -150,15 +153,6 @@ export class FuseRequest implements LoggedRequest {
     return sensible
   }
 
-  uses(node: U64, fh: U64): boolean {
-    const mine = this.fh
-    return mine?.lo === fh.lo && mine.hi === fh.hi && this.node.lo === node.lo && this.node.hi === node.hi
-  }
-  /** `follower` hears of its end, after all others. */
-  followedBy(follower: Completion): void {
-    this.#followers ??= []
-    this.#followers.push(follower)
-  }
   /** Nobody waits for it any more, and the server may be at work on it: `inode` is held until the answer. */
   orphaned(inode: Held & { get(): void }): void {
     inode.get()
@@ -166,9 +160,7 @@ export class FuseRequest implements LoggedRequest {
   }
   /** The server is not at work on it any more, or never will be. */
   leave(): void {
-    const followers = this.#followers
-    this.#followers = undefined
-    for (const each of followers ?? []) each.completed(this)
+    this.connection.left(this)
     const orphan = this.#orphan
     this.#orphan = undefined
     orphan?.put()

@@ -39,6 +39,8 @@ export interface NextHopListener {
 export class NextHopObjects {
   readonly #stack: IpStack
   readonly #objects = new Map<number, NextHopObject>()
+  /** What routes have, one list for all that name the same; they never change it. */
+  readonly #hops = new Map<number, NextHop[]>()
   listener: NextHopListener | undefined = undefined
 
   constructor(stack: IpStack) {
@@ -63,17 +65,20 @@ export class NextHopObjects {
 
   set(object: NextHopObject): void {
     this.#objects.set(object.id, object)
+    this.#hops.clear()
     this.#update(object.id)
     this.listener?.nextHopChanged(object, false)
   }
 
   remove(object: NextHopObject): void {
     if (!this.#objects.delete(object.id)) return
+    this.#hops.clear()
     this.listener?.nextHopChanged(object, true)
     for (const route of this.#routesOf(object.id)) this.#stack.removeRoute(route)
     for (const other of this.all()) {
       if (!other.group?.some(member => member.id === object.id)) continue
       other.group = other.group.filter(member => member.id !== object.id)
+      this.#hops.clear()
       if (other.group.length === 0) this.remove(other)
       else this.#update(other.id)
     }
@@ -87,6 +92,14 @@ export class NextHopObjects {
 
   /** What a route has that names it. */
   hopsOf(object: NextHopObject): NextHop[] {
+    let hops = this.#hops.get(object.id)
+    if (hops === undefined) {
+      hops = this.#collect(object)
+      this.#hops.set(object.id, hops)
+    }
+    return hops
+  }
+  #collect(object: NextHopObject): NextHop[] {
     if (object.group === undefined) return this.#hop(object, 1)
     return object.group.flatMap(({ id, weight }) => {
       const member = this.#objects.get(id)

@@ -8,6 +8,9 @@ import { Frame } from './filter.ts'
 import { LeafQdisc, wireLength } from './qdisc.ts'
 import type { TrafficControl } from './traffic-control.ts'
 
+/** Bytes of a turn at least: with fewer, one packet would take thousands of turns. */
+const LEAST_TURN = 256
+
 export class FairFlow {
   readonly key: number
   /** Those before `head` have gone. */
@@ -113,7 +116,7 @@ export abstract class FairQueue extends LeafQdisc {
       const flow = list[0]
       if (flow === undefined || waiting > this.oldFlows.length) return undefined
       if (flow.deficit <= 0) {
-        flow.deficit += this.quantum
+        flow.deficit += Math.max(this.quantum, LEAST_TURN)
         list.shift()
         this.oldFlows.push(flow)
         continue

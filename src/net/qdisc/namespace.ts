@@ -12,6 +12,8 @@ export class TrafficNamespace {
   readonly frame = new Frame()
   /** How many redirections the packet that is being sent is inside of. */
   redirections = 0
+  /** How many more the packet may cause that was sent or came in first: copies of copies grow fast. */
+  redirectionsLeft = 0
   #next = FIRST_HANDLE
 
   /** A handle for a qdisc that came without one; 0: there is none left. */

@@ -101,11 +101,15 @@ export class TrafficControl implements Expiry {
    * timers are late by more than small buckets hold, so what was due earlier is sent as if it were then.
    */
   run(): void {
+    this.#run(this.#timer.armed ? this.#due : Number.POSITIVE_INFINITY)
+  }
+
+  #run(since: number): void {
     const { root, device, stack } = this
     if (this.#running || root === undefined) return
     this.#running = true
     const now = stack.runtime.now()
-    let at = Math.min(now, Math.max(this.#timer.armed ? this.#due : now, now - MOST_LATE))
+    let at = Math.min(now, Math.max(since, now - MOST_LATE))
     try {
       while (root === this.root && device.up) {
         const packet = root.dequeue(at)
@@ -121,9 +125,7 @@ export class TrafficControl implements Expiry {
   }
 
   expired(): void {
-    // Armed for `run`, which looks at when it was due.
-    this.stack.timers.add(this.#timer, this.#due)
-    this.run()
+    this.#run(this.#due)
     this.runtime.backlog.drain()
   }
 

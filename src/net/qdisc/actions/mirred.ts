@@ -23,6 +23,8 @@ import { Action, type ActionKind } from './action.ts'
 
 /** MIRRED_NEST_LIMIT: redirections within redirections. */
 const MAX_DEPTH = 4
+/** All that one packet causes. */
+const MAX_REDIRECTIONS = 64
 
 class Mirred extends Action {
   override readonly kind = 'mirred'
@@ -59,7 +61,9 @@ class Mirred extends Action {
     const { traffic } = this.#stack
     const target = this.#target
     const redirects = this.#redirects
-    if (target?.stack !== this.#stack || !target.up || traffic.redirections >= MAX_DEPTH) {
+    if (traffic.redirections === 0) traffic.redirectionsLeft = MAX_REDIRECTIONS
+    const ends = traffic.redirections >= MAX_DEPTH || traffic.redirectionsLeft-- <= 0
+    if (target?.stack !== this.#stack || !target.up || ends) {
       this.statistics.overlimits++
       this.statistics.drops++
       return redirects ? TC_ACT_SHOT : this.control

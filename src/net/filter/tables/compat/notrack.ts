@@ -14,7 +14,7 @@ import { EINVAL, ENOENT } from '../../../../abi/errno.ts'
 import { XT_CT_TARGET_INFO_V1 } from '../../../../abi/layout.ts'
 import { UNTRACKED } from '../../conntrack/connection.ts'
 import { Template, ZONE_BOTH, ZONE_ORIGINAL, ZONE_REPLY } from '../../conntrack/template.ts'
-import type { Extension, Target } from './extension.ts'
+import type { Extension, ExtensionContext, Target } from './extension.ts'
 
 const POINTS = [NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT]
 
@@ -44,22 +44,23 @@ export const ctTargets: readonly Extension<Target>[] = [1, 2].map(revision => ({
   userSize: XT_CT_TARGET_INFO_V1.ct,
   tables: ['raw'],
   points: POINTS,
-  usesConntrack: true,
-  parse(info) {
+  parse(info, context) {
     const flags = info.getUint16(XT_CT_TARGET_INFO_V1.flags, true)
     if ((flags & ~XT_CT_MASK) !== 0) return -EINVAL
     if ((flags & XT_CT_NOTRACK) !== 0) return untrack
     if (info.getUint8(XT_CT_TARGET_INFO_V1.helper) !== 0) return -ENOENT
     if (info.getUint8(XT_CT_TARGET_INFO_V1.timeout) !== 0) return -ENOENT
-    return zoneTarget(info.getUint16(XT_CT_TARGET_INFO_V1.zone, true), flags)
+    return zoneTarget(context, info.getUint16(XT_CT_TARGET_INFO_V1.zone, true), flags)
   },
 }))
 
-function zoneTarget(zone: number, flags: number): Target {
+function zoneTarget({ netfilter, family }: ExtensionContext, zone: number, flags: number): Target {
   const directions = zoneDirections(flags)
   const template = new Template(zone, directions)
   const byMark = (flags & XT_CT_ZONE_MARK) !== 0
   return {
+    attach: () => netfilter.conntrack.use(family),
+    detach: () => netfilter.conntrack.unuse(family),
     apply({ packet }) {
       const wanted = byMark ? new Template(packet.mark & 0xffff, directions) : template
       wanted.attach(packet)
