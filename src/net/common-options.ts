@@ -225,7 +225,7 @@ export function getCommonOption(
       view.setInt32(4, rate === -1 ? -1 : 0, true)
       return new Uint8Array(view.buffer)
     }
-    // SO_GET_FILTER: the length is the number of instructions.
+    // SO_GET_FILTER of a socket without one.
     case SO_ATTACH_FILTER:
       return new Uint8Array(0)
   }

@@ -21,6 +21,7 @@ import {
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
+  SO_GET_FILTER,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
@@ -41,13 +42,14 @@ import {
   EMFILE,
   EOPNOTSUPP,
 } from '../abi/errno.ts'
-import { TIMESPEC } from '../abi/layout.ts'
+import { SOCK_FILTER, TIMESPEC } from '../abi/layout.ts'
 import { NR } from '../abi/syscall-numbers.ts'
 import { failed, type OrErrno } from '../base/result.ts'
 import { domainOf } from '../kernel/landlock/domain.ts'
 import type { Task } from '../kernel/task.ts'
 import type { GuestAddr } from '../mm/mm.ts'
 import { families, type SocketFamily } from '../net/families.ts'
+import type { SocketFilter } from '../net/inet/filter.ts'
 import { getSocketOption, setSocketOption } from '../net/options.ts'
 import { SocketFile } from '../net/socket-file.ts'
 import {
@@ -252,11 +254,31 @@ export function getsockopt(
   const length = task.mm.u32(lengthAt)
   if (length === undefined) return -EFAULT
   if ((length | 0) < 0) return -EINVAL
+  const { filter } = file.socket
+  if (level === SOL_SOCKET && name === SO_GET_FILTER && filter !== undefined) {
+    return getFilter(task, filter, length, valueAt, lengthAt)
+  }
   const value = getSocketOption(file.socket, task, level, name, length, valueAt)
   if (failed(value)) return value
   const part = value.subarray(0, length)
   if (part.length > 0 && task.mm.copyOut(valueAt, part) < 0) return -EFAULT
   return task.mm.putU32(lengthAt, part.length)
+}
+
+/** Its lengths count instructions; with none only how many there are is told. */
+function getFilter(
+  task: Task,
+  { instructions }: SocketFilter,
+  length: number,
+  valueAt: GuestAddr,
+  lengthAt: GuestAddr,
+): number {
+  const count = instructions.length / SOCK_FILTER.size
+  if (length > 0) {
+    if (length < count) return -EINVAL
+    if (task.mm.copyOut(valueAt, instructions) < 0) return -EFAULT
+  }
+  return task.mm.putU32(lengthAt, count)
 }
 
 const FAMILIES = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET }

@@ -342,6 +342,32 @@ SECTION("SO_ATTACH_FILTER: of datagrams, from their header on")
 	ERR(set_int(receiver, SOL_SOCKET, SO_LOCK_FILTER, 0));
 }
 
+SECTION("SO_GET_FILTER: the program, counted in instructions")
+{
+	struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, 1), BPF_STMT(BPF_RET | BPF_K, 2), BPF_STMT(BPF_RET | BPF_K, 3) };
+	struct sock_fprog program = { LENGTH(code), code };
+	struct sock_filter got[8];
+	int pair[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
+	for (int attached = 0; attached < 2; attached++) {
+		for (socklen_t room = 0; room < 5; room++) {
+			socklen_t length = room;
+
+			memset(got, 0, sizeof got);
+			ERR(getsockopt(pair[0], SOL_SOCKET, SO_GET_FILTER, got, &length));
+			SHOW(length);
+			SHOW(got[2].code);
+			SHOW(got[2].k);
+		}
+		socklen_t length = 8;
+
+		ERR(getsockopt(pair[0], SOL_SOCKET, SO_GET_FILTER, NULL, &length));
+		if (!attached)
+			MUST(setsockopt(pair[0], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
+	}
+}
+
 SECTION("SO_ATTACH_FILTER: of messages that have no such header")
 {
 	static const int headers[] = { SKF_NET_OFF, SKF_LL_OFF, SKF_NET_OFF + 5, SKF_AD_OFF + SKF_AD_CPU, SKF_AD_OFF + 2, -1 };

@@ -83,6 +83,11 @@ export class SocketFilter {
     return isValid(program) ? new SocketFilter(program) : -EINVAL
   }
 
+  /** The program: struct sock_filter by struct sock_filter. */
+  get instructions(): Uint8Array {
+    return new Uint8Array(this.#program.buffer, 0, this.#program.byteLength)
+  }
+
   /** Whether a message that is no packet is let in. It begins where others have their network header. */
   passes(bytes: Uint8Array): boolean {
     const packet = new Packet(bytes)
