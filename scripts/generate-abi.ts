@@ -95,6 +95,14 @@ const FILTER_HEADERS = [
   'linux/netfilter_ipv4/ip_tables.h',
   'linux/netfilter_ipv6/ip6_tables.h',
 ]
+const TRAFFIC_HEADERS = [
+  'linux/gen_stats.h',
+  'linux/pkt_sched.h',
+  'linux/pkt_cls.h',
+  'linux/tc_act/tc_gact.h',
+  'linux/tc_act/tc_mirred.h',
+  'linux/tc_act/tc_skbedit.h',
+]
 
 const FAMILIES: Family[] = [
   { about: 'open(2) flags', from: ['linux/fcntl.h'], names: [/^O_/, /^FASYNC$/] },
@@ -631,15 +639,7 @@ const FAMILIES: Family[] = [
   },
   {
     about: 'queueing disciplines, classifiers and actions: tc(8)',
-    from: [
-      'linux/rtnetlink.h',
-      'linux/gen_stats.h',
-      'linux/pkt_sched.h',
-      'linux/pkt_cls.h',
-      'linux/tc_act/tc_gact.h',
-      'linux/tc_act/tc_mirred.h',
-      'linux/tc_act/tc_skbedit.h',
-    ],
+    from: ['linux/rtnetlink.h', ...TRAFFIC_HEADERS],
     names: [
       /^TCA_(?!CAKE|TAPRIO|SFB|QFQ|PIE|HHF|CHOKE|CBS|ETF|MQPRIO|GRED|HFSC|DUALPI2|FLOWER_KEY_(ENC|CT|MPLS|CFM)|FLOWER_(MPLS|LSE))/,
       /^TC_(H|U32|ACT|POLICE|PRIO|LINKLAYER|HTB|FQ)_/,
@@ -1033,12 +1033,7 @@ const LAYOUTS: LayoutGroup[] = [
       'linux/if_bridge.h',
       'linux/if_addrlabel.h',
       'linux/if_ether.h',
-      'linux/gen_stats.h',
-      'linux/pkt_sched.h',
-      'linux/pkt_cls.h',
-      'linux/tc_act/tc_gact.h',
-      'linux/tc_act/tc_mirred.h',
-      'linux/tc_act/tc_skbedit.h',
+      ...TRAFFIC_HEADERS,
       'linux/nexthop.h',
       'linux/ethtool.h',
       'linux/filter.h',

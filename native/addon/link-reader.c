@@ -43,6 +43,22 @@ static bool started;
 /* The thread has made the calls with which threads begin. */
 static _Atomic uint32_t ready;
 
+/* What the job holds is published with its state. */
+static uint32_t job_state(void)
+{
+	return atomic_load_explicit(&job.state, memory_order_acquire);
+}
+
+static void set_job_state(uint32_t state)
+{
+	atomic_store_explicit(&job.state, state, memory_order_release);
+}
+
+static bool change_job_state(uint32_t from, uint32_t to)
+{
+	return atomic_compare_exchange_strong_explicit(&job.state, &from, to, memory_order_acq_rel, memory_order_acquire);
+}
+
 static void sleep_on(_Atomic uint32_t *word, uint32_t value)
 {
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
@@ -61,21 +77,23 @@ static void read_job(void)
 static void *reader(void *unused)
 {
 	(void)unused;
-	ready = 1;
+	atomic_store_explicit(&ready, 1, memory_order_release);
 	wake(&ready);
 	for (;;) {
-		uint32_t posts = job.posts, expected = POSTED;
+		/* Before the look at the state: a post after that look changes it. */
+		uint32_t posts = atomic_load_explicit(&job.posts, memory_order_acquire);
 
-		if (atomic_compare_exchange_strong(&job.state, &expected, RUNNING)) {
+		if (change_job_state(POSTED, RUNNING)) {
 			read_job();
-			if (atomic_exchange(&job.state, DONE) == AWAITED)
+			if (atomic_exchange_explicit(&job.state, DONE, memory_order_acq_rel) == AWAITED)
 				wake(&job.state);
 			continue;
 		}
-		job.sleeping = 1;
-		if (job.posts == posts)
+		/* One order for both sides: either the sentry sees the sleeper, or the sleeper the post. */
+		atomic_store_explicit(&job.sleeping, 1, memory_order_seq_cst);
+		if (atomic_load_explicit(&job.posts, memory_order_seq_cst) == posts)
 			sleep_on(&job.posts, posts);
-		job.sleeping = 0;
+		atomic_store_explicit(&job.sleeping, 0, memory_order_relaxed);
 	}
 	return NULL;
 }
@@ -99,7 +117,7 @@ napi_value link_start_reader(napi_env env, napi_callback_info info)
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 		pthread_attr_destroy(&attributes);
 		started = error == 0;
-		while (started && !ready)
+		while (started && !atomic_load_explicit(&ready, memory_order_acquire))
 			sleep_on(&ready, 0);
 	}
 	return make_number(env, -error);
@@ -111,7 +129,7 @@ napi_value link_read_ahead(napi_env env, napi_callback_info info)
 	ARGUMENTS(3);
 	int64_t count;
 	napi_value taken;
-	bool free = started && job.state == IDLE;
+	bool free = started && job_state() == IDLE;
 
 	if (free) {
 		count = link_frames(env, argv[1], get_number(env, argv[2]), job.frames);
@@ -120,9 +138,9 @@ napi_value link_read_ahead(napi_env env, napi_callback_info info)
 	if (free) {
 		job.fd = (int)get_number(env, argv[0]);
 		job.count = (uint32_t)count;
-		job.state = POSTED;
-		job.posts++;
-		if (job.sleeping)
+		set_job_state(POSTED);
+		atomic_fetch_add_explicit(&job.posts, 1, memory_order_seq_cst);
+		if (atomic_load_explicit(&job.sleeping, memory_order_seq_cst))
 			wake(&job.posts);
 	}
 	napi_get_boolean(env, free, &taken);
@@ -135,21 +153,18 @@ napi_value link_collect(napi_env env, napi_callback_info info)
 	ARGUMENTS(1);
 	size_t room;
 	int32_t *lengths = get_bytes(env, argv[0], &room);
-	uint32_t expected = POSTED;
 
-	if (job.state == IDLE || !lengths || room < job.count * sizeof *lengths)
+	if (job_state() == IDLE || !lengths || room < job.count * sizeof *lengths)
 		return make_number(env, -EINVAL);
-	if (atomic_compare_exchange_strong(&job.state, &expected, IDLE)) {
+	if (change_job_state(POSTED, IDLE)) {
 		read_job();
 	} else {
-		for (int i = 0; i < LOOKS && job.state != DONE; i++)
+		for (int i = 0; i < LOOKS && job_state() != DONE; i++)
 			__builtin_ia32_pause();
-		expected = RUNNING;
-		if (job.state == RUNNING)
-			atomic_compare_exchange_strong(&job.state, &expected, AWAITED);
-		while (job.state != DONE)
+		change_job_state(RUNNING, AWAITED);
+		while (job_state() != DONE)
 			sleep_on(&job.state, AWAITED);
-		job.state = IDLE;
+		set_job_state(IDLE);
 	}
 	for (uint32_t i = 0; i < job.done; i++)
 		lengths[i] = job.lengths[i];

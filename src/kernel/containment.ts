@@ -15,6 +15,11 @@ const LOGGED = 20
 /** After so many there is no going on. */
 const MOST = 1000
 
+/** What is known of where it was thrown. */
+export function traceOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}
+
 export class Containment {
   readonly #log: Log
   #count = 0
@@ -28,8 +33,7 @@ export class Containment {
     const count = ++this.#count
     if (count > MOST) throw error
     if (count > LOGGED && (count & (count - 1)) !== 0) return
-    const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
-    this.#log.error(`bug: ${what} failed in the kernel (number ${count} of such): ${trace}`)
+    this.#log.error(`bug: ${what} failed in the kernel (number ${count} of such): ${traceOf(error)}`)
   }
 
   /** A timer's `expired` has thrown. */

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { SIGKILL } from '../abi/constants.ts'
 import { NR } from '../abi/syscall-numbers.ts'
+import type { Clock } from '../base/clock.ts'
 import { call } from '../platform/fake.ts'
 import { int, type SyscallRows } from '../syscalls/args.ts'
 import { compileRows } from '../syscalls/dispatch.ts'
 import { DATA, fork, peek, rows } from '../syscalls/testing.ts'
+import { LongCalls } from './long-calls.ts'
 import type { Task } from './task.ts'
 import { testKernel } from './testing.ts'
 
@@ -78,4 +80,21 @@ test('a fatal signal ends a long call', () => {
   assert.equal(status, SIGKILL)
   assert.ok(seen.length < 100)
   assert.equal(kernel.longCalls.waiting, false)
+})
+
+test('a call that is over leaves nothing for the next one to wait for', () => {
+  let now = 0
+  const calls = new LongCalls({ monotonic: () => now } as Clock)
+  const order: string[] = []
+  const first = { goOn: () => order.push('first') }
+  calls.add(first)
+  calls.looked(true)
+  // Its last share: it does not yield again.
+  now += 5_000_000
+  calls.looked(false)
+  assert.equal(calls.watching, false)
+  now += 1_000_000_000
+  calls.add({ goOn: () => order.push('second') })
+  calls.looked(false)
+  assert.deepEqual(order, ['first', 'second'])
 })

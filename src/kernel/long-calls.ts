@@ -35,6 +35,10 @@ export class LongCalls {
   get waiting(): boolean {
     return this.#waiting.size > 0
   }
+  /** Whether the loop has to say that it `looked`. */
+  get watching(): boolean {
+    return this.#waiting.size > 0 || this.#begun !== undefined
+  }
 
   /** It has done a share. */
   add(who: Yielding): void {
@@ -55,6 +59,8 @@ export class LongCalls {
 
   /** The loop, after it has looked at the others: `idle` if nobody asked. */
   looked(idle: boolean): void {
+    // The last share was the call's last one.
+    this.#begun = undefined
     if (!idle && this.#clock.monotonic() < this.#due) return
     for (const who of this.#waiting) {
       this.#waiting.delete(who)

@@ -16,6 +16,7 @@ import {
   STOP_WAITED,
 } from '../platform/platform.ts'
 import { isHeldWhole } from './cgroup/freezer.ts'
+import { traceOf } from './containment.ts'
 import { checkCpuAlarms } from './cpu-alarm.ts'
 import { endGroup, endTask } from './exit.ts'
 import { interruptedFutex } from './futex.ts'
@@ -63,7 +64,7 @@ export function turn(kernel: Kernel, until: number): boolean {
   if (deadline > 0 && longCalls.waiting) deadline = Math.min(deadline, longCalls.deadline)
   const thread = kernel.platform.next(deadline)
   if (thread !== undefined) serve(thread, kernel.platform.stopReason)
-  if (longCalls.waiting) longCalls.looked(thread === undefined)
+  if (longCalls.watching) longCalls.looked(thread === undefined)
   return thread !== undefined
 }
 
@@ -268,8 +269,9 @@ function taskFailed(task: Task, error: unknown): void {
 }
 
 function reportBug(task: Task, what: string, error: unknown): void {
-  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  task.kernel.log.error(`bug: ${what} of ${task.comm} (pid ${task.tid}) failed in the kernel: ${trace}`)
+  task.kernel.log.error(
+    `bug: ${what} of ${task.comm} (pid ${task.tid}) failed in the kernel: ${traceOf(error)}`,
+  )
 }
 
 /** A fault of the guest's: the signal is the thread's own and can't be put off. */

@@ -197,7 +197,9 @@ export abstract class Operation implements Waiter, Expiry, Yielding {
 
   #queue(): void {
     this.#state = QUEUED
-    this.enqueue()
+    // One that yielded is not left anywhere: others may wait for what it holds, its own task among them.
+    if (this.#yields) this.task.kernel.operations.push(this)
+    else this.enqueue()
   }
 
   /** Puts it where somebody will try it. */

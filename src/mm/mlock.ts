@@ -78,10 +78,14 @@ export function lockPages(mm: Mm, start: number, length: number, flags: number):
   const status = mm.space.lock(start, length, onFault ? MLOCK_ONFAULT : 0)
   if (status !== -EPERM && status !== -ENOMEM && status !== -EAGAIN) return status
   if (onFault) return 0
-  const write = (flags & (VM_WRITE | VM_SHARED)) === VM_WRITE
-  const populated = mm.space.advise(start, length, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ)
+  const populated = mm.space.advise(start, length, populateAdvice(flags))
   // madvise says EINVAL where there is no right to touch the pages.
   return populated === -EINVAL ? -EFAULT : populated
+}
+
+/** What makes the pages of a mapping with these vma flags present, with copies of its own where it may write. */
+export function populateAdvice(flags: number): number {
+  return (flags & (VM_WRITE | VM_SHARED)) === VM_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ
 }
 
 /** apply_vma_lock_flags: marks [start, end) as locked or not; what is done before a hole stays done. */

@@ -92,9 +92,6 @@ const HOST_FLAGS = MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
 /** Offsets from here on overflow the host's loff_t when a length is added. */
 const MAX_OFFSET = 2 ** 63
 
-/** The pages of larger mappings are locked by who can do that piece by piece. */
-export const LOCKED_AT_ONCE = 1 << 24
-
 /** The parts of a mapping that its flags and file decide. */
 interface Region {
   flags: number
@@ -107,7 +104,8 @@ interface Region {
 
 /**
  * Maps `length` bytes of `file` from `offset` on (undefined: anonymous memory) and returns the address. `prot` and
- * `flags` are mmap's; limits are those of mm.limits. The file's reference stays the caller's.
+ * `flags` are mmap's; limits are those of mm.limits. The file's reference stays the caller's. Without `locks` the caller makes
+ * the pages present and locks them, should the mapping be VM_LOCKED.
  */
 export function mmap(
   mm: Mm,
@@ -117,6 +115,7 @@ export function mmap(
   flags: number,
   file: File | undefined,
   offset: number,
+  locks = true,
 ): number {
   if (length === 0) return -EINVAL
   if ((mm.personality & READ_IMPLIES_EXEC) !== 0 && (prot & PROT_READ) !== 0) {
@@ -141,8 +140,8 @@ export function mmap(
   if (typeof region === 'number') return region
   const result = mapRegion(mm, address, size, region)
   if (result < 0) return result
-  // Secret memory counts as locked, but is not made present; of a large mapping the caller makes the pages present.
-  if ((region.flags & VM_LOCKED) !== 0 && !region.file?.secret && size <= LOCKED_AT_ONCE)
+  // Secret memory counts as locked, but is not made present.
+  if (locks && (region.flags & VM_LOCKED) !== 0 && !region.file?.secret)
     lockPages(mm, address, size, region.flags)
   return result
 }

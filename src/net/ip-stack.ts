@@ -193,7 +193,9 @@ export class IpStack {
         packet.release()
         return
       }
-      if (packet.redirected !== RETURNED) {
+      // Devices above have not seen it.
+      if (packet.redirected === RETURNED) packet.redirected = undefined
+      else {
         for (const tap of this.taps) tap.seen(device, packet)
         device.guard?.arrives(device, packet)
         if (device.traffic?.arrives(packet)) return

@@ -1,5 +1,6 @@
 /** `caisson do`: a sandbox for one command, from its options to the command's exit status. */
 import {
+  PRIO_PROCESS,
   SIGCONT,
   SIGHUP,
   SIGINT,
@@ -11,6 +12,7 @@ import {
   SIGUSR2,
   SIGWINCH,
 } from '../abi/constants.ts'
+import { NR } from '../abi/syscall-numbers.ts'
 import { decodeText } from '../base/bytes.ts'
 import { Credentials } from '../base/credentials.ts'
 import { failed, type OrErrno } from '../base/result.ts'
@@ -53,6 +55,8 @@ export async function runSandbox(options: SandboxOptions): Promise<number> {
   const capture = options.capture === undefined ? undefined : startCapture(sentry, options.capture)
   const stdio = new Stdio(kernel)
   const init = startCommand(kernel, options, sentry.jail.mounts, stdio)
+  // As the caller has it, for the host and for the guest. getpriority(2): the call itself gives 20 less the nice value.
+  init.scheduling.nice = 20 - sentry.addon.syscall(NR.getpriority, PRIO_PROCESS, 0)
   sentry.seal()
   if (tap !== undefined) connectTap(sentry, tap, guard)
 

@@ -9,6 +9,7 @@
 import { join } from 'node:path'
 import { O_DIRECTORY, O_PATH } from '../abi/constants.ts'
 import { forgetConstants } from '../kernel/constant-calls.ts'
+import { traceOf } from '../kernel/containment.ts'
 import { Kernel } from '../kernel/kernel.ts'
 import { HostNetwork, useHostNetwork } from '../net/host/network.ts'
 import { useOwnNetwork } from '../net/inet/network.ts'
@@ -175,8 +176,7 @@ export class Sentry {
   /** What is known when the sentry fails outside of a system call's handler: the error, and what the guest was doing. */
   #crashReport(error: unknown): string {
     const { kernel } = this
-    const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
-    const lines = [`bug: the kernel failed, and the sandbox ends: ${trace}`]
+    const lines = [`bug: the kernel failed, and the sandbox ends: ${traceOf(error)}`]
     for (const task of kernel.tasks()) {
       const call =
         task.callNumber < 0

@@ -63,8 +63,7 @@ function countCached(task: Task, file: File, offset: number, length: number): nu
   count.at += piece
   if (count.at >= count.end) return count.cached
   task.progress = count
-  task.uninterruptible = true
-  return task.blockUntil(task.kernel.now())
+  return task.yieldCall()
 }
 
 function begin(file: File, offset: number, length: number): OrErrno<Count> {

@@ -121,7 +121,7 @@ export function fanotify_init(task: Task, flags: number, eventFlags: number): nu
   if (kind === FAN_ALL_CLASS_BITS) return -EINVAL
   if ((flags & FAN_ENABLE_AUDIT) !== 0 && !task.cred.capable(CAP_AUDIT_WRITE)) return -EPERM
   const place = task.kernel.anonFs.path('anon_inode:[fanotify]', 0o600)
-  const file = new FanotifyFile(task.kernel, place, task.cred, flags, eventFlags, {
+  const file = new FanotifyFile(task.kernel, place, task.cred, flags, eventFlags | O_LARGEFILE, {
     nonblocking: (flags & FAN_NONBLOCK) !== 0,
     unprivileged: !privileged,
     usage,

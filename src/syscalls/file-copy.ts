@@ -133,6 +133,8 @@ export function sendfile(
   const enough = done > 0 && output instanceof PipeFile
   if (moved === share && share < rest) {
     transferProgress(task, input, output).position = from
+    // What may have to be waited for is not held: its reader may need the one who would wait for this call.
+    if (!output.inode.isRegular) return yieldIo(task, output, done)
     return yieldIo(task, output, done, output, output.inode, offsetAt === 0 ? input : undefined)
   }
   if (result.error === -EAGAIN && !output.nonblocking && !enough) {

@@ -2,8 +2,6 @@
 import {
   CAP_IPC_LOCK,
   CAP_SYS_ADMIN,
-  MADV_POPULATE_READ,
-  MADV_POPULATE_WRITE,
   MAP_32BIT,
   MAP_ANONYMOUS,
   MAP_DENYWRITE,
@@ -22,7 +20,6 @@ import {
   MAP_SHARED,
   MAP_STACK,
   MAP_SYNC,
-  MAP_TYPE,
   MCL_CURRENT,
   MCL_FUTURE,
   MCL_ONFAULT,
@@ -53,17 +50,18 @@ import {
   mlock as lock,
   mlockall as lockAll,
   lockPages,
+  populateAdvice,
   munlock as unlock,
   munlockall as unlockAll,
 } from '../mm/mlock.ts'
 import type { GuestAddr, Mm } from '../mm/mm.ts'
-import { LOCKED_AT_ONCE, mmap as map } from '../mm/mmap.ts'
+import { mmap as map } from '../mm/mmap.ts'
 import { mprotect as protect, mseal as seal } from '../mm/mprotect.ts'
 import { mremap as remap } from '../mm/mremap.ts'
 import { munmap as unmap } from '../mm/munmap.ts'
 import { dropMirrors, remapShared } from '../mm/remap-pages.ts'
 import { mincore as incore, msync as sync } from '../mm/residency.ts'
-import { PAGE_SIZE, pageCeil, pageFloor, VM_LOCKED, VM_LOCKONFAULT, VM_SHARED, VM_WRITE } from '../mm/vma.ts'
+import { PAGE_SIZE, pageCeil, pageFloor, VM_LOCKED, VM_LOCKONFAULT, VM_SHARED } from '../mm/vma.ts'
 import type { File } from '../vfs/file.ts'
 import { addr, fd, flags, hex, int, type SyscallRows, size } from './args.ts'
 import { memoryPolicyCalls } from './memory-policy.ts'
@@ -114,31 +112,26 @@ function mapAndPopulate(
   offset: number,
 ): number {
   const mm = enter(task)
-  if (length <= LOCKED_AT_ONCE) return map(mm, hint, length, prot, mapFlags, file, offset)
-  const at = map(mm, hint, length, prot, mapFlags & ~MAP_POPULATE, file, offset)
+  if (length <= PIECE) return map(mm, hint, length, prot, mapFlags, file, offset)
+  const at = map(mm, hint, length, prot, mapFlags & ~MAP_POPULATE, file, offset, false)
   if (at < 0) return at
-  const locked = (mm.find(at)?.flags ?? 0) & (VM_LOCKED | VM_LOCKONFAULT)
-  const populates = (mapFlags & (MAP_POPULATE | MAP_NONBLOCK)) === MAP_POPULATE
-  if ((locked & VM_LOCKONFAULT) !== 0) lockPages(mm, at, pageCeil(length), locked)
-  else if (locked !== 0 && !file?.secret) return populateMapping(task, lockedPopulation(mm, at, length))
-  if (!populates) return at
-  const writes = (prot & PROT_WRITE) !== 0 && (mapFlags & MAP_TYPE) === MAP_PRIVATE
-  const advice = writes ? MADV_POPULATE_WRITE : MADV_POPULATE_READ
-  return populateMapping(task, new Population(at, at + pageCeil(length), advice, at))
-}
-
-function lockedPopulation(mm: Mm, at: number, length: number): Population {
-  const writes = (mm.find(at)!.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE
-  const advice = writes ? MADV_POPULATE_WRITE : MADV_POPULATE_READ
-  const population = new Population(at, at + pageCeil(length), advice, at)
-  population.locks = true
-  return population
+  const { flags } = mm.find(at)!
+  const locked = file?.secret ? 0 : flags & (VM_LOCKED | VM_LOCKONFAULT)
+  if ((locked & VM_LOCKONFAULT) !== 0) lockPages(mm, at, pageCeil(length), flags)
+  const locks = locked === VM_LOCKED
+  if (!locks && (mapFlags & (MAP_POPULATE | MAP_NONBLOCK)) !== MAP_POPULATE) return at
+  const population = new Population(at, at + pageCeil(length), populateAdvice(flags), at)
+  population.locks = locks
+  return populateMapping(task, population)
 }
 
 function populateMapping(task: Task, population: Population): number {
   const { mm } = task
   const at = populate(task, population, (start, length, advice) => mm.space.advise(start, length, advice))
-  if (at !== BLOCK && population.locks) lockPages(mm, at, population.end - at, mm.find(at)?.flags ?? 0)
+  if (at === BLOCK || !population.locks) return at
+  // Others may have unmapped it meanwhile.
+  const flags = mm.find(at)?.flags ?? 0
+  if ((flags & VM_LOCKED) !== 0) lockPages(mm, at, population.end - at, flags)
   return at
 }
 
@@ -223,7 +216,7 @@ export function munlock(task: Task, start: GuestAddr, length: number): number {
 
 export function mlockall(task: Task, how: number): number {
   const mm = enter(task)
-  if ((how & MCL_CURRENT) !== 0 && (how & MCL_ONFAULT) === 0 && mayLock(mm, mm.vmas.total)) {
+  if ((how & ~MCL_FUTURE) === MCL_CURRENT && mayLock(mm, mm.vmas.total)) {
     if (makePresent(task, mm, 0, mm.context.addressLimit) === BLOCK) return BLOCK
   }
   return lockAll(mm, how)

@@ -17,8 +17,8 @@ import {
 } from '../abi/constants.ts'
 import { ENOMEM } from '../abi/errno.ts'
 import type { Task } from '../kernel/task.ts'
+import { populateAdvice } from '../mm/mlock.ts'
 import type { Mm } from '../mm/mm.ts'
-import { VM_SHARED, VM_WRITE } from '../mm/vma.ts'
 
 /** Some milliseconds, if its pages are not there. */
 export const PIECE = 1 << 24
@@ -77,7 +77,8 @@ export function populate(
   const begun = kernel.now()
   for (let now = begun; now - begun < SHARE; ) {
     const { at, piece } = population
-    const length = Math.min(piece, end - at)
+    // To where pieces of this size begin: huge pages are not cut.
+    const length = Math.min(piece - (at % piece), end - at)
     const status = advise(at, length, advice)
     if (status === -ENOMEM && !populates) population.unmapped = true
     else if (status < 0) return result ?? status
@@ -105,8 +106,7 @@ export function makePresent(task: Task, mm: Mm, start: number, end: number): num
     for (; vma !== undefined && vma.start < to; vma = vma.next) {
       if (vma.file?.secret) continue
       const from = Math.max(vma.start, at)
-      const writes = (vma.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE
-      mm.space.advise(from, Math.min(vma.end, to) - from, writes ? MADV_POPULATE_WRITE : MADV_POPULATE_READ)
+      mm.space.advise(from, Math.min(vma.end, to) - from, populateAdvice(vma.flags))
     }
     return 0
   })

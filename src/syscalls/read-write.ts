@@ -24,7 +24,7 @@ import { bufferIn, bufferOut, fd as fdArg, hex, int, off, type SyscallRows, size
 import { fileOf } from './at.ts'
 import { IoProgress, ioFile, READ_EVENTS, sleepOn, writeOut } from './blocking.ts'
 import { limitWrite, MAX_RW_COUNT } from './io-limits.ts'
-import { LongIo, longIo, SMALLEST_SHARE, waitForLong, yieldIo } from './long-io.ts'
+import { longIo, SMALLEST_SHARE, waitForLong, yieldIo } from './long-io.ts'
 
 const RWF_READ = RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND
 /** The offset that means the file's own position. */
@@ -220,8 +220,10 @@ function doneBefore(task: Task): number {
 }
 
 function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): number {
-  if (into.remaining > SMALLEST_SHARE && file.share > 0) return readLong(task, file, into, OWN_POSITION)
-  if (file.longCall !== undefined) return waitForLong(task, file.longCall)
+  if (into.remaining > SMALLEST_SHARE && file.share > 0)
+    return readLong(task, file, into, OWN_POSITION, nonblocking)
+  // A vector that was changed meanwhile may have become a short one.
+  if (file.longCall !== undefined && longIo(task) === undefined) return waitForLong(task, file.longCall)
   const asked = file.inode.isRegular ? askToRead(file) : 0
   if (asked !== 0) return asked
   const n = file.read(into)
@@ -231,7 +233,7 @@ function readInto(task: Task, file: File, into: IoDst, nonblocking: boolean): nu
 }
 
 function readAtInto(task: Task, file: File, into: IoDst, offset: number): number {
-  if (into.remaining > SMALLEST_SHARE && file.share > 0) return readLong(task, file, into, offset)
+  if (into.remaining > SMALLEST_SHARE && file.share > 0) return readLong(task, file, into, offset, true)
   const asked = askToRead(file)
   if (asked !== 0) return asked
   const n = file.readAt(into, offset)
@@ -240,7 +242,7 @@ function readAtInto(task: Task, file: File, into: IoDst, offset: number): number
 }
 
 /** A read that may be done in shares: so much at each try. */
-function readLong(task: Task, file: File, into: IoDst, offset: number): number {
+function readLong(task: Task, file: File, into: IoDst, offset: number, nonblocking: boolean): number {
   const own = offset === OWN_POSITION
   const earlier = longIo(task)
   if (earlier === undefined) {
@@ -256,6 +258,8 @@ function readLong(task: Task, file: File, into: IoDst, offset: number): number {
   const n = own ? file.read(into) : file.readAt(into, offset + done)
   if (n === PENDING) return n
   if (n === share && n < rest) return yieldIo(task, file, done + n, own ? file : undefined)
+  // There are regular files that wait: /proc/kmsg.
+  if (n === -EAGAIN && done === 0 && !nonblocking) return sleepOn(task, file, READ_EVENTS, file.readTimeout)
   const total = n > 0 ? done + n : done || n
   if (total > 0) notifyAccess(file)
   return total
@@ -300,8 +304,7 @@ function writeRegular(
   flags: number,
 ): number {
   const { inode } = file
-  if (inode.longCall !== undefined && !(task.progress instanceof LongIo))
-    return waitForLong(task, inode.longCall)
+  if (inode.longCall !== undefined && longIo(task) === undefined) return waitForLong(task, inode.longCall)
   const limited = limitWrite(task, file, from, limitedAt)
   if (typeof limited === 'number') return done || limited
   const status = removePrivileges(task.cred, file.path)

@@ -116,6 +116,18 @@ test('a list that is out of order, or has no mask, is refused, and so is one by 
   assert.equal(setAcl(person(1, 1), file, ACL_DEFAULT, [user, group, other]), -EACCES)
 })
 
+test('a long list is obeyed, and not kept', () => {
+  const file = inode(S_IFREG, 0o600)
+  const users = Array.from({ length: 100 }, (_, i) => entry(ACL_USER, i % 2 === 0 ? 4 : 0, 10 + i))
+  setAcl(person(1, 1), file, ACL_ACCESS, [LIST[0], ...users, ...LIST.slice(2)])
+  assert.equal(aclPermission(person(108, 1), file, MAY_READ), 0)
+  assert.equal(aclPermission(person(109, 1), file, MAY_READ), -EACCES)
+  assert.equal(file.acls?.access, undefined)
+  setAcl(person(1, 1), file, ACL_ACCESS, LIST)
+  assert.equal(aclPermission(person(10, 1), file, MAY_READ), 0)
+  assert.deepEqual(file.acls?.access, LIST)
+})
+
 test('chmod changes the mask where there is one', () => {
   const file = inode(S_IFREG, 0o600)
   setAcl(person(1, 1), file, ACL_ACCESS, LIST)

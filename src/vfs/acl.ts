@@ -29,6 +29,8 @@ const VERSION = 2
 const HEADER = 4
 const ENTRY = 8
 const NO_ID = 0xffffffff
+/** The longest list that stays decoded: a server may say 8,000 entries of each of its files, at no cost to itself. */
+const KEPT_ENTRIES = 64
 
 export interface AclEntry {
   readonly tag: number
@@ -105,7 +107,8 @@ function isValid(acl: Acl): boolean {
 }
 
 /**
- * The inode's list; undefined if there is none. Cached with the inode that has it. A server may say an error, or nothing yet.
+ * The inode's list; undefined if there is none. Cached with the inode that has it, unless it is long. A server may say an error,
+ * or nothing yet.
  */
 export function aclOf(inode: Inode, name: string): OrErrno<Acl> | undefined {
   const source = inode.aclSource
@@ -115,7 +118,7 @@ export function aclOf(inode: Inode, name: string): OrErrno<Acl> | undefined {
   const { acls } = source
   if (acls[kind] === undefined) {
     const read = readAcl(source, name)
-    if (typeof read === 'number') return read
+    if (typeof read === 'number' || (read !== null && read.length > KEPT_ENTRIES)) return read
     acls[kind] = read
   }
   return acls[kind] ?? undefined

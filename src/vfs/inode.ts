@@ -41,6 +41,9 @@ export interface AttrChange {
 /** Called for each directory entry; returning false stops before the entry is taken. */
 export type DirSink = (name: string, ino: number, type: number, nextCursor: number) => boolean
 
+/** The longest target of a link that is remembered: what guests can make the sentry hold is bounded by the inodes. */
+export const KEPT_TARGET = 256
+
 export abstract class Inode {
   readonly sb: SuperBlock
   ino: number

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { getPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
@@ -52,6 +52,12 @@ test('cli: a command that is not there gives 127, one that can not be executed 1
   assert.equal(missing.status, 127)
   assert.match(missing.stderr, /no-such-command: command not found/)
   assert.equal(caisson('do', '--', '/etc/passwd').status, 126)
+})
+
+test('cli: the command is as nice as its caller', () => {
+  const args = ['-n', '3', join(root, 'bin/caisson'), 'do', '--', 'nice']
+  const { stdout } = spawnSync('nice', args, { encoding: 'utf8', timeout: 20000 })
+  assert.equal(stdout, `${Math.min(getPriority() + 3, 19)}\n`)
 })
 
 test('cli: flags behind the command are the command’s', () => {

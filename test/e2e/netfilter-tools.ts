@@ -7,10 +7,12 @@ import { NOT_ROOT, notInstalled } from './tools.ts'
 
 export const caisson = join(import.meta.dirname, '../../bin/caisson')
 
-/** In namespaces of its own, with a place for network namespaces that have names, and for files. */
+/** A place for network namespaces that have names, and for files. */
+const BEGIN = 'exec 2>&1\nmount -t tmpfs none /run; mkdir -p /run/netns; cd /run; ip link set lo up'
+
+/** In namespaces of its own. */
 function command(script: string): string[] {
-  const begin = 'mount -t tmpfs none /run; mkdir -p /run/netns; cd /run; ip link set lo up'
-  return ['unshare', '-mnpf', '--kill-child', '--mount-proc', 'bash', '-c', `exec 2>&1\n${begin}\n${script}`]
+  return ['unshare', '-mnpf', '--kill-child', '--mount-proc', 'bash', '-c', `${BEGIN}\n${script}`]
 }
 
 export function same(context: TestContext, tools: readonly string[], script: string): string | undefined {
@@ -28,6 +30,12 @@ export function same(context: TestContext, tools: readonly string[], script: str
   const guest = run(caisson, ['do', '--network=sandbox', '--', ...command(script)])
   assert.equal(guest, host)
   return guest
+}
+
+/** What a script prints in a sandbox, for what kernels are often built without. */
+export function inside(script: string): string {
+  const words = ['unshare', '-mn', 'bash', '-c', `${BEGIN}\n${script}`]
+  return run(caisson, ['do', '--network=sandbox', '--', ...words]).replace(/ +$/gm, '')
 }
 
 export function run(program: string, args: string[]): string {
@@ -50,3 +58,12 @@ for port in map(int, sys.argv[1:]):
   try: receiver.recv(1); print(port, 'came')
   except BlockingIOError: print(port, 'was dropped')
 END`
+
+/** Namespaces `a` and `b` with a cable between them, e0 and e1, and two more; `at` one of them a command is run. */
+export const CABLE = `for n in a b c d; do ip netns add $n; ip -n $n link set lo up; done
+at() { ip netns exec "$@"; }
+ip link add e0 netns a type veth peer name e1 netns b
+ip -n a link set e0 address 02:00:00:00:00:01 up; ip -n b link set e1 address 02:00:00:00:00:02 up
+ip -n a addr add 10.0.0.1/24 dev e0; ip -n b addr add 10.0.0.2/24 dev e1
+until at a ping -c 1 -W 1 10.0.0.2 > /dev/null; do :; done
+`

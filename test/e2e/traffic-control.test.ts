@@ -4,35 +4,18 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { caisson, run, same } from './netfilter-tools.ts'
+import { CABLE, inside, same } from './netfilter-tools.ts'
 import { NOT_ROOT, notInstalled } from './tools.ts'
 
-const CABLE = `for n in a b c d; do ip netns add $n; ip -n $n link set lo up; done
-at() { ip netns exec "$@"; }
-ip link add e0 netns a type veth peer name e1 netns b
-ip -n a link set e0 address 02:00:00:00:00:01 up; ip -n b link set e1 address 02:00:00:00:00:02 up
-ip -n a addr add 10.0.0.1/24 dev e0; ip -n b addr add 10.0.0.2/24 dev e1
-until at a ping -c 1 -W 1 10.0.0.2 > /dev/null; do :; done
-reaches() { at $1 ping -c 1 -W \${3:-10} $4 $2 | grep -o '. received'; }
+const REACHES = `reaches() { at $1 ping -c 1 -W \${3:-10} $4 $2 | grep -o '. received'; }
 `
 /** What depends on the run: who holds a qdisc, numbers that were given out, times, what was sent meanwhile. */
 const OWN = `own() { sed -E 's/refcnt [0-9]+/refcnt N/; s/ 80[0-9a-f]{2}:/ 80xx:/; s/ *(installed|used|firstused) [0-9]+ sec//g
   s/Sent [0-9]+ bytes [0-9]+ pkt/Sent/; s/index [0-9]+ ref/ref/; s/expires [0-9]+sec/expires/; s/ +$//' | grep -v '^$'; }\n`
 
-/** In namespaces of its own in a sandbox. */
-function inside(script: string): string {
-  const begin = 'exec 2>&1; mount -t tmpfs none /run; mkdir -p /run/netns; cd /run\n'
-  const command = [
-    'do',
-    '--network=sandbox',
-    '--',
-    'unshare',
-    '-mn',
-    'bash',
-    '-c',
-    `${begin}${CABLE}${OWN}${script}`,
-  ]
-  return run(caisson, command).replace(/ +$/gm, '')
+/** With the cable, in a sandbox. */
+function joined(script: string): string {
+  return inside(`${CABLE}${REACHES}${OWN}${script}`)
 }
 
 test('tc shows and takes qdiscs, classes, filters and actions as on the host', context => {
@@ -79,7 +62,7 @@ ip link show d0 | grep -o 'qdisc [a-z]*'; tc qdisc show dev d0 | own`,
 test('tc holds what is sent and what comes in to rates, delays, loses and drops it', context => {
   const skip = NOT_ROOT || notInstalled('ip', 'tc', 'ping', 'python3')
   if (skip) return context.skip(skip)
-  const text = inside(`cat > sink.py <<END
+  const text = joined(`cat > sink.py <<END
 import socket, time
 server = socket.create_server(('10.0.0.2', 5000))
 open('listening', 'w')
@@ -171,6 +154,12 @@ t ip nexthop add id 3 group 1/2,3; t ip nexthop add id 3 group 1/7; t ip nexthop
 t ip route add 10.9.0.0/16 nhid 1; t ip route add 10.10.0.0/16 nhid 3; t ip route add 10.12.0.0/16 nhid 77; t ip route
 t ip nexthop replace id 1 via 10.0.0.9 dev d0; t ip route; t ip nexthop del id 1; t ip route; t ip nexthop; t ip nexthop add id 4 blackhole
 t ip nexthop add id 5 dev lo; t ip nexthop add id 1 group 2; t ip route add 10.11.0.0/16 nhid 4; t ip route; t ip nexthop flush; t ip route
+t ip -6 nexthop add id 10 via fe80::7 dev d0; t ip nexthop add id 11 via 10.0.0.2 dev d0; t ip nexthop add id 12 group 10; t ip nexthop add id 13 group 11
+t ip -6 route add 2001:db8::/48 nhid 11; t ip -6 route add 2001:db8:1::/48 nhid 13; t ip -6 route add 2001:db8:2::/48 nhid 12; t ip nexthop replace id 10 via 10.0.0.3 dev d0
+t ip nexthop replace id 12 group 11; t ip nexthop replace id 12 group 10/11; t ip route add 10.14.0.0/16 nhid 10; t ip nexthop replace dev d0; t ip nexthop
+t ip -6 nexthop replace id 10 blackhole; t ip nexthop get id 10; t ip route show 10.14.0.0/16; t ip route get 10.14.0.1; t ip -6 nexthop replace id 10 via fe80::7 dev d0; t ip route show 10.14.0.0/16
+t ip -6 nexthop add id 15 via fe80::8 dev d0; t ip nexthop replace id 12 group 10/15; t ip -6 nexthop replace id 10 blackhole; t ip nexthop del id 10; t ip route show 10.14.0.0/16
+t ip nexthop; t ip nexthop add dev d0; t ip nexthop del id 15; t ip nexthop add dev d0; t ip nexthop; t ip nexthop flush
 t ip nexthop add id 6 dev d0; t ip route add 10.13.0.0/16 nhid 6; ip link set d0 down; t ip nexthop; t ip route; ip link set d0 up
 t ip addrlabel; t ip addrlabel add prefix fd05::/16 label 99; t ip addrlabel add prefix fd05::/16 label 99; t ip addrlabel
 t ip addrlabel del prefix fd05::/16; t ip addrlabel del prefix fd05::/16
@@ -185,7 +174,7 @@ test('a router answers for its proxies', context => {
   const skip = NOT_ROOT || notInstalled('ip', 'ping')
   if (skip) return context.skip(skip)
   const text =
-    inside(`ip link add f0 netns b type veth peer name f1 netns c; ip -n b link set f0 up; ip -n c link set f1 up
+    joined(`ip link add f0 netns b type veth peer name f1 netns c; ip -n b link set f0 up; ip -n c link set f1 up
 ip -n c addr add 10.0.0.77/24 dev f1; ip -n b route add 10.0.0.77/32 dev f0; ip -n b addr add fd00::2/64 dev e1 nodad; ip -n a addr add fd00::1/64 dev e0 nodad
 ip -n c addr add fd00::77/64 dev f1 nodad; ip -n b route add fd00::77/128 dev f0; ip -n c route add 10.0.0.1/32 via 10.0.0.2 dev f1 onlink
 ip -n b addr add fe80::2/64 dev f0 nodad; ip -n c route add fd00::1/128 via fe80::2 dev f1
@@ -199,7 +188,7 @@ reaches a 10.0.0.77; reaches a fd00::77`)
 test('a bridge keeps VLANs apart, tags what belongs to them, and shows them', context => {
   const skip = NOT_ROOT || notInstalled('ip', 'bridge', 'ping')
   if (skip) return context.skip(skip)
-  const text = inside(`ip link add br0 type bridge vlan_filtering 1; ip link set br0 up
+  const text = joined(`ip link add br0 type bridge vlan_filtering 1; ip link set br0 up
 for i in 1 2 3 4; do
   ip netns add n$i; ip link add p$i type veth peer name e netns n$i; ip link set p$i master br0 up
   ip -n n$i link set e up; ip -n n$i addr add 10.1.0.$i/24 dev e
@@ -251,7 +240,7 @@ test('ipvlans share a link’s address, bonds their links, and GRE carries packe
   const skip = NOT_ROOT || notInstalled('ip', 'ping')
   if (skip) return context.skip(skip)
   const text =
-    inside(`ip -n a link add i1 link e0 netns c type ipvlan mode l2; ip -n a link add i2 link e0 netns d type ipvlan
+    joined(`ip -n a link add i1 link e0 netns c type ipvlan mode l2; ip -n a link add i2 link e0 netns d type ipvlan
 ip -n a link add m1 link e0 type macvlan; ip -n a link add i3 link lo type ipvlan
 for i in 3:c:i1 4:d:i2; do IFS=: read n s d <<< $i; ip -n $s link set $d up; ip -n $s addr add 10.0.0.$n/24 dev $d; done
 ip -n c -d link show i1 | grep -o 'ether [^ ]*\\|ipvlan *mode.*[a-z] add'

@@ -476,6 +476,10 @@ SECTION("permission to open what the open has made")
 {
 	need_root();
 	MUST(mkdir("d", 0777));
+	/* A mount of its own: nobody else is to be asked about. */
+	MUST(unshare(CLONE_NEWNS));
+	MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	MUST(mount("d", "d", NULL, MS_BIND, NULL));
 	int fd = MUST(init(FAN_CLASS_CONTENT, O_RDONLY));
 	ERR(mark(fd, FAN_MARK_ADD, FAN_OPEN_PERM | FAN_EVENT_ON_CHILD, AT_FDCWD, "d"));
 	judged(fd, by_making, 2);

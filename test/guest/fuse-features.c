@@ -1,6 +1,7 @@
 /* FUSE: what a server and the kernel agree on at the beginning, and does not show without. */
 #include "fuse-server.h"
 #include <grp.h>
+#include <sys/fanotify.h>
 #include <sys/xattr.h>
 
 #define ACCESS "system.posix_acl_access"
@@ -45,14 +46,19 @@ static void show_mode(const char *path)
 	say("%s mode %o\n", path, st.st_mode);
 }
 
+static void become_1000(void)
+{
+	MUST(setgroups(0, NULL));
+	MUST(setresgid(1000, 1000, 1000));
+	MUST(setresuid(1000, 1000, 1000));
+}
+
 static void as_1000(const char *path)
 {
 	pid_t child = MUST(fork());
 
 	if (child == 0) {
-		MUST(setgroups(0, NULL));
-		MUST(setresgid(1000, 1000, 1000));
-		MUST(setresuid(1000, 1000, 1000));
+		become_1000();
 		ERR(open(path, O_RDONLY));
 		ERR(open(path, O_WRONLY));
 		ERR(access(path, R_OK));
@@ -122,9 +128,7 @@ SECTION("fuse: who sets a list and may not keep the setgid bit")
 	MUST(chmod("m/f", 02755));
 	pid_t child = MUST(fork());
 	if (child == 0) {
-		MUST(setgroups(0, NULL));
-		MUST(setresgid(1000, 1000, 1000));
-		MUST(setresuid(1000, 1000, 1000));
+		become_1000();
 		ERR(setxattr("m/f", ACCESS, list_for(4), LIST_SIZE, 0));
 		ERR(setxattr("m/f", "user.x", "value", 5, 0));
 		_exit(0);
@@ -146,9 +150,7 @@ SECTION("fuse: the setgid bit goes with a list")
 	MUST(chown("m/f", 1000, 0));
 	pid_t child = MUST(fork());
 	if (child == 0) {
-		MUST(setgroups(0, NULL));
-		MUST(setresgid(1000, 1000, 1000));
-		MUST(setresuid(1000, 1000, 1000));
+		become_1000();
 		ERR(setxattr("m/f", ACCESS, list_for(4), LIST_SIZE, 0));
 		_exit(0);
 	}
@@ -357,6 +359,55 @@ SECTION("fuse: what a killed process reads is released after the answer")
 	shared->open_flags = FOPEN_DIRECT_IO;
 	read_late("m/f", FUSE_READ);
 	read_late("m/d", FUSE_READDIR);
+	finish(pid);
+}
+
+/* Reads who asks for permission to open, and answers. */
+static void decide(int group, unsigned response)
+{
+	struct fanotify_event_metadata event;
+
+	MUST(read(group, &event, sizeof event));
+	SHOW((fcntl(event.fd, F_GETFL) & O_ACCMODE) == O_RDONLY);
+	struct fanotify_response answer = { event.fd, response };
+	MUST(write(group, &answer, sizeof answer));
+	close(event.fd);
+}
+
+SECTION("fuse: the file that CREATE has opened is for who made it, if that is allowed")
+{
+	need_fuse();
+	pid_t pid = start("");
+	int group = MUST(fanotify_init(FAN_CLASS_CONTENT, O_RDONLY));
+	MUST(fanotify_mark(group, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_OPEN_PERM, AT_FDCWD, "m"));
+	for (unsigned answer = FAN_ALLOW; answer <= FAN_DENY; answer++) {
+		unsigned opened = shared->count[FUSE_OPEN], released = shared->count[FUSE_RELEASE];
+		pid_t child = MUST(fork());
+		if (child == 0) {
+			ERR(open("m/f", O_WRONLY | O_CREAT | O_EXCL, 0644));
+			_exit(0);
+		}
+		decide(group, answer);
+		waitpid(child, NULL, 0);
+		/* One for the listener. */
+		SHOW(shared->count[FUSE_OPEN] - opened);
+		HEX(shared->opened_with);
+		while (shared->count[FUSE_RELEASE] - released < 2)
+			sched_yield();
+		child = MUST(fork());
+		if (child == 0) {
+			ERR(open("m/f", O_RDONLY));
+			_exit(0);
+		}
+		decide(group, FAN_ALLOW);
+		waitpid(child, NULL, 0);
+		SHOW(shared->count[FUSE_OPEN] - opened);
+		while (shared->count[FUSE_RELEASE] - released < 4)
+			sched_yield();
+		MUST(unlink("m/f"));
+		SHOW(shared->count[FUSE_RELEASE] - released);
+	}
+	close(group);
 	finish(pid);
 }
 

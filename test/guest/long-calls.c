@@ -1,10 +1,13 @@
 /* Calls that move much at once: what they return, what they hold meanwhile, who else is served, and how they end. */
 #include "observe.h"
+#include "uring.h"
 #include <dirent.h>
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #define MIB (1l << 20)
@@ -247,6 +250,78 @@ SECTION("large writes don't get among each other: O_APPEND, a shared position")
 	}
 }
 
+SECTION("a socket that much is sent to from a file is read meanwhile")
+{
+	const long size = 24 * MIB;
+	int file = MUST(memfd_create("f", 0)), pair[2], room = 8 * MIB, taken = 0;
+	char *at = memory(size), byte = 'x';
+	struct pollfd sent = { .events = POLLIN };
+
+	need_root();
+	MUST(ftruncate(file, size));
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	MUST(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room));
+	pid_t pid = MUST(fork());
+	if (pid == 0)
+		_exit(sendfile(pair[0], file, NULL, size) != size);
+	sent.fd = pair[1];
+	MUST(poll(&sent, 1, -1));
+	/* It is in the middle of it, and waits for room. */
+	usleep(200000);
+	MUST(write(pair[1], &byte, 1));
+	alarm(10);
+	RET(read(pair[0], &byte, 1));
+	RET(lseek(file, 0, SEEK_SET) == 0);
+	for (long n; taken < size && (n = read(pair[1], at, size)) > 0;)
+		taken += n;
+	SHOW(taken);
+	int status;
+	MUST(waitpid(pid, &status, 0));
+	STATUS(status);
+}
+
+SECTION("a ring's large write holds up its own task no longer than it takes")
+{
+	struct uring ring = uring_with(4, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+	const long size = 24 * MIB;
+	int file = MUST(open("f", O_RDWR | O_CREAT, 0600));
+	char *at = memory(size);
+	struct stat st;
+
+	entry(&ring, IORING_OP_WRITE, file, at, size, 0, 1);
+	RET(submit(&ring, 0));
+	alarm(10);
+	RET(pwrite(file, "x", 1, size));
+	MUST(submit(&ring, 1));
+	completions(&ring);
+	MUST(fstat(file, &st));
+	SHOW(st.st_size);
+}
+
+SECTION("large reads of a ring into buffers that they select")
+{
+	struct uring ring = uring_new(4);
+	const long size = 12 * MIB;
+	int file = MUST(open("f", O_RDWR | O_CREAT, 0600));
+	char *at = memory(size), *buffers = memory(2 * size);
+
+	mark(at, size);
+	MUST(write(file, at, size));
+	entry(&ring, IORING_OP_PROVIDE_BUFFERS, 2, buffers, size, 0, 1)->buf_group = 7;
+	MUST(submit(&ring, 1));
+	completions(&ring);
+	for (int i = 0; i < 2; i++) {
+		struct io_uring_sqe *sqe = entry(&ring, IORING_OP_READ, file, NULL, size, 0, 2 + i);
+
+		sqe->flags = IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 7;
+	}
+	MUST(submit(&ring, 2));
+	completions(&ring);
+	SHOW(marked(buffers, 0, size));
+	SHOW(marked(buffers + size, 0, size));
+}
+
 SECTION("advice and locks over large ranges with holes")
 {
 	const long size = 192 * MIB;
@@ -270,6 +345,14 @@ SECTION("advice and locks over large ranges with holes")
 	MUST(mincore(locked, 48 * MIB, there));
 	SHOW(there[0] & there[48 * MIB / 4096 - 1] & 1);
 	ERR(madvise(locked, 48 * MIB, MADV_DONTNEED));
+	/* What is attached is locked like what is mapped. */
+	int id = MUST(shmget(IPC_PRIVATE, 48 * MIB, IPC_CREAT | 0600));
+	ERR(mlockall(MCL_FUTURE));
+	char *attached = shmat(id, NULL, 0);
+	MUST(shmctl(id, IPC_RMID, NULL));
+	MUST(mincore(attached, 48 * MIB, there));
+	SHOW(there[0] & there[48 * MIB / 4096 - 1] & 1);
+	ERR(munlockall());
 }
 
 SECTION("fallocate of large ranges of memory")

@@ -992,3 +992,18 @@ SECTION("options that few programs ask for")
 		}
 	}
 }
+
+SECTION("settings: a string ends at a byte that is 0, a number does not")
+{
+	new_network();
+	const char *path = "/proc/sys/net/ipv4/tcp_congestion_control";
+	int control = MUST(open(path, O_WRONLY)), ttl = MUST(open("/proc/sys/net/ipv4/ip_default_ttl", O_WRONLY));
+	RET(pwrite(control, "reno", 5, 0));
+	TEXT(read_file(path));
+	RET(pwrite(control, "reno\n", 6, 0));
+	RET(pwrite(control, "", 1, 0));
+	RET(pwrite(control, "ren\0o", 5, 0));
+	TEXT(read_file(path));
+	RET(pwrite(ttl, "65", 3, 0));
+	RET(pwrite(ttl, "66", 2, 0));
+}

@@ -92,10 +92,14 @@ static struct taskstats *stats(int aggregate, int id_type, int *id)
 	return values && values->nla_len - NLA_HDRLEN >= (int)sizeof(struct taskstats) ? value(values) : NULL;
 }
 
+/** However many others want the CPUs. */
 static void work(void)
 {
-	for (long start = now_ms(); now_ms() - start < 60;)
-		;
+	struct timespec used;
+
+	do
+		MUST(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used));
+	while (used.tv_sec == 0 && used.tv_nsec < 70000000);
 }
 
 SECTION("the family, and what it refuses")

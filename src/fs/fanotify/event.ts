@@ -77,7 +77,7 @@ export interface Happening {
 
 /**
  * The event, with a descriptor that the reader has from now on if it is to have one; a negative errno when that can't be
- * made; undefined when there is no room.
+ * made, or PENDING; undefined when there is no room.
  */
 export function encodeEvent(
   group: FanotifyFile,

@@ -31,7 +31,7 @@ import {
 import { EAGAIN, EINVAL } from '../../abi/errno.ts'
 import type { Credentials } from '../../base/credentials.ts'
 import type { IoDst, IoSrc } from '../../base/io.ts'
-import type { Status } from '../../base/result.ts'
+import { PENDING, type Status } from '../../base/result.ts'
 import { WaitQueue } from '../../base/wait-queue.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { File, type IoctlContext } from '../../vfs/file.ts'
@@ -268,7 +268,8 @@ export class FanotifyFile extends File {
     while (this.#events.length > 0) {
       const event = this.#events[0]
       const encoded = encodeEvent(this, reader, event, into.remaining)
-      if (encoded === undefined) return done > 0 ? done : -EINVAL
+      // A file whose server is asked to open it first: the event stays until then.
+      if (encoded === undefined || encoded === PENDING) return done > 0 ? done : (encoded ?? -EINVAL)
       this.#events.shift()
       if (event.mask === FAN_Q_OVERFLOW) this.#overflowed = false
       const n = typeof encoded === 'number' ? encoded : into.put(encoded)

@@ -272,7 +272,7 @@ export class FuseConnection {
     node: U64,
     shape: AnswerShape,
     message: Message,
-    completion: Completion,
+    completion: Completion | undefined,
     named: boolean,
   ): boolean {
     if (!this.connected) return false
@@ -295,10 +295,7 @@ export class FuseConnection {
 
   /** A message whose answer no call waits for. False when there is nobody to tell. */
   post(opcode: number, node: U64, message: Message, completion?: Completion): boolean {
-    if (!this.connected) return false
-    const unique = this.#newUnique()
-    this.#queue(new FuseRequest(this, opcode, node, 0, NO_ANSWER, unique, message, completion), node, false)
-    return true
+    return this.start(opcode, node, NO_ANSWER, message, completion, false)
   }
 
   /** The kernel no longer uses a node that it was told of `count` times. */

@@ -102,7 +102,7 @@ export class FuseDir extends FuseInode {
     if (failed(inode)) return inode
     const handle = (inode as FuseInode).openHandle(flags)
     if (failed(handle)) return handle
-    ;(inode as FuseInode).created = handle
+    ;(inode as FuseInode).created(handle)
     return inode
   }
 
@@ -134,7 +134,7 @@ export class FuseDir extends FuseInode {
     if (failed(answer)) return answer
     const [inode, handle] = answer.held as [FuseInode, FuseHandle]
     if (!inode.isRegular) return -EIO
-    inode.created = handle
+    inode.created(handle)
     this.invalidate(false)
     return inode
   }

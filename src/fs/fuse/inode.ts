@@ -50,7 +50,7 @@ import { WaitQueue } from '../../base/wait-queue.ts'
 import { take64 } from '../../base/words.ts'
 import { type HeldLock, RequestLog } from '../../kernel/request-log.ts'
 import type { File } from '../../vfs/file.ts'
-import { type AttrChange, Inode } from '../../vfs/inode.ts'
+import { type AttrChange, Inode, KEPT_TARGET } from '../../vfs/inode.ts'
 import type { Path } from '../../vfs/path.ts'
 import { MAY_ACCESS, MAY_CHDIR, MAY_EXEC, MAY_READ, MAY_WRITE } from '../../vfs/permission.ts'
 import { decodeDev } from '../../vfs/vfs.ts'
@@ -82,8 +82,8 @@ export class FuseInode extends Inode implements Held, HeldLock {
   #nameFrom = 0
   /** The connection's `attrVersion` at the last change: answers to older questions are out of date. */
   attrVersion = 0
-  /** From CREATE, for the open that follows at once. */
-  created: FuseHandle | undefined = undefined
+  /** From CREATE, for the open of the call that made it: others open it themselves, and so does who comes after that call. */
+  #created: { readonly handle: FuseHandle; readonly log: RequestLog } | undefined = undefined
   /** An open handle that may write, for the server that wants one to truncate. */
   writing: FuseHandle | undefined = undefined
   /** Made on first use. */
@@ -360,11 +360,11 @@ export class FuseInode extends Inode implements Held, HeldLock {
     const answer = connection.call(FUSE_READLINK, this.node, 0, PATH_ANSWER, () => new Message(0))
     if (failed(answer)) return answer
     const { buffer, byteOffset, byteLength } = answer.reply
-    const target = fromBytes(new Uint8Array(buffer, byteOffset, byteLength))
-    const end = target.indexOf('\0')
-    const whole = end < 0 ? target : target.slice(0, end)
-    if (connection.cachesSymlinks) this.#target = whole
-    return whole
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength)
+    const end = bytes.indexOf(0)
+    const target = fromBytes(bytes, 0, end < 0 ? byteLength : end)
+    if (connection.cachesSymlinks && target.length <= KEPT_TARGET) this.#target = target
+    return target
   }
 
   override open(path: Path, flags: number, cred: Credentials): OrErrno<File> {
@@ -372,11 +372,19 @@ export class FuseInode extends Inode implements Held, HeldLock {
     return failed(handle) ? handle : new FuseFile(path, flags, cred, this, handle)
   }
 
+  /** The call in hand has made it and, with `handle`, opened it. */
+  created(handle: FuseHandle): void {
+    this.#created = { handle, log: this.connection.log! }
+  }
+
   /** What OPEN or OPENDIR says; the caller takes a reference of its own (`get`). */
   openHandle(flags: number): OrErrno<FuseHandle> {
-    const { connection, node, isDir, created } = this
-    this.created = undefined
-    if (created !== undefined) return created
+    const { connection, node, isDir } = this
+    const created = this.#created
+    if (created !== undefined && created.log === connection.log) {
+      this.#created = undefined
+      return created.handle
+    }
     const opcode = isDir ? FUSE_OPENDIR : FUSE_OPEN
     if (connection.missing.has(opcode)) return new FuseHandle(this, flags, undefined)
     const told = flags & ~(connection.opensTruncate ? NOT_FOR_OPEN : NOT_FOR_OPEN | O_TRUNC)

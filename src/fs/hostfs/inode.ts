@@ -12,7 +12,7 @@ import { EACCES, EBADF, ENODATA, EOPNOTSUPP, EPERM, ESTALE } from '../../abi/err
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { HostStat } from '../../platform/host.ts'
 import { ACL_ACCESS } from '../../vfs/acl.ts'
-import { type AttrChange, Inode } from '../../vfs/inode.ts'
+import { type AttrChange, Inode, KEPT_TARGET } from '../../vfs/inode.ts'
 import { makedev } from '../../vfs/vfs.ts'
 import { DEVICE_XATTR, type DeviceNode, encodeDevice, mayStandIn, OWN_XATTRS } from './device-node.ts'
 import type { HostDir } from './directory.ts'
@@ -22,8 +22,6 @@ import type { HostSuper } from './super.ts'
 
 export const NO_FOLLOW = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
 const NEVER = Number.NEGATIVE_INFINITY
-/** The longest target of a link that is remembered: what guests can make the sentry hold is bounded by the inodes. */
-const KEPT_TARGET = 256
 
 export abstract class HostInode extends Inode {
   declare readonly sb: HostSuper

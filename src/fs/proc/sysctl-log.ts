@@ -5,6 +5,7 @@ import type { Status } from '../../base/result.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { type PseudoDir, rw } from '../pseudo/node.ts'
 import { caller } from './access.ts'
+import { stringSetting } from './text.ts'
 
 export function logSettings(): PseudoDir<Kernel> {
   return {
@@ -51,7 +52,7 @@ function setLevels({ messages }: Kernel, text: string): Status {
 }
 
 function setDevkmsg(kernel: Kernel, text: string): Status {
-  const value = text.trim()
+  const value = stringSetting(text).trim()
   if (value !== 'on' && value !== 'off' && value !== 'ratelimit') return -EINVAL
   kernel.messages.devkmsg = value
   return 0

@@ -14,6 +14,7 @@ import { FS_CONSTANTS, KERNEL_CONSTANTS, VM_CONSTANTS } from './sysctl-constants
 import { ipcSetting } from './sysctl-ipc.ts'
 import { formatFaultReports, logSettings, setFaultReports } from './sysctl-log.ts'
 import { netDirectory } from './sysctl-net.ts'
+import { stringSetting } from './text.ts'
 
 export function sysctlFiles(): PseudoDir<Kernel> {
   return {
@@ -263,7 +264,7 @@ function utsName(
 function setUtsName(kernel: Kernel, text: string, field: 'hostname' | 'domainname'): Status {
   const { uts } = caller(kernel).ns
   if (!caller(kernel).cred.capable(CAP_SYS_ADMIN, uts.userNs)) return -EPERM
-  uts[field] = text.split(/[\n\0]/, 1)[0].slice(0, 64)
+  uts[field] = stringSetting(text).slice(0, 64)
   return 0
 }
 
@@ -280,7 +281,7 @@ function maySetCore(kernel: Kernel): boolean {
 /** A program to be started for each dump, in nobody's namespaces, is refused. */
 function setCorePattern(kernel: Kernel, text: string): Status {
   if (!maySetCore(kernel)) return -EPERM
-  const pattern = text.split('\n')[0].slice(0, CORE_PATTERN_MAX)
+  const pattern = stringSetting(text).slice(0, CORE_PATTERN_MAX)
   if (pattern.startsWith('|') || pattern.startsWith('@')) return -EINVAL
   kernel.core.pattern = pattern
   return 0

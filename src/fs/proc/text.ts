@@ -6,6 +6,11 @@ import { pathToString } from '../../vfs/path-string.ts'
 /** RLIM_INFINITY and other all-ones words. */
 export const ALL_ONES = '18446744073709551615'
 
+/** What a setting that is a string takes of what is written (proc_dostring). Numbers don't end at a byte that is 0. */
+export function stringSetting(text: string): string {
+  return text.split(/[\n\0]/, 1)[0]
+}
+
 export function hex(value: number, width = 0): string {
   return value.toString(16).padStart(width, '0')
 }

@@ -90,10 +90,13 @@ export class PseudoFile<T extends object> extends File {
       pieces.push(piece.value)
       length += piece.value.length
     }
-    const grown = new Uint8Array(Math.max(length, Math.min(2 * this.#bytes!.length, length + MAX_SPARE)))
-    grown.set(this.#bytes!.subarray(0, begun))
-    grown.set(toBytes(pieces.join('')), begun)
-    this.#bytes = grown
+    let bytes = this.#bytes!
+    if (length > bytes.length) {
+      bytes = new Uint8Array(length + (this.#more === undefined ? 0 : Math.min(length, MAX_SPARE)))
+      bytes.set(this.#bytes!.subarray(0, begun))
+      this.#bytes = bytes
+    }
+    bytes.set(toBytes(pieces.join('')), begun)
     this.#length = length
   }
 

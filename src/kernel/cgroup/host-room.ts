@@ -28,7 +28,7 @@ export class HostRoom {
   }
 
   #available(): number {
-    const text = this.#host.fact('proc/meminfo') ?? ''
+    const text = this.#host.fact('proc/meminfo')
     const free = /^MemAvailable:\s+(\d+) kB/m.exec(text)
     if (free === null) return Number.POSITIVE_INFINITY
     const swap = Number(/^SwapFree:\s+(\d+) kB/m.exec(text)?.[1] ?? 0)

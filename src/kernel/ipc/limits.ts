@@ -1,11 +1,11 @@
-/** Of IpcLimits. */
-export type NextId = 'msgNextId' | 'semNextId' | 'shmNextId'
-
 /** What an IPC namespace allows: its settings in /proc/sys/kernel and /proc/sys/fs/mqueue. */
 import { MSGMAX, MSGMNB, MSGMNI, SEMMNI, SEMMNS, SEMMSL, SEMOPM, SHMMNI } from '../../abi/constants.ts'
 
 /** ULONG_MAX - (1 << 24), as near as a double comes. */
 export const SHMMAX = 2 ** 64 - 2 ** 24
+
+/** The settings for the next id, by kind. */
+export type NextId = 'msgNextId' | 'semNextId' | 'shmNextId'
 
 export class IpcLimits {
   // System V message queues: bytes of a message, of a queue, number of queues.

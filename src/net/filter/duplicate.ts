@@ -6,6 +6,7 @@ import { localOut6 } from '../ip/ipv6-output.ts'
 import { IP_DF } from '../ip/numbers.ts'
 import type { Packet } from '../packet.ts'
 import { UNTRACKED } from './conntrack/connection.ts'
+import { hopLimitOf, setHopLimit } from './header-fields.ts'
 import type { Netfilter } from './netfilter.ts'
 
 /** `device`: its index, 0 for any. */
@@ -19,6 +20,9 @@ export function duplicate(
   const { stack } = netfilter
   if (netfilter.duplicating) return
   const { isV4 } = gateway
+  const cameIn = point === NF_INET_PRE_ROUTING || point === NF_INET_LOCAL_IN
+  // Two that copy to each other come to an end, and so does one that copies to itself.
+  if (cameIn && hopLimitOf(packet) === 0) return
   const flow = plainFlow(IPPROTO_IP, isV4 ? V4_ANY : V6_ANY, gateway)
   flow.device = device
   flow.anySource = true
@@ -27,12 +31,9 @@ export function duplicate(
   if (typeof route === 'number') return
   const copy = packet.clone()
   copy.connection = UNTRACKED
-  const { view, network } = copy
-  const cameIn = point === NF_INET_PRE_ROUTING || point === NF_INET_LOCAL_IN
-  const ttlAt = network + (isV4 ? 8 : 7)
-  // Two that copy to each other come to an end.
-  if (cameIn) view.setUint8(ttlAt, Math.max(view.getUint8(ttlAt) - 1, 0))
+  if (cameIn) setHopLimit(copy, hopLimitOf(copy) - 1)
   if (isV4) {
+    const { view, network } = copy
     view.setUint16(network + 6, view.getUint16(network + 6) | IP_DF)
     finishHeader4(copy)
   }

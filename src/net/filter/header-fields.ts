@@ -1,4 +1,5 @@
 /** Fields of the IP header that filters ask for and change: hop limit and traffic class, whatever the version. */
+import { IpAddress } from '../address.ts'
 import { updateChecksum16 } from '../checksum.ts'
 import type { Packet } from '../packet.ts'
 
@@ -23,6 +24,16 @@ export function setTrafficClass(packet: Packet, value: number): void {
   packet.tos = value
   if (source.isV4) setHeaderWord4(packet, 0, (view.getUint8(network) << 8) | value)
   else view.setUint16(network, (view.getUint16(network) & 0xf00f) | (value << 4))
+}
+
+/** What the packet knows of its network header beside the bytes, of which others have been written. */
+export function readAgain(packet: Packet): void {
+  const { view, network, source } = packet
+  const { isV4 } = source
+  packet.ttl = hopLimitOf(packet)
+  packet.tos = trafficClassOf(packet)
+  packet.source = IpAddress.read(view, network + (isV4 ? 12 : 8), isV4)
+  packet.destination = IpAddress.read(view, network + (isV4 ? 16 : 24), isV4)
 }
 
 /** A word of IPv4's header, with the header's checksum. */

@@ -1,7 +1,7 @@
 /**
  * FilterRoom: for how many more elements there is room in what packet filters keep for their rules, in all namespaces of a
  * kernel together (a guest can make as many of those as it likes): sets of ipset(8) and their members, rates of `hashlimit`,
- * addresses of `recent`. One of them takes up to about half a kilobyte.
+ * addresses of `recent`, queues of packets; and, by their size, the packets in those. One of them takes up to about half a kilobyte.
  */
 
 /** However many elements a set is made for. */

@@ -45,7 +45,16 @@ import type { IoctlContext } from '../../vfs/file.ts'
 import { interfaceName } from '../interface-requests.ts'
 import type { IpStack } from '../ip-stack.ts'
 import type { NetDevice } from '../link/device.ts'
-import { changeOffloads, FEATURE_NAMES, featureBit, NEVER_CHANGED, offloadsOf } from '../link/offloads.ts'
+import {
+  changeOffloads,
+  FEATURE_NAMES,
+  featureBit,
+  NEVER_CHANGED,
+  offloadsOf,
+  SCATTER,
+  TSO,
+  wordOf,
+} from '../link/offloads.ts'
 import { channelsOf, countersOf, driverOf, linkSettings } from '../link/settings.ts'
 
 const STRING = 32
@@ -63,14 +72,8 @@ const FEATURE_WORDS = 2
 const SWITCHES: ReadonlyMap<number, readonly string[]> = new Map([
   [ETHTOOL_GRXCSUM, ['rx-checksum']],
   [ETHTOOL_GTXCSUM, ['tx-checksum-ip-generic', 'tx-checksum-ipv4', 'tx-checksum-ipv6', 'tx-checksum-sctp']],
-  [ETHTOOL_GSG, ['tx-scatter-gather', 'tx-scatter-gather-fraglist']],
-  [
-    ETHTOOL_GTSO,
-    [
-      ...['tx-tcp-segmentation', 'tx-tcp-ecn-segmentation', 'tx-tcp-mangleid-segmentation'],
-      ...['tx-tcp6-segmentation', 'tx-tcp-accecn-segmentation'],
-    ],
-  ],
+  [ETHTOOL_GSG, SCATTER],
+  [ETHTOOL_GTSO, TSO],
   [ETHTOOL_GGSO, ['tx-generic-segmentation']],
   [ETHTOOL_GGRO, ['rx-gro']],
 ])
@@ -267,12 +270,6 @@ function features(device: NetDevice, context: IoctlContext, at: number): Uint8Ar
   for (let word = 0; word < Math.min(asked[1], FEATURE_WORDS); word++)
     for (const set of [changeable, wanted, active, NEVER_CHANGED]) values.push(wordOf(set, word))
   return words(ETHTOOL_GFEATURES, FEATURE_WORDS, ...values)
-}
-
-export function wordOf(set: ReadonlySet<number>, word: number): number {
-  let value = 0
-  for (const bit of set) if (bit >>> 5 === word) value |= 1 << (bit & 31)
-  return value >>> 0
 }
 
 function channels(device: NetDevice): Uint8Array | number {

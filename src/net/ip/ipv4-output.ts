@@ -188,8 +188,11 @@ function nextHop4(stack: IpStack, route: Route): Route['neighbour'] {
   return table.get(route.device, route.nextHop)
 }
 
-/** ip_route_me_harder: a filter has changed the destination or the mark. */
-export function reroute4(stack: IpStack, packet: Packet): Route | number {
+/**
+ * ip_route_me_harder: a filter has changed the destination or the mark. `device`: where it was to go out, for addresses that are on
+ * every link.
+ */
+export function reroute4(stack: IpStack, packet: Packet, device?: NetDevice): Route | number {
   const flow = new Flow()
   const { view, network } = packet
   packet.source = stack.runtime.addresses.v4(view.getUint32(network + 12))
@@ -200,6 +203,8 @@ export function reroute4(stack: IpStack, packet: Packet): Route | number {
   flow.mark = packet.mark
   flow.protocol = view.getUint8(network + 9)
   flow.anySource = true
+  const everywhere = flow.destination.isMulticast || flow.destination.isLimitedBroadcast
+  if (everywhere && device?.isLoopback === false) flow.device = device.index
   const route = routeOutput4(stack, flow)
   return route === -EINVAL ? -EHOSTUNREACH : route
 }

@@ -9,6 +9,7 @@ import {
 import { EMSGSIZE, ENETDOWN, ENOBUFS } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import type { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
 import { GSO_NONE, type Packet } from '../packet.ts'
 import { multicastMac } from './ethernet.ts'
 import { Flow, type Route } from './flow.ts'
@@ -72,7 +73,7 @@ export function localOut6(
     if (verdict !== PASSED) return verdict
     const now = stack.runtime.addresses.v6(packet.view, packet.network + 24)
     if (packet.mark !== mark || !now.equals(destination)) {
-      const other = reroute6(stack, packet)
+      const other = reroute6(stack, packet, route.device)
       if (typeof other === 'number') {
         packet.release()
         return other
@@ -162,7 +163,8 @@ export function toNextHop6(stack: IpStack, packet: Packet, route: Route): Status
   return neighbour.output(packet)
 }
 
-export function reroute6(stack: IpStack, packet: Packet): Route | number {
+/** As reroute4. */
+export function reroute6(stack: IpStack, packet: Packet, device?: NetDevice): Route | number {
   const { view, network } = packet
   const flow = new Flow()
   packet.source = stack.runtime.addresses.v6(view, network + 8)
@@ -172,6 +174,8 @@ export function reroute6(stack: IpStack, packet: Packet): Route | number {
   flow.mark = packet.mark
   flow.protocol = packet.transportProtocol
   flow.anySource = true
+  const everywhere = flow.destination.needsScope || flow.destination.isMulticast
+  if (everywhere && device?.isLoopback === false) flow.device = device.index
   return routeOutput6(stack, flow)
 }
 

@@ -5,6 +5,8 @@ import {
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
   IFA_F_TENTATIVE,
+  NF_ACCEPT,
+  NF_INET_LOCAL_OUT,
   NUD_DELAY,
   NUD_PROBE,
   NUD_REACHABLE,
@@ -306,4 +308,30 @@ test('IPv6: with keep_addr_on_down an address is back with its link, checked aga
   net.run(3)
   assert.ok(stack.addresses.isLocal(IpAddress.of('2001:db8:7::1')))
   assert.ok([...stack.fib6.routes()].filter(route => route.uses(again)).length > 0)
+})
+
+test('IPv6: what a filter marks goes out by the link that it was for, where its address is of each link', () => {
+  const { net, stack, link } = host()
+  const other = net.recorder(stack, '2001:db8:1::1/64')
+  net.run(4)
+  stack.hooks.add(false, NF_INET_LOCAL_OUT, {
+    priority: 0,
+    filter: (_stack, _point, packet) => {
+      packet.mark = 5
+      return NF_ACCEPT
+    },
+  })
+  for (const [device, silent] of [
+    [link, other],
+    [other, link],
+  ]) {
+    link.take()
+    other.take()
+    const packet = stack.packets.allocate(8)
+    packet.bytes.fill(0, packet.append(8))
+    const source = stack.slaac.linkLocal(device)!
+    assert.equal(stack.ip.send(packet, plainFlow(253, source, IpAddress.of(ALL_NODES), device)), 0)
+    assert.equal(answers(device).length, 1)
+    assert.equal(answers(silent).length, 0)
+  }
 })

@@ -57,6 +57,19 @@ function query(link: RecorderDevice, body: number[], to = '224.0.0.1'): void {
   link.inject(ethernet(mac, ETH_P_IP, ipv4('192.0.2.254', to, 2, message, { ttl: 1 })))
 }
 
+test('multicast: a group with the link address of all hosts takes that from nobody when it is left', () => {
+  const { link, stack } = host()
+  const key = '01:00:5e:00:00:01'
+  assert.equal(link.multicastList.get(key), 1)
+  const membership = join(stack, link, IpAddress.of('239.0.0.1'))
+  assert.equal(link.multicastList.get(key), 2)
+  stack.devices.setUp(link, false)
+  assert.equal(link.multicastList.get(key), 1, 'of the group, which is kept')
+  stack.devices.setUp(link, true)
+  stack.multicast.leave(membership)
+  assert.equal(link.multicastList.get(key), 1)
+})
+
 test('IGMPv3: joining and leaving are told twice, to the routers of version 3', () => {
   const { link, stack, net } = host()
   const membership = join(stack, link)

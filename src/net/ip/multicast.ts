@@ -73,6 +73,9 @@ export class MulticastGroups {
   readonly #stack: IpStack
   readonly #groups = new Map<NetDevice, Map<string, Group>>()
   readonly #own = new Map<NetDevice, Map<string, { membership: Membership; count: number }>>()
+  /** Of those devices, of each family, that listen to the all-hosts groups. */
+  readonly #toAll4 = new Set<NetDevice>()
+  readonly #toAll6 = new Set<NetDevice>()
   readonly igmp: GroupReporter
   readonly mld: GroupReporter
   readonly #igmpProtocol: IgmpProtocol
@@ -202,6 +205,8 @@ export class MulticastGroups {
     this.mld.forget(device)
     this.#groups.delete(device)
     this.#own.delete(device)
+    this.#toAll4.delete(device)
+    this.#toAll6.delete(device)
     device.multicastList.clear()
   }
   close(): void {
@@ -219,11 +224,12 @@ export class MulticastGroups {
 
   /** Every host listens to them: they are of no group's, but the link must let them in. */
   #listenToAll(device: NetDevice, isV4: boolean, on: boolean): void {
+    const listening = isV4 ? this.#toAll4 : this.#toAll6
+    if (listening.has(device) === on) return
     if (device.isLoopback || device.headerLength === 0 || (device.flags & IFF_MULTICAST) === 0) return
-    const key = isV4 ? '01:00:5e:00:00:01' : '33:33:00:00:00:01'
-    if (on) device.multicastList.set(key, 1)
-    else device.multicastList.delete(key)
-    device.filterChanged()
+    if (on) listening.add(device)
+    else listening.delete(device)
+    countOnLink(device, isV4 ? '01:00:5e:00:00:01' : '33:33:00:00:00:01', on)
   }
 
   /** The device's list of link addresses to listen to. */
@@ -232,11 +238,16 @@ export class MulticastGroups {
     const key = Array.from(multicastMac(address.isV4, address.w3), byte =>
       byte.toString(16).padStart(2, '0'),
     ).join(':')
-    const count = (device.multicastList.get(key) ?? 0) + (on ? 1 : -1)
-    if (count > 0) device.multicastList.set(key, count)
-    else device.multicastList.delete(key)
-    device.filterChanged()
+    countOnLink(device, key, on)
   }
+}
+
+/** Several groups can have the same link address. */
+function countOnLink(device: NetDevice, key: string, on: boolean): void {
+  const count = (device.multicastList.get(key) ?? 0) + (on ? 1 : -1)
+  if (count > 0) device.multicastList.set(key, count)
+  else device.multicastList.delete(key)
+  device.filterChanged()
 }
 
 /** RFC 1112 §7.1, RFC 4291 §2.8: every host listens to them. */

@@ -18,9 +18,6 @@ export interface NeighbourProxy {
 export class NeighbourProxies {
   readonly #proxies = new Map<string, NeighbourProxy>()
 
-  get size(): number {
-    return this.#proxies.size
-  }
   all(): IterableIterator<NeighbourProxy> {
     return this.#proxies.values()
   }
@@ -29,18 +26,17 @@ export class NeighbourProxies {
   }
   /** A new one, or changes the one that is there. */
   set(proxy: NeighbourProxy): Status {
-    if (this.#proxies.size >= MAX_PROXIES) return -ENOBUFS
-    this.#proxies.set(keyOf(proxy.device, proxy.address), proxy)
+    const key = keyOf(proxy.device, proxy.address)
+    if (this.#proxies.size >= MAX_PROXIES && !this.#proxies.has(key)) return -ENOBUFS
+    this.#proxies.set(key, proxy)
     return 0
   }
   remove(device: NetDevice, address: IpAddress): Status {
     return this.#proxies.delete(keyOf(device, address)) ? 0 : -ENOENT
   }
   /** The device is gone: those that were of it. */
-  flush(device: NetDevice): NeighbourProxy[] {
-    const gone = [...this.#proxies.values()].filter(proxy => proxy.device === device)
-    for (const { address } of gone) this.#proxies.delete(keyOf(device, address))
-    return gone
+  flush(device: NetDevice): void {
+    for (const [key, proxy] of this.#proxies) if (proxy.device === device) this.#proxies.delete(key)
   }
 }
 

@@ -5,7 +5,10 @@ import {
   NF_INET_LOCAL_OUT,
   NF_INET_PRE_ROUTING,
 } from '../../abi/constants.ts'
+import { V4_ANY, V6_ANY } from '../address.ts'
+import { readAgain } from '../filter/header-fields.ts'
 import type { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
 import { CHECKSUM_NONE, GSO_NONE, type Packet } from '../packet.ts'
 import { HeaderWalk } from './extension-headers.ts'
 import { forwarded4, forwarded6 } from './forwarding.ts'
@@ -33,7 +36,7 @@ export function resume(stack: IpStack, { packet, hook, isV4, point, output }: He
       const hooks = (isV4 ? stack.hooks.v4 : stack.hooks.v6)[point]
       if (passHooks(stack, hooks, point, packet, undefined, output, hook) !== PASSED) return
     }
-    send(stack, packet, isV4, point === NF_INET_LOCAL_OUT ? undefined : hook)
+    send(stack, packet, isV4, output, point === NF_INET_LOCAL_OUT ? undefined : hook)
   }
 }
 
@@ -46,15 +49,23 @@ function forward(stack: IpStack, packet: Packet, isV4: boolean, hook: NetfilterH
 }
 
 /** `behind`: undefined for one that has not come to POST_ROUTING yet. */
-function send(stack: IpStack, packet: Packet, isV4: boolean, behind: NetfilterHook | undefined): void {
-  const route = isV4 ? reroute4(stack, packet) : reroute6(stack, packet)
+function send(
+  stack: IpStack,
+  packet: Packet,
+  isV4: boolean,
+  output: NetDevice | undefined,
+  behind: NetfilterHook | undefined,
+): void {
+  const route = (isV4 ? reroute4 : reroute6)(stack, packet, output)
   if (typeof route === 'number') {
     packet.release()
     return
   }
   const fragment = !isV4 || (packet.view.getUint16(packet.network + 6) & IP_DF) === 0
-  if (behind === undefined) (isV4 ? output4 : output6)(stack, packet, route, route.mtu, fragment, true)
-  else (isV4 ? postRouting4 : postRouting6)(stack, packet, route, route.mtu, fragment, true, behind)
+  // What neighbours are asked, and what others have sent, doesn't come back here.
+  const loops = packet.owner !== undefined
+  if (behind === undefined) (isV4 ? output4 : output6)(stack, packet, route, route.mtu, fragment, loops)
+  else (isV4 ? postRouting4 : postRouting6)(stack, packet, route, route.mtu, fragment, loops, behind)
 }
 
 /** It becomes another one, of which nothing is believed. False: it is no IP packet, and gone. */
@@ -90,10 +101,11 @@ export function replacePacket(stack: IpStack, held: HeldPacket, bytes: Uint8Arra
   packet.checksum = CHECKSUM_NONE
   packet.gsoType = GSO_NONE
   packet.gsoSize = 0
-  const { addresses } = stack.runtime
-  const { view: made, start } = packet
-  packet.source = isV4 ? addresses.v4(made.getUint32(start + 12)) : addresses.v6(made, start + 8)
-  packet.destination = isV4 ? addresses.v4(made.getUint32(start + 16)) : addresses.v6(made, start + 24)
+  packet.source = isV4 ? V4_ANY : V6_ANY
+  readAgain(packet)
   held.packet = packet
-  return true
+  // An IPv6 header can't speak for IPv4's addresses: see receive6.
+  if (packet.source.isV4 === isV4 && packet.destination.isV4 === isV4) return true
+  packet.release()
+  return false
 }

@@ -81,15 +81,9 @@ export class GreDevice extends TunnelDevice {
       this.broadcast = this.remote.bytes()
       this.flags = this.remote.isAny ? this.flags & ~IFF_POINTOPOINT : this.flags | IFF_POINTOPOINT
     }
-    const below = this.underlay === 0 ? this.#wayOut() : this.home.devices.byIndex(this.underlay)
+    const below = this.wayOut(IPPROTO_GRE)
     const headers = IPV4_HEADER + greLength(this.outputFlags) + (this.kind === 'gretap' ? ETH_HLEN : 0)
     this.mtu = Math.max((below?.mtu ?? 1500) - headers, LEAST_MTU)
-  }
-
-  #wayOut() {
-    if (this.remote.isAny) return undefined
-    const route = this.home.ip.routeFor(this.flowTo(this.remote, IPPROTO_GRE))
-    return typeof route === 'number' ? undefined : route.device
   }
 
   protected override wrap(packet: Packet): Status {

@@ -36,6 +36,7 @@ export class IfbDevice extends NetDevice {
       return -EINVAL
     }
     this.countSent(packet.length)
+    packet.redirected = undefined
     if (!from.ingress) {
       // Past the filters that have sent it here, by which it must not come again.
       return origin.traffic?.enqueue(packet) ?? origin.sendNow(packet)

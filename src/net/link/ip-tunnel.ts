@@ -58,14 +58,8 @@ export class IpTunnelDevice extends TunnelDevice {
     this.broadcast = this.remote.bytes()
     this.flags = this.remote.isAny ? this.flags & ~IFF_POINTOPOINT : this.flags | IFF_POINTOPOINT
     this.forgetFlows()
-    const below = this.underlay === 0 ? this.#wayOut() : this.home.devices.byIndex(this.underlay)
+    const below = this.wayOut(this.inner)
     this.mtu = Math.max((below?.mtu ?? 1500) - IPV4_HEADER, this.minMtu)
-  }
-
-  #wayOut() {
-    if (this.remote.isAny) return undefined
-    const route = this.home.ip.routeFor(this.flowTo(this.remote, this.inner))
-    return typeof route === 'number' ? undefined : route.device
   }
 
   protected override wrap(packet: Packet): Status {

@@ -20,7 +20,7 @@ import {
   IPVLAN_F_VEPA,
   IPVLAN_MODE_L2,
 } from '../../abi/constants.ts'
-import { EBUSY, EHOSTUNREACH, EINVAL, ENETUNREACH } from '../../abi/errno.ts'
+import { EBUSY, EHOSTUNREACH, EINVAL, ELOOP, ENETUNREACH } from '../../abi/errno.ts'
 import type { Status } from '../../base/result.ts'
 import { IpAddress } from '../address.ts'
 import { Flow } from '../ip/flow.ts'
@@ -29,6 +29,7 @@ import { localOut6 } from '../ip/ipv6-output.ts'
 import { GSO_NONE, type Packet } from '../packet.ts'
 import { addressAt } from './bridge.ts'
 import type { FrameHandler, NetDevice } from './device.ts'
+import { MAX_TUNNEL_DEPTH } from './tunnel.ts'
 import { UpperDevice } from './upper.ts'
 
 const NEIGHBOUR_SOLICIT = 135
@@ -108,6 +109,7 @@ export class IpvlanDevice extends UpperDevice {
     const whole = packet.end - network >= (isV4 ? 20 : 40)
     if (stack === undefined || !whole || (!isV4 && protocol !== ETH_P_IPV6))
       return this.#lost(packet, -EINVAL)
+    if (stack.runtime.tunnelDepth >= MAX_TUNNEL_DEPTH) return this.#lost(packet, -ELOOP)
     const { view } = packet
     const flow = new Flow()
     flow.source = IpAddress.read(view, network + (isV4 ? 12 : 8), isV4)
@@ -128,7 +130,14 @@ export class IpvlanDevice extends UpperDevice {
     packet.source = flow.source
     packet.destination = flow.destination
     const send = isV4 ? localOut4 : localOut6
-    return send(stack, packet, route, route.mtu, true, false)
+    // The routes may lead here again.
+    const { runtime } = stack
+    runtime.tunnelDepth++
+    try {
+      return send(stack, packet, route, route.mtu, true, false)
+    } finally {
+      runtime.tunnelDepth--
+    }
   }
 
   #lost(packet: Packet, status: Status): Status {

@@ -80,16 +80,23 @@ export function featureBit(name: string): number | undefined {
 }
 const bit = (name: string): number => BITS.get(name)!
 
+/** 32 features of a set as bits. */
+export function wordOf(set: ReadonlySet<number>, word: number): number {
+  let value = 0
+  for (const number of set) if (number >>> 5 === word) value |= 1 << (number & 31)
+  return value >>> 0
+}
+
 /** NETIF_F_NEVER_CHANGE. */
 export const NEVER_CHANGED: ReadonlySet<number> = new Set([bit('vlan-challenged')])
 
-const TSO = [
+export const TSO: readonly string[] = [
   ...['tx-tcp-segmentation', 'tx-tcp-ecn-segmentation', 'tx-tcp-mangleid-segmentation'],
   ...['tx-tcp6-segmentation', 'tx-tcp-accecn-segmentation'],
 ]
 /** What falls with the checksums (netdev_fix_features): accurate ECN's is left alone. */
 const NEEDS_CHECKSUM = [...TSO.slice(0, 4), 'tx-udp-segmentation']
-const SCATTER = ['tx-scatter-gather', 'tx-scatter-gather-fraglist']
+export const SCATTER: readonly string[] = ['tx-scatter-gather', 'tx-scatter-gather-fraglist']
 const SOFTWARE = ['tx-sctp-segmentation', 'tx-udp-segmentation', 'tx-gso-list']
 const TUNNELS = [
   ...['tx-gre-segmentation', 'tx-gre-csum-segmentation', 'tx-ipxip4-segmentation', 'tx-ipxip6-segmentation'],

@@ -11,7 +11,7 @@ import { CHECKSUM_NONE, type Packet } from '../packet.ts'
 import { NetDevice } from './device.ts'
 
 /** Tunnels whose outer packets go by tunnels; what goes deeper runs in a circle. */
-const MAX_DEPTH = 8
+export const MAX_TUNNEL_DEPTH = 8
 /** Flows to different ends that are remembered: as many as a device without one of its own may have. */
 const MAX_FLOWS = 256
 /** Room for what another tunnel, IP and Ethernet put in front. */
@@ -56,6 +56,13 @@ export abstract class TunnelDevice extends NetDevice {
     }
     return flow
   }
+  /** The device that outer packets go out by, as far as it is known. */
+  protected wayOut(protocol: number): NetDevice | undefined {
+    if (this.underlay !== 0) return this.home.devices.byIndex(this.underlay)
+    if (this.remote.isAny) return undefined
+    const route = this.home.ip.routeFor(this.flowTo(this.remote, protocol))
+    return typeof route === 'number' ? undefined : route.device
+  }
   /** The ends have changed. */
   protected forgetFlows(): void {
     this.#flows.clear()
@@ -63,7 +70,7 @@ export abstract class TunnelDevice extends NetDevice {
 
   override transmit(packet: Packet): Status {
     const { runtime } = this.home
-    if (runtime.tunnelDepth >= MAX_DEPTH) return this.lost(packet, -ELOOP)
+    if (runtime.tunnelDepth >= MAX_TUNNEL_DEPTH) return this.lost(packet, -ELOOP)
     this.countSent(packet.length)
     const outer = packet.withHeadroom(NEEDED_HEADROOM)
     if (this.stack !== this.home) outer.scrubAll()

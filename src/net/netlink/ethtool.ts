@@ -86,7 +86,14 @@ import { EINVAL, ENODEV, EOPNOTSUPP } from '../../abi/errno.ts'
 import { GENLMSGHDR, NLATTR } from '../../abi/layout.ts'
 import type { Status } from '../../base/result.ts'
 import type { NetDevice } from '../link/device.ts'
-import { changeOffloads, FEATURE_NAMES, featureBit, NEVER_CHANGED, offloadsOf } from '../link/offloads.ts'
+import {
+  changeOffloads,
+  FEATURE_NAMES,
+  featureBit,
+  NEVER_CHANGED,
+  offloadsOf,
+  wordOf,
+} from '../link/offloads.ts'
 import { channelsOf, linkSettings } from '../link/settings.ts'
 import type { GenericFamily } from './generic-family.ts'
 import { refuse } from './kinds/kind.ts'
@@ -316,11 +323,7 @@ function writeBits(
 
 function writeWords(writer: MessageWriter, type: number, set: ReadonlySet<number>): void {
   const at = writer.attribute(type, FEATURE_NAMES.length / 8)
-  for (let word = 0; word < FEATURE_NAMES.length / 32; word++) {
-    let value = 0
-    for (const bit of set) if (bit >>> 5 === word) value |= 1 << (bit & 31)
-    writer.set32(at + 4 * word, value)
-  }
+  for (let word = 0; word < FEATURE_NAMES.length / 32; word++) writer.set32(at + 4 * word, wordOf(set, word))
 }
 
 function writeBit(writer: MessageWriter, bit: number, name: string, value: boolean): void {
@@ -389,15 +392,17 @@ function getStrings(request: NetlinkRequest, attributes: Attributes): Status | D
   if ((request.flags & NLM_F_DUMP) !== 0) return new ListDump([], () => {})
   const sets = attributes.nested(ETHTOOL_A_STRSET_STRINGSETS)
   const countsOnly = attributes.has(ETHTOOL_A_STRSET_COUNTS_ONLY)
+  // However often it is asked for, a set is told once.
+  const asked = new Set(
+    (sets?.list ?? []).map(({ value }) => new Attributes(value).u32(ETHTOOL_A_STRINGSET_ID)),
+  )
+  if (asked.has(undefined)) return -EINVAL
   const writer = new MessageWriter()
   start(writer, request, ETHTOOL_MSG_STRSET_GET_REPLY, 0)
   const list = writer.nest(ETHTOOL_A_STRSET_STRINGSETS, NESTED)
-  for (const { value } of sets?.list ?? []) {
-    const id = new Attributes(value).u32(ETHTOOL_A_STRINGSET_ID)
-    if (id === undefined) return -EINVAL
-    if (id !== ETH_SS_FEATURES) continue
+  if (asked.has(ETH_SS_FEATURES)) {
     const set = writer.nest(ETHTOOL_A_STRINGSETS_STRINGSET, NESTED)
-    writer.u32(ETHTOOL_A_STRINGSET_ID, id)
+    writer.u32(ETHTOOL_A_STRINGSET_ID, ETH_SS_FEATURES)
     writer.u32(ETHTOOL_A_STRINGSET_COUNT, FEATURE_NAMES.length)
     if (!countsOnly) writeStrings(writer, FEATURE_NAMES)
     writer.close(set)

@@ -30,6 +30,7 @@ import {
 } from '../../abi/constants.ts'
 import { E2BIG, EINVAL, EOPNOTSUPP, ERANGE, ESRCH } from '../../abi/errno.ts'
 import { GENLMSGHDR, TASKSTATS } from '../../abi/layout.ts'
+import { fromBytes } from '../../base/bytes.ts'
 import { parseCpuList } from '../../base/cpu-list.ts'
 import type { UserNamespace } from '../../base/credentials.ts'
 import { fromKernelId } from '../../base/id-map.ts'
@@ -203,7 +204,7 @@ function changeListener(request: NetlinkRequest, list: Uint8Array, add: boolean)
   const { task, socket } = request
   const { kernel } = task
   const end = list.indexOf(0)
-  const cpus = parseCpuList(String.fromCharCode(...list.subarray(0, end < 0 ? list.length : end)))
+  const cpus = parseCpuList(fromBytes(list, 0, end < 0 ? list.length : end))
   if (cpus === undefined) return -EINVAL
   if (cpus.some(cpu => cpu >= kernel.cpuWidth)) return -EINVAL
   if (task.cred.userNs !== kernel.userNs || task.pidNs !== kernel.pidNs) return -EINVAL

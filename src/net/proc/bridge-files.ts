@@ -45,7 +45,7 @@ export function bridgeFiles(bridge: BridgeDevice): NetDeviceFiles {
   const { forwardDelay, helloTime, maxAge, priority } = bridge.spanningTree
   const id = bridgeId(bridge)
   return {
-    'bridge/ageing_time': String(bridge.ageing * 100),
+    'bridge/ageing_time': String(Math.round(bridge.ageing * 100)),
     'bridge/bridge_id': id,
     'bridge/default_pvid': String(bridge.defaultVlan),
     'bridge/forward_delay': String(forwardDelay),
@@ -156,6 +156,8 @@ function requested(file: string, value: number): Attributes | undefined {
 }
 
 export function setBridgeFile(bridge: BridgeDevice, file: string, value: number): Status {
+  // Longer ones are cut off, as by Linux, but for this one.
+  if (file === 'bridge/default_pvid' && value > 0xffff) return -EINVAL
   const data = requested(file, value)
   if (data === undefined || bridgeKind.change === undefined) return -EOPNOTSUPP
   return bridgeKind.change(bridge, data, { reason: '' } as NetlinkRequest)

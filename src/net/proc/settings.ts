@@ -3,6 +3,7 @@ import { S_IFDIR, S_IFREG } from '../../abi/constants.ts'
 import { EINVAL, ENOENT } from '../../abi/errno.ts'
 import type { OrErrno, Status } from '../../base/result.ts'
 import type { NetSettings } from '../../fs/proc/net-settings.ts'
+import { stringSetting } from '../../fs/proc/text.ts'
 import type { Netfilter } from '../filter/netfilter.ts'
 import type { ConfSet } from '../ip/sysctl.ts'
 import type { IpStack } from '../ip-stack.ts'
@@ -60,8 +61,9 @@ export class StackSettings implements NetSettings {
       'ipv4/tcp_congestion_control': {
         read: () => sysctls.congestionControl,
         write: text => {
-          if (congestionControl(text) === undefined) return -ENOENT
-          sysctls.congestionControl = text
+          const name = stringSetting(text)
+          if (congestionControl(name) === undefined) return -ENOENT
+          sysctls.congestionControl = name
           return 0
         },
       },

@@ -13,8 +13,8 @@ const LEAST_TURN = 256
 
 export class FairFlow {
   readonly key: number
-  /** Those before `head` have gone. */
-  packets: Packet[] = []
+  /** Those before `head` have gone, and are held no more. */
+  packets: (Packet | undefined)[] = []
   /** When each came, monotonic ns. */
   times: number[] = []
   head = 0
@@ -36,9 +36,6 @@ export class FairFlow {
   }
   get length(): number {
     return this.packets.length - this.head
-  }
-  get first(): Packet {
-    return this.packets[this.head]
   }
 }
 
@@ -96,7 +93,8 @@ export abstract class FairQueue extends LeafQdisc {
   /** Takes the flow's first packet; when it came is flow.times[flow.head - 1] right after. */
   protected take(flow: FairFlow): Packet | undefined {
     if (flow.length === 0) return undefined
-    const packet = flow.packets[flow.head++]
+    const packet = flow.packets[flow.head]!
+    flow.packets[flow.head++] = undefined
     flow.bytes -= wireLength(packet)
     this.leave(packet)
     return packet

@@ -16,9 +16,10 @@ import type { NetDevice } from '../link/device.ts'
 import type { Attributes, MessageWriter } from '../netlink/message.ts'
 import type { Packet } from '../packet.ts'
 import type { ActionList } from './actions/action.ts'
+import type { QueueRoom } from './qdisc.ts'
 
 /** Filters of one block, in all. */
-export const MAX_FILTERS = 4096
+const MAX_FILTERS = 4096
 /** Times that a packet may begin anew: of `reclassify` and `goto chain`. */
 const MAX_RESTARTS = 16
 const OPCODE_MASK = 0xf0000000
@@ -120,6 +121,24 @@ export class FilterBlock {
   parent = 0
   /** What classifiers of one kind have in common here: u32's tables. */
   readonly shared = new Map<string, unknown>()
+  readonly #room: QueueRoom
+  /** How many filters the kernel's room has been told of. */
+  #settled = 0
+
+  constructor(room: QueueRoom) {
+    this.#room = room
+  }
+
+  /** Whether there may be one more. */
+  admits(): boolean {
+    return this.size < MAX_FILTERS && this.#room.admitsObject()
+  }
+  /** Some have come or gone: tells the kernel's room. */
+  settle(): void {
+    const { size } = this
+    this.#room.objects += size - this.#settled
+    this.#settled = size
+  }
 
   get empty(): boolean {
     return this.chains.size === 0
@@ -137,6 +156,10 @@ export class FilterBlock {
     this.chains.set(chain, groups)
   }
   remove(chain: number, group: FilterGroup): void {
+    this.#drop(chain, group)
+    this.settle()
+  }
+  #drop(chain: number, group: FilterGroup): void {
     const groups = this.chains.get(chain)
     const at = groups?.indexOf(group) ?? -1
     if (groups === undefined || at < 0) return
@@ -146,7 +169,8 @@ export class FilterBlock {
     if (groups.length === 0) this.chains.delete(chain)
   }
   clear(): void {
-    for (const [chain, groups] of [...this.chains]) for (const group of [...groups]) this.remove(chain, group)
+    for (const [chain, groups] of [...this.chains]) for (const group of [...groups]) this.#drop(chain, group)
+    this.settle()
   }
 
   /** tcf_classify: TC_ACT_*, and frame.classId. */

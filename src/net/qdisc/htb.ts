@@ -31,11 +31,12 @@ import {
   major,
   minor,
   type Qdisc,
+  type QueueRoom,
   QueueStatistics,
   type TrafficClass,
   wireLength,
 } from './qdisc.ts'
-import { nsToTicks, Rate, ticksToNs } from './rate.ts'
+import { nsToTicks, Rate, readRate64, ticksToNs } from './rate.ts'
 
 /** HTB_VER: 3 is its major part, by which tc knows it. */
 const VERSION = 0x30011
@@ -49,7 +50,7 @@ const MOST_CREDIT = 60e9
 class HtbClass implements TrafficClass {
   readonly id: number
   readonly up: HtbClass | undefined
-  readonly filters = new FilterBlock()
+  readonly filters: FilterBlock
   readonly statistics = new QueueStatistics()
   children = 0
   level = 0
@@ -68,9 +69,10 @@ class HtbClass implements TrafficClass {
   lends = 0
   borrows = 0
 
-  constructor(id: number, up: HtbClass | undefined) {
+  constructor(id: number, up: HtbClass | undefined, room: QueueRoom) {
     this.id = id
     this.up = up
+    this.filters = new FilterBlock(room)
   }
 
   get parent(): number {
@@ -102,7 +104,7 @@ class HtbClass implements TrafficClass {
 export class Htb extends LeafQdisc implements ClassfulQdisc {
   override readonly kind = 'htb'
   readonly #classes = new Map<number, HtbClass>()
-  readonly #filters = new FilterBlock()
+  readonly #filters = new FilterBlock(this.control.runtime.queueRoom)
   /** Leaves with something in them, in their turn. */
   readonly #active: HtbClass[] = []
   /** What is of no class goes past all of them. */
@@ -313,8 +315,8 @@ export class Htb extends LeafQdisc implements ClassfulQdisc {
     const parameters = options.get(TCA_HTB_PARMS)
     if (parameters === undefined || parameters.length < TC_HTB_OPT.size) return -EINVAL
     const view = viewOf(parameters)
-    const rate = new Rate(view, TC_HTB_OPT.rate, wide(options, TCA_HTB_RATE64))
-    const ceil = new Rate(view, TC_HTB_OPT.ceil, wide(options, TCA_HTB_CEIL64))
+    const rate = new Rate(view, TC_HTB_OPT.rate, readRate64(options, TCA_HTB_RATE64))
+    const ceil = new Rate(view, TC_HTB_OPT.ceil, readRate64(options, TCA_HTB_CEIL64))
     if (rate.bytesPerSecond === 0 || ceil.bytesPerSecond === 0) return -EINVAL
     let changed = existing as HtbClass | undefined
     if (changed === undefined) {
@@ -322,7 +324,7 @@ export class Htb extends LeafQdisc implements ClassfulQdisc {
       if (id === 0 || major(id) !== this.handle || this.#classes.has(id)) return -EINVAL
       if (up?.up !== undefined && up.up.level < 2) return -EINVAL
       if (up !== undefined) this.#becomeInner(up)
-      changed = new HtbClass(id, up)
+      changed = new HtbClass(id, up, this.control.runtime.queueRoom)
       changed.leaf = new Fifo('pfifo', this.control)
       changed.leaf.parent = id
       changed.checked = this.control.runtime.now()
@@ -411,10 +413,6 @@ export class Htb extends LeafQdisc implements ClassfulQdisc {
   }
 }
 
-function wide(options: Attributes, type: number): number {
-  const value = options.get(type)
-  return value === undefined || value.length < 8 ? 0 : Number(viewOf(value).getBigUint64(0, true))
-}
 function clamped(value: number): number {
   return Math.max(-0x80000000, Math.min(0x7fffffff, value))
 }

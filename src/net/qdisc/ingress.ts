@@ -9,9 +9,9 @@ import type { TrafficControl } from './traffic-control.ts'
 
 export class IngressQdisc extends Qdisc implements ClassfulQdisc {
   override readonly kind: 'ingress' | 'clsact'
-  readonly incoming = new FilterBlock()
+  readonly incoming = new FilterBlock(this.control.runtime.queueRoom)
   /** Of clsact. */
-  readonly outgoing = new FilterBlock()
+  readonly outgoing = new FilterBlock(this.control.runtime.queueRoom)
 
   constructor(kind: 'ingress' | 'clsact', control: TrafficControl) {
     super(control)

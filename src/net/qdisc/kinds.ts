@@ -40,13 +40,15 @@ export const QDISCS: ReadonlyMap<string, (control: TrafficControl) => Qdisc> = n
   ['tbf', control => new Tbf(control)],
 ])
 
-export const CLASSIFIERS: ReadonlyMap<string, (block: FilterBlock, preference: number) => Classifier> =
-  new Map<string, (block: FilterBlock, preference: number) => Classifier>([
-    ['flower', () => new Flower()],
-    ['fw', () => new Mark()],
-    ['matchall', () => new MatchAll()],
-    ['u32', (block, preference) => new U32(block, preference)],
-  ])
+export const CLASSIFIERS: ReadonlyMap<string, (block: FilterBlock) => Classifier> = new Map<
+  string,
+  (block: FilterBlock) => Classifier
+>([
+  ['flower', () => new Flower()],
+  ['fw', () => new Mark()],
+  ['matchall', () => new MatchAll()],
+  ['u32', block => new U32(block)],
+])
 
 export const ACTIONS: ReadonlyMap<string, ActionKind> = new Map([
   ['gact', gactKind],

@@ -90,6 +90,7 @@ export class Netem extends LeafQdisc implements ClassfulQdisc {
   #head = 0
   #child: Qdisc | undefined = undefined
   #childPackets = 0
+  #childBytes = 0
 
   override configure(options: Uint8Array | undefined): Status {
     if (options === undefined || options.length < TC_NETEM_QOPT.size) return -EINVAL
@@ -270,7 +271,7 @@ export class Netem extends LeafQdisc implements ClassfulQdisc {
         return packet
       }
       this.#head++
-      if (this.#head > 64 && this.#head * 2 > this.#queue.length) {
+      if (this.#head === this.#queue.length || (this.#head > 64 && this.#head * 2 > this.#queue.length)) {
         this.#queue = this.#queue.slice(this.#head)
         this.#head = 0
       }
@@ -296,6 +297,8 @@ export class Netem extends LeafQdisc implements ClassfulQdisc {
   #sync(child: Qdisc): void {
     this.length += child.length - this.#childPackets
     this.#childPackets = child.length
+    this.backlog += child.backlog - this.#childBytes
+    this.#childBytes = child.backlog
   }
 
   override reset(): void {

@@ -16,7 +16,7 @@ export class Prio extends Qdisc implements ClassfulQdisc {
   override readonly kind = 'prio'
   #bands: Qdisc[] = []
   #priorities: number[] = []
-  readonly #filters = new FilterBlock()
+  readonly #filters = new FilterBlock(this.control.runtime.queueRoom)
 
   override configure(options: Uint8Array | undefined): Status {
     if (options === undefined || options.length < TC_PRIO_QOPT.size) return -EINVAL

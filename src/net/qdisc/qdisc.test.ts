@@ -15,6 +15,8 @@ import {
   TCA_MIRRED_PARMS,
   TCA_TBF_BURST,
   TCA_TBF_PARMS,
+  TCA_U32_DIVISOR,
+  TCA_U32_SEL,
 } from '../../abi/constants.ts'
 import {
   TC_GACT,
@@ -25,14 +27,16 @@ import {
   TC_PRIO_QOPT,
   TC_RATESPEC,
   TC_TBF_QOPT,
+  TC_U32_SEL,
 } from '../../abi/layout.ts'
 import { RecorderDevice, TestNet } from '../ip/testing.ts'
 import type { IpStack } from '../ip-stack.ts'
+import type { NetDevice } from '../link/device.ts'
 import { IfbDevice } from '../link/ifb.ts'
 import { Attributes, MessageWriter } from '../netlink/message.ts'
-import type { Packet } from '../packet.ts'
+import { GSO_TCPV4, type Packet } from '../packet.ts'
 import { ActionList, readActions } from './actions/action.ts'
-import { type Filter, type FilterChange, FilterGroup } from './filter.ts'
+import { type Filter, FilterBlock, type FilterChange, FilterGroup } from './filter.ts'
 import type { Htb } from './htb.ts'
 import type { IngressQdisc } from './ingress.ts'
 import { ACTIONS, CLASSIFIERS, QDISCS } from './kinds.ts'
@@ -67,7 +71,7 @@ function bytes(fill: (writer: MessageWriter) => void): Uint8Array {
   return writer.take()
 }
 
-function install(device: RecorderDevice, kind: string, options?: Uint8Array, parent = TC_H_ROOT): Qdisc {
+function install(device: NetDevice, kind: string, options?: Uint8Array, parent = TC_H_ROOT): Qdisc {
   const control = trafficOf(device)
   const qdisc = QDISCS.get(kind)!(control)
   qdisc.handle = parent === TC_H_INGRESS ? 0xffff0000 : 0x10000
@@ -106,7 +110,7 @@ const noChange: FilterChange = {
 
 function addAction(
   stack: IpStack,
-  qdisc: IngressQdisc,
+  block: FilterBlock,
   kind: string,
   fill: (writer: MessageWriter) => void,
 ): Filter {
@@ -123,7 +127,7 @@ function addAction(
       writer.bytes(TCA_MATCHALL_ACT, list)
     }),
   )
-  const group = new FilterGroup('matchall', 3, 1, CLASSIFIERS.get('matchall')!(qdisc.incoming, 1))
+  const group = new FilterGroup('matchall', 3, 1, CLASSIFIERS.get('matchall')!(block))
   const made = group.classifier.change(0, options, {
     ...noChange,
     actions: () => {
@@ -132,8 +136,17 @@ function addAction(
     },
   })
   assert.ok(typeof made !== 'number')
-  qdisc.incoming.add(0, group)
+  block.add(0, group)
   return made
+}
+
+function redirect(stack: IpStack, block: FilterBlock, to: NetDevice): Filter {
+  return addAction(stack, block, 'mirred', writer => {
+    const at = writer.attribute(TCA_MIRRED_PARMS, TC_MIRRED.size)
+    writer.set32(at + TC_MIRRED.action, TC_ACT_STOLEN)
+    writer.set32(at + TC_MIRRED.eaction, TCA_EGRESS_REDIR)
+    writer.set32(at + TC_MIRRED.ifindex, to.index)
+  })
 }
 
 test('tbf: a burst goes at once, the rest at its rate, and what there is no room for is dropped', () => {
@@ -289,6 +302,9 @@ test('fq_codel: a flow that fills the queue is held short, and a small one is no
   net.run(2)
   assert.ok(fair.statistics.drops > 10, `${fair.statistics.drops}`)
   assert.equal(fair.length, 0)
+  // What it has dropped waits nowhere above it either.
+  assert.equal(shaper.length, 0)
+  assert.equal(shaper.backlog, 0)
   assert.equal(net.runtime.queueRoom.memory, 0)
 })
 
@@ -304,12 +320,7 @@ test('ingress: what comes in is dropped, or goes by way of an ifb, which holds i
   shaper.handle = 0x20000
   assert.equal(shaper.configure(tbf(100_000, 1000, 1 << 20), true), 0)
   control.install(TC_H_ROOT, shaper)
-  const filter = addAction(stack, ingress, 'mirred', writer => {
-    const at = writer.attribute(TCA_MIRRED_PARMS, TC_MIRRED.size)
-    writer.set32(at + TC_MIRRED.action, TC_ACT_STOLEN)
-    writer.set32(at + TC_MIRRED.eaction, TCA_EGRESS_REDIR)
-    writer.set32(at + TC_MIRRED.ifindex, ifb.index)
-  })
+  const filter = redirect(stack, ingress.incoming, ifb)
   const seen: number[] = []
   stack.counters.ip.InReceives = 0
   for (let i = 0; i < 5; i++) device.inject(whole(500))
@@ -321,7 +332,7 @@ test('ingress: what comes in is dropped, or goes by way of an ifb, which holds i
   assert.equal(filter.actions?.actions[0].statistics.packets, 5)
   ingress.incoming.clear()
   assert.equal(stack.traffic.actions.of('mirred').size, 0)
-  addAction(stack, ingress, 'gact', writer => {
+  addAction(stack, ingress.incoming, 'gact', writer => {
     const at = writer.attribute(TCA_GACT_PARMS, TC_GACT.size)
     writer.set32(at + TC_GACT.action, TC_ACT_SHOT)
   })
@@ -336,4 +347,88 @@ test('ingress: what comes in is dropped, or goes by way of an ifb, which holds i
     made.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45])
     return made
   }
+})
+
+test('ifb: what one sends on to another ends there, and does not run in a circle', () => {
+  const { net, stack, device } = world()
+  const [one, other] = ['ifb0', 'ifb1'].map((name, i) => {
+    const ifb = new IfbDevice(name, Uint8Array.of(2, 0, 0, 0, 0, 9 + i))
+    stack.devices.register(ifb)
+    stack.devices.setUp(ifb, true)
+    return ifb
+  })
+  net.run(30)
+  redirect(stack, (install(device, 'clsact', undefined, TC_H_INGRESS) as IngressQdisc).outgoing, one)
+  redirect(stack, (install(one, 'clsact', undefined, TC_H_INGRESS) as IngressQdisc).outgoing, other)
+  for (const queued of [false, true]) {
+    if (queued) install(one, 'pfifo')
+    const dropped = one.statistics.rxDropped
+    device.send(frame(stack, 100))
+    net.run(0.01)
+    assert.equal(one.statistics.rxDropped, dropped + 1)
+  }
+  assert.equal(net.runtime.queueRoom.memory, 0)
+})
+
+test('traffic control: what comes back without end lets others have their turn', () => {
+  const { net, stack } = world()
+  let sent = 0
+  let echoes = false
+  class Echo extends TimedDevice {
+    override transmit(packet: Packet): number {
+      sent++
+      return echoes ? this.send(packet) : super.transmit(packet)
+    }
+  }
+  const echo = new Echo('echo0')
+  stack.devices.register(echo)
+  stack.devices.setUp(echo, true)
+  install(echo, 'pfifo')
+  echoes = true
+  echo.send(frame(stack, 100))
+  assert.ok(sent > 1000 && sent < 10000, `${sent}`)
+  const before = sent
+  net.timers.expire(net.clock.time++)
+  assert.ok(sent > before)
+  stack.devices.setUp(echo, false)
+  assert.equal(net.runtime.queueRoom.memory, 0)
+})
+
+test('qdiscs: a packet that is to be split into segments of no length waits and goes as one', () => {
+  const { stack, device } = world()
+  const qdisc = install(device, 'pfifo')
+  const packet = frame(stack, 1000)
+  packet.gsoType = GSO_TCPV4
+  device.send(packet)
+  assert.equal(device.sent.length, 1)
+  assert.deepEqual([qdisc.length, qdisc.backlog, qdisc.statistics.packets], [0, 0, 1])
+})
+
+test('u32: of two chains with one preference, one goes without the tables of the other', () => {
+  const { net } = world()
+  const { queueRoom } = net.runtime
+  const block = new FilterBlock(queueRoom)
+  const change = { ...noChange, actions: () => new ActionList([], net.stack().traffic.actions) }
+  const groups = [0, 1].map(chain => {
+    const classifier = CLASSIFIERS.get('u32')!(block)
+    const selector = bytes(writer => {
+      writer.bytes(TCA_U32_SEL, new Uint8Array(TC_U32_SEL.size))
+    })
+    assert.ok(typeof classifier.change(0, new Attributes(selector), change) !== 'number')
+    const group = new FilterGroup('u32', 3, 10, classifier)
+    block.add(chain, group)
+    block.settle()
+    return group
+  })
+  const table = bytes(writer => {
+    writer.u32(TCA_U32_DIVISOR, 4)
+  })
+  assert.ok(typeof groups[0].classifier.change(0, new Attributes(table), change) !== 'number')
+  block.settle()
+  assert.equal(queueRoom.objects, 5)
+  block.remove(1, groups[1])
+  assert.deepEqual([groups[0].classifier.size, [...groups[0].classifier.filters()].length], [2, 3])
+  assert.equal(queueRoom.objects, 3)
+  block.clear()
+  assert.equal(queueRoom.objects, 0)
 })

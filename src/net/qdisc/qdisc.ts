@@ -22,12 +22,19 @@ const ROOM = 64 << 20
 /** Qdiscs and classes of one device. */
 export const MAX_QUEUES = 4096
 
+/** Qdiscs, classes and filters of one kernel, whose guests may have any number of devices: some kilobytes each. */
+const MAX_OBJECTS = 1 << 17
+
 /** What all qdiscs of one kernel hold. */
 export class QueueRoom {
   memory = 0
+  objects = 0
 
   admits(packet: Packet): boolean {
     return this.memory + packet.bytes.length <= ROOM
+  }
+  admitsObject(): boolean {
+    return this.objects < MAX_OBJECTS
   }
 }
 
@@ -168,8 +175,9 @@ export function wireLength(packet: Packet): number {
   const headers = headersOf(packet)
   return packet.length + (segments(packet, headers) - 1) * headers
 }
-function segments(packet: Packet, headers: number): number {
-  return Math.max(1, Math.ceil((packet.length - headers) / packet.gsoSize))
+/** A link may have said anything, a size of 0 too. */
+function segments({ length, gsoSize }: Packet, headers: number): number {
+  return gsoSize > 0 ? Math.max(1, Math.ceil((length - headers) / gsoSize)) : 1
 }
 function headersOf({ start, transport, checksumStart, gsoType, view, end }: Packet): number {
   const at = transport >= start ? transport : checksumStart

@@ -1,7 +1,7 @@
 /** struct tc_ratespec and what goes with it: rates in bytes a second, times in ticks of 64 ns (PSCHED_SHIFT). */
 import { TC_LINKLAYER_ATM, TC_LINKLAYER_ETHERNET } from '../../abi/constants.ts'
 import { TC_RATESPEC } from '../../abi/layout.ts'
-import type { MessageWriter } from '../netlink/message.ts'
+import { type Attributes, type MessageWriter, viewOf } from '../netlink/message.ts'
 
 const LINKLAYER_MASK = 0x0f
 const TICK = 64
@@ -13,6 +13,12 @@ export function ticksToNs(ticks: number): number {
 }
 export function nsToTicks(ns: number): number {
   return Math.floor(ns / TICK)
+}
+
+/** TCA_*_RATE64; 0 where none is said. */
+export function readRate64(options: Attributes, type: number): number {
+  const value = options.get(type)
+  return value === undefined || value.length < 8 ? 0 : Number(viewOf(value).getBigUint64(0, true))
 }
 
 /** psched_ratecfg. */

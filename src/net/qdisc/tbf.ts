@@ -15,8 +15,8 @@ import { Attributes, type MessageWriter, viewOf } from '../netlink/message.ts'
 import { GSO_NONE, type Packet } from '../packet.ts'
 import { Fifo } from './fifo.ts'
 import type { FilterBlock } from './filter.ts'
-import { type ClassfulQdisc, minor, Qdisc, type TrafficClass, wireLength } from './qdisc.ts'
-import { nsToTicks, Rate, ticksToNs } from './rate.ts'
+import { type ClassfulQdisc, minor, Qdisc, segmentCount, type TrafficClass, wireLength } from './qdisc.ts'
+import { nsToTicks, Rate, readRate64, ticksToNs } from './rate.ts'
 
 export class Tbf extends Qdisc implements ClassfulQdisc {
   override readonly kind = 'tbf'
@@ -41,9 +41,9 @@ export class Tbf extends Qdisc implements ClassfulQdisc {
     const parameters = attributes.get(TCA_TBF_PARMS)
     if (parameters === undefined || parameters.length < TC_TBF_QOPT.size) return -EINVAL
     const view = viewOf(parameters)
-    const rate = new Rate(view, TC_TBF_QOPT.rate, read64(attributes, TCA_TBF_RATE64))
+    const rate = new Rate(view, TC_TBF_QOPT.rate, readRate64(attributes, TCA_TBF_RATE64))
     if (rate.bytesPerSecond === 0) return -EINVAL
-    const peakRate = new Rate(view, TC_TBF_QOPT.peakrate, read64(attributes, TCA_TBF_PRATE64))
+    const peakRate = new Rate(view, TC_TBF_QOPT.peakrate, readRate64(attributes, TCA_TBF_PRATE64))
     const peak = peakRate.bytesPerSecond === 0 ? undefined : peakRate
     if (peak !== undefined && peak.bytesPerSecond <= rate.bytesPerSecond) return -EINVAL
     const burst = attributes.u32(TCA_TBF_BURST)
@@ -97,10 +97,8 @@ export class Tbf extends Qdisc implements ClassfulQdisc {
     const next = this.#next
     if (next !== undefined && child instanceof Fifo && !child.fitsBeside(packet, next))
       return this.drop(packet)
-    const { length, backlog } = child
     const done = child.enqueue(packet, now)
-    this.length += child.length - length
-    this.backlog += child.backlog - backlog
+    this.#recount()
     if (!done) this.statistics.drops++
     return done
   }
@@ -109,6 +107,7 @@ export class Tbf extends Qdisc implements ClassfulQdisc {
     const child = this.#child!
     if (this.#next === undefined) {
       this.#next = child.dequeue(now)
+      this.#recount()
       if (this.#next === undefined) {
         this.due = child.due
         return undefined
@@ -130,9 +129,16 @@ export class Tbf extends Qdisc implements ClassfulQdisc {
     this.#checked = now
     this.#tokens = tokens
     this.#peakTokens = peakTokens
-    this.uncounted(packet)
+    this.#recount()
     this.statistics.sent(packet)
     return packet
+  }
+
+  /** What waits in the child, which may have dropped some, and what was taken from it. */
+  #recount(): void {
+    const next = this.#next
+    this.length = this.#child!.length + (next === undefined ? 0 : segmentCount(next))
+    this.backlog = this.#child!.backlog + (next === undefined ? 0 : wireLength(next))
   }
 
   override reset(): void {
@@ -192,10 +198,4 @@ export class Tbf extends Qdisc implements ClassfulQdisc {
     return before
   }
   writeClassOptions(): void {}
-}
-
-function read64(attributes: Attributes, type: number): number {
-  const value = attributes.get(type)
-  if (value === undefined || value.length < 8) return 0
-  return Number(viewOf(value).getBigUint64(0, true))
 }

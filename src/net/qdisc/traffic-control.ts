@@ -19,11 +19,16 @@ import type { NetDevice } from '../link/device.ts'
 import type { Packet } from '../packet.ts'
 import type { FilterBlock } from './filter.ts'
 import type { IngressQdisc } from './ingress.ts'
-import { isClassful, major, type Qdisc } from './qdisc.ts'
+import { isClassful, MAX_QUEUES, major, type Qdisc } from './qdisc.ts'
 import type { Redirected } from './redirected.ts'
 
 /** ns that a timer may have been late. */
 const MOST_LATE = 50e6
+/**
+ * Packets and steps in time of one run; the rest waits for the next turn of the kernel's loop: what is sent may come back
+ * without end, and a bucket may always be short of a nanosecond.
+ */
+const BUDGET = 4096
 
 export class TrafficControl implements Expiry {
   readonly device: NetDevice
@@ -35,6 +40,8 @@ export class TrafficControl implements Expiry {
   readonly #timer = new Timer(this)
   #due = Number.POSITIVE_INFINITY
   #running = false
+  /** How many qdiscs and classes the kernel's room has been told of. */
+  #settled = 0
 
   constructor(device: NetDevice, stack: IpStack) {
     this.device = device
@@ -110,8 +117,9 @@ export class TrafficControl implements Expiry {
     this.#running = true
     const now = stack.runtime.now()
     let at = Math.min(now, Math.max(since, now - MOST_LATE))
+    let left = BUDGET
     try {
-      while (root === this.root && device.up) {
+      while (root === this.root && device.up && left-- > 0) {
         const packet = root.dequeue(at)
         if (packet !== undefined) device.sendNow(packet)
         else if (root.length > 0 && root.due > at && at < now) at = Math.min(root.due, now)
@@ -120,7 +128,8 @@ export class TrafficControl implements Expiry {
     } finally {
       this.#running = false
     }
-    this.#due = root === this.root && root.length > 0 ? Math.max(root.due, now) : Number.POSITIVE_INFINITY
+    const waits = root === this.root && device.up && root.length > 0
+    this.#due = !waits ? Number.POSITIVE_INFINITY : left < 0 ? now : Math.max(root.due, now)
     stack.timers.add(this.#timer, this.#due)
   }
 
@@ -141,6 +150,7 @@ export class TrafficControl implements Expiry {
     this.root?.close()
     this.clsact?.close()
     this.root = this.clsact = undefined
+    this.settle()
     this.device.traffic = undefined
   }
 
@@ -172,9 +182,20 @@ export class TrafficControl implements Expiry {
   /** The one in a class, at the root or at the ingress. */
   at(parent: number): Qdisc | undefined {
     if (parent === TC_H_ROOT) return this.root
-    if (major(parent) === major(TC_H_INGRESS)) return this.clsact
+    if (parent === TC_H_INGRESS) return this.clsact
     const holder = this.find(parent)
     return holder !== undefined && isClassful(holder) ? holder.findClass(parent)?.leaf : undefined
+  }
+
+  /** Whether there may be one more qdisc or class. */
+  admits(): boolean {
+    return this.size < MAX_QUEUES && this.runtime.queueRoom.admitsObject()
+  }
+  /** Some have come or gone: tells the kernel's room. */
+  settle(): void {
+    const { size } = this
+    this.runtime.queueRoom.objects += size - this.#settled
+    this.#settled = size
   }
 
   /** How many qdiscs and classes there are. */

@@ -138,14 +138,19 @@ function issueRead(task: Task, request: UringRequest): number {
 }
 
 function readSelected(task: Task, request: UringRequest, file: File): number {
-  const picked = peekBuffer(task, request)
+  const kept = request.state as ProvidedBuffer | undefined
+  const picked = kept === undefined ? peekBuffer(task, request) : undefined
   if (typeof picked === 'number') return picked
-  const { group, buffer } = picked
+  const buffer = kept ?? picked!.buffer
   const length = request.len === 0 ? buffer.length : Math.min(request.len, buffer.length)
   const into = task.mm.dst(buffer.address, length)
   const n = readTo(task, file, into, offsetOf(file, request), request.opFlags, true)
   if (n === -EAGAIN && mayWait(request)) return waitFor(task, file, READ_EVENTS)
-  if (n >= 0) request.cqeFlags = takeBuffer(group, buffer, n)
+  if (picked !== undefined && (n >= 0 || n === BLOCK)) {
+    request.cqeFlags = takeBuffer(picked.group, buffer, n === BLOCK ? length : n)
+    // A read that goes on has filled some of it.
+    if (n === BLOCK) request.state = buffer
+  }
   return settle(request, n, length)
 }
 

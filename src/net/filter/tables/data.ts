@@ -80,7 +80,7 @@ export function readVerdict(
       return chain.binding && !mayBind ? -EINVAL : new Verdict(code, chain)
     }
   }
-  // There is nobody who could take packets from a queue.
+  // What goes into a queue says so by the expression `queue`.
   return (code & 0xff) === NF_QUEUE ? -EOPNOTSUPP : -EINVAL
 }
 

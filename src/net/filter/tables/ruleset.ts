@@ -38,9 +38,12 @@ export class Ruleset {
   nextHandle(): number {
     return ++this.#handles
   }
-  /** For a chain that is one rule's own. */
-  nextChainName(): string {
-    return `__chain${++this.#chainNames}`
+  /** For a chain that is one rule's own: no other one of the table has it. */
+  nextChainName({ chains }: Table): string {
+    let name: string
+    do name = `__chain${++this.#chainNames}`
+    while (chains.has(name))
+    return name
   }
 }
 

@@ -109,6 +109,8 @@ export class Batch {
   readonly sets = new Map<number, NfSet>()
   readonly chains = new Map<number, Chain>()
   readonly rules = new Map<number, Rule>()
+  /** Chains of this batch's that are each to be one rule's own. */
+  readonly ownChains: Chain[] = []
   /** Which message of the batch is being carried out. */
   message = 0
   readonly #undo: (() => void)[] = []
@@ -157,8 +159,7 @@ export class Batch {
   check(): { readonly status: Status; readonly message: number } {
     for (const set of this.sets.values())
       if (set.anonymous && set.bindings === 0) return { status: -EINVAL, message: 0 }
-    for (const chain of this.chains.values())
-      if (chain.binding && !chain.bound) return { status: -EINVAL, message: 0 }
+    if (this.ownChains.some(({ bound }) => !bound)) return { status: -EINVAL, message: 0 }
     for (const table of this.ruleset.tables.values()) {
       for (const chain of table.chains.values()) {
         if (chain.base === undefined) continue

@@ -86,6 +86,7 @@ export function newChain(batch: Batch, request: NetlinkRequest): Status {
   // No hardware to offload to.
   if ((flags & ~(NFT_CHAIN_BASE | NFT_CHAIN_BINDING)) !== 0) return -EOPNOTSUPP
   if (found !== undefined) {
+    if (found.binding) return -EINVAL
     if ((request.flags & NLM_F_EXCL) !== 0) {
       blame(request, attributes.get(NFTA_CHAIN_NAME))
       return -EEXIST
@@ -105,7 +106,7 @@ function addChain(
 ): Status {
   const isBinding = (flags & NFT_CHAIN_BINDING) !== 0
   // One rule's own has no name that anybody would have to know.
-  const name = attributes.string(NFTA_CHAIN_NAME) ?? (isBinding ? batch.ruleset.nextChainName() : '')
+  const name = attributes.string(NFTA_CHAIN_NAME) ?? (isBinding ? batch.ruleset.nextChainName(table) : '')
   if (name === '') return -EINVAL
   if (name.length >= NFT_CHAIN_MAXNAMELEN) return -ENAMETOOLONG
   if (isBinding && ((flags & NFT_CHAIN_BASE) !== 0 || attributes.has(NFTA_CHAIN_HOOK))) return -EINVAL
@@ -127,6 +128,7 @@ function addChain(
   batch.put(table.chains, name, chain)
   const id = attributes.be32(NFTA_CHAIN_ID)
   if (id !== undefined) batch.chains.set(id, chain)
+  if (isBinding) batch.ownChains.push(chain)
   if (base !== undefined && !table.dormant) {
     base.register()
     batch.did(() => base.unregister())

@@ -28,10 +28,9 @@ export class BatchContext implements ExpressionContext {
   }
   chain(attributes: Attributes, name: number, id: number): OrErrno<Chain> {
     const text = attributes.string(name)
-    if (text !== undefined) return this.table.chains.get(text) ?? -ENOENT
     const number = attributes.be32(id)
-    if (number === undefined) return -EINVAL
-    const chain = this.#batch.chains.get(number)
+    if (text === undefined && number === undefined) return -EINVAL
+    const chain = text === undefined ? this.#batch.chains.get(number ?? 0) : this.table.chains.get(text)
     if (chain === undefined || chain.table !== this.table) return -ENOENT
     return chain.bound ? -EINVAL : chain
   }

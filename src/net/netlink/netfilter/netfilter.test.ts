@@ -9,16 +9,27 @@ import {
   NFNL_BATCH_GENID,
   NFNL_MSG_BATCH_BEGIN,
   NFNL_SUBSYS_NFTABLES,
+  NFT_CHAIN_BINDING,
+  NFT_JUMP,
   NFT_MSG_DELCHAIN,
   NFT_MSG_DELTABLE,
   NFT_MSG_GETRULE,
   NFT_MSG_GETTABLE,
+  NFT_MSG_NEWCHAIN,
   NFT_MSG_NEWRULE,
   NFT_MSG_NEWTABLE,
+  NFT_REG_VERDICT,
+  NFTA_CHAIN_FLAGS,
+  NFTA_CHAIN_ID,
   NFTA_CHAIN_NAME,
   NFTA_CHAIN_TABLE,
+  NFTA_DATA_VERDICT,
+  NFTA_IMMEDIATE_DATA,
+  NFTA_IMMEDIATE_DREG,
   NFTA_RULE_EXPRESSIONS,
   NFTA_TABLE_NAME,
+  NFTA_VERDICT_CHAIN_ID,
+  NFTA_VERDICT_CODE,
   NLM_F_CREATE,
   NLM_F_DUMP,
   NLM_F_EXCL,
@@ -35,6 +46,7 @@ import {
   chain,
   errorsOf,
   expression,
+  type Fill,
   FilterWorld,
   inState,
   jump,
@@ -49,6 +61,47 @@ import {
 function names(space: ReturnType<FilterWorld['namespace']>): string[] {
   return [...space.net.netfilter.ruleset.tables.values()].map(({ name }) => name)
 }
+
+/** A chain that is to be one rule's own; nameless where its number is all that it has. */
+function own(tableName: string, name: string | undefined, id?: number): Uint8Array {
+  return message(NFT_MSG_NEWCHAIN, writer => {
+    writer.string(NFTA_CHAIN_TABLE, tableName)
+    if (name !== undefined) writer.string(NFTA_CHAIN_NAME, name)
+    if (id !== undefined) writer.be32(NFTA_CHAIN_ID, id)
+    writer.be32(NFTA_CHAIN_FLAGS, NFT_CHAIN_BINDING)
+  })
+}
+function jumpToNumber(id: number): Fill {
+  return expression('immediate', writer => {
+    writer.be32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT)
+    const data = writer.nest(NFTA_IMMEDIATE_DATA)
+    const nest = writer.nest(NFTA_DATA_VERDICT)
+    writer.be32(NFTA_VERDICT_CODE, NFT_JUMP)
+    writer.be32(NFTA_VERDICT_CHAIN_ID, id)
+    writer.close(nest)
+    writer.close(data)
+  })
+}
+
+test("nf_tables: a rule's own chain is no other rule's, and takes no name that another chain has", () => {
+  const space = new FilterWorld().namespace()
+  space.apply(
+    table('a'),
+    chain('a', '__chain1', NF_INET_LOCAL_IN),
+    own('a', 'b'),
+    rule('a', '__chain1', jump('b')),
+  )
+  const { chains } = space.net.netfilter.ruleset.find(2, 'a')!
+  assert.deepEqual(space.batch(rule('a', '__chain1', jump('b'))), [-EINVAL], 'it is taken')
+  assert.deepEqual(space.batch(own('a', 'b')), [-EINVAL], 'nor is it changed')
+  assert.deepEqual(space.batch(own('a', 'c')), [-EINVAL], 'no rule has it')
+  const { base } = chains.get('__chain1')!
+  space.apply(own('a', undefined, 5), rule('a', '__chain1', jumpToNumber(5)))
+  assert.deepEqual([...chains.keys()], ['__chain1', 'b', '__chain2'])
+  assert.equal(chains.get('__chain1')!.base, base)
+  space.apply(message(NFT_MSG_DELTABLE, w => w.string(NFTA_TABLE_NAME, 'a')))
+  assert.equal(space.net.ip.hooks.v4[NF_INET_LOCAL_IN].length, 0)
+})
 
 test('nf_tables: a batch takes effect whole, and not at all when one of its messages fails', () => {
   const space = new FilterWorld().namespace()

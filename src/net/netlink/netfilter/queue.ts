@@ -38,7 +38,7 @@ import {
   NFQNL_MSG_VERDICT,
   NFQNL_MSG_VERDICT_BATCH,
 } from '../../../abi/constants.ts'
-import { EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ERANGE } from '../../../abi/errno.ts'
+import { EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, ERANGE } from '../../../abi/errno.ts'
 import { NFGENMSG, NFQNL_MSG_CONFIG_PARAMS, NFQNL_MSG_VERDICT_HDR, NLATTR } from '../../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../../base/result.ts'
 import type { PacketQueueListener, PacketQueues } from '../../filter/packet-queues.ts'
@@ -87,9 +87,12 @@ export function queueReceive(request: NetlinkRequest): Status {
   const id = viewOf(header).getUint32(NFQNL_MSG_VERDICT_HDR.id)
   const code = verdict & NF_VERDICT_MASK
   if (code > NF_STOP || code === NF_STOLEN) return -EINVAL
-  const ids = (request.type & 0xff) === NFQNL_MSG_VERDICT ? queue.only(id) : queue.upTo(id)
+  const isOne = (request.type & 0xff) === NFQNL_MSG_VERDICT
+  const ids = isOne ? queue.only(id) : queue.upTo(id)
   if (ids.length === 0) return -ENOENT
-  for (const each of ids) queue.decide(each, verdict, attributes)
+  // What many become is not said of any.
+  const payload = isOne ? attributes.get(NFQA_PAYLOAD) : undefined
+  for (const each of ids) queue.decide(each, verdict, attributes, payload)
   return 0
 }
 
@@ -109,6 +112,7 @@ function configure(
   if (queue !== undefined && queue.socket !== request.socket) return -EPERM
   if (command === NFQNL_CFG_CMD_BIND) {
     if (queue !== undefined) return -EBUSY
+    if (!network.ip.runtime.filterRoom.take(1)) return -ENOMEM
     queue = new NetlinkQueue(network, request.socket, number)
     queues.listeners.set(number, queue)
   } else if (command === NFQNL_CFG_CMD_UNBIND) {
@@ -231,10 +235,10 @@ class NetlinkQueue implements PacketQueueListener {
     return [...this.#held.keys()].filter(each => (id - each) >> 0 >= 0)
   }
 
-  decide(id: number, verdict: number, attributes: Attributes): void {
+  /** `payload`: the packet that it becomes, if it is to be another one. */
+  decide(id: number, verdict: number, attributes: Attributes, payload: Uint8Array | undefined): void {
     const held = this.#takeOut(id)
     if (held === undefined) return
-    const payload = attributes.get(NFQA_PAYLOAD)
     if (payload !== undefined && !replacePacket(this.#network.ip, held, payload)) return
     const { packet } = held
     packet.mark = attributes.be32(NFQA_MARK) ?? packet.mark
@@ -243,6 +247,7 @@ class NetlinkQueue implements PacketQueueListener {
     if ((code & NF_VERDICT_MASK) === NF_REPEAT)
       code = held.hook.filter(this.#network.ip, held.point, packet, held.input, held.output)
     if ((code & NF_VERDICT_MASK) === NF_QUEUE) code = this.#network.netfilter.queues.enqueue(held, code)
+    code &= NF_VERDICT_MASK
     if (code === NF_STOLEN) return
     if (code === NF_ACCEPT) resume(this.#network.ip, held)
     else if (code === NF_STOP) resume(this.#network.ip, { ...held, hook: END })
@@ -254,6 +259,7 @@ class NetlinkQueue implements PacketQueueListener {
       if (input === device || output === device) this.#takeOut(id)?.packet.release()
   }
   close(): void {
+    this.#network.ip.runtime.filterRoom.give(1)
     for (const id of this.#held.keys()) this.#takeOut(id)?.packet.release()
   }
   line(): string {

@@ -42,7 +42,7 @@ import { NEXTHOP_GRP, NHMSG } from '../../../abi/layout.ts'
 import { failed, type OrErrno, type Status } from '../../../base/result.ts'
 import type { IpAddress } from '../../address.ts'
 import { Flow } from '../../ip/flow.ts'
-import type { GroupMember, NextHopObject } from '../../ip/next-hop-objects.ts'
+import type { GroupMember, NextHopObject, NextHopObjects } from '../../ip/next-hop-objects.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
 import { refuse } from '../kinds/kind.ts'
@@ -63,24 +63,35 @@ export function newNextHop(stack: IpStack, request: NetlinkRequest): Status {
     return -EOPNOTSUPP
   const { nextHops } = stack
   const id = attributes.u32(NHA_ID) ?? 0
-  const object = parse(stack, request, attributes, id || nextHops.freeId())
+  if ((flags & NLM_F_REPLACE) !== 0 && id === 0) return refuse(request, 'Replace requires nexthop id', EINVAL)
+  const object = parse(stack, request, attributes, id)
   if (typeof object === 'number') return object
   const known = nextHops.find(id)
   if (known !== undefined) {
     if ((flags & NLM_F_REPLACE) === 0 || (flags & NLM_F_EXCL) !== 0) return -EEXIST
-  } else {
-    if ((flags & NLM_F_CREATE) === 0) return refuse(request, 'Nexthop does not exist', ENOENT)
-    if (nextHops.isFull) return -ENOSPC
-  }
-  if (known !== undefined && (known.group === undefined) !== (object.group === undefined)) {
-    const reason =
-      known.group === undefined
-        ? 'Can not replace a nexthop with a nexthop group.'
-        : 'Can not replace a nexthop group with a nexthop.'
-    return refuse(request, reason, EINVAL)
-  }
-  nextHops.set(object)
+    const reason = whyNotInstead(nextHops, known, object)
+    if (reason !== undefined) return refuse(request, reason, EINVAL)
+  } else if ((flags & NLM_F_CREATE) === 0) return refuse(request, 'Nexthop does not exist', ENOENT)
+  if (!nextHops.hasRoomFor(object)) return -ENOSPC
+  nextHops.set(id === 0 ? { ...object, id: nextHops.freeId() } : object)
   return 0
+}
+
+/** replace_nexthop: what speaks against it. */
+function whyNotInstead(
+  nextHops: NextHopObjects,
+  known: NextHopObject,
+  object: NextHopObject,
+): string | undefined {
+  if (known.group === undefined && object.group !== undefined)
+    return 'Can not replace a nexthop with a nexthop group.'
+  if (known.group !== undefined && object.group === undefined)
+    return 'Can not replace a nexthop group with a nexthop.'
+  if (nextHops.isOfIpv4(object) && nextHops.hasIpv6Routes(known.id))
+    return 'IPv6 routes can not use an IPv4 nexthop'
+  if (object.blackhole && nextHops.isShared(known.id))
+    return 'Blackhole nexthop can not be a member of a group with more than one path'
+  return undefined
 }
 
 /** rtm_to_nh_config. */
@@ -111,7 +122,7 @@ function parse(
   if (attributes.has(NHA_BLACKHOLE)) {
     if (attributes.has(NHA_OIF) || attributes.has(NHA_GATEWAY))
       return refuse(request, 'Blackhole attribute can not be used with gateway, oif, encap or fdb', EINVAL)
-    return { ...shared, family, scope: RT_SCOPE_HOST, flags: 0, blackhole: true }
+    return { ...shared, family, scope: 0, flags: 0, blackhole: true }
   }
   const index = attributes.u32(NHA_OIF)
   if (index === undefined)
@@ -126,8 +137,8 @@ function parse(
     return refuse(request, 'ONLINK flag can not be set for nexthop without a gateway', EINVAL)
   if (gateway !== undefined && (flags & RTNH_F_ONLINK) === 0 && !isReachable(stack, device, gateway))
     return refuse(request, 'Nexthop has invalid gateway', ENETUNREACH)
-  const scope = gateway === undefined ? RT_SCOPE_HOST : RT_SCOPE_LINK
-  return { ...shared, family, scope: family === AF_INET ? scope : 0, flags, device, gateway }
+  const scope = gateway === undefined && family === AF_INET ? RT_SCOPE_HOST : RT_SCOPE_LINK
+  return { ...shared, family, scope, flags, device, gateway }
 }
 
 function isReachable(stack: IpStack, device: NetDevice, gateway: IpAddress): boolean {
@@ -171,7 +182,7 @@ function findOne(stack: IpStack, request: NetlinkRequest): OrErrno<NextHopObject
 export function deleteNextHop(stack: IpStack, request: NetlinkRequest): Status {
   const object = findOne(stack, request)
   if (typeof object === 'number') return object
-  stack.nextHops.remove(object)
+  stack.nextHops.remove([object])
   return 0
 }
 

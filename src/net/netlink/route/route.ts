@@ -380,6 +380,8 @@ function nameNextHop(stack: IpStack, request: NetlinkRequest, route: FibRoute, i
   const object = stack.nextHops.find(id)
   if (object === undefined)
     return request.type === RTM_NEWROUTE ? refuse(request, 'Nexthop id does not exist') : 0
+  if (request.type === RTM_NEWROUTE && !route.destination.isV4 && stack.nextHops.isOfIpv4(object))
+    return refuse(request, 'IPv6 routes can not use an IPv4 nexthop')
   if (stack.nextHops.isBlackhole(object)) route.type = RTN_BLACKHOLE
   route.nextHops = stack.nextHops.hopsOf(object)
   return 0

@@ -16,7 +16,7 @@ import { EBUSY, EEXIST, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP } from '../../../abi/
 import type { OrErrno, Status } from '../../../base/result.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
-import { type ClassfulQdisc, isClassful, MAX_QUEUES, major, type TrafficClass } from '../../qdisc/qdisc.ts'
+import { type ClassfulQdisc, isClassful, major, type TrafficClass } from '../../qdisc/qdisc.ts'
 import { refuse } from '../kinds/kind.ts'
 import { Attributes, MessageWriter } from '../message.ts'
 import { type Dump, ListDump, type NetlinkRequest } from '../protocol.ts'
@@ -71,11 +71,12 @@ export function newClass(stack: IpStack, request: NetlinkRequest): Status {
     return refuse(request, 'Class not found', ENOENT)
   if (existing !== undefined && (request.flags & NLM_F_EXCL) !== 0) return -EEXIST
   if (qdisc.changeClass === undefined) return -EOPNOTSUPP
-  if (existing === undefined && qdisc.control.size >= MAX_QUEUES) return -ENOSPC
+  if (existing === undefined && !qdisc.control.admits()) return -ENOSPC
   const options = said.attributes.get(TCA_OPTIONS)
   if (options === undefined) return -EINVAL
   const changed = qdisc.changeClass(existing, id, parent, new Attributes(options))
   if (typeof changed === 'number') return changed
+  qdisc.control.settle()
   tell(said, qdisc, changed, RTM_NEWTCLASS)
   qdisc.control.run()
   return 0
@@ -91,6 +92,7 @@ export function deleteClass(stack: IpStack, request: NetlinkRequest): Status {
   if (existing === undefined) return -ENOENT
   if (qdisc.deleteClass === undefined) return -EOPNOTSUPP
   const status = qdisc.deleteClass(existing)
+  qdisc.control.settle()
   if (status === 0) tell(said, qdisc, existing, RTM_DELTCLASS)
   return status === -EBUSY ? refuse(request, 'HTB class in use', EBUSY) : status
 }

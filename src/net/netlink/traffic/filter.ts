@@ -19,13 +19,7 @@ import type { OrErrno, Status } from '../../../base/result.ts'
 import type { IpStack } from '../../ip-stack.ts'
 import type { NetDevice } from '../../link/device.ts'
 import { ActionList, readActions } from '../../qdisc/actions/action.ts'
-import {
-  type Filter,
-  type FilterBlock,
-  type FilterChange,
-  FilterGroup,
-  MAX_FILTERS,
-} from '../../qdisc/filter.ts'
+import { type Filter, type FilterBlock, type FilterChange, FilterGroup } from '../../qdisc/filter.ts'
 import { IngressQdisc } from '../../qdisc/ingress.ts'
 import { ACTIONS, CLASSIFIERS } from '../../qdisc/kinds.ts'
 import { isClassful } from '../../qdisc/qdisc.ts'
@@ -93,12 +87,12 @@ export function newFilter(stack: IpStack, request: NetlinkRequest): Status {
       return refuse(request, 'Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter', ENOENT)
     const make = CLASSIFIERS.get(kind)
     if (make === undefined) return refuse(request, 'TC classifier not found', ENOENT)
-    group = new FilterGroup(kind, protocol, preference, make(block, preference))
+    group = new FilterGroup(kind, protocol, preference, make(block))
     made = true
   } else if (kind !== undefined && kind !== group.kind) {
     return refuse(request, 'Specified filter kind does not match existing one', EINVAL)
   }
-  if (block.size >= MAX_FILTERS) return -ENOSPC
+  if (!block.admits()) return -ENOSPC
   const known = group.classifier.find(handle)
   if (known === undefined && !made && handle !== 0 && (flags & NLM_F_CREATE) === 0)
     return refuse(request, 'Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter', ENOENT)
@@ -111,6 +105,7 @@ export function newFilter(stack: IpStack, request: NetlinkRequest): Status {
     return filter
   }
   if (made) block.add(chain, group)
+  block.settle()
   block.parent = place.parent
   tell(said, place, group, filter, RTM_NEWTFILTER)
   return 0
@@ -175,6 +170,7 @@ export function deleteFilter(stack: IpStack, request: NetlinkRequest): Status {
   if (filter === undefined) return refuse(request, 'Specified filter handle not found', ENOENT)
   tell(said, place, group, filter, RTM_DELTFILTER)
   const status = group.classifier.remove(filter)
+  block.settle()
   if (status === 0 && group.classifier.size === 0) block.remove(chain, group)
   return status
 }

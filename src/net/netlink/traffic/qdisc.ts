@@ -20,7 +20,7 @@ import type { NetDevice } from '../../link/device.ts'
 import { PfifoFast } from '../../qdisc/fifo.ts'
 import { IngressQdisc } from '../../qdisc/ingress.ts'
 import { QDISCS } from '../../qdisc/kinds.ts'
-import { isClassful, MAX_QUEUES, major, minor, type Qdisc, QueueStatistics } from '../../qdisc/qdisc.ts'
+import { isClassful, major, minor, type Qdisc, QueueStatistics } from '../../qdisc/qdisc.ts'
 import { type TrafficControl, trafficOf } from '../../qdisc/traffic-control.ts'
 import { refuse } from '../kinds/kind.ts'
 import { MessageWriter } from '../message.ts'
@@ -124,7 +124,7 @@ function create(said: TrafficRequest, control: TrafficControl): Status {
     const reason = 'Specified parent ID is reserved for ingress and clsact Qdiscs'
     return atIngress ? refuse(request, reason, EINVAL) : -EOPNOTSUPP
   }
-  if (control.size >= MAX_QUEUES || depthOf(control, parent) >= MAX_DEPTH) return -ENOSPC
+  if (!control.admits() || depthOf(control, parent) >= MAX_DEPTH) return -ENOSPC
   const handle = handleFor(said, control, atIngress)
   if (handle < 0) return handle
   made.handle = handle
@@ -158,17 +158,23 @@ function place(
   control: TrafficControl,
   made: Qdisc | undefined,
 ): Status {
-  if (parent === TC_H_ROOT || major(parent) === major(TC_H_INGRESS)) {
+  // Taken away it is by any number of the ingress's, but it is put only where it belongs.
+  const atIngress = made === undefined ? major(parent) === major(TC_H_INGRESS) : parent === TC_H_INGRESS
+  if (parent === TC_H_ROOT || atIngress) {
     control.install(parent === TC_H_ROOT ? TC_H_ROOT : TC_H_INGRESS, made)
+    control.settle()
     control.stack.listener?.linkChanged(device, false)
     return 0
   }
   const holder = control.find(parent)
   if (holder === undefined || !isClassful(holder) || holder.graft === undefined) return -EOPNOTSUPP
-  if (holder.kind !== 'netem' && holder.findClass(parent) === undefined)
-    return refuse(request, 'Specified class not found', ENOENT)
-  if (holder.kind === 'netem' && minor(parent) !== 1) return -ENOENT
+  const found = holder.findClass(parent)
+  if (found === undefined)
+    return holder.kind === 'netem' ? -ENOENT : refuse(request, 'Specified class not found', ENOENT)
+  // A class with classes of its own has no qdisc.
+  if (holder.kind !== 'netem' && found.leaf === undefined) return -EINVAL
   holder.graft(parent, made)?.close()
+  control.settle()
   return 0
 }
 

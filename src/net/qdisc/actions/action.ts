@@ -88,7 +88,6 @@ export interface ActionKind {
 /** The actions of one namespace. */
 export class ActionTable {
   readonly #byKind = new Map<string, Map<number, Action>>()
-  #next = 1
   #size = 0
 
   of(kind: string): ReadonlyMap<number, Action> {
@@ -104,9 +103,8 @@ export class ActionTable {
       this.#byKind.set(action.kind, actions)
     }
     if (action.index === 0) {
-      this.#next = 1
-      while (actions.has(this.#next)) this.#next++
-      action.index = this.#next
+      action.index = 1
+      while (actions.has(action.index)) action.index++
     }
     if (actions.has(action.index)) return -EEXIST
     actions.set(action.index, action)

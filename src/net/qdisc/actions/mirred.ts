@@ -88,10 +88,14 @@ class Mirred extends Action {
   ): void {
     const hadHeader = link >= 0
     const from = hadHeader && target.headerLength > 0 ? link : network
-    const packet = taken ? original : original.clone()
-    const shift = packet.start - original.start
+    const { start } = original
+    const packet = taken ? original.withHeadroom(ETH_HLEN) : original.clone()
+    const shift = packet.start - start
     if (hadHeader || target.headerLength === 0) packet.start = from + shift
-    else packet.push(ETH_HLEN)
+    else {
+      const at = packet.push(ETH_HLEN)
+      packet.bytes.fill(0, at, at + ETH_HLEN)
+    }
     packet.network = network + shift
     if (packet.gsoType !== GSO_NONE && packet.transport < packet.network)
       packet.transport = packet.checksumStart

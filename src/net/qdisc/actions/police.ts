@@ -18,7 +18,7 @@ import { type Attributes, type MessageWriter, viewOf } from '../../netlink/messa
 import { GSO_NONE } from '../../packet.ts'
 import type { Frame } from '../filter.ts'
 import { wireLength } from '../qdisc.ts'
-import { nsToTicks, Rate, ticksToNs } from '../rate.ts'
+import { nsToTicks, Rate, readRate64, ticksToNs } from '../rate.ts'
 import { Action, type ActionKind } from './action.ts'
 
 class Police extends Action {
@@ -47,8 +47,8 @@ class Police extends Action {
     if (parameters === undefined || parameters.length < TC_POLICE.size) return -EINVAL
     if (options.has(TCA_POLICE_AVRATE) || options.has(TCA_POLICE_PKTRATE64)) return -EOPNOTSUPP
     const view = viewOf(parameters)
-    const rate = new Rate(view, TC_POLICE.rate, wide(options, TCA_POLICE_RATE64))
-    const peak = new Rate(view, TC_POLICE.peakrate, wide(options, TCA_POLICE_PEAKRATE64))
+    const rate = new Rate(view, TC_POLICE.rate, readRate64(options, TCA_POLICE_RATE64))
+    const peak = new Rate(view, TC_POLICE.peakrate, readRate64(options, TCA_POLICE_PEAKRATE64))
     const result = options.u32(TCA_POLICE_RESULT)
     this.#rate = rate.bytesPerSecond === 0 ? undefined : rate
     this.#peak = peak.bytesPerSecond === 0 ? undefined : peak
@@ -103,11 +103,6 @@ class Police extends Action {
     if (this.#conform !== TC_ACT_OK) writer.u32(TCA_POLICE_RESULT, this.#conform)
     this.writeTimes(writer, TCA_POLICE_TM, this.#stack.runtime.now())
   }
-}
-
-function wide(options: Attributes, type: number): number {
-  const value = options.get(type)
-  return value === undefined || value.length < 8 ? 0 : Number(viewOf(value).getBigUint64(0, true))
 }
 
 export const policeKind: ActionKind = {

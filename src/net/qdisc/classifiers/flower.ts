@@ -144,13 +144,15 @@ class FlowerFilter implements Filter {
   protocol = -1
   wanted: readonly Wanted[] = []
   actions!: ActionList
+  /** What keyOf gives, once it is filled. */
+  key = ''
 
   constructor(handle: number) {
     this.handle = handle
   }
 
   /** Equal filters match the same. */
-  get key(): string {
+  keyOf(): string {
     const fields = this.wanted.map(({ field: { key }, value, mask }) => `${key} ${value} ${mask}`)
     return [this.etherType, this.protocol, ...fields].join(';')
   }
@@ -182,6 +184,7 @@ class FlowerFilter implements Filter {
 
 export class Flower implements Classifier {
   readonly #filters = new Map<number, FlowerFilter>()
+  readonly #byKey = new Map<string, FlowerFilter>()
 
   get size(): number {
     return this.#filters.size
@@ -201,13 +204,18 @@ export class Flower implements Classifier {
     filter.etherType = options.be16(TCA_FLOWER_KEY_ETH_TYPE) ?? 0
     filter.protocol = options.u8(TCA_FLOWER_KEY_IP_PROTO) ?? -1
     filter.classId = options.u32(TCA_FLOWER_CLASSID) ?? 0
-    const { key } = filter
-    for (const other of this.#filters.values()) if (other !== known && other.key === key) return -EEXIST
+    filter.key = filter.keyOf()
+    const same = this.#byKey.get(filter.key)
+    if (same !== undefined && same !== known) return -EEXIST
     const actions = change.actions(options, TCA_FLOWER_ACT, 0)
     if (typeof actions === 'number') return actions
     filter.actions = actions
-    known?.actions.release()
+    if (known !== undefined) {
+      known.actions.release()
+      this.#byKey.delete(known.key)
+    }
     this.#filters.set(number, filter)
+    this.#byKey.set(filter.key, filter)
     return filter
   }
 
@@ -227,9 +235,10 @@ export class Flower implements Classifier {
   filters(): Iterable<Filter> {
     return this.#filters.values()
   }
-  remove(filter: Filter): Status {
-    filter.actions?.release()
+  remove(filter: FlowerFilter): Status {
+    filter.actions.release()
     this.#filters.delete(filter.handle)
+    this.#byKey.delete(filter.key)
     return 0
   }
 }

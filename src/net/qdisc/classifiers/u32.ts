@@ -48,16 +48,18 @@ class Table implements Filter {
   readonly handle: number
   readonly divisor: number
   readonly isRoot: boolean
-  readonly preference: number
+  readonly owner: U32
   readonly buckets: Node[][]
+  /** Nodes in the buckets. */
+  size = 0
   /** Nodes that lead here. */
   links = 0
 
-  constructor(handle: number, divisor: number, isRoot: boolean, preference: number) {
+  constructor(handle: number, divisor: number, isRoot: boolean, owner: U32) {
     this.handle = handle
     this.divisor = divisor
     this.isRoot = isRoot
-    this.preference = preference
+    this.owner = owner
     this.buckets = Array.from({ length: divisor }, () => [])
   }
   write(writer: MessageWriter): void {
@@ -106,6 +108,7 @@ class Node implements Filter {
 class Tables {
   readonly byHandle = new Map<number, Table>()
 
+  /** 0: there is none. */
   freeHandle(): number {
     for (let i = 0; i < 0x7ff; i++) {
       const handle = (FIRST_TABLE + i * 0x100000) >>> 0
@@ -118,23 +121,29 @@ class Tables {
 export class U32 implements Classifier {
   readonly #tables: Tables
   readonly #root: Table
-  readonly #preference: number
-  #nodes = 0
+  readonly #own = new Set<Table>()
 
-  constructor(block: FilterBlock, preference: number) {
+  constructor(block: FilterBlock) {
     const shared = block.shared.get('u32')
     this.#tables = shared instanceof Tables ? shared : new Tables()
     block.shared.set('u32', this.#tables)
-    this.#preference = preference
-    this.#root = new Table(this.#tables.freeHandle(), 1, true, preference)
-    this.#tables.byHandle.set(this.#root.handle, this.#root)
+    this.#root = new Table(this.#tables.freeHandle(), 1, true, this)
+    this.#add(this.#root)
+  }
+  #add(table: Table): void {
+    if (table.handle === 0) return
+    this.#tables.byHandle.set(table.handle, table)
+    this.#own.add(table)
   }
 
   get size(): number {
-    return this.#nodes
+    let size = -1
+    for (const table of this.#own) size += 1 + table.size
+    return size
   }
 
   change(handle: number, options: Attributes, change: FilterChange): OrErrno<Filter> {
+    if (this.#root.handle === 0) return -ENOSPC
     if (options.has(TCA_U32_INDEV)) return -EOPNOTSUPP
     const known = this.find(handle)
     if (known instanceof Table) return known.isRoot ? -EINVAL : -EEXIST
@@ -155,9 +164,8 @@ export class U32 implements Classifier {
     if ((handle & 0xfffff) !== 0) return change.refuse('Divisor can only be used on a hash table', EINVAL)
     const made = tableOf(handle) || this.#tables.freeHandle()
     if (made === 0) return -ENOSPC
-    const table = new Table(made, divisor, false, this.#preference)
-    this.#tables.byHandle.set(made, table)
-    this.#nodes++
+    const table = new Table(made, divisor, false, this)
+    this.#add(table)
     return table
   }
 
@@ -179,7 +187,8 @@ export class U32 implements Classifier {
     }
     if (number === 0) {
       number = FIRST_NODE
-      while (nodes.some(node => nodeOf(node.handle) === number)) number++
+      // They are in their order.
+      for (const node of nodes) if (nodeOf(node.handle) === number) number++
       if (number > LAST_NODE) return -ENOSPC
     }
     const node = new Node(((place & 0xfffff000) | number) >>> 0)
@@ -187,7 +196,7 @@ export class U32 implements Classifier {
     if (status < 0) return status
     const at = nodes.findIndex(other => nodeOf(other.handle) > number)
     nodes.splice(at < 0 ? nodes.length : at, 0, node)
-    this.#nodes++
+    table.size++
     return node
   }
 
@@ -244,8 +253,7 @@ export class U32 implements Classifier {
   }
   *filters(): Iterable<Filter> {
     // The last one made comes first.
-    for (const table of [...this.#tables.byHandle.values()].reverse()) {
-      if (table.preference !== this.#preference) continue
+    for (const table of [...this.#own].reverse()) {
       yield table
       for (const bucket of table.buckets) yield* bucket
     }
@@ -255,28 +263,32 @@ export class U32 implements Classifier {
     if (filter instanceof Table) {
       if (filter.isRoot) return -EINVAL
       if (filter.links > 0) return -EBUSY
-      for (const bucket of filter.buckets) for (const node of [...bucket]) this.#dropNode(bucket, node)
+      for (const bucket of filter.buckets)
+        for (const node of [...bucket]) this.#dropNode(filter, bucket, node)
       this.#tables.byHandle.delete(filter.handle)
-      this.#nodes--
+      filter.owner.#own.delete(filter)
       return 0
     }
     const table = this.#tables.byHandle.get(tableOf(filter.handle))
     const bucket = table?.buckets[bucketOf(filter.handle)]
-    if (bucket === undefined) return -EINVAL
-    this.#dropNode(bucket, filter as Node)
+    if (table === undefined || bucket === undefined) return -EINVAL
+    this.#dropNode(table, bucket, filter as Node)
     return 0
   }
-  #dropNode(bucket: Node[], node: Node): void {
+  #dropNode(table: Table, bucket: Node[], node: Node): void {
     node.actions.release()
     if (node.link !== undefined) node.link.links--
     bucket.splice(bucket.indexOf(node), 1)
-    this.#nodes--
+    table.size--
   }
 
-  /** Its tables go with its preference. */
+  /** Its tables go with it. */
   close(): void {
-    for (const [handle, table] of [...this.#tables.byHandle])
-      if (table.preference === this.#preference) this.#tables.byHandle.delete(handle)
+    for (const { handle, buckets } of this.#own) {
+      for (const bucket of buckets) for (const { link } of bucket) if (link !== undefined) link.links--
+      this.#tables.byHandle.delete(handle)
+    }
+    this.#own.clear()
   }
 }
 

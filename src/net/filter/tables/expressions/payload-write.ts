@@ -20,11 +20,10 @@ import {
 } from '../../../../abi/constants.ts'
 import { EINVAL, EOPNOTSUPP } from '../../../../abi/errno.ts'
 import type { OrErrno } from '../../../../base/result.ts'
-import { IpAddress } from '../../../address.ts'
 import type { Attributes, MessageWriter } from '../../../netlink/message.ts'
 import { CHECKSUM_PARTIAL, type Packet } from '../../../packet.ts'
 import { TCP_HEADER } from '../../../tcp/segment.ts'
-import { hopLimitOf, trafficClassOf } from '../../header-fields.ts'
+import { readAgain } from '../../header-fields.ts'
 import { differenceOf, updateChecksumAt, updatePseudoHeader } from '../../rewrite.ts'
 import type { Evaluation } from '../evaluation.ts'
 import type { Expression } from '../expression.ts'
@@ -100,16 +99,6 @@ class WritePayload implements Expression {
     writer.be32(NFTA_PAYLOAD_CSUM_OFFSET, this.#checksum.offset)
     writer.be32(NFTA_PAYLOAD_CSUM_FLAGS, this.#checksum.flags)
   }
-}
-
-/** What the packet knows of its network header beside the bytes. */
-function readAgain(packet: Packet): void {
-  const { view, network, source } = packet
-  const { isV4 } = source
-  packet.ttl = hopLimitOf(packet)
-  packet.tos = trafficClassOf(packet)
-  packet.source = IpAddress.read(view, network + (isV4 ? 12 : 8), isV4)
-  packet.destination = IpAddress.read(view, network + (isV4 ? 16 : 24), isV4)
 }
 
 /** -1: the packet doesn't have it. */
