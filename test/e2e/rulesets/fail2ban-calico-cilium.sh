@@ -2,7 +2,7 @@ ipset -exist create f2b-sshd hash:ip timeout 600 maxelem 65536; ipset -exist cre
 ipset save | sed 's/ initval.*//'; iptables-nft -w -N f2b-x; for i in iptables-nft iptables-legacy; do
 $i -w -I INPUT -p tcp -m multiport --dports ssh -m set --match-set f2b-sshd src -j REJECT --reject-with icmp-port-unreachable
 $i -w -C INPUT -p tcp -m multiport --dports ssh -m set --match-set f2b-sshd src -j REJECT --reject-with icmp-port-unreachable; echo $?; $i-save | grep f2b; done
-ipset -exist add f2b-sshd 1.2.3.4 timeout 600; ipset test f2b-sshd 1.2.3.4; ipset list | sed 's/timeout 5[0-9]*$/timeout T/; s/ initval.*//; /Size in memory/d'; ipset del f2b-sshd 1.2.3.4 -exist; ipset flush f2b-sshd; ipset destroy f2b-sshd
+ipset -exist add f2b-sshd 1.2.3.4 timeout 600; ipset test f2b-sshd 1.2.3.4; ipset list | sed -E 's/timeout (59[0-9]|600)$/timeout T/; s/ initval.*//; /Size in memory/d'; ipset del f2b-sshd 1.2.3.4 -exist; ipset flush f2b-sshd; ipset destroy f2b-sshd
 # calico
 ipset create cali40all-ipam-pools hash:net family inet maxelem 1048576; ipset create cali40this-host hash:ip family inet maxelem 1048576; ipset create cali40s:abc hash:ip,port family inet maxelem 1048576 
 ipset create cali40t0 hash:net,port,net maxelem 100; ipset create cali40n hash:net,net maxelem 100; ipset create cali40i hash:net,iface
