@@ -25,7 +25,7 @@ import { OFFLOAD_HEADER, readOffloads, withHeaderRoom, writeOffloads } from './o
 import { type LinkRates, Policer, Shaper } from './rate.ts'
 
 /** Frames that are read before the stack sees them. */
-const BATCH = 16
+const BATCH = 8
 /** Frames of one turn of the kernel's loop; guests run before the next ones. */
 const BUDGET = 256
 /** Fails in a row after which a link is left alone until it is ready again. */
@@ -33,7 +33,7 @@ const MAX_ERRORS = 64
 /** The longest frame: 64 KiB of IP packet, Ethernet header with a tag. */
 const MAX_FRAME = 65536 + 18
 /** Bytes of a batch from which on it pays to have the next one read by another thread, which must be woken. */
-const AHEAD_MIN = 256 << 10
+const AHEAD_MIN = 128 << 10
 /** Frames up to this length are copied: what fits into the pool's last class but the largest. */
 const COPY_BREAK = 16384 - HEADROOM
 /** Bytes of buffers of frames that wait for a busy link; there are at most txQueueLength of them, too. */
