@@ -1,6 +1,6 @@
 /*
  * Reading ahead: a thread that reads frames of a host's link while the sentry is at others. Reading is copying, a quarter of
- * what a stream that comes in costs, and no other part of the sentry's work can be done by somebody else.
+ * what a stream that comes in costs, and needs nothing of what the sentry knows.
  *
  * There is one thread, started before the sentry is sealed, and one job. The sentry posts it and takes it back, with what
  * was read by then:

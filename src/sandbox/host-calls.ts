@@ -63,7 +63,7 @@ export function hostCalls(needs: HostCallNeeds): readonly HostCall[] {
 /** The most frequent first: the filter tries them in this order. */
 const SENTRY_CALLS: readonly HostCall[] = [
   // Waiting and waking: the doorbell, watched descriptors, V8's and libuv's threads.
-  { nr: NR.futex, why: 'locks of V8 and libuv; waking stubs' },
+  { nr: NR.futex, why: 'locks of V8 and libuv; waking stubs; the thread that reads ahead of a link' },
   { nr: NR.epoll_pwait, why: "libuv's loop; the platform waits for stubs and watched descriptors" },
   { nr: NR.ppoll, why: 'the same for less than a millisecond, or for one stub; Host.poll' },
   { nr: NR.epoll_ctl, why: 'Host.watch' },

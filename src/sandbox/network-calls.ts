@@ -81,7 +81,7 @@ export const NETWORK_CALLS: readonly NetworkCall[] = [
  * so that it can be seen that a link needs no others: no socket is made, bound, connected or configured after the seal.
  */
 export const LINK_CALLS: readonly NetworkCall[] = [
-  { nr: NR.read, why: 'HostLinks.receive: a frame from a packet socket or a TAP device' },
+  { nr: NR.read, why: 'HostLinks.receive and readAhead: a frame from a packet socket or a TAP device' },
   { nr: NR.write, why: 'HostLinks.send: a frame to one' },
 ]
 

@@ -1,5 +1,11 @@
 /** For tests of the stack: virtual time, stacks joined by veth pairs, and a device that records what is sent over it. */
-import { IFA_F_NODAD, IPPROTO_ICMPV6, IPPROTO_UDP, RT_SCOPE_LINK } from '../../abi/constants.ts'
+import {
+  IFA_F_NODAD,
+  IPPROTO_ICMPV6,
+  IPPROTO_UDP,
+  NUD_PERMANENT,
+  RT_SCOPE_LINK,
+} from '../../abi/constants.ts'
 import { type Clock, Timespec } from '../../base/clock.ts'
 import type { Status } from '../../base/result.ts'
 import { Timers } from '../../kernel/timers.ts'
@@ -85,6 +91,18 @@ export class TestNet {
     }
     this.clock.time = end
   }
+}
+
+/** A device of a router: with an address, and a neighbour whose link address is known, PEER_MAC. */
+export function routerPort(stack: IpStack, name: string, address: string, peer: string): RecorderDevice {
+  const device = new RecorderDevice(name)
+  stack.devices.register(device)
+  stack.sysctls.setForwarding(1, [device.index])
+  addAddress(stack, device, address)
+  stack.devices.setUp(device, true)
+  const entry = stack.neighbours4.get(device, IpAddress.of(peer))!
+  entry.update(PEER_MAC, NUD_PERMANENT, { override: true, router: undefined })
+  return device
 }
 
 export function addAddress(stack: IpStack, device: NetDevice, text: string): InterfaceAddress {

@@ -22,14 +22,14 @@ import {
 import { IpAddress } from '../../address.ts'
 import { checksumOf, pseudoHeaderSum, sumBytes } from '../../checksum.ts'
 import {
-  addAddress,
   addRoute,
   concat,
   ethernet,
   icmp,
   ipv4,
   PEER_MAC,
-  RecorderDevice,
+  type RecorderDevice,
+  routerPort,
   udp,
 } from '../../ip/testing.ts'
 import {
@@ -56,18 +56,8 @@ function router(...rules: readonly [point: number, type: string, priority: numbe
   const space = made.namespace()
   const { ip: stack } = space.net
   stack.sysctls.setForwarding(1, [])
-  const device = (name: string, address: string, peer: string) => {
-    const made = new RecorderDevice(name)
-    stack.devices.register(made)
-    stack.sysctls.setForwarding(1, [made.index])
-    addAddress(stack, made, address)
-    stack.devices.setUp(made, true)
-    const entry = stack.neighbours4.get(made, IpAddress.of(peer))!
-    entry.update(PEER_MAC, 0x80, { override: true, router: undefined })
-    return made
-  }
-  const inside = device('inside', '10.1.0.1/24', '10.1.0.2')
-  const outside = device('outside', '10.2.0.1/24', '10.2.0.2')
+  const inside = routerPort(stack, 'inside', '10.1.0.1/24', '10.1.0.2')
+  const outside = routerPort(stack, 'outside', '10.2.0.1/24', '10.2.0.2')
   addRoute(stack, '0.0.0.0/0', outside, '10.2.0.2')
   made.run(0)
   space.apply(table('t'))

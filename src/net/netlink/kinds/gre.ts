@@ -20,10 +20,10 @@ import {
 } from '../../../abi/constants.ts'
 import { EEXIST, EINVAL, EOPNOTSUPP } from '../../../abi/errno.ts'
 import type { OrErrno, Status } from '../../../base/result.ts'
-import { IpAddress } from '../../address.ts'
 import type { NetDevice } from '../../link/device.ts'
 import { GRE_FLAGS, GRE_KEY, GreDevice } from '../../link/gre.ts'
-import { type Attributes, type MessageWriter, viewOf } from '../message.ts'
+import type { Attributes, MessageWriter } from '../message.ts'
+import { readEnd } from './ip-tunnel.ts'
 import type { LinkKind, LinkRequest } from './kind.ts'
 
 export const greKind = kindFor('gre')
@@ -81,10 +81,6 @@ function apply(device: GreDevice, data: Attributes): Status {
   device.pathMtu = (data.u8(IFLA_GRE_PMTUDISC) ?? (device.pathMtu ? 1 : 0)) !== 0
   device.aim()
   return 0
-}
-
-function readEnd(value: Uint8Array | undefined): IpAddress | undefined {
-  return value === undefined || value.length < 4 ? undefined : IpAddress.read(viewOf(value), 0, true)
 }
 
 function write(writer: MessageWriter, device: NetDevice): void {

@@ -72,7 +72,8 @@ function apply(device: IpTunnelDevice, data: Attributes): Status {
   return 0
 }
 
-function readEnd(value: Uint8Array | undefined): IpAddress | undefined {
+/** An end of a tunnel over IPv4: the attribute's value. */
+export function readEnd(value: Uint8Array | undefined): IpAddress | undefined {
   return value === undefined || value.length < 4 ? undefined : IpAddress.read(viewOf(value), 0, true)
 }
 

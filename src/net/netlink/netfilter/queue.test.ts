@@ -42,7 +42,7 @@ import {
 } from '../../../abi/constants.ts'
 import { NFGENMSG } from '../../../abi/layout.ts'
 import { IpAddress } from '../../address.ts'
-import { addAddress, ethernet, ipv4, PEER_MAC, RecorderDevice, udp } from '../../ip/testing.ts'
+import { ethernet, ipv4, routerPort, udp } from '../../ip/testing.ts'
 import { Attributes, MessageWriter, viewOf } from '../message.ts'
 import { startMessage } from './header.ts'
 import { expression, type Fill, FilterWorld, type Message, message } from './testing.ts'
@@ -54,18 +54,8 @@ function router(family: number, point: number) {
   const made = new FilterWorld()
   const space = made.namespace()
   const { ip: stack } = space.net
-  const device = (name: string, address: string, peer: string) => {
-    const made = new RecorderDevice(name)
-    stack.devices.register(made)
-    stack.sysctls.setForwarding(1, [made.index])
-    addAddress(stack, made, address)
-    stack.devices.setUp(made, true)
-    const entry = stack.neighbours4.get(made, IpAddress.of(peer))!
-    entry.update(PEER_MAC, 0x80, { override: true, router: undefined })
-    return made
-  }
-  const a = device('a', '10.1.0.1/24', '10.1.0.2')
-  const b = device('b', '10.2.0.1/24', '10.2.0.2')
+  const a = routerPort(stack, 'a', '10.1.0.1/24', '10.1.0.2')
+  const b = routerPort(stack, 'b', '10.2.0.1/24', '10.2.0.2')
   made.run(10)
   const change = (type: number, fill: Fill) => message(type, fill, NLM_F_CREATE, family)
   space.apply(
